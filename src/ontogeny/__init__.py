@@ -1,0 +1,18 @@
+"""The laboratory for the training dynamics of language models."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ontogeny.store.run import open_run as open
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "open"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the public names when they are first used, so that importing the package stays cheap."""
+    if name == "open":
+        from ontogeny.store.run import open_run
+
+        return open_run
+    raise AttributeError(f"module 'ontogeny' has no attribute {name!r}")

@@ -1,0 +1,252 @@
+"""The contracts between the rooms. Arrays are numpy or torch as annotated; nothing here imports torch.
+
+Order of things at step s: look at state s, record, let controls decide, take the step. "State s" is the model after
+s updates; checkpoint s is state s on disk.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+import numpy as np
+
+from ontogeny.core.component import Component
+from ontogeny.core.passages import Passage, ProbeSet
+from ontogeny.core.schedule import Cadence
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from torch import Tensor, nn
+
+Unit = Literal["tokens", "examples", "batch"]
+Need = Literal["nll", "rank", "entropy", "top1", "logits", "hidden_states", "attentions"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where training stands at state `step`."""
+
+    step: int
+    total_steps: int
+    epoch: float
+
+    @property
+    def share(self) -> float:
+        """Progress in [0, 1]."""
+        return min(self.step / self.total_steps, 1.0) if self.total_steps else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """The coordinates of one model state on a run's time axis."""
+
+    step: int
+    epoch: float
+    tokens_seen: int
+    """Tokens that went through the model in training, prompts included, padding not."""
+    flops: float
+    """6 N D: 6 x non-embedding parameters x tokens seen."""
+    flops_counted: float
+    """FLOPs of forward and backward passes as counted operator by operator, per token x tokens seen; NaN if unknown."""
+    weights_sha256: str
+    """Fingerprint of the effective weights: names, dtypes, shapes and bytes, LoRA merged."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepEvent:
+    """One optimizer step: the update that led from state `step` to state `step + 1`."""
+
+    step: int
+    progress: Progress
+    loss: float
+    """The composed objective on the step's batch, before the update (nats per unit)."""
+    terms: Mapping[str, float]
+    """Each term, unweighted, by name."""
+    learning_rate: float
+    grad_norm: float
+    """Global L2 norm of the gradient before clipping."""
+    tokens: int
+    """Tokens in the step's batch, padding excluded."""
+    supervised_tokens: int
+    """Tokens that counted as targets in the step's batch."""
+    tokens_seen: int
+    """Tokens after the step."""
+    example_ids: tuple[int, ...]
+    seconds: float
+    """Wall-clock time of the step, data included, what consumers do with the event excluded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What a measure saw at one state.
+
+    `arrays`: every variable carries attrs `units` and `long_name`; axes are those of `store.schema.AXES` (or bring a
+    coordinate of their own). Variables without axes, or over `probe` alone, also become metrics rows.
+    `samples`: rows of `store.schema.SAMPLES` without the step.
+    """
+
+    arrays: "xr.Dataset"
+    samples: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a measure may look at. The same live, in backfill and in somebody else's loop."""
+
+    model: Any
+    """A Hugging Face causal language model on its device (a PeftModel when LoRA is on)."""
+    tokenizer: Any
+    place: Place
+    progress: Progress
+    probes: Mapping[str, ProbeSet]
+    objective: Any
+    """`objectives.compose.Objective`: `objective.evaluate(forward, progress)`."""
+    seed: int
+    weights: "Callable[[], Mapping[str, Tensor]]"
+    """Effective weights of this state by name (LoRA merged), detached, on CPU."""
+    first_weights: "Callable[[], Mapping[str, Tensor]] | None" = None
+    """Effective weights of the first saved checkpoint; None if there is none."""
+    previous_weights: "Callable[[], Mapping[str, Tensor]] | None" = None
+    """Effective weights of the last saved checkpoint before this state; None if there is none."""
+    batch_tokens: int = 4096
+    """Budget of padded tokens per forward batch. The batch plan of a probe set depends on it and on the set alone."""
+
+
+class ForwardBatch(Protocol):
+    """One forward pass over some passages of one probe set, shared by all looks. Right-padded.
+
+    Shapes: B passages, T positions. `nll` (nats), `rank` (0 = the model's first choice; ties broken by id), `entropy`
+    (nats) and `top1` (id of the first choice) are float32/int64 `[B, T]` and describe the *prediction of* the token at
+    that position; position 0 and padding hold NaN, or -1. Only what some look needs is there; the rest raises.
+    """
+
+    probe: str
+    rows: np.ndarray
+    """int64 [B]: which passages of the set."""
+    passages: Sequence[Passage]
+    input_ids: "Tensor"
+    attention_mask: "Tensor"
+    supervised: "Tensor"
+    """bool [B, T]: targets that the training loss would count (never position 0, never padding)."""
+    nll: "Tensor"
+    rank: "Tensor"
+    entropy: "Tensor"
+    top1: "Tensor"
+    logits: "Tensor"
+    hidden_states: "tuple[Tensor, ...]"
+    attentions: "tuple[Tensor, ...]"
+
+
+class Look(Protocol):
+    """A measure in the act of looking at one state."""
+
+    def see(self, batch: ForwardBatch) -> None: ...
+
+    def result(self) -> Seen: ...
+
+
+class _Measure(Component):
+    at: Cadence | None = None
+    """When to look; by default at every checkpoint."""
+    name: str | None = None
+    """Name of the group in the store; by default the kind. Two of one kind need one."""
+
+    cost: ClassVar[str] = ""
+    """What it costs, in one sentence: shown by `--plan`."""
+
+    @property
+    def group(self) -> str:
+        return self.name or type(self).kind
+
+
+class StreamMeasure(_Measure):
+    """A measure fed by forward passes that it shares with others. It sees, and never touches, the model."""
+
+    probes: tuple[str, ...] | None = None
+    """Which probe sets to look at; by default all."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset()
+
+    def derived(self, probe: ProbeSet) -> ProbeSet | None:
+        """Passages of the measure's own, made from a probe set (tasks); None to look at the set itself."""
+        return None
+
+    @abstractmethod
+    def look(self, context: Context) -> Look: ...
+
+
+class StateMeasure(_Measure):
+    """A measure that owns the model inside a guard which restores parameters, gradients, mode and RNG."""
+
+    @abstractmethod
+    def look(self, context: Context) -> Seen: ...
+
+
+class Term(Component):
+    """One loss term."""
+
+    @property
+    def name(self) -> str:
+        return type(self).kind
+
+    def build(self, context: Any) -> "nn.Module | None":
+        """Trainable parts of the term's own, registered with the optimizer."""
+        return None
+
+    @abstractmethod
+    def value(self, forward: Any) -> "tuple[Tensor, Unit]":
+        """A SUM over the batch, and its unit. `compose` divides by the number of units in the whole step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """One document of a corpus, before tokenization.
+
+    `completion_spans`: half-open character ranges of `text` that the loss counts; None means all of it.
+    `messages`: a chat; `text` is then empty and rendered with the tokenizer's chat template.
+    """
+
+    text: str
+    source: str
+    completion_spans: tuple[tuple[int, int], ...] | None = None
+    messages: tuple[Mapping[str, str], ...] = ()
+
+
+class Corpus(Component):
+    """A source of documents. Reading is deterministic: same files, same documents in the same order."""
+
+    @abstractmethod
+    def documents(self) -> Iterable[Document]: ...
+
+
+class Order(Component):
+    """Which example stands in which slot of which step: a pure function of step and seed."""
+
+    @abstractmethod
+    def epoch(self, number: int, example_count: int, seed: int) -> np.ndarray:
+        """The examples of epoch `number` in order: int64 indices below `example_count`."""
+
+
+class ModelSource(Component):
+    """Where the model comes from."""
+
+    @abstractmethod
+    def load(self, context: Any) -> Any:
+        """Build or load it: returns a Hugging Face causal language model on CPU, float32."""
+
+
+Severity = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A verdict on a run, or why there is none."""
+
+    rule: str
+    verdict: Literal["finding", "clear", "not assessable"]
+    severity: Severity
+    statement: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    threshold: str = ""
+    remedy: str = ""
