@@ -228,12 +228,39 @@ class Order(Component):
         """The examples of epoch `number` in order: int64 indices below `example_count`."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where an existing model and its tokenizer are."""
+
+    path: str
+    """Local directory or hub id of the model (of the adapter's base, where there is one)."""
+    revision: str | None = None
+    trust_remote_code: bool = False
+    adapter: str | None = None
+    """Directory of a LoRA adapter to merge."""
+    tokenizer: str | None = None
+    """Directory of the tokenizer, where it is not the model's."""
+    parent: Mapping[str, Any] | None = None
+    """Run, step and weights_sha256 that it was taken from."""
+
+
 class ModelSource(Component):
     """Where the model comes from."""
 
+    def identity(self) -> dict[str, Any]:
+        """What of it goes into a recipe's hash."""
+        return self.model_dump(mode="json")
+
+    def origin(self, resolve_run: "Callable[[Any], Origin]") -> Origin | None:
+        """Where it exists already; None if it is made from scratch."""
+        return None
+
     @abstractmethod
     def load(self, context: Any) -> Any:
-        """Build or load it: returns a Hugging Face causal language model on CPU, float32."""
+        """Build or load it: returns a Hugging Face causal language model on CPU, float32.
+
+        `context` is `models.build.LoadContext`.
+        """
 
 
 Severity = Literal["error", "warning", "note"]

@@ -74,8 +74,8 @@ class Data(BaseModel):
     """Shorter remainders of a document are dropped."""
     boundary: Literal["document", "stream"] = "document"
     """document: a passage never crosses a document's end. stream: documents are joined with the end-of-text token."""
-    train: tuple[Take, ...] = Field(min_length=1)
-    """What is trained on."""
+    train: tuple[Take, ...] = ()
+    """What is trained on; nothing where a recipe only looks."""
     probes: dict[str, Take] = {}
     """What is looked at: name and passages. Taking the same split and count as `train` gives the same passages."""
     allow_overlap: bool = False
@@ -184,7 +184,8 @@ class Recipe(BaseModel):
         default_factory=lambda: (Room("ontogeny.objectives.terms")._validate("next_token"),), min_length=1
     )
     """The terms of the loss; their weighted sum is minimised."""
-    train: Train
+    train: Train | None = None
+    """How it is trained; without it, the recipe only looks at the model as it is."""
     checkpoints: Cadence = Cadence(every_epochs=1)
     """When to save and, unless a measure says otherwise, to look."""
     measures: tuple[AnyMeasure, ...] = ()
@@ -194,6 +195,8 @@ class Recipe(BaseModel):
     def _consistent(self) -> Self:
         from ontogeny.core.errors import closest
 
+        if (self.train is None) != (not self.data.train):
+            raise ValueError("train and data.train come together: say both, or neither to only look at the model")
         groups = [measure.group for measure in self.measures]  # type: ignore[attr-defined]
         twice = sorted({group for group in groups if groups.count(group) > 1})
         if twice:
@@ -209,10 +212,13 @@ class Recipe(BaseModel):
         """The whole recipe, defaults written out, as plain JSON values."""
         return self.model_dump(mode="json")
 
+    def _content(self) -> dict[str, Any]:
+        return {**self.as_json(), "model": self.model.identity()}
+
     @property
     def recipe_hash(self) -> str:
         """SHA-256 over everything, 12 hex digits."""
-        return _digest(self.as_json())
+        return _digest(self._content())
 
     @property
     def train_hash(self) -> str:
@@ -220,7 +226,7 @@ class Recipe(BaseModel):
 
         Name, description, probe sets, cadences and measures do not (a measure looks without touching).
         """
-        content = self.as_json()
+        content = self._content()
         for key in ("name", "about", "measures", "checkpoints"):
             del content[key]
         for key in ("probes", "allow_overlap"):

@@ -1,0 +1,178 @@
+"""Build or load the model of a recipe, with one place that talks to transformers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ontogeny.core.contracts import Origin
+from ontogeny.core.errors import DataError, RecipeError
+from ontogeny.core.recipe import Lora, Recipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_DROPOUT_FIELDS = (
+    "dropout", "hidden_dropout", "attention_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "activation_dropout",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadContext:
+    """What a model source needs to know."""
+
+    tokenizer: Any
+    length: int
+    """Longest sequence of the recipe, in tokens."""
+    seed: int
+    dropout: float | None = None
+    origin: Origin | None = None
+    """Where the model exists already, as its source found it."""
+
+    def load_pretrained(self, origin: Origin) -> Any:
+        """Load an existing model in float32, a LoRA adapter merged into it."""
+        overrides = {}
+        if self.dropout is not None:
+            overrides = {name: self.dropout for name in _DROPOUT_FIELDS if hasattr(read_config(origin), name)}
+        return load_causal_lm(origin, **overrides)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What an existing model can take."""
+
+    vocab_size: int | None
+    context_length: int | None
+
+
+def read_config(origin: Origin) -> Any:
+    """The model's configuration. Raises RecipeError if there is no model."""
+    from transformers import AutoConfig
+
+    _require_local_model(origin.path)
+    try:
+        return AutoConfig.from_pretrained(
+            origin.path, revision=origin.revision, trust_remote_code=origin.trust_remote_code
+        )
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"model '{origin.path}' cannot be loaded: {_first_line(error)}") from None
+
+
+def read_limits(origin: Origin) -> Limits:
+    """Vocabulary and context length, from the configuration alone."""
+    text = read_config(origin).get_text_config()
+    return Limits(
+        vocab_size=getattr(text, "vocab_size", None), context_length=getattr(text, "max_position_embeddings", None)
+    )
+
+
+def load_causal_lm(origin: Origin, **config_overrides: Any) -> Any:
+    """Load a causal language model in float32 on CPU; merge its LoRA adapter, if any."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    _require_local_model(origin.path)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            origin.path,
+            revision=origin.revision,
+            dtype=torch.float32,
+            trust_remote_code=origin.trust_remote_code,
+            use_safetensors=True,
+            **config_overrides,
+        )
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"model '{origin.path}' cannot be loaded: {_first_line(error)}") from None
+    if origin.adapter is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, origin.adapter).merge_and_unload()
+    return model
+
+
+def _require_local_model(path: str) -> None:
+    folder = Path(path)
+    if folder.is_dir() and not (folder / "config.json").exists():
+        raise RecipeError(f"model '{path}': the directory has no config.json; give one written by save_pretrained")
+    if path.startswith((".", "/", "~")) and not folder.exists():
+        raise RecipeError(f"model '{path}': no such directory")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def build_model(recipe: Recipe, context: LoadContext) -> Any:
+    """The recipe's model on CPU, ready to train or to be looked at, adapters added.
+
+    Raises DataError if the tokenizer has ids that the model does not know.
+    """
+    model = recipe.model.load(context)
+    vocab = model.get_input_embeddings().num_embeddings
+    if len(context.tokenizer) > vocab:
+        raise DataError(
+            f"the tokenizer has {len(context.tokenizer)} ids and the model's vocabulary only {vocab}: "
+            f"leave out `tokenizer` to use the model's own"
+        )
+    align_special_tokens(model, context.tokenizer)
+    if recipe.train is not None and recipe.train.lora is not None:
+        model = add_lora(model, recipe.train.lora, context.seed)
+    return model
+
+
+def align_special_tokens(model: Any, tokenizer: Any) -> None:
+    """Make configuration and generation configuration name the tokenizer's special tokens.
+
+    A configuration made from scratch carries default ids that are ordinary tokens in a tokenizer trained here; greedy
+    decoding would stop at them.
+    """
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        value = getattr(tokenizer, name)
+        for config in (model.config, model.generation_config):
+            if config is not None and hasattr(config, name):
+                setattr(config, name, value)
+
+
+def add_lora(model: Any, lora: Lora, seed: int) -> Any:
+    """Wrap the model with LoRA adapters; only they stay trainable."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from ontogeny.core.seeds import derive_seed
+
+    torch.manual_seed(derive_seed(seed, "lora"))
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.targets) if lora.targets else "all-linear",
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise RecipeError(f"train.lora.targets: {_first_line(error)}") from None
+
+
+def is_adapter(model: Any) -> bool:
+    """Is this a model with LoRA adapters?"""
+    return hasattr(model, "peft_config")
+
+
+def save_model(model: Any, folder: Path) -> None:
+    """Write safetensors with save_pretrained; of a model with adapters, the adapters only."""
+    model.save_pretrained(str(folder), safe_serialization=True)
+
+
+def load_checkpoint(model_path: Path, base_path: Path, *, trainable: bool = False) -> Any:
+    """Load a checkpoint of ours as it was live: with its adapters on top of the base, unmerged."""
+    if not (model_path / "adapter_config.json").exists():
+        return load_causal_lm(Origin(path=str(model_path)))
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(load_causal_lm(Origin(path=str(base_path))), str(model_path), is_trainable=trainable)
+
+
+def clone_weights(weights: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+    """Copies that later updates do not touch."""
+    return {name: tensor.clone() for name, tensor in weights.items()}

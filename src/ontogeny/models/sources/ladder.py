@@ -1,0 +1,61 @@
+"""Models from scratch, in the shapes of GPT-NeoX: four sizes for a laptop, and Pythia's own."""
+
+from typing import Any, Literal
+
+from ontogeny.core.contracts import ModelSource
+from ontogeny.core.seeds import derive_seed
+
+Size = Literal[
+    "pico", "nano", "micro", "mini", "14m", "31m", "70m", "160m", "410m", "1b", "1.4b", "2.8b", "6.9b", "12b"
+]
+
+# width, blocks, heads
+_SHAPES: dict[str, tuple[int, int, int]] = {
+    "pico": (24, 2, 2),
+    "nano": (64, 2, 4),
+    "micro": (128, 4, 4),
+    "mini": (256, 6, 8),
+    "14m": (128, 6, 4),
+    "31m": (256, 6, 8),
+    "70m": (512, 6, 8),
+    "160m": (768, 12, 12),
+    "410m": (1024, 24, 16),
+    "1b": (2048, 16, 8),
+    "1.4b": (2048, 24, 16),
+    "2.8b": (2560, 32, 32),
+    "6.9b": (4096, 32, 32),
+    "12b": (5120, 36, 40),
+}
+
+
+class Ladder(ModelSource):
+    """A GPT-NeoX model with random weights, drawn from the training seed."""
+
+    size: Size = "nano"
+    """pico 0.11 M, nano 0.36 M, micro 1.32 M, mini 5.79 M parameters at a vocabulary of 2048; then Pythia's sizes."""
+    context_length: int | None = None
+    """Longest sequence in tokens; by default the passage length of the recipe."""
+
+    def load(self, context: Any) -> Any:
+        """Build it. Special-token ids are the tokenizer's, never the defaults of the configuration class."""
+        import torch
+        from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+        width, blocks, heads = _SHAPES[self.size]
+        tokenizer = context.tokenizer
+        config = GPTNeoXConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            num_hidden_layers=blocks,
+            num_attention_heads=heads,
+            intermediate_size=4 * width,
+            max_position_embeddings=self.context_length or context.length,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            hidden_dropout=context.dropout or 0.0,
+            attention_dropout=context.dropout or 0.0,
+            tie_word_embeddings=False,
+        )
+        torch.manual_seed(derive_seed(context.seed, "initial weights"))
+        return GPTNeoXForCausalLM(config)

@@ -1,0 +1,24 @@
+"""A model that exists: a Hugging Face id or a local directory."""
+
+from typing import Any
+
+from ontogeny.core.contracts import ModelSource, Origin
+
+
+class Pretrained(ModelSource):
+    """A causal language model from a local directory or a hub."""
+
+    path: str
+    """Directory written by save_pretrained, or a hub id."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model. Only for code that you have read."""
+
+    def origin(self, resolve_run: Any) -> Origin:
+        """Where model and tokenizer are."""
+        return Origin(path=self.path, revision=self.revision, trust_remote_code=self.trust_remote_code)
+
+    def load(self, context: Any) -> Any:
+        """Load it in float32."""
+        return context.load_pretrained(self.origin(None))

@@ -1,0 +1,20 @@
+"""The usual loss of a causal language model."""
+
+from typing import TYPE_CHECKING, Any
+
+from ontogeny.core.contracts import Term, Unit
+from ontogeny.core.schedule import Schedule, Scheduled
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class NextToken(Term):
+    """Negative log-likelihood of the supervised tokens: a sum over tokens, in nats."""
+
+    weight: Scheduled = Schedule(value=1.0)
+    """Weight in the objective, over training."""
+
+    def value(self, forward: Any) -> "tuple[Tensor, Unit]":
+        """Sum of NLL over the supervised tokens of the batch; the unit is one supervised token."""
+        return forward.nll[forward.supervised].sum(), "tokens"
