@@ -1,0 +1,40 @@
+"""The source of Python's standard library."""
+
+import platform
+import sysconfig
+import tokenize
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from ontogeny.core.contracts import Document
+from ontogeny.core.errors import DataError
+from ontogeny.data.documents import ReadCorpus, Repeats
+
+_LEFT_OUT = {
+    "pydoc_data", "test", "tests", "idle_test", "site-packages", "dist-packages", "_bundled", "__pycache__",
+}  # fmt: skip
+
+
+class PythonCode(ReadCorpus):
+    """Code: the standard library's modules, one document each, about 10 M characters.
+
+    Left out: `pydoc_data` (it is `python_prose`), tests with their data, installed packages, files made at build time.
+    """
+
+    deduplicate: Repeats = "paragraphs"
+    """Modules share boilerplate (licences, `encodings/*`), so paragraphs that stood before are dropped."""
+
+    def read(self) -> Iterable[Document]:
+        """The modules in alphabetical order of their paths. Raises DataError where Python has no source files."""
+        root = Path(sysconfig.get_path("stdlib"))
+        paths = sorted(path.relative_to(root) for path in root.rglob("*.py"))
+        modules = [p for p in paths if not _LEFT_OUT & set(p.parts) and not p.name.startswith("_sysconfigdata")]
+        if not modules:
+            raise DataError(f"this Python has no standard library source in {root}: use another corpus")
+        for module in modules:
+            with tokenize.open(root / module) as file:
+                yield Document(text=file.read(), source=module.as_posix())
+
+    def origin(self) -> Mapping[str, str]:
+        """The version of Python, on which the text depends."""
+        return {"python": platform.python_version()}

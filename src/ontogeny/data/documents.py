@@ -1,0 +1,131 @@
+"""Documents of a corpus: reading them, dropping what repeats, fingerprints."""
+
+import hashlib
+import json
+import re
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
+
+from pydantic import Field
+
+from ontogeny.core.contracts import Corpus, Document
+from ontogeny.core.errors import DataError
+
+Repeats = Literal["none", "documents", "paragraphs"]
+
+_BLANK_LINES = re.compile(r"(\n[ \t]*(?:\n[ \t]*)*\n)")
+
+
+class ReadCorpus(Corpus):
+    """A corpus that is read from somewhere: repeats can be dropped, and a part of it can be taken."""
+
+    deduplicate: Repeats = "none"
+    """documents: a document equal to an earlier one is dropped. paragraphs: so is every paragraph (text between blank
+    lines, compared without regard to white space) that stood in the corpus before."""
+    limit_chars: int | None = Field(default=None, ge=1)
+    """Keep documents of at most this many characters in all: a fixed random choice, a larger limit only adds to it."""
+
+    @abstractmethod
+    def read(self) -> Iterable[Document]:
+        """The documents as they are. Raises DataError naming file (and line) when they cannot be read."""
+
+    def origin(self) -> Mapping[str, str]:
+        """What else decides which documents there are (versions, revisions), for the provenance."""
+        return {}
+
+    def documents(self) -> Iterable[Document]:
+        """Documents without repeats, at most `limit_chars` in all, in the order of reading."""
+        kept = drop_repeats(self.read(), self.deduplicate)
+        return kept if self.limit_chars is None else _limit(list(kept), self.limit_chars)
+
+
+def document_fingerprint(document: Document) -> str:
+    """SHA-256 of a document's text, of what of it is supervised, and of its messages; not of its source."""
+    digest = hashlib.sha256(document.text.encode("utf-8", "surrogatepass"))
+    if document.completion_spans is not None:
+        digest.update(json.dumps(document.completion_spans).encode())
+    if document.messages:
+        digest.update(json.dumps([dict(m) for m in document.messages], sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def corpus_fingerprint(documents: Iterable[Document]) -> str:
+    """SHA-256 over the documents' fingerprints in order, 64 hex digits."""
+    digest = hashlib.sha256()
+    for document in documents:
+        digest.update(bytes.fromhex(document_fingerprint(document)))
+    return digest.hexdigest()
+
+
+def size_of(document: Document) -> int:
+    """Characters of a document, messages included."""
+    return len(document.text) + sum(len(m["content"]) for m in document.messages)
+
+
+def read_documents(name: str, corpus: Corpus) -> list[Document]:
+    """All documents of the corpus called `name`, empty ones left out.
+
+    Raises DataError, naming the corpus, when it cannot be read or holds no text.
+    """
+    try:
+        documents = [d for d in corpus.documents() if d.text.strip() or d.messages]
+    except DataError as error:
+        raise DataError(f"corpus '{name}': {error}") from None
+    if not documents:
+        raise DataError(f"corpus '{name}' ({type(corpus).kind}) holds no text: give it at least one document")
+    return documents
+
+
+def drop_repeats(documents: Iterable[Document], what: Repeats) -> Iterator[Document]:
+    """Drop documents, or paragraphs, that stood earlier. A document of which nothing is left is dropped."""
+    seen: set[bytes] = set()
+    for document in documents:
+        if what == "none":
+            yield document
+        elif what == "documents":
+            if _is_new(document_fingerprint(document), seen):
+                yield document
+        elif document.completion_spans is not None or document.messages:
+            raise DataError(
+                f"{document.source} is a prompt with completion or a chat, from which no paragraph can be dropped: "
+                "write deduplicate: documents"
+            )
+        else:
+            text = _without_repeated_paragraphs(document.text, seen)
+            if text.strip():
+                yield replace(document, text=text)
+
+
+def _without_repeated_paragraphs(text: str, seen: set[bytes]) -> str:
+    """The text without paragraphs whose words are in `seen`; the separator before a dropped paragraph goes with it."""
+    pieces = _BLANK_LINES.split(text)
+    kept: list[str] = []
+    for i in range(0, len(pieces), 2):
+        if not pieces[i].strip():
+            kept.append(pieces[i])
+        elif _is_new(" ".join(pieces[i].split()), seen):
+            kept += [pieces[i - 1] if i and kept else "", pieces[i]]
+    return "".join(kept)
+
+
+def _is_new(text: str, seen: set[bytes]) -> bool:
+    """Whether it was not seen before; it is from now on."""
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    if digest in seen:
+        return False
+    seen.add(digest)
+    return True
+
+
+def _limit(documents: Sequence[Document], limit_chars: int) -> list[Document]:
+    """Documents of at most `limit_chars` in all (at least one), chosen by fingerprint, in their order."""
+    chosen: list[int] = []
+    total = 0
+    for index in sorted(range(len(documents)), key=lambda i: document_fingerprint(documents[i])):
+        total += size_of(documents[index])
+        if total > limit_chars and chosen:
+            break
+        chosen.append(index)
+    return [documents[i] for i in sorted(chosen)]

@@ -1,0 +1,142 @@
+"""Documents cut into passages of tokens."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ontogeny.core.contracts import Document
+from ontogeny.core.errors import DataError
+from ontogeny.core.passages import Passage
+from ontogeny.core.recipe import Data
+from ontogeny.data.chat import render
+from ontogeny.data.tokenizer import Encoded, encode_batch, end_of_text_id
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A document that is one passage: its text, what of it is supervised, and whether the text closes itself."""
+
+    text: str
+    spans: tuple[tuple[int, int], ...]
+    closed: bool
+    source: str
+
+
+def cut(documents: Sequence[Document], tokenizer: "PreTrainedTokenizerFast", data: Data, corpus: str) -> list[Passage]:
+    """Passages of the documents, in their order; `source` is `corpus:document#byte_offset`.
+
+    Plain documents are cut every `data.length` tokens, every token supervised, and what remains shorter than
+    `data.min_length` is dropped; no token is added with `boundary: document`. With `boundary: stream` documents are
+    joined by the end-of-text token first. A cut never falls into a multi-byte character: such a passage is up to three
+    tokens shorter. Rows (prompt and completion, chat) are one passage each, closed by the end-of-text token, supervised
+    where a token's first byte lies in the completion. Raises DataError for a row of more than `data.length` tokens.
+    """
+    rows: dict[int, _Row] = {}
+    for i, document in enumerate(documents):
+        if document.messages:
+            rows[i] = _Row(*render(document.messages, tokenizer, document.source), document.source)
+        elif document.completion_spans is not None:
+            rows[i] = _Row(document.text, document.completion_spans, False, document.source)
+    texts = [rows[i].text if i in rows else document.text for i, document in enumerate(documents)]
+    encoded = encode_batch(tokenizer, texts)
+    end = end_of_text_id(tokenizer) if rows or data.boundary == "stream" else -1
+    if data.boundary == "stream" and len(rows) < len(documents):
+        plain = [i for i in range(len(documents)) if i not in rows]
+        streamed = _stream(
+            [texts[i] for i in plain],
+            [encoded[i] for i in plain],
+            [f"{corpus}:{documents[i].source}" for i in plain],
+            end,
+            data,
+        )
+        return [*streamed, *(_from_row(row, encoded[i], end, data.length, corpus) for i, row in rows.items())]
+    passages: list[Passage] = []
+    for i, document in enumerate(documents):
+        if i in rows:
+            passages.append(_from_row(rows[i], encoded[i], end, data.length, corpus))
+        else:
+            passages += _from_document(texts[i], encoded[i], f"{corpus}:{document.source}", data)
+    return passages
+
+
+def _from_document(text: str, encoded: Encoded, source: str, data: Data) -> Iterator[Passage]:
+    ids, offsets = encoded
+    content = text.encode("utf-8", "surrogatepass")
+    for start, stop in _cuts(content, offsets, data.length, data.min_length):
+        yield _passage(content, ids, offsets, start, stop, f"{source}#{offsets[start]}")
+
+
+def _stream(
+    texts: Sequence[str], encoded: Sequence[Encoded], sources: Sequence[str], end: int, data: Data
+) -> Iterator[Passage]:
+    """Passages of all documents joined, an end-of-text token (of no bytes) behind each."""
+    contents = [text.encode("utf-8", "surrogatepass") for text in texts]
+    first_byte = np.concatenate([[0], np.cumsum([len(c) for c in contents], dtype=np.int64)])
+    ids = np.concatenate([np.append(e[0], np.int32(end)) for e in encoded])
+    starts = [e[1][:-1] + first_byte[i] for i, e in enumerate(encoded)]
+    offsets = np.concatenate([np.append(s, first_byte[i + 1]) for i, s in enumerate(starts)] + [first_byte[-1:]])
+    first_token = np.concatenate([[0], np.cumsum([len(e[0]) + 1 for e in encoded])])
+    content = b"".join(contents)
+    for start, stop in _cuts(content, offsets, data.length, data.min_length):
+        document = int(np.searchsorted(first_token, start, side="right")) - 1
+        at = offsets[start] - first_byte[document]
+        yield _passage(content, ids, offsets, start, stop, f"{sources[document]}#{at}")
+
+
+def _cuts(content: bytes, offsets: np.ndarray, length: int, min_length: int) -> Iterator[tuple[int, int]]:
+    """Token ranges of at most `length`, none beginning or ending inside a character."""
+    count = len(offsets) - 1
+    bytes_ = np.frombuffer(content, dtype=np.uint8)
+    inside = np.append((bytes_ & 0xC0) == 0x80, False)[offsets]
+    start = 0
+    while count - start >= min_length:
+        stop = min(start + length, count)
+        while stop > start and inside[stop]:
+            stop -= 1
+        if stop == start:  # one character of more tokens than a passage holds: left out
+            start += int(np.flatnonzero(~inside[start + 1 :])[0]) + 1
+            continue
+        if stop - start >= min_length:
+            yield start, stop
+        start = stop
+
+
+def _passage(content: bytes, ids: np.ndarray, offsets: np.ndarray, start: int, stop: int, source: str) -> Passage:
+    first, last = int(offsets[start]), int(offsets[stop])
+    return Passage(
+        text=content[first:last].decode("utf-8", "surrogatepass"),
+        token_ids=ids[start:stop],
+        byte_offsets=(offsets[start : stop + 1] - first).astype(np.int32),
+        source=source,
+        supervised=np.ones(stop - start, dtype=bool),
+    )
+
+
+def _from_row(row: _Row, encoded: Encoded, end: int, length: int, corpus: str) -> Passage:
+    ids, offsets = encoded
+    byte_at = _byte_at(row.text)
+    supervised = np.zeros(len(ids), dtype=bool)
+    for first, last in row.spans:
+        supervised |= (offsets[:-1] >= byte_at[first]) & (offsets[:-1] < byte_at[last])
+    if not row.closed:
+        ids, offsets = np.append(ids, np.int32(end)), np.append(offsets, offsets[-1])
+        supervised = np.append(supervised, True)
+    if len(ids) > length:
+        raise DataError(
+            f"{corpus}:{row.source} has {len(ids)} tokens, data.length allows {length}: "
+            "raise data.length, or shorten or remove the row (rows are never cut)"
+        )
+    return Passage(
+        text=row.text, token_ids=ids, byte_offsets=offsets, source=f"{corpus}:{row.source}#0", supervised=supervised
+    )
+
+
+def _byte_at(text: str) -> np.ndarray:
+    """Byte offset of every character of a text, and of its end: int64 `[characters + 1]`."""
+    content = np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
+    return np.append(np.flatnonzero((content & 0xC0) != 0x80), len(content))

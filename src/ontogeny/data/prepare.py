@@ -1,0 +1,248 @@
+"""From a recipe to passages: read, split, tokenize, cut, take, check."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ontogeny.core.contracts import Document
+from ontogeny.core.errors import DataError
+from ontogeny.core.passages import Passage, ProbeSet
+from ontogeny.core.recipe import Data, Recipe, Take
+from ontogeny.data import overlap
+from ontogeny.data.documents import ReadCorpus, corpus_fingerprint, read_documents, size_of
+from ontogeny.data.passages import cut
+from ontogeny.data.splits import choose, split_documents
+from ontogeny.data.tokenizer import load_tokenizer, train_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+DEFAULT_VOCAB_SIZE = 2048
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What a run trains on and looks at."""
+
+    tokenizer: "PreTrainedTokenizerFast"
+    examples: list[Passage]
+    """What is trained on; an example's id is its place in the list."""
+    probes: dict[str, ProbeSet]
+    provenance: dict[str, Any]
+    """Corpora, splits, tokenizer, training passages, probe sets, overlap: counts and fingerprints, plain values."""
+
+
+@dataclass(kw_only=True)
+class _Texts:
+    """Corpora that were read, by name, and their splits as indices of documents."""
+
+    documents: dict[str, list[Document]] = field(default_factory=dict)
+    splits: dict[str, dict[str, list[int]]] = field(default_factory=dict)
+
+    def of(self, split: str) -> list[Document]:
+        corpus, name = split.split("/")
+        return [self.documents[corpus][i] for i in self.splits[corpus][name]]
+
+
+def prepare(
+    recipe: Recipe,
+    tokenizer: "PreTrainedTokenizerFast | None" = None,
+    vocab_limit: int | None = None,
+    context_length: int | None = None,
+    tell: Tell = lambda message: None,
+) -> Prepared:
+    """Read the recipe's corpora, split them by document, tokenize, cut, take and check for leaks.
+
+    `tokenizer`: used as it is; else the one that the recipe names; else one is trained on the training splits.
+    `vocab_limit`: rows of the model's embedding. `context_length`: the model's longest input in tokens.
+    `tell` is called with a line before each slow stage. Deterministic: same recipe, files and versions, same result.
+    Raises DataError: empty corpus, too few documents or passages, a passage longer than the context, ids beyond the
+    embedding, splits that share text.
+    """
+    data = recipe.data
+    texts = _read(recipe, needs_tokenizer=tokenizer is None, tell=tell)
+    trained_on: list[str] = []
+    if tokenizer is None:
+        tokenizer, trained_on = _tokenizer(recipe, texts, tell)
+    used = list(dict.fromkeys(take.of for take in (*data.train, *data.probes.values())))
+    passages: dict[str, list[Passage]] = {}
+    for split in used:
+        tell(f"tokenizing {split}: {sum(map(size_of, texts.of(split))):,} characters")
+        passages[split] = _cut_split(split, texts, tokenizer, data)
+    examples, pools = _take_training(data, passages)
+    probes = {name: _take_probe(name, take, pools, passages, data) for name, take in data.probes.items()}
+    in_use = _in_use(data, pools, probes)
+    _check_limits(in_use, vocab_limit, context_length)
+    tell(f"looking for text that {len(in_use)} splits share")
+    overlaps = overlap.check(in_use, pools, data.allow_overlap)
+    provenance = {
+        "corpora": _describe_corpora(data, texts, passages),
+        "tokenizer": _describe_tokenizer(tokenizer, recipe, trained_on),
+        "train": {**_counts(examples), "sha256": ProbeSet(name="train", passages=examples).fingerprint},
+        "probes": {
+            name: {"of": data.probes[name].of, **_counts(probe.passages), "sha256": probe.fingerprint}
+            for name, probe in probes.items()
+        },
+        "overlap": [found.as_json() for found in overlaps],
+    }
+    return Prepared(tokenizer=tokenizer, examples=examples, probes=probes, provenance=provenance)
+
+
+def _read(recipe: Recipe, needs_tokenizer: bool, tell: Tell) -> _Texts:
+    data = recipe.data
+    names = {take.of.split("/")[0] for take in (*data.train, *data.probes.values())}
+    if needs_tokenizer and recipe.tokenizer.path is None:
+        names |= set(_tokenizer_corpora(recipe))
+    texts = _Texts()
+    for name in (name for name in data.corpora if name in names):
+        tell(f"reading corpus {name}")
+        texts.documents[name] = read_documents(name, data.corpora[name])
+        texts.splits[name] = split_documents(texts.documents[name], data.splits, data.split_seed, name)
+    return texts
+
+
+def _tokenizer_corpora(recipe: Recipe) -> tuple[str, ...]:
+    names = recipe.tokenizer.corpora or tuple(recipe.data.corpora)
+    for name in names:
+        if name not in recipe.data.corpora:
+            raise DataError(f"tokenizer.corpora names '{name}': known: {', '.join(recipe.data.corpora)}")
+    return names
+
+
+def _tokenizer(recipe: Recipe, texts: _Texts, tell: Tell) -> "tuple[PreTrainedTokenizerFast, list[str]]":
+    """The tokenizer that the recipe asks for, and the splits that it was trained on.
+
+    The training splits of a corpus are those that data.train names; of a corpus that is not trained on, the first.
+    """
+    settings = recipe.tokenizer
+    if settings.path is not None:
+        return load_tokenizer(settings.path), []
+    taken = [take.of for take in recipe.data.train]
+    splits: list[str] = []
+    for corpus in _tokenizer_corpora(recipe):
+        own = [f"{corpus}/{name}" for name in recipe.data.splits if f"{corpus}/{name}" in taken]
+        splits += own or [f"{corpus}/{next(iter(recipe.data.splits))}"]
+    documents = [document for split in splits for document in texts.of(split)]
+    tell(f"training a tokenizer on {sum(map(size_of, documents)):,} characters")
+    return train_tokenizer(_plain_texts(documents), settings.vocab_size or DEFAULT_VOCAB_SIZE), splits
+
+
+def _plain_texts(documents: Iterable[Document]) -> Iterable[str]:
+    for document in documents:
+        yield document.text or "\n".join(message["content"] for message in document.messages)
+
+
+def _cut_split(split: str, texts: _Texts, tokenizer: "PreTrainedTokenizerFast", data: Data) -> list[Passage]:
+    documents = texts.of(split)
+    passages = cut(documents, tokenizer, data, split.split("/")[0])
+    if not passages:
+        raise DataError(
+            f"{split}: {len(documents)} document(s) of {sum(map(size_of, documents))} characters give no passage of "
+            f"{data.min_length} tokens: give more text, lower data.min_length, or raise the split's share"
+        )
+    return passages
+
+
+def _take_training(
+    data: Data, passages: Mapping[str, Sequence[Passage]]
+) -> tuple[list[Passage], dict[str, list[Passage]]]:
+    """The examples, and for each split that is trained on the passages that are (each once, in order)."""
+    examples: list[Passage] = []
+    largest: dict[str, int] = {}
+    for take in data.train:
+        taken = _taken(take, passages[take.of], data, "data.train", "passages")
+        examples += taken
+        largest[take.of] = max(largest.get(take.of, 0), len(taken))
+    pools = {
+        split: [passages[split][i] for i in choose(passages[split], count, data.split_seed)]
+        for split, count in largest.items()
+    }
+    return examples, pools
+
+
+def _take_probe(
+    name: str, take: Take, pools: Mapping[str, list[Passage]], passages: Mapping[str, list[Passage]], data: Data
+) -> ProbeSet:
+    """A probe set; of a split that is trained on, only passages that are."""
+    trained = take.of in pools
+    taken = _taken(
+        take,
+        pools[take.of] if trained else passages[take.of],
+        data,
+        f"data.probes.{name}",
+        "passages that are trained on" if trained else "passages",
+    )
+    about = f"{len(taken)} passages of {take.of}" + (", trained on" if trained else "")
+    return ProbeSet(name=name, passages=taken, about=about)
+
+
+def _taken(take: Take, among: Sequence[Passage], data: Data, key: str, what: str) -> list[Passage]:
+    if take.count is not None and take.count > len(among):
+        raise DataError(
+            f"{key} takes {take.count} of {take.of}, which has {len(among)} {what} of {data.length} tokens: "
+            f"write count: {len(among)} or less, or give more text"
+        )
+    return [among[i] for i in choose(among, take.count, data.split_seed)]
+
+
+def _in_use(data: Data, pools: Mapping[str, list[Passage]], probes: Mapping[str, ProbeSet]) -> dict[str, list[Passage]]:
+    """Passages in use by split, each once; probes of a split nest, so the largest holds the others."""
+    used = dict(pools)
+    for name, take in data.probes.items():
+        if take.of not in pools and len(probes[name]) > len(used.get(take.of, ())):
+            used[take.of] = list(probes[name].passages)
+    return used
+
+
+def _check_limits(splits: Mapping[str, Sequence[Passage]], vocab_limit: int | None, context_length: int | None) -> None:
+    for passages in splits.values():
+        longest = max(passages, key=len)
+        if context_length is not None and len(longest) > context_length:
+            raise DataError(
+                f"passage {longest.source} has {len(longest)} tokens, the model's context holds {context_length}: "
+                f"write data.length: {context_length} or less"
+            )
+        highest = max(passages, key=lambda p: int(p.token_ids.max()))
+        if vocab_limit is not None and int(highest.token_ids.max()) >= vocab_limit:
+            raise DataError(
+                f"token id {int(highest.token_ids.max())} in passage {highest.source}, the model's vocabulary ends at "
+                f"{vocab_limit - 1}: tokenizer and model do not belong together; leave tokenizer out of the recipe to "
+                "use the model's own"
+            )
+
+
+def _counts(passages: Sequence[Passage]) -> dict[str, int]:
+    return {"passages": len(passages), "tokens": sum(map(len, passages))}
+
+
+def _describe_corpora(data: Data, texts: _Texts, passages: Mapping[str, Sequence[Passage]]) -> dict[str, Any]:
+    described: dict[str, Any] = {}
+    for name, documents in texts.documents.items():
+        corpus = data.corpora[name]
+        splits: dict[str, Any] = {}
+        for split, indices in texts.splits[name].items():
+            splits[split] = {"documents": len(indices), "characters": sum(size_of(documents[i]) for i in indices)}
+            splits[split] |= _counts(passages[f"{name}/{split}"]) if f"{name}/{split}" in passages else {}
+        described[name] = {
+            "kind": type(corpus).kind,
+            "documents": len(documents),
+            "characters": sum(map(size_of, documents)),
+            "sha256": corpus_fingerprint(documents),
+            **(corpus.origin() if isinstance(corpus, ReadCorpus) else {}),
+            "splits": splits,
+        }
+    return described
+
+
+def _describe_tokenizer(
+    tokenizer: "PreTrainedTokenizerFast", recipe: Recipe, trained_on: Sequence[str]
+) -> dict[str, Any]:
+    content = tokenizer.backend_tokenizer.to_str()
+    return {
+        "size": len(tokenizer),
+        "sha256": hashlib.sha256(content.encode()).hexdigest(),
+        **({"trained_on": list(trained_on)} if trained_on else {"path": tokenizer.name_or_path}),
+    }

@@ -1,0 +1,62 @@
+"""Which document falls into which split, and which passages are taken: random, fixed by content and seed."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ontogeny.core.contracts import Document
+from ontogeny.core.errors import DataError
+from ontogeny.core.passages import Passage
+from ontogeny.data.documents import document_fingerprint, size_of
+
+
+def split_documents(
+    documents: Sequence[Document], shares: Mapping[str, float], seed: int, corpus: str
+) -> dict[str, list[int]]:
+    """Indices of the documents of each split, in the order of the corpus.
+
+    Documents are lined up by a hash of seed and content, and the line is cut so that the splits hold their shares of
+    all characters, as nearly as whole documents allow. Hence a document that is added moves only those next to a cut,
+    and equal documents stay together. Raises DataError if there are fewer different documents than splits.
+    """
+    groups: dict[str, list[int]] = {}
+    for i, document in enumerate(documents):
+        groups.setdefault(document_fingerprint(document), []).append(i)
+    if len(groups) < len(shares):
+        raise DataError(
+            f"corpus '{corpus}' has {len(groups)} different document(s), not enough for {len(shares)} splits "
+            f"({', '.join(shares)}): give it more documents, or cut them smaller"
+        )
+    line = sorted(groups, key=lambda fingerprint: _priority(seed, fingerprint))
+    sizes = np.array([sum(size_of(documents[i]) for i in groups[f]) for f in line], dtype=np.float64)
+    middles = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
+    splits: dict[str, list[int]] = {}
+    begin, share = 0, 0.0
+    for number, name in enumerate(shares, start=1):
+        share += shares[name]
+        cut = int(np.searchsorted(middles, share)) if share < 1 - 1e-9 else len(line)
+        end = min(max(cut, begin + 1), len(line) - (len(shares) - number))
+        splits[name] = sorted(i for fingerprint in line[begin:end] for i in groups[fingerprint])
+        begin = end
+    return splits
+
+
+def choose(passages: Sequence[Passage], count: int | None, seed: int) -> list[int]:
+    """Indices of `count` passages chosen at random (None: all), in their order.
+
+    Fixed by content and seed: the same for the same count, and a larger count only adds to a smaller one's choice.
+    """
+    if count is None:
+        return list(range(len(passages)))
+    copies: Counter[str] = Counter()
+    priorities: list[bytes] = []
+    for passage in passages:
+        copies[passage.fingerprint] += 1
+        priorities.append(_priority(seed, f"{passage.fingerprint}/{copies[passage.fingerprint]}"))
+    return sorted(sorted(range(len(passages)), key=priorities.__getitem__)[:count])
+
+
+def _priority(seed: int, content: str) -> bytes:
+    return hashlib.sha256(f"{seed}\x1f{content}".encode()).digest()
