@@ -1,0 +1,302 @@
+"""What measures saw: one Zarr group per measure, with an axis `checkpoint` in order of arrival.
+
+`slots.json` says which slot of that axis holds which model state; it is replaced last, so that a torn write is never
+seen. Readers select and sort by it. A state that is measured again goes to a new slot. Every chunk is written, also
+when it is all zeros, so that a lost file is an error and not a zero.
+"""
+
+import asyncio
+import itertools
+import json
+import math
+import os
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from zarr.core.buffer import Buffer
+from zarr.storage import LocalStore
+
+from ontogeny.core.contracts import Place
+from ontogeny.core.errors import StoreError
+from ontogeny.store import durable, schema
+
+Slots = dict[int, Place]
+"""Which model state each slot holds, in order of arrival."""
+
+_CHUNK = re.compile(r"c\.(\d+)((?:\.\d+)*)")
+
+
+def read_slots(group: Path) -> Slots:
+    """Which slots of a group hold something; empty if the group was never finished. Raises StoreError if damaged."""
+    path = group / schema.SLOTS
+    if not path.exists():
+        return {}
+    try:
+        return {int(entry.pop("slot")): schema.place_from(entry) for entry in durable.read_json(path)["slots"]}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StoreError(f"{path} is damaged: {error}") from None
+
+
+def open_group(group: Path) -> xr.Dataset:
+    """Open a measure's arrays lazily, axis `checkpoint` sorted by step. Raises StoreError if chunks are missing."""
+    slots = read_slots(group)
+    dataset = xr.open_zarr(_GroupStore(group, read_only=True), consolidated=False, chunks=None, decode_cf=False)
+    coordinates, variables = _pop_names(dataset.attrs)
+    _check_chunks(group, dataset, slots, set(coordinates))
+    for name in coordinates:
+        if dataset[name].dtype.kind == "T":
+            dataset[name] = dataset[name].copy(data=dataset[name].values.astype(object).astype(str))
+    order = sorted(slots, key=lambda slot: slots[slot].step)
+    dataset = dataset.set_coords(coordinates)[variables].isel(checkpoint=order)
+    places = [asdict(slots[slot]) for slot in order]
+    return dataset.assign_coords(
+        {name: ("checkpoint", np.array([place[name] for place in places])) for name in schema.CHECKPOINT_COORDINATES}
+    )
+
+
+def _check_chunks(group: Path, dataset: xr.Dataset, slots: Iterable[int], coordinates: set[str]) -> None:
+    """A missing chunk would be read as zeros or NaN."""
+    for name, variable in dataset.variables.items():
+        folder = group / str(name)
+        there = set(os.listdir(folder))
+        chunks = variable.encoding["chunks"]
+        counts = [range(math.ceil(size / chunk)) for size, chunk in zip(variable.shape, chunks, strict=True)]
+        if name not in coordinates:
+            counts[0] = list(slots)  # type: ignore[call-overload]
+        for index in itertools.product(*counts):
+            if ".".join(["c", *map(str, index)]) not in there:
+                raise StoreError(f"{folder}: a chunk is missing, so '{name}' cannot be read: measure it again")
+
+
+class _GroupStore(LocalStore):
+    """A group's directory as a Zarr store that writes through the file layer. Chunks become durable with `settle`."""
+
+    def __init__(self, root: Path | str, *, read_only: bool = False) -> None:
+        super().__init__(root, read_only=read_only)
+        self._unsettled: list[Path] = []
+
+    async def set(self, key: str, value: Buffer) -> None:
+        await asyncio.to_thread(self.set_sync, key, value)
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        if not await self.exists(key):
+            await self.set(key, value)
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        async for name in super().list_dir(prefix):
+            if name != schema.SLOTS:  # Zarr warns of files that it does not know
+                yield name
+
+    def set_sync(self, key: str, value: Buffer) -> None:
+        path = self.root / key
+        durable.make_folder(path.parent)
+        if path.name == "zarr.json":
+            durable.write_bytes(path, memoryview(value.to_bytes()))
+        else:
+            self._unsettled.append(path)
+            durable.write_unsynced(path, memoryview(value.to_bytes()))
+
+    def settle(self) -> None:
+        """Wait until all chunks written so far are on the disk."""
+        durable.sync_files(self._unsettled)
+        self._unsettled.clear()
+
+
+class GroupWriter:
+    """Writes the arrays of one measure. One writer per run: the run's lock is held."""
+
+    def __init__(self, group: Path) -> None:
+        self._path = group
+        self._slots = read_slots(group)
+        self._group: zarr.Group | None = None
+        if group.exists() and not self._slots:
+            durable.remove_tree(group)
+        if self._slots:
+            self._truncate()
+
+    def put(self, place: Place, dataset: xr.Dataset) -> None:
+        """Store what was seen at one state; durable on return. A state seen before is replaced.
+
+        Raises StoreError naming the variable if axes, coordinates, dtypes or attributes differ from what the group
+        holds, and if the disk is full.
+        """
+        schema.check(dataset)
+        slot = max(self._slots, default=-1) + 1
+        try:
+            with zarr.config.set({"array.write_empty_chunks": True}):
+                if self._slots:
+                    self._match(dataset)
+                else:
+                    self._create(dataset)
+                for name, array in dataset.data_vars.items():
+                    self._append(str(name), array, slot)
+            store = self._opened().store
+            assert isinstance(store, _GroupStore)
+            store.settle()
+            slots = {number: kept for number, kept in self._slots.items() if kept.step != place.step} | {slot: place}
+            self._write_slots(slots)
+        except BaseException:
+            self._group = None
+            raise
+
+    def rewind(self, step: int) -> None:
+        """Drop all states later than `step`."""
+        kept = {slot: place for slot, place in self._slots.items() if place.step <= step}
+        if kept == self._slots:
+            return
+        if not kept:
+            durable.remove_tree(self._path)
+            self._slots, self._group = {}, None
+            return
+        self._write_slots(kept)
+        self._truncate()
+
+    def _opened(self) -> zarr.Group:
+        if self._group is None:
+            self._group = zarr.open_group(_GroupStore(self._path), mode="a", zarr_format=3)
+        return self._group
+
+    def _array(self, name: str) -> zarr.Array:
+        array = self._opened()[name]
+        assert isinstance(array, zarr.Array)
+        return array
+
+    def _create(self, dataset: xr.Dataset) -> None:
+        if self._path.exists():
+            durable.remove_tree(self._path)
+        self._group = zarr.create_group(
+            _GroupStore(self._path),
+            zarr_format=3,
+            attributes={
+                **_plain(dataset.attrs),
+                "coordinates": " ".join(map(str, dataset.coords)),
+                "variables": " ".join(map(str, dataset.data_vars)),
+            },
+        )
+        for name, array in dataset.coords.items():
+            self._declare(str(name), array, ())[...] = _stored(array)
+        for name, array in dataset.data_vars.items():
+            self._declare(str(name), array, ("checkpoint",))
+
+    def _declare(self, name: str, array: xr.DataArray, leading: tuple[str, ...]) -> zarr.Array:
+        sizes = [
+            min(size, schema.CHUNK_TOKENS) if axis in schema.FLAT_AXES else size for axis, size in array.sizes.items()
+        ]
+        return self._opened().create_array(
+            name,
+            shape=(*(0 for _ in leading), *array.shape),
+            chunks=(*(1 for _ in leading), *(max(size, 1) for size in sizes)),
+            dtype=_dtype(array),
+            dimension_names=(*leading, *map(str, array.dims)),
+            attributes=_plain(array.attrs),
+            fill_value=np.nan if array.dtype.kind == "f" else None,
+            chunk_key_encoding={"name": "default", "separator": "."},
+        )
+
+    def _append(self, name: str, array: xr.DataArray, slot: int) -> None:
+        stored = self._array(name)
+        if stored.shape[0] != slot + 1:
+            stored.resize((slot + 1, *stored.shape[1:]))
+        stored[slot] = _stored(array)
+
+    def _match(self, dataset: xr.Dataset) -> None:
+        """Refuse what does not fit, before anything is written."""
+        group = self._opened()
+        attributes = dict(group.attrs)
+        coordinates, variables = _pop_names(attributes)
+        if attributes != _plain(dataset.attrs):
+            raise self._refusal("its attributes", attributes, _plain(dataset.attrs))
+        for kind, before, now in (
+            ("coordinate", set(coordinates), set(map(str, dataset.coords))),
+            ("variable", set(variables), set(map(str, dataset.data_vars))),
+        ):
+            for name in sorted(before ^ now):
+                raise StoreError(
+                    f"{self._path}: {kind} '{name}' {'is missing now' if name in before else 'was not there before'}: "
+                    "give the measure a name of its own to store it beside"
+                )
+        for variable, array in dataset.variables.items():
+            name = str(variable)
+            leading = () if name in coordinates else ("checkpoint",)
+            stored = self._array(name)
+            axes = _axes((*leading, *array.dims), (*stored.shape[: len(leading)], *array.shape))
+            stored_axes = _axes(_axis_names(stored), stored.shape)
+            if axes != stored_axes:
+                raise self._refusal(f"'{name}'", stored_axes, axes)
+            if _dtype(array) != _dtype(stored):
+                raise self._refusal(f"'{name}'", _dtype(stored), _dtype(array))
+            if dict(stored.attrs) != _plain(array.attrs):
+                raise self._refusal(f"'{name}'", dict(stored.attrs), _plain(array.attrs))
+            if not leading and not _same(stored[...], _stored(array)):
+                raise StoreError(
+                    f"{self._path}: coordinate '{name}' has other values than before: "
+                    "give the measure a name of its own to store it beside"
+                )
+
+    def _refusal(self, what: str, before: object, now: object) -> StoreError:
+        return StoreError(
+            f"{self._path}: {what} had {before} before, now {now}: "
+            "give the measure a name of its own to store it beside"
+        )
+
+    def _write_slots(self, slots: Slots) -> None:
+        entries = [{"slot": slot, **asdict(place)} for slot, place in slots.items()]
+        durable.write_json(self._path / schema.SLOTS, {"format_version": schema.FORMAT_VERSION, "slots": entries})
+        self._slots = slots
+
+    def _truncate(self) -> None:
+        """Remove what no slot refers to: torn writes, replaced and rewound states."""
+        length = max(self._slots) + 1
+        for name in _pop_names(dict(self._opened().attrs))[1]:
+            array = self._array(name)
+            if array.shape[0] > length:
+                array.resize((length, *array.shape[1:]))
+            for path in (self._path / name).iterdir():
+                match = _CHUNK.fullmatch(path.name)
+                if match and int(match[1]) not in self._slots:
+                    path.unlink()
+        for path in [self._path, *self._path.iterdir()]:
+            if path.is_dir():
+                durable.remove_leftovers(path)
+
+
+def _pop_names(attributes: dict[Any, Any]) -> tuple[list[str], list[str]]:
+    """Names of coordinates and of variables, in the order in which the measure gave them."""
+    return str(attributes.pop("coordinates")).split(), str(attributes.pop("variables")).split()
+
+
+def _dtype(array: Any) -> str:
+    return "str" if array.dtype.kind in "OUT" else str(array.dtype)
+
+
+def _stored(array: Any) -> np.ndarray:
+    values = np.asarray(array.values)
+    return values.astype(np.dtypes.StringDType()) if values.dtype.kind in "OU" else values
+
+
+def _plain(attributes: Mapping[Any, Any]) -> dict[str, Any]:
+    """Attributes as they come back from JSON."""
+    plain: dict[str, Any] = json.loads(json.dumps(dict(attributes)))
+    return plain
+
+
+def _axis_names(stored: zarr.Array) -> tuple[str, ...]:
+    names = getattr(stored.metadata, "dimension_names", None) or ()
+    return tuple(str(name) for name in names)
+
+
+def _axes(dims: Iterable[object], shape: Iterable[int]) -> str:
+    return "(" + ", ".join(f"{axis}: {size}" for axis, size in zip(dims, shape, strict=True)) + ")"
+
+
+def _same(before: Any, now: np.ndarray) -> bool:
+    before = np.asarray(before)
+    if now.dtype.kind == "f":
+        return bool(np.array_equal(before, now, equal_nan=True))
+    return bool(np.array_equal(before, now))

@@ -1,0 +1,162 @@
+"""Model states on disk. A checkpoint exists when its manifest does: every file's hash, written last."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ontogeny.core.contracts import Place
+from ontogeny.core.errors import StoreError
+from ontogeny.store import durable
+from ontogeny.store.schema import FORMAT_VERSION, MANIFEST, place_from
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """The model after `step` updates, with what is needed to go on from there."""
+
+    path: Path
+    place: Place
+    manifest: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def step(self) -> int:
+        """How many updates the model has seen."""
+        return self.place.step
+
+    @property
+    def model_path(self) -> Path:
+        """As written by `save_pretrained`."""
+        return self.path / "model"
+
+    @property
+    def trainer_path(self) -> Path:
+        """State of optimizer, counters and random generators."""
+        return self.path / "trainer"
+
+    def verify(self) -> None:
+        """Hash every file again. Raises StoreError naming the first that differs, and the checkpoint before it."""
+        for name, expected in self.manifest["files"].items():
+            path = self.path / name
+            if not path.is_file():
+                raise self._refusal(f"{path} is missing")
+            if path.stat().st_size != expected["bytes"] or durable.hash_file(path) != expected["sha256"]:
+                raise self._refusal(f"{path} is damaged: its bytes are not those that were saved")
+
+    def _refusal(self, what: str) -> StoreError:
+        earlier = [other for other in list_checkpoints(self.path.parent) if other.step < self.step]
+        if not earlier:
+            return StoreError(f"{what}; there is no checkpoint before step {self.step}")
+        return StoreError(
+            f"{what}; the checkpoint before it is step {earlier[-1].step}: remove {self.path} to go on from there"
+        )
+
+
+def list_checkpoints(folder: Path) -> list[Checkpoint]:
+    """All checkpoints with a manifest, by step."""
+    found = [_read(path) for path in folder.glob("step-*")]
+    return sorted((checkpoint for checkpoint in found if checkpoint), key=lambda checkpoint: checkpoint.step)
+
+
+def _read(path: Path) -> Checkpoint | None:
+    try:
+        manifest = durable.read_json(path / MANIFEST)
+        place = place_from(manifest["place"])
+        complete = manifest["format_version"] == FORMAT_VERSION and isinstance(manifest["files"], dict)
+    except (StoreError, KeyError, TypeError, AttributeError):
+        return None
+    return (
+        Checkpoint(path=path, place=place, manifest=manifest) if complete and path.name == _name(place.step) else None
+    )
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+@contextlib.contextmanager
+def writing(folder: Path, place: Place, extra: Mapping[str, Any]) -> Iterator[Path]:
+    """Give a directory to fill, and make it the checkpoint of that state when the block ends without an exception.
+
+    A checkpoint of that step with the same weights that is undamaged is kept instead. Raises RunFailedError if the
+    disk is full.
+    """
+    durable.make_folder(folder)
+    temporary = folder / f".{_name(place.step)}.tmp"
+    final = folder / _name(place.step)
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        for part in ("model", "trainer"):
+            durable.make_folder(temporary / part)
+        yield temporary
+        if not _holds(final, place):
+            _seal(temporary, place, extra)
+            _install(temporary, final)
+    except Exception as error:
+        if durable.is_disk_full(error):
+            raise durable.failure(final, error) from error
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _holds(path: Path, place: Place) -> bool:
+    checkpoint = _read(path)
+    if checkpoint is None or checkpoint.place.weights_sha256 != place.weights_sha256:
+        return False
+    try:
+        checkpoint.verify()
+    except StoreError:
+        return False
+    return True
+
+
+def _seal(folder: Path, place: Place, extra: Mapping[str, Any]) -> None:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = {
+        path.relative_to(folder).as_posix(): {"sha256": durable.hash_file(path), "bytes": path.stat().st_size}
+        for path in paths
+    }
+    durable.sync_tree(folder)
+    durable.write_json(
+        folder / MANIFEST,
+        {"format_version": FORMAT_VERSION, "place": asdict(place), "extra": dict(extra), "files": files},
+    )
+
+
+def _install(temporary: Path, final: Path) -> None:
+    """Move into place. What stood there is kept under a hidden name until then; `recover` brings it back."""
+    old = _old(final)
+    try:
+        if final.exists():
+            durable.rename(final, old)
+        durable.rename(temporary, final)
+        durable.sync_path(final.parent)
+    except OSError as error:
+        raise durable.failure(final, error) from error
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _old(final: Path) -> Path:
+    return final.with_name(f".{final.name}.old")
+
+
+def recover(folder: Path) -> None:
+    """Undo what a killed writer left half done."""
+    for old in folder.glob(".step-*.old"):
+        final = folder / old.name[1 : -len(".old")]
+        if final.exists():
+            shutil.rmtree(old)
+        else:
+            os.rename(old, final)
+    durable.remove_leftovers(folder)
+
+
+def rewind(folder: Path, step: int) -> None:
+    """Drop the checkpoints of states later than `step`, the last first."""
+    for checkpoint in reversed(list_checkpoints(folder)):
+        if checkpoint.step > step:
+            durable.remove_tree(checkpoint.path)

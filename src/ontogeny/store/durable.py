@@ -1,0 +1,221 @@
+"""The file layer: every byte that a run's writer stores goes through the three primitives of this module.
+
+A file either has its old content or all of its new one, also after a power cut: bytes are written beside the file,
+flushed to the disk, renamed over it, and the directory is flushed. A failure leaves no temporary file behind and is
+told in one line.
+"""
+
+import contextlib
+import errno
+import hashlib
+import io
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ontogeny.core.errors import OntogenyError, RunFailedError, StoreError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def write_all(descriptor: int, data: memoryview) -> None:
+    """Primitive: write all bytes to an open file."""
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def sync(descriptor: int) -> None:
+    """Primitive: wait until an open file or directory is on the disk."""
+    os.fsync(descriptor)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Primitive: move within a file system, atomically, replacing a file."""
+    os.replace(source, target)
+
+
+def failure(path: Path, error: BaseException) -> OntogenyError:
+    """Say in one line what could not be written and why.
+
+    A full disk is a RunFailedError, anything else (no permission, read-only) a StoreError.
+    """
+    if is_disk_full(error):
+        return RunFailedError(
+            f"disk full: {path} could not be written, {_free_space(path)} free; "
+            "what was recorded before is intact: free some space, then resume"
+        )
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return StoreError(f"{path} could not be written: {reason}; what was recorded before is intact")
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Is it a full disk or an exhausted quota? Native writers say so only in their message."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _FULL
+    return any(os.strerror(number) in str(error) for number in _FULL)
+
+
+def _free_space(path: Path) -> str:
+    for folder in path.parents:
+        with contextlib.suppress(OSError):
+            free_bytes = shutil.disk_usage(folder).free
+            return f"{free_bytes / 1e9:.1f} GB" if free_bytes >= 1e9 else f"{free_bytes / 1e6:.1f} MB"
+    return "unknown space"
+
+
+def make_folder(path: Path) -> None:
+    """Create a directory and its parents, so that it is still there after a power cut."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        for folder in missing:
+            sync_path(folder.parent)
+    except OSError as error:
+        raise failure(path, error) from error
+
+
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
+    """Replace a file atomically and durably. Raises RunFailedError if the disk is full, else StoreError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        _write_new(temporary, data, wait=True)
+        rename(temporary, path)
+        sync_path(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise failure(path, error) from error
+
+
+def write_unsynced(path: Path, data: bytes | memoryview) -> None:
+    """Write a file that nobody reads yet; `sync_files` makes it durable before something refers to it."""
+    try:
+        _write_new(path, data, wait=False)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise failure(path, error) from error
+
+
+def _write_new(path: Path, data: bytes | memoryview, wait: bool) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        write_all(descriptor, memoryview(data))
+        if wait:
+            sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_path(path: Path) -> None:
+    """Wait until a file's content, or a directory's entries, are on the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_files(paths: Iterable[Path]) -> None:
+    """Wait until files and the directories that list them are on the disk."""
+    files = list(paths)
+    for path in [*files, *sorted({file.parent for file in files})]:
+        try:
+            sync_path(path)
+        except OSError as error:
+            raise failure(path, error) from error
+
+
+def sync_tree(folder: Path) -> None:
+    """Wait until everything below a directory is on the disk."""
+    for path in [*folder.rglob("*"), folder]:
+        try:
+            sync_path(path)
+        except OSError as error:
+            raise failure(path, error) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a JSON file. Numbers that are not finite become null; numpy scalars become numbers."""
+    write_bytes(path, (json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file. Raises StoreError if it is not there or not JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise StoreError(f"{path} is missing") from None
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} is damaged: {error}") from None
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Replace a Parquet file, with a checksum on every page."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    write_bytes(path, buffer.getbuffer())
+
+
+def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+    """Read a Parquet file that has this schema, checking every page.
+
+    Raises FileNotFoundError if it is not there, StoreError if it is damaged or holds something else.
+    """
+    try:
+        table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+    if not table.schema.equals(schema):
+        raise StoreError(f"{path} holds other columns than a run's: {', '.join(table.schema.names)}")
+    return table
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory in one step as seen from outside: it is renamed to a hidden name first."""
+    doomed = path.with_name(f".{path.name.lstrip('.')}.gone")
+    try:
+        if doomed.exists():
+            shutil.rmtree(doomed)
+        rename(path, doomed)
+        sync_path(path.parent)
+        shutil.rmtree(doomed)
+    except OSError as error:
+        raise StoreError(f"{path} could not be removed: {error.strerror}") from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files and half-removed directories that a killed writer left in a directory."""
+    for path in [*folder.glob(".*.tmp"), *folder.glob(".*.gone")]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

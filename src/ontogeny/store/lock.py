@@ -1,0 +1,71 @@
+"""One writer per run directory, and none left over when a writer is killed."""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import socket
+import time
+import weakref
+from pathlib import Path
+
+from ontogeny.core.errors import StoreError
+from ontogeny.store import durable
+
+
+class RunLock:
+    """An advisory lock on a file, held by one open file and freed by the kernel when its process ends.
+
+    Raises StoreError naming process and host of the holder if somebody else, or another writer in this process, has it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise durable.failure(path, error) from error
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(self._descriptor, 4096, 0)
+            os.close(self._descriptor)
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise StoreError(f"{path} cannot be locked on this file system: {error.strerror}") from error
+            raise StoreError(f"{path.parent} is being written by {_describe(holder)}: wait or stop it") from None
+        _held.add(self)
+        self._sign(path)
+
+    def _sign(self, path: Path) -> None:
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since_unix_s": round(time.time(), 3)}
+        try:
+            os.ftruncate(self._descriptor, 0)
+            durable.write_all(self._descriptor, memoryview(json.dumps(holder).encode()))
+        except OSError as error:
+            self.release()
+            raise durable.failure(path, error) from error
+
+    def release(self) -> None:
+        """Let others write. Does nothing the second time."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+_held: "weakref.WeakSet[RunLock]" = weakref.WeakSet()
+
+
+def _describe(holder: bytes) -> str:
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        signed = json.loads(holder)
+        return f"process {signed['pid']} on {signed['host']}"
+    return "another process"
+
+
+def _release_all() -> None:
+    for lock in list(_held):
+        lock.release()
+
+
+# A forked child (a data loader's worker) shares the open file, and would keep the lock after its parent was killed.
+os.register_at_fork(after_in_child=_release_all)

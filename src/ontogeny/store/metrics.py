@@ -1,0 +1,171 @@
+"""Scalars in Parquet parts that are named by the rows they hold: rows can be neither doubled nor lost unnoticed.
+
+``part-<first>-<end>.parquet`` holds rows first … end - 1. Merging small parts writes the merged one before it removes
+them, so a reader takes the longest part that starts where the last one ended, and ignores what is left over.
+"""
+
+import contextlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pyarrow as pa
+
+from ontogeny.core.errors import StoreError
+from ontogeny.store import durable
+from ontogeny.store.schema import METRICS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BIG_PART_ROWS = 262_144
+"""Parts of at least this many rows are never rewritten."""
+SMALL_PARTS = 32
+"""Merge the small parts at the end when there are that many."""
+
+Row = tuple[int, float, str, str, float]
+"""step, time_unix_s, name, scope, value"""
+
+
+class Part(NamedTuple):
+    """Rows `first` … `end` - 1, and the file that holds them."""
+
+    first: int
+    end: int
+    path: Path
+
+
+_NAME = re.compile(r"part-(\d+)-(\d+)\.parquet")
+_ATTEMPTS = 5
+_DECODED = pa.schema([pa.field(f.name, pa.string() if pa.types.is_dictionary(f.type) else f.type) for f in METRICS])
+
+
+def part_path(folder: Path, first: int, end: int) -> Path:
+    """Name of the part that holds rows `first` … `end` - 1."""
+    return folder / f"part-{first:010d}-{end:010d}.parquet"
+
+
+def list_parts(folder: Path) -> list[Part]:
+    """All parts in a directory, by first row, the longest first."""
+    found = []
+    if folder.is_dir():
+        for path in folder.iterdir():
+            match = _NAME.fullmatch(path.name)
+            if match:
+                found.append(Part(int(match[1]), int(match[2]), path))
+    return sorted(found, key=lambda part: (part.first, -part.end))
+
+
+def cover(parts: Sequence[Part]) -> list[Part]:
+    """The parts that hold each row once. Raises StoreError if rows are missing in between."""
+    chosen: list[Part] = []
+    row = 0
+    for part in parts:
+        if part.first == row:
+            chosen.append(part)
+            row = part.end
+        elif part.first > row:
+            raise StoreError(
+                f"{part.path.parent}: metrics rows {row} to {part.first - 1} are missing: restore their part"
+            )
+    return chosen
+
+
+def part_names(folder: Path) -> tuple[str, ...]:
+    """Names of all parts there now: as long as they stay the same, so do the rows."""
+    return tuple(part.path.name for part in list_parts(folder))
+
+
+def read_rows(folder: Path) -> pa.Table:
+    """Read all rows in written order, also while a writer adds, merges or cuts parts.
+
+    Raises StoreError if a part is damaged or missing.
+    """
+    for _ in range(_ATTEMPTS - 1):
+        with contextlib.suppress(StoreError, FileNotFoundError):
+            return _read(cover(list_parts(folder)))
+    try:
+        return _read(cover(list_parts(folder)))
+    except FileNotFoundError as error:
+        raise StoreError(f"{error.filename} is missing: restore it") from None
+
+
+def to_frame(table: pa.Table) -> "pd.DataFrame":
+    """The rows as a data frame, name and scope as text."""
+    return table.cast(_DECODED).to_pandas()
+
+
+def _read(parts: Sequence[Part]) -> pa.Table:
+    tables = []
+    for part in parts:
+        table = durable.read_table(part.path, METRICS)
+        if len(table) != part.end - part.first:
+            raise StoreError(f"{part.path} holds {len(table)} rows, not the {part.end - part.first} of its name")
+        tables.append(table)
+    return pa.concat_tables(tables).unify_dictionaries() if tables else METRICS.empty_table()
+
+
+class MetricsWriter:
+    """Appends, merges and cuts. One writer per run: the run's lock is held."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        durable.make_folder(folder)
+        durable.remove_leftovers(folder)
+        found = list_parts(folder)
+        self._parts = cover(found)
+        for part in set(found) - set(self._parts):
+            part.path.unlink()
+
+    @property
+    def rows(self) -> int:
+        """Rows on the disk."""
+        return self._parts[-1].end if self._parts else 0
+
+    def append(self, rows: Sequence[Row]) -> None:
+        """Write one part; durable on return."""
+        steps, times, names, scopes, values = zip(*rows, strict=True)
+        columns = [
+            pa.array(steps, pa.int64()),
+            pa.array(times, pa.float64()),
+            pa.array(names, pa.string()).dictionary_encode(),
+            pa.array(scopes, pa.string()).dictionary_encode(),
+            pa.array(values, pa.float64()),
+        ]
+        self._write(pa.table(columns, schema=METRICS), self.rows)
+
+    def _write(self, table: pa.Table, first: int) -> None:
+        part = Part(first, first + len(table), part_path(self._folder, first, first + len(table)))
+        durable.write_table(part.path, table)
+        self._parts = [kept for kept in self._parts if kept.end <= first] + [part]
+
+    def merge_small(self) -> None:
+        """Merge the small parts at the end into one when there are many."""
+        small: list[Part] = []
+        for part in reversed(self._parts):
+            if part.end - part.first >= BIG_PART_ROWS:
+                break
+            small.insert(0, part)
+        if len(small) >= SMALL_PARTS:
+            self._write(_read(small), small[0].first)
+            self._remove(small)
+
+    def cut(self, rows: int) -> None:
+        """Drop all rows from number `rows` on. Killed half-way, it leaves a prefix at least that long."""
+        if rows > self.rows:
+            raise StoreError(f"{self._folder} holds {self.rows} metrics rows, {rows} are asked for: restore its parts")
+        later = [part for part in self._parts if part.end > rows]
+        if later and later[0].first < rows:
+            first = later[0].first
+            durable.write_table(part_path(self._folder, first, rows), _read(later[:1]).slice(0, rows - first))
+        self._remove(list(reversed(later)))
+        self._parts = cover(list_parts(self._folder))
+
+    def _remove(self, parts: Sequence[Part]) -> None:
+        try:
+            for part in parts:
+                part.path.unlink()
+                durable.sync_path(self._folder)
+        except OSError as error:
+            raise durable.failure(self._folder, error) from error

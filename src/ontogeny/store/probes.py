@@ -1,0 +1,102 @@
+"""Probe sets as Parquet files: one row per passage, with fingerprints that are checked when they are read."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from ontogeny.core.errors import StoreError, closest
+from ontogeny.core.passages import Passage, ProbeSet
+from ontogeny.store import durable
+from ontogeny.store.schema import PROBES, is_file_name
+
+
+def write_probes(folder: Path, probes: ProbeSet) -> None:
+    """Store a probe set; the identical set again changes nothing.
+
+    Raises StoreError if another set has its name, or if the name cannot be a file's.
+    """
+    if not is_file_name(probes.name):
+        raise StoreError(f"probe set '{probes.name}': use letters, digits, '_', '-' and '.' in its name")
+    path = folder / f"{probes.name}.parquet"
+    if path.exists():
+        stored = read_probes(path)
+        if stored.fingerprint != probes.fingerprint:
+            raise StoreError(
+                f"{path} holds another probe set ({stored.fingerprint}, not {probes.fingerprint}): choose another name"
+            )
+        return
+    passages = probes.passages
+    columns = [
+        pa.array(range(len(passages)), pa.int64()),
+        pa.array([passage.text for passage in passages], pa.large_string()),
+        _lists([passage.token_ids for passage in passages], np.dtype(np.int32)),
+        _lists([passage.byte_offsets for passage in passages], np.dtype(np.int32)),
+        _lists([passage.supervised for passage in passages], np.dtype(np.bool_)),
+        pa.array([passage.source for passage in passages], pa.string()),
+        pa.array([passage.fingerprint for passage in passages], pa.string()),
+    ]
+    about = {"name": probes.name, "about": probes.about, "fingerprint": probes.fingerprint}
+    durable.make_folder(folder)
+    durable.write_table(path, pa.table(columns, schema=PROBES).replace_schema_metadata(about))
+
+
+def _lists(arrays: list[np.ndarray], dtype: np.dtype) -> pa.ListArray:
+    values = np.concatenate([np.empty(0, dtype), *arrays]).astype(dtype, casting="same_kind", copy=False)
+    ends = np.cumsum([0, *(len(array) for array in arrays)], dtype=np.int32)
+    return pa.ListArray.from_arrays(ends, values)
+
+
+def read_probes(path: Path) -> ProbeSet:
+    """Read a probe set. Raises StoreError if it is damaged or does not have the fingerprint it was stored with."""
+    table = durable.read_table(path, PROBES).combine_chunks()
+    about = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    texts, sources = table["text"].to_pylist(), table["source"].to_pylist()
+    columns = [_split(table[name]) for name in ("token_ids", "byte_offsets", "supervised")]
+    probes = ProbeSet(
+        name=path.stem,
+        about=about.get("about", ""),
+        passages=tuple(
+            Passage(text=text, token_ids=ids, byte_offsets=offsets, source=source, supervised=supervised)
+            for text, source, ids, offsets, supervised in zip(texts, sources, *columns, strict=True)
+        ),
+    )
+    if probes.fingerprint != about.get("fingerprint"):
+        raise StoreError(
+            f"{path} is damaged: its passages have fingerprint {probes.fingerprint}, "
+            f"not {about.get('fingerprint', 'any')}"
+        )
+    return probes
+
+
+def _split(column: pa.ChunkedArray) -> list[np.ndarray]:
+    if not len(column):
+        return []
+    lists = column.combine_chunks()
+    lists = lists.chunk(0) if isinstance(lists, pa.ChunkedArray) else lists
+    ends = lists.offsets.to_numpy()
+    values = lists.values.to_numpy(zero_copy_only=False)
+    return [values[start:end] for start, end in itertools.pairwise(ends)]
+
+
+class StoredProbes(Mapping[str, ProbeSet]):
+    """The probe sets of a run by name, each read when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._read: dict[str, ProbeSet] = {}
+
+    def __getitem__(self, name: str) -> ProbeSet:
+        if name not in self._read:
+            if name not in set(self):
+                raise KeyError(f"no probe set '{name}' in {self._folder}: {closest(name, self)}")
+            self._read[name] = read_probes(self._folder / f"{name}.parquet")
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(path.stem for path in self._folder.glob("[!.]*.parquet")))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))

@@ -1,0 +1,145 @@
+"""Open a run and read it: its recipe, metrics, probe sets, arrays, samples, checkpoints and findings.
+
+Reading needs no lock, executes nothing, and works while a writer is at it: every property reads what is there now.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ontogeny.core.errors import StoreError, closest
+from ontogeny.core.passages import ProbeSet
+from ontogeny.store import checkpoints, durable, metrics, probes, samples, schema
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+Checkpoint = checkpoints.Checkpoint
+
+
+def open_run(path: str | Path) -> "Run":
+    """Open a run directory for reading.
+
+    Raises StoreError naming what is missing if it is not one, and the runs below it if there are some.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise StoreError(f"{folder}: no such directory")
+    if not (folder / schema.PROVENANCE).is_file():
+        below = sorted(found.parent for found in folder.glob(f"*/{schema.PROVENANCE}"))
+        hint = f"; runs below it: {', '.join(map(str, below))}" if below else ""
+        raise StoreError(f"{folder} is not a run: it has no {schema.PROVENANCE}{hint}")
+    run = Run(folder)
+    version = run.provenance.get("format_version")
+    if version != schema.FORMAT_VERSION:
+        raise StoreError(f"{folder} has format {version}, this version reads {schema.FORMAT_VERSION}: update ontogeny")
+    return run
+
+
+class Run:
+    """A run directory, read only. Use `open_run`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._metrics: tuple[tuple[str, ...], pd.DataFrame] | None = None
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @property
+    def name(self) -> str:
+        """The directory's name."""
+        return self.path.resolve().name
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The complete recipe, defaults included, as it was validated."""
+        recipe: dict[str, Any] = durable.read_json(self.path / schema.RECIPE_JSON)
+        return recipe
+
+    @property
+    def recipe_yaml(self) -> str:
+        """The recipe's text. Raises StoreError if it is gone."""
+        try:
+            return (self.path / schema.RECIPE_YAML).read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            raise StoreError(f"{error.filename} is missing") from None
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What ran, on what, with which versions."""
+        provenance: dict[str, Any] = durable.read_json(self.path / schema.PROVENANCE)
+        return provenance
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """How far it got; empty if it never started."""
+        path = self.path / schema.STATUS
+        status: dict[str, Any] = durable.read_json(path) if path.exists() else {}
+        return status
+
+    @property
+    def findings(self) -> list[dict[str, Any]]:
+        """Verdicts of the last diagnosis; empty if there was none."""
+        path = self.path / schema.FINDINGS
+        findings: list[dict[str, Any]] = durable.read_json(path) if path.exists() else []
+        return findings
+
+    @property
+    def metrics(self) -> "pd.DataFrame":
+        """All scalars in written order: step, time_unix_s, name, scope, value."""
+        return self._scalars().copy()
+
+    def _scalars(self) -> "pd.DataFrame":
+        """The metrics, read again only when there are other parts than before. Not to be changed."""
+        folder = self.path / schema.METRICS_FOLDER
+        names = metrics.part_names(folder)
+        if self._metrics is None or self._metrics[0] != names:
+            self._metrics = names, metrics.to_frame(metrics.read_rows(folder))
+        return self._metrics[1]
+
+    def series(self, name: str, scope: str | None = None) -> "pd.DataFrame":
+        """One scalar over time: step, value, scope; of all scopes, or of one. Empty if it was never recorded."""
+        scalars = self._scalars()
+        chosen = scalars["name"] == name
+        if scope is not None:
+            chosen &= scalars["scope"] == scope
+        return scalars.loc[chosen, ["step", "value", "scope"]].reset_index(drop=True)
+
+    def summary(self) -> "pd.DataFrame":
+        """The last value of every scalar: scope, name, step, value, sorted by scope and name."""
+        last = self._scalars().drop_duplicates(["scope", "name"], keep="last")
+        return last.sort_values(["scope", "name"], ignore_index=True)[["scope", "name", "step", "value"]]
+
+    @property
+    def probes(self) -> Mapping[str, ProbeSet]:
+        """Probe sets by name, each read when it is first asked for."""
+        return probes.StoredProbes(self.path / schema.PROBES_FOLDER)
+
+    @property
+    def measures(self) -> list[str]:
+        """Names of the measures that saw something."""
+        folder = self.path / schema.TRAJECTORY_FOLDER
+        return sorted(path.parent.name for path in folder.glob(f"[!.]*/{schema.SLOTS}"))
+
+    def measure(self, group: str) -> "xr.Dataset":
+        """What a measure saw, lazily: axis `checkpoint` sorted by step, with the coordinates of each state.
+
+        Raises StoreError naming the closest measure if there is none of that name.
+        """
+        if group not in self.measures:
+            raise StoreError(f"{self.path} has no measure '{group}': {closest(group, self.measures)}")
+        from ontogeny.store import arrays
+
+        return arrays.open_group(self.path / schema.TRAJECTORY_FOLDER / group)
+
+    @property
+    def samples(self) -> "pd.DataFrame":
+        """Texts that the model wrote, by step: the columns of `store.schema.SAMPLES`."""
+        return samples.read_samples(self.path / schema.SAMPLES_FOLDER).to_pandas()
+
+    @property
+    def checkpoints(self) -> list[Checkpoint]:
+        """Saved model states, by step. Their hashes are checked by `Checkpoint.verify`."""
+        return checkpoints.list_checkpoints(self.path / schema.CHECKPOINTS_FOLDER)

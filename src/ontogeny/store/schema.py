@@ -1,0 +1,162 @@
+"""Every table, array, axis and file of a run directory, in one place.
+
+A run directory is self-contained and movable: nothing in it is an absolute path, and opening it executes nothing
+(Parquet, Zarr, JSON and YAML only).
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+from ontogeny.core.contracts import Place
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+FORMAT_VERSION: Final = 1
+CHUNK_TOKENS: Final = 262_144
+"""Most elements of a flat axis (token, passage, item) in one chunk. A chunk never holds two checkpoints."""
+
+RECIPE_YAML: Final = "recipe.yaml"
+RECIPE_JSON: Final = "recipe.json"
+PROVENANCE: Final = "provenance.json"
+"""Written last when a run is created: a directory without it is not a run."""
+STATUS: Final = "status.json"
+FINDINGS: Final = "findings.json"
+LOCK: Final = ".lock"
+METRICS_FOLDER: Final = "metrics"
+PROBES_FOLDER: Final = "probes"
+SAMPLES_FOLDER: Final = "samples"
+TRAJECTORY_FOLDER: Final = "trajectory.zarr"
+CHECKPOINTS_FOLDER: Final = "checkpoints"
+MANIFEST: Final = "MANIFEST.json"
+SLOTS: Final = "slots.json"
+
+METRICS: Final = pa.schema(
+    [
+        pa.field("step", pa.int64(), nullable=False),
+        pa.field("time_unix_s", pa.float64(), nullable=False),
+        pa.field("name", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+        pa.field("scope", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+        pa.field("value", pa.float64(), nullable=False),
+    ]
+)
+"""Scalars in the order in which they were written; NaN and infinities are values like any other.
+
+Scopes: ``train`` (loss, lr, grad_norm, tokens, terms), ``model`` (measure scalars), a probe set's name (measure scalars
+of that set) and ``timing`` (seconds, the only scope that differs between two identical runs).
+"""
+
+PROBES: Final = pa.schema(
+    [
+        pa.field("passage_id", pa.int64(), nullable=False),
+        pa.field("text", pa.large_string(), nullable=False),
+        pa.field("token_ids", pa.list_(pa.int32()), nullable=False),
+        pa.field("byte_offsets", pa.list_(pa.int32()), nullable=False),
+        pa.field("supervised", pa.list_(pa.bool_()), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("fingerprint", pa.string(), nullable=False),
+    ]
+)
+"""One row per passage of a probe set, in order; its name, description and fingerprint are in the file's metadata."""
+
+SAMPLES: Final = pa.schema(
+    [
+        pa.field("step", pa.int64(), nullable=False),
+        pa.field("measure", pa.string(), nullable=False),
+        pa.field("probe", pa.string(), nullable=False),
+        pa.field("passage_id", pa.int64(), nullable=False),
+        pa.field("decoding", pa.string(), nullable=False),
+        pa.field("draw", pa.int64(), nullable=False),
+        pa.field("prompt", pa.string()),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("reference", pa.string()),
+        pa.field("ended", pa.bool_(), nullable=False),
+    ]
+)
+"""Texts that a model wrote. `decoding` is ``greedy`` or ``sampled``, `draw` counts sampled texts of one prompt (0 if not given),
+`ended` says whether the model stopped by itself."""
+
+AXES: Final = {
+    "checkpoint": "model states in order of step; added by the store",
+    "probe": "probe sets; the coordinate `probe` holds their names",
+    "token": "tokens of all passages looked at, one after the other; coordinates probe_of_token, passage, position",
+    "passage": "passages looked at, one after the other; coordinates probe_of_passage, passage_id",
+    "block": "transformer blocks; -1 the embeddings, n (the number of blocks) final norm and output head",
+    "tensor": "weight tensors; the coordinate `tensor` holds their names",
+    "item": "items of a task; coordinate probe_of_item",
+    "choice": "answers to choose from, within one item",
+    "head": "attention heads of a block",
+}
+"""Axes with a meaning of their own. Any other axis must bring a coordinate variable of its own name."""
+
+FLAT_AXES: Final = ("token", "passage", "item")
+CHECKPOINT_COORDINATES: Final = ("step", "epoch", "tokens_seen", "flops", "flops_counted", "weights_sha256")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def place_from(entry: Mapping[str, Any]) -> Place:
+    """A place as it was written to JSON, where null stands for NaN. Raises TypeError if fields are missing."""
+    fields: dict[str, Any] = {key: math.nan if value is None else value for key, value in entry.items()}
+    return Place(**fields)
+
+
+def is_array_name(name: object) -> bool:
+    """Can this name a variable, coordinate or axis? Letters, digits, ``_`` and ``-``."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def is_file_name(name: str) -> bool:
+    """Can this name a measure's group or a probe set? Letters, digits, ``_``, ``-`` and ``.``, not leading."""
+    return _FILE_NAME.fullmatch(name) is not None
+
+
+def check(dataset: "xr.Dataset") -> None:
+    """Check that what a measure returned can be stored and understood later.
+
+    Every axis is one of `AXES`, except ``checkpoint``, or carries a coordinate of its own; every variable says its
+    `units` and `long_name`; values are booleans, integers, floats or text. Raises TypeError naming the variable: a
+    defect of the measure, not of its user.
+    """
+    if "checkpoint" in dataset.dims:
+        raise TypeError("axis 'checkpoint' is added by the store: return what was seen at one state")
+    for axis in dataset.dims:
+        if axis not in AXES and axis not in dataset.coords:
+            known = ", ".join(name for name in AXES if name != "checkpoint")
+            raise TypeError(f"axis '{axis}' is not one of {known}: give it a coordinate variable '{axis}'")
+    for reserved in {"coordinates", "variables"} & set(dataset.attrs):
+        raise TypeError(f"dataset attribute '{reserved}' is reserved by the store: rename it")
+    _check_attributes("dataset", dataset.attrs)
+    for name, variable in dataset.variables.items():
+        if not is_array_name(name):
+            raise TypeError(f"variable {name!r}: use letters, digits, '_' and '-' in names")
+        if name in CHECKPOINT_COORDINATES:
+            raise TypeError(f"variable '{name}' is reserved for the coordinates of the checkpoint: rename it")
+        _check_values(str(name), variable)
+        _check_attributes(f"variable '{name}'", variable.attrs)
+    for name, array in dataset.data_vars.items():
+        for attribute in ("units", "long_name"):
+            text = array.attrs.get(attribute)
+            if not isinstance(text, str) or not text:
+                raise TypeError(f"variable '{name}' lacks attrs['{attribute}'] (units of a pure number are '1')")
+
+
+def _check_values(name: str, array: "xr.Variable") -> None:
+    kind = array.dtype.kind
+    if kind == "O":
+        if not all(isinstance(value, str) for value in array.values.flat):
+            raise TypeError(f"variable '{name}' holds objects that are not text: store numbers, booleans or text")
+    elif kind not in "biufUT":
+        raise TypeError(f"variable '{name}' has dtype {array.dtype}: store numbers, booleans or text")
+
+
+def _check_attributes(owner: str, attributes: "dict[Any, Any]") -> None:
+    for key, value in attributes.items():
+        values = value if isinstance(value, list | tuple) else (value,)
+        if not isinstance(key, str) or not all(isinstance(one, str | int | float | bool) for one in values):
+            raise TypeError(f"{owner}: attribute {key!r} must be text, a number, a boolean or a list of them")

@@ -1,0 +1,196 @@
+"""The one writer of a run. It holds the run's lock; what it has accepted is durable, or kept in memory until it is."""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import pyarrow as pa
+
+from ontogeny.core.contracts import Place
+from ontogeny.core.errors import OntogenyError, StoreError
+from ontogeny.core.passages import ProbeSet
+from ontogeny.store import checkpoints, durable, probes, samples, schema
+from ontogeny.store.lock import RunLock
+from ontogeny.store.metrics import MetricsWriter, Row
+from ontogeny.store.run import Run, open_run
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from ontogeny.store.arrays import GroupWriter
+
+FLUSH_SECONDS = 5.0
+"""Rows wait in memory for at most that long, as long as more rows come."""
+
+
+class RunWriter:
+    """Records into one run directory. Use `create` or `attach`; close it, or use it in a ``with`` statement."""
+
+    def __init__(self, path: Path, lock: RunLock) -> None:
+        self.path = path
+        self.run: Run = open_run(path)
+        self._lock = lock
+        self._groups: dict[str, GroupWriter] = {}
+        self._waiting: list[Row] = []
+        self._waiting_samples: dict[tuple[int, str], pa.Table] = {}
+        self._flush_at = time.time() + FLUSH_SECONDS
+        self._metrics = self._recover()
+
+    @classmethod
+    def create(
+        cls, path: str | Path, *, recipe_yaml: str, recipe: Mapping[str, Any], provenance: Mapping[str, Any]
+    ) -> Self:
+        """Start a run in a new directory, and write to it.
+
+        Raises StoreError if the directory already holds a run, or if somebody else is about to make one there.
+        """
+        folder = Path(path)
+        durable.make_folder(folder)
+        lock = RunLock(folder / schema.LOCK)
+        try:
+            if (folder / schema.PROVENANCE).exists():
+                raise StoreError(f"{folder} already holds a run: continue it with  ontogeny resume {folder}")
+            durable.write_bytes(folder / schema.RECIPE_YAML, recipe_yaml.encode())
+            durable.write_json(folder / schema.RECIPE_JSON, dict(recipe))
+            durable.write_json(folder / schema.STATUS, {"state": "created", "updated_unix_s": time.time()})
+            durable.write_json(folder / schema.PROVENANCE, {**provenance, "format_version": schema.FORMAT_VERSION})
+            return cls(folder, lock)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def attach(cls, path: str | Path) -> Self:
+        """Write to a run that exists; what a killed writer left half done is removed.
+
+        Raises StoreError if it is not a run, or naming process and host if somebody else is writing to it.
+        """
+        folder = open_run(path).path
+        lock = RunLock(folder / schema.LOCK)
+        try:
+            return cls(folder, lock)
+        except BaseException:
+            lock.release()
+            raise
+
+    def _recover(self) -> MetricsWriter:
+        for name in (schema.PROBES_FOLDER, schema.SAMPLES_FOLDER, schema.TRAJECTORY_FOLDER):
+            durable.remove_leftovers(self.path / name)
+        for name in (schema.RECIPE_YAML, schema.RECIPE_JSON, schema.STATUS, schema.PROVENANCE):
+            for leftover in self.path.glob(f".{name}.*.tmp"):
+                leftover.unlink()
+        checkpoints.recover(self.path / schema.CHECKPOINTS_FOLDER)
+        trajectory = self.path / schema.TRAJECTORY_FOLDER
+        for group in trajectory.glob("*"):
+            self._group(group.name)
+        return MetricsWriter(self.path / schema.METRICS_FOLDER)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except OntogenyError as failed:
+            if error is None:
+                raise
+            error.add_note(f"and then: {failed}")
+
+    def close(self) -> None:
+        """Flush, and let others write. The lock is released even if flushing fails."""
+        try:
+            if self._waiting or self._waiting_samples:
+                self.flush()
+        finally:
+            self._lock.release()
+
+    def put_probes(self, probe_set: ProbeSet) -> None:
+        """Store a probe set; the identical set again changes nothing, another of its name is a StoreError."""
+        probes.write_probes(self.path / schema.PROBES_FOLDER, probe_set)
+
+    def add_metric(self, step: int, name: str, scope: str, value: float) -> None:
+        """Record a scalar. It is on the disk after `flush`, which comes by itself every few seconds."""
+        now = time.time()
+        self._waiting.append((step, now, name, scope, float(value)))
+        if now >= self._flush_at:
+            self.flush()
+
+    @property
+    def metrics_rows(self) -> int:
+        """Rows of metrics on the disk: what a checkpoint remembers, for `rewind`."""
+        return self._metrics.rows
+
+    def flush(self) -> None:
+        """Make all metrics and samples durable. After a failure (RunFailedError: disk full) they are kept in memory."""
+        self._flush_at = time.time() + FLUSH_SECONDS
+        if self._waiting:
+            self._metrics.append(self._waiting)
+            self._waiting = []
+        for step, measure in list(self._waiting_samples):
+            folder = self.path / schema.SAMPLES_FOLDER
+            samples.write_samples(folder, step, measure, self._waiting_samples[step, measure])
+            del self._waiting_samples[step, measure]
+        self._metrics.merge_small()
+
+    def put_measure(self, group: str, place: Place, arrays: "xr.Dataset") -> None:
+        """Store what a measure saw at one state, in any order of states; durable on return.
+
+        A state that is put again is replaced. Raises TypeError if the dataset does not keep `schema.check`, StoreError
+        naming the variable if it does not fit what the group holds, RunFailedError if the disk is full.
+        """
+        if not schema.is_file_name(group):
+            raise StoreError(f"measure '{group}': use letters, digits, '_', '-' and '.' in its name")
+        self._group(group).put(place, arrays)
+
+    def _group(self, name: str) -> "GroupWriter":
+        from ontogeny.store.arrays import GroupWriter
+
+        if name not in self._groups:
+            self._groups[name] = GroupWriter(self.path / schema.TRAJECTORY_FOLDER / name)
+        return self._groups[name]
+
+    def add_samples(self, step: int, measure: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Record all texts that the model wrote for a measure at one state.
+
+        Rows have the columns of `schema.SAMPLES`, without step and measure. They replace those of the same step and measure. Durable after `flush`.
+        """
+        self._waiting_samples[step, measure] = samples.to_table(step, measure, rows)
+
+    def checkpoint(self, place: Place, extra: Mapping[str, Any] | None = None) -> AbstractContextManager[Path]:
+        """Save a model state: ``with writer.checkpoint(place, extra) as folder:`` fill folder/model and folder/trainer.
+
+        Metrics and samples are flushed before. Afterwards the checkpoint is durable; after an exception there is none.
+        `extra` is kept in the manifest (JSON).
+        """
+        self.flush()
+        return checkpoints.writing(self.path / schema.CHECKPOINTS_FOLDER, place, extra or {})
+
+    def rewind(self, step: int, metrics_rows: int) -> None:
+        """Drop everything later than state `step`, and the metrics beyond that many rows.
+
+        Later checkpoints go first, so that a rewind that is killed is completed by the same rewind. Raises StoreError
+        if fewer rows than that are there.
+        """
+        self.flush()
+        if metrics_rows > self.metrics_rows:
+            raise StoreError(
+                f"{self.path} holds {self.metrics_rows} metrics rows, {metrics_rows} belong to step {step}"
+            )
+        checkpoints.rewind(self.path / schema.CHECKPOINTS_FOLDER, step)
+        for group in self._groups.values():
+            group.rewind(step)
+        samples.rewind(self.path / schema.SAMPLES_FOLDER, step)
+        self._metrics.cut(metrics_rows)
+
+    def set_status(self, **fields: Any) -> None:
+        """Change fields of status.json, atomically."""
+        durable.write_json(self.path / schema.STATUS, {**self.run.status, **fields, "updated_unix_s": time.time()})
+
+    def update_provenance(self, **fields: Any) -> None:
+        """Change fields of provenance.json, atomically."""
+        durable.write_json(self.path / schema.PROVENANCE, {**self.run.provenance, **fields})
