@@ -1,21 +1,35 @@
-"""The base of everything that a recipe can name by kind."""
+"""The base of everything that a recipe can say: strict settings, and components that are named by kind."""
 
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, model_serializer
+from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer
 from pydantic.functional_serializers import SerializerFunctionWrapHandler
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 
-class Component(BaseModel):
+class Settings(BaseModel):
+    """A block of a recipe: frozen, no unknown keys, no silent conversions ("3" is no number, `true` is not 1).
+
+    An attribute's docstring is its description in the JSON Schema. `protected_namespaces` is empty so that a field
+    may be called `model`.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
+
+
+class Component(Settings):
     """One file, one frozen model: its fields are its configuration, its kind is its module's name.
 
     There is no registry to edit. `kinds.find` imports the module when a recipe names it. Component modules import
     torch inside functions, so that recipes can be validated and described on a machine without it.
     """
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, protected_namespaces=()
-    )
 
     kind: ClassVar[str] = "component"
 
@@ -26,3 +40,13 @@ class Component(BaseModel):
     @model_serializer(mode="wrap")
     def _with_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {"kind": type(self).kind, **handler(self)}
+
+
+def refusal(message: str, *location: str | int) -> ValidationError:
+    """An error for a validator to raise when the fault lies at a key below the block that is being validated.
+
+    `location` leads from the block to the key, so that the message can name its line:
+    ``raise refusal("names no split", "train", 0, "of")``.
+    """
+    fault = PydanticCustomError("refused", "{message}", {"message": message})
+    return ValidationError.from_exception_data("recipe", [InitErrorDetails(type=fault, loc=location, input=None)])

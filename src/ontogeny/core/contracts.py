@@ -141,9 +141,13 @@ class ForwardBatch(Protocol):
 class Look(Protocol):
     """A measure in the act of looking at one state."""
 
-    def see(self, batch: ForwardBatch) -> None: ...
+    def see(self, batch: ForwardBatch) -> None:
+        """Take from one forward batch what is needed; its tensors are gone afterwards."""
+        ...
 
-    def result(self) -> Seen: ...
+    def result(self) -> Seen:
+        """What was seen, once all batches of the looked-at probe sets have passed."""
+        ...
 
 
 class _Measure(Component):
@@ -157,6 +161,7 @@ class _Measure(Component):
 
     @property
     def group(self) -> str:
+        """Name of its group in the store."""
         return self.name or type(self).kind
 
 
@@ -173,14 +178,16 @@ class StreamMeasure(_Measure):
         return None
 
     @abstractmethod
-    def look(self, context: Context) -> Look: ...
+    def look(self, context: Context) -> Look:
+        """Begin to look at one state."""
 
 
 class StateMeasure(_Measure):
     """A measure that owns the model inside a guard which restores parameters, gradients, mode and RNG."""
 
     @abstractmethod
-    def look(self, context: Context) -> Seen: ...
+    def look(self, context: Context) -> Seen:
+        """Look at one state, with the model in hand."""
 
 
 class Term(Component):
@@ -188,6 +195,7 @@ class Term(Component):
 
     @property
     def name(self) -> str:
+        """What it is called in metrics; must differ between the terms of one objective."""
         return type(self).kind
 
     def build(self, context: Any) -> "nn.Module | None":
@@ -217,7 +225,8 @@ class Corpus(Component):
     """A source of documents. Reading is deterministic: same files, same documents in the same order."""
 
     @abstractmethod
-    def documents(self) -> Iterable[Document]: ...
+    def documents(self) -> Iterable[Document]:
+        """All documents, in a fixed order."""
 
 
 class Order(Component):

@@ -1,7 +1,7 @@
 """Find components by kind. A kind IS the name of a module in its room; third parties add entry points.
 
 A room is a package such as `ontogeny.measures`. Third parties register modules of their own under the entry-point
-group of the same name; the entry point's name must be the module's name.
+group of the same name; the entry point's name must be the module's name. A kind of ours cannot be replaced.
 """
 
 import importlib
@@ -19,11 +19,19 @@ from ontogeny.core.errors import closest
 
 
 @cache
+def _modules(room: str) -> dict[str, str]:
+    """Kind and full name of its module, sorted by kind, without importing any of them."""
+    package = importlib.import_module(room)
+    found = {point.name: point.value for point in entry_points(group=room)}
+    for module in pkgutil.iter_modules(package.__path__):
+        if not module.ispkg and not module.name.startswith("_"):
+            found[module.name] = f"{room}.{module.name}"
+    return dict(sorted(found.items()))
+
+
 def kinds_of(room: str) -> tuple[str, ...]:
     """Names of all kinds in a room, sorted, without importing any of their modules."""
-    package = importlib.import_module(room)
-    own = {m.name for m in pkgutil.iter_modules(package.__path__) if not m.ispkg and not m.name.startswith("_")}
-    return tuple(sorted(own | {point.name for point in entry_points(group=room)}))
+    return tuple(_modules(room))
 
 
 @cache
@@ -33,57 +41,65 @@ def find(room: str, kind: str) -> type[Component]:
     Raises LookupError, naming the closest kind, if the room has none of that name; TypeError if the module does not
     define exactly one component (a defect of the module, not of the recipe).
     """
-    if kind not in kinds_of(room):
-        raise LookupError(f"unknown kind '{kind}' in {room.rpartition('.')[2]}: {closest(kind, kinds_of(room))}")
-    foreign = {point.name: point.value for point in entry_points(group=room)}
-    module = importlib.import_module(foreign.get(kind, f"{room}.{kind}"))
-    classes = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Component) and value.__module__ == module.__name__
-        and not value.__name__.startswith("_")
-    ]
+    if kind not in _modules(room):
+        raise LookupError(f"unknown kind '{kind}' in {room.removeprefix('ontogeny.')}: {closest(kind, kinds_of(room))}")
+    module = importlib.import_module(_modules(room)[kind])
+    classes = [value for value in vars(module).values() if _is_component_of(value, module.__name__)]
     if len(classes) != 1:
         raise TypeError(f"{module.__name__} must define exactly one public Component, found {len(classes)}")
     return classes[0]
 
 
+def _is_component_of(value: Any, module: str) -> bool:
+    own = isinstance(value, type) and issubclass(value, Component) and value.__module__ == module
+    return own and not value.__name__.startswith("_")
+
+
 class Room:
     """Pydantic annotation: a field that holds a component of this room, written ``{kind: name, ...}``.
 
-    A bare string stands for a component with no settings: ``measures: [token_nll]``.
+    A bare string stands for a component with no settings, ``measures: [token_nll]``; so may a field's default.
     """
 
     def __init__(self, package: str) -> None:
         self.package = package
 
-    def _validate(self, value: Any) -> Component:
-        if isinstance(value, Component):
-            return value
-        if isinstance(value, str):
-            value = {"kind": value}
-        if not isinstance(value, dict) or not isinstance(value.get("kind"), str):
-            known = ", ".join(kinds_of(self.package))
-            raise PydanticCustomError("kind_missing", "write {reason}", {"reason": f"{{kind: NAME, ...}}, one of {known}"})
-        settings = dict(value)
+    def make(self, value: Any) -> Any:
+        """The component that a recipe describes as `value`. Raises pydantic's errors."""
+        settings = {"kind": value} if isinstance(value, str) else value
+        if not isinstance(settings, dict) or not isinstance(settings.get("kind"), str):
+            reason = f"expected a kind ({', '.join(kinds_of(self.package))}), alone or as {{kind: NAME, …}}"
+            raise PydanticCustomError("kind_missing", "{reason}", {"reason": reason})
         try:
-            cls = find(self.package, settings.pop("kind"))
+            cls = find(self.package, settings["kind"])
         except LookupError as error:
             raise PydanticCustomError("kind_unknown", "{reason}", {"reason": str(error)}) from None
-        return cls.model_validate_json(json.dumps(settings))
+        return cls.model_validate_json(json.dumps({key: value for key, value in settings.items() if key != "kind"}))
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        def validate(value: Any) -> Component:
+            return value if isinstance(value, source) else self.make(value)
+
         return core_schema.no_info_plain_validator_function(
-            self._validate,
-            serialization=core_schema.plain_serializer_function_ser_schema(lambda c: c.model_dump(mode="json")),
+            validate, serialization=core_schema.plain_serializer_function_ser_schema(_written, info_arg=True)
         )
 
     def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> Any:
         options: list[dict[str, Any]] = []
+        alone: list[str] = []
         for kind in kinds_of(self.package):
-            described = find(self.package, kind).model_json_schema(ref_template=f"#/$defs/{{model}}")
+            described = dict(handler.resolve_ref_schema(handler(find(self.package, kind).__pydantic_core_schema__)))
+            if not described.get("required"):
+                alone.append(kind)
+            described["title"] = kind
             described["properties"] = {"kind": {"const": kind}, **described.get("properties", {})}
             described["required"] = ["kind", *described.get("required", [])]
-            described["title"] = kind
             options.append(described)
-        return {"oneOf": [*options, {"enum": list(kinds_of(self.package)), "title": "kind alone"}]}
+        return {"oneOf": [*options, {"enum": alone, "title": "kind alone"}] if alone else options}
+
+
+def _written(component: Component, info: core_schema.SerializationInfo) -> Any:
+    """A component as plain values; as its bare kind if it is all default and defaults are left out."""
+    short = bool(info.exclude_defaults)
+    values = component.model_dump(mode="json", exclude_defaults=short)
+    return values["kind"] if short and len(values) == 1 else values

@@ -50,6 +50,7 @@ class ProbeSet:
 
     @property
     def token_count(self) -> int:
+        """Tokens in all passages together."""
         return sum(len(p) for p in self.passages)
 
     def __len__(self) -> int:

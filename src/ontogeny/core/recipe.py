@@ -7,41 +7,51 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from ontogeny.core.component import Component
-from ontogeny.core.contracts import Corpus, ModelSource, Order, Term
+from ontogeny.core.component import Settings, refusal
+from ontogeny.core.contracts import Corpus, ModelSource, Order, StateMeasure, StreamMeasure, Term
+from ontogeny.core.errors import closest
 from ontogeny.core.kinds import Room
 from ontogeny.core.schedule import Cadence, Schedule, Scheduled
 
-_STRICT = ConfigDict(
-    frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, protected_namespaces=()
-)
+ORDERS = Room("ontogeny.data.orders")
+TERMS = Room("ontogeny.objectives.terms")
 
 AnyCorpus = Annotated[Corpus, Room("ontogeny.data.corpora")]
-AnyOrder = Annotated[Order, Room("ontogeny.data.orders")]
+AnyOrder = Annotated[Order, ORDERS]
 AnyModel = Annotated[ModelSource, Room("ontogeny.models.sources")]
-AnyTerm = Annotated[Term, Room("ontogeny.objectives.terms")]
-AnyMeasure = Annotated[Component, Room("ontogeny.measures")]
+AnyTerm = Annotated[Term, TERMS]
+AnyMeasure = Annotated[StreamMeasure | StateMeasure, Room("ontogeny.measures")]
 
+_NAME = r"^[\w-]+$"
+_CORPUS_SPLIT = r"^[\w-]+/[\w-]+$"
+_RUN_NAME = r"^[\w-][\w.-]*(/[\w-][\w.-]*)*$"
+PATTERNS = {
+    _NAME: "a name of letters, digits, - and _",
+    _CORPUS_SPLIT: "corpus/split, for instance prose/train",
+    _RUN_NAME: "a name of letters, digits, -, _, . and /",
+}
+"""What each pattern of a recipe means, for error messages."""
+
+Name = Annotated[str, Field(pattern=_NAME)]
+"""A name that may become a file's or an array's."""
 Share = Annotated[float, Field(gt=0, le=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+NonNegative = Annotated[float, Field(ge=0)]
 
 
-class Take(BaseModel):
+class Take(Settings):
     """Passages taken from one split of one corpus."""
 
-    model_config = _STRICT
-
-    of: str = Field(pattern=r"^[\w-]+/[\w-]+$")
+    of: str = Field(pattern=_CORPUS_SPLIT)
     """corpus/split, for instance prose/train."""
     count: int | None = Field(default=None, ge=1)
     """How many passages, chosen at random by document; by default all."""
 
 
-class TokenizerSettings(BaseModel):
+class TokenizerSettings(Settings):
     """Which tokenizer. By default the model's own; a model from scratch gets one trained on the corpora."""
-
-    model_config = _STRICT
 
     path: str | None = None
     """A local directory or hub id to load from."""
@@ -57,14 +67,12 @@ class TokenizerSettings(BaseModel):
         return self
 
 
-class Data(BaseModel):
+class Data(Settings):
     """Texts: where they come from, how they are split and cut, what is trained on and what is looked at."""
 
-    model_config = _STRICT
-
-    corpora: dict[str, AnyCorpus] = Field(min_length=1)
+    corpora: dict[Name, AnyCorpus] = Field(min_length=1)
     """Named corpora."""
-    splits: dict[str, Share] = Field(default={"train": 0.8, "novel": 0.2}, min_length=1)
+    splits: dict[Name, Share] = Field(default={"train": 0.8, "novel": 0.2}, min_length=1)
     """Split by document: name and share."""
     split_seed: int = 0
     """Decides which document falls into which split, and which passages are taken."""
@@ -76,32 +84,35 @@ class Data(BaseModel):
     """document: a passage never crosses a document's end. stream: documents are joined with the end-of-text token."""
     train: tuple[Take, ...] = ()
     """What is trained on; nothing where a recipe only looks."""
-    probes: dict[str, Take] = {}
+    probes: dict[Name, Take] = Field(default={})
     """What is looked at: name and passages. Taking the same split and count as `train` gives the same passages."""
     allow_overlap: bool = False
     """Accept splits that share text; the overlap is recorded either way."""
 
     @model_validator(mode="after")
     def _names_known(self) -> Self:
-        from ontogeny.core.errors import closest
-
-        if sum(self.splits.values()) > 1 + 1e-9:
-            raise ValueError(f"the shares of splits add up to {sum(self.splits.values()):g}, more than 1")
-        for take in (*self.train, *self.probes.values()):
+        total = sum(self.splits.values())
+        if total > 1 + 1e-9:
+            raise refusal(f"the shares add up to {total:g}, more than 1", "splits")
+        if self.min_length > self.length:
+            raise refusal(f"min_length {self.min_length} is more than length {self.length}", "min_length")
+        for name in {"model", "timing"} & set(self.probes):
+            raise refusal(f"'{name}' is a scope of the metrics table: rename the probe set", "probes", name)
+        takes: dict[tuple[str | int, ...], Take] = {("train", i): take for i, take in enumerate(self.train)}
+        takes |= {("probes", name): take for name, take in self.probes.items()}
+        for location, take in takes.items():
             corpus, split = take.of.split("/")
             if corpus not in self.corpora:
-                raise ValueError(f"'{take.of}' names an unknown corpus '{corpus}': {closest(corpus, self.corpora)}")
+                raise refusal(f"unknown corpus '{corpus}': {closest(corpus, self.corpora)}", *location, "of")
             if split not in self.splits:
-                raise ValueError(f"'{take.of}' names an unknown split '{split}': {closest(split, self.splits)}")
+                raise refusal(f"unknown split '{split}': {closest(split, self.splits)}", *location, "of")
         return self
 
 
-class Optimizer(BaseModel):
+class Optimizer(Settings):
     """AdamW."""
 
-    model_config = _STRICT
-
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Decay, Decay] = (0.9, 0.95)
     """Decay of the first and second moment."""
     eps: float = Field(default=1e-8, gt=0)
     """Added to the root of the second moment."""
@@ -109,10 +120,8 @@ class Optimizer(BaseModel):
     """Decoupled; applied to matrices, not to biases and norms."""
 
 
-class Lora(BaseModel):
+class Lora(Settings):
     """Low-rank adapters through peft; everything else is frozen."""
-
-    model_config = _STRICT
 
     rank: int = Field(default=8, ge=1)
     """Rank of the update."""
@@ -124,10 +133,8 @@ class Lora(BaseModel):
     """Names of the adapted modules; by default all linear layers of the blocks."""
 
 
-class Train(BaseModel):
+class Train(Settings):
     """How long, with what step."""
-
-    model_config = _STRICT
 
     seed: int = 0
     """Initial weights, order and dropout are drawn from it."""
@@ -141,12 +148,15 @@ class Train(BaseModel):
     """Passages per optimizer step, over all micro-batches and processes."""
     accumulate: int = Field(default=1, ge=1)
     """Micro-batches per optimizer step."""
-    order: AnyOrder = Field(default_factory=lambda: Room("ontogeny.data.orders")._validate("shuffled"))
-    """Which passage stands where."""
+    order: AnyOrder = Field(default_factory=lambda: ORDERS.make("shuffled"))
+    """Which passage stands where; by default shuffled anew in every epoch."""
     lr: Scheduled = Field(default=Schedule(value=1e-3))
     """Learning rate."""
-    layer_slope: tuple[float, float] | None = None
-    """Learning-rate multipliers of the first and the last block, linear in between; embeddings get the first, the head the last."""
+    layer_slope: tuple[NonNegative, NonNegative] | None = None
+    """Learning-rate multipliers of the first and the last block, linear in between.
+
+    Embeddings get the first, the head the last.
+    """
     optimizer: Optimizer = Optimizer()
     """Settings of AdamW."""
     clip: float | None = Field(default=1.0, gt=0)
@@ -163,16 +173,14 @@ class Train(BaseModel):
         if [self.steps, self.epochs, self.tokens].count(None) != 2:
             raise ValueError("say exactly one of steps, epochs, tokens")
         if self.batch % self.accumulate:
-            raise ValueError(f"batch {self.batch} is not divisible by accumulate {self.accumulate}")
+            raise refusal(f"batch {self.batch} cannot be cut into {self.accumulate} equal micro-batches", "accumulate")
         return self
 
 
-class Recipe(BaseModel):
+class Recipe(Settings):
     """One experiment."""
 
-    model_config = _STRICT
-
-    name: str = Field(pattern=r"^[\w][\w./-]*$")
+    name: str = Field(pattern=_RUN_NAME)
     """Names the run directory, together with the hash."""
     about: str = ""
     """What it is for, in a sentence or two."""
@@ -180,10 +188,8 @@ class Recipe(BaseModel):
     tokenizer: TokenizerSettings = TokenizerSettings()
     model: AnyModel
     """Where the model comes from."""
-    objective: tuple[AnyTerm, ...] = Field(
-        default_factory=lambda: (Room("ontogeny.objectives.terms")._validate("next_token"),), min_length=1
-    )
-    """The terms of the loss; their weighted sum is minimised."""
+    objective: tuple[AnyTerm, ...] = Field(default_factory=lambda: (TERMS.make("next_token"),), min_length=1)
+    """The terms of the loss; their weighted sum is minimised. By default next_token alone."""
     train: Train | None = None
     """How it is trained; without it, the recipe only looks at the model as it is."""
     checkpoints: Cadence = Cadence(every_epochs=1)
@@ -193,19 +199,22 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        from ontogeny.core.errors import closest
-
         if (self.train is None) != (not self.data.train):
             raise ValueError("train and data.train come together: say both, or neither to only look at the model")
-        groups = [measure.group for measure in self.measures]  # type: ignore[attr-defined]
-        twice = sorted({group for group in groups if groups.count(group) > 1})
-        if twice:
-            raise ValueError(f"two measures are called '{twice[0]}': give one of them a name")
-        for measure in self.measures:
-            for probe in getattr(measure, "probes", None) or ():
+        named = {"measures": [m.group for m in self.measures], "objective": [t.name for t in self.objective]}
+        for key, names in named.items():
+            for i, name in enumerate(names):
+                if name in names[:i]:
+                    raise refusal(f"a second one is called '{name}': give one of them a name of its own", key, i)
+        for i, measure in enumerate(self.measures):
+            for j, probe in enumerate(getattr(measure, "probes", None) or ()):
                 if probe not in self.data.probes:
-                    raise ValueError(f"measure '{measure.kind}' looks at an unknown probe set '{probe}': "
-                                     f"{closest(probe, self.data.probes)}")
+                    message = f"unknown probe set '{probe}': {closest(probe, self.data.probes)}"
+                    raise refusal(message, "measures", i, "probes", j)
+        for i, corpus in enumerate(self.tokenizer.corpora or ()):
+            if corpus not in self.data.corpora:
+                message = f"unknown corpus '{corpus}': {closest(corpus, self.data.corpora)}"
+                raise refusal(message, "tokenizer", "corpora", i)
         return self
 
     def as_json(self) -> dict[str, Any]:

@@ -1,52 +1,77 @@
 """Schedules and cadences: pure functions of the step, so that nothing about them has to be saved."""
 
+import json
 import math
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+from pydantic_core import PydanticCustomError
 
-_STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+from ontogeny.core.component import Settings, refusal
+
+Shape = Literal["constant", "linear", "cosine", "wsd", "cyclic", "piecewise", "ramp"]
+
+_USES: dict[str, frozenset[str]] = {
+    "constant": frozenset({"value", "warmup"}),
+    "linear": frozenset({"value", "warmup", "final"}),
+    "cosine": frozenset({"value", "warmup", "final"}),
+    "ramp": frozenset({"value", "warmup", "final"}),
+    "wsd": frozenset({"value", "warmup", "final", "decay"}),
+    "cyclic": frozenset({"value", "warmup", "final", "cycles"}),
+    "piecewise": frozenset({"warmup", "points"}),
+}
+"""Which keys each shape reads; another one in a recipe is a mistake."""
 
 
-class Schedule(BaseModel):
-    """A value over training, as a function of progress in [0, 1]. A plain number means constant.
+class Schedule(Settings):
+    """A value over training. A plain number in a recipe means constant.
 
-    Shapes, with p the progress after warm-up in [0, 1] and `floor` = final * value:
-    constant: value. linear: from value to floor. cosine: floor + (value - floor) * (1 + cos(pi p)) / 2.
-    wsd: value until 1 - decay, then linear to floor. cyclic: triangle between floor and value, `cycles` times,
-    starting low. piecewise: linear between `points`, (progress, value) pairs. ramp: from floor up to value.
+    The update that leaves state s, of S updates with W of warm-up, stands at p = (s - W) / (S - W): 0 right after
+    warm-up, 1 at state S, which no update leaves; so the last update stands just above where the curve ends, as in
+    torch (`CosineAnnealingLR`) and transformers (`get_cosine_schedule_with_warmup`, `get_wsd_schedule`). Warm-up
+    differs from transformers, whose first update has rate 0: ours rises as (s + 1) / (W + 1), so that no update is
+    wasted and the first one after warm-up is the first at the full value.
+
+    With `floor` = final * value:
+    constant: value.
+    linear: value + (floor - value) * p.
+    cosine: floor + (value - floor) * (1 + cos(pi p)) / 2.
+    wsd: value, then over the last `decay` of training linear to floor (warm-up, stable, decay).
+    cyclic: `cycles` triangles from floor up to value and back.
+    piecewise: straight lines between `points`, (p, value) pairs; level before the first and after the last.
+    ramp: floor + (value - floor) * p.
     """
 
-    model_config = _STRICT
-
-    shape: Literal["constant", "linear", "cosine", "wsd", "cyclic", "piecewise", "ramp"] = "constant"
+    shape: Shape = "constant"
     """Which curve."""
     value: float = 0.0
     """The peak value, in the unit of what is scheduled."""
     warmup: float = Field(default=0.0, ge=0, lt=1)
-    """Share of training during which the value rises linearly from 0 (the first step gets value / warm-up steps)."""
+    """Share of training during which the value rises linearly from near 0 to where the curve begins."""
     final: float = Field(default=0.0, ge=0)
-    """Where the curve ends, as a share of `value`."""
+    """The floor, as a share of `value`: where linear, cosine and wsd end, and ramp and cyclic begin."""
     decay: float = Field(default=0.2, gt=0, le=1)
     """wsd only: share of training spent decaying."""
     cycles: int = Field(default=4, ge=1)
     """cyclic only: how many triangles."""
     points: tuple[tuple[float, float], ...] = ()
-    """piecewise only: (progress, value) pairs in order of progress."""
+    """piecewise only: (progress, value) pairs in rising order of progress."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        unused = {"decay": "wsd", "cycles": "cyclic", "points": "piecewise"}
-        for key, shape in unused.items():
-            if key in self.model_fields_set and self.shape != shape:
-                raise ValueError(f"'{key}' belongs to shape '{shape}', not to '{self.shape}'")
+        uses = _USES[self.shape]
+        for key in sorted(self.model_fields_set - uses - {"shape"}):
+            where = ", ".join(shape for shape, keys in _USES.items() if key in keys)
+            raise refusal(f"'{key}' means nothing to shape '{self.shape}', only to {where}", key)
+        if "value" in uses and "value" not in self.model_fields_set:
+            raise ValueError(f"'value' is missing: the peak of the {self.shape} curve")
         if self.shape == "piecewise":
             at = [point[0] for point in self.points]
             if len(at) < 2 or at != sorted(set(at)):
-                raise ValueError("piecewise needs at least two points, in rising order of progress")
+                raise refusal("piecewise needs at least two points, in rising order of progress", "points")
         if self.shape == "wsd" and self.warmup + self.decay > 1:
-            raise ValueError("wsd: warmup + decay must not exceed 1")
+            raise ValueError(f"wsd: warmup {self.warmup:g} and decay {self.decay:g} add up to more than 1")
         return self
 
     def at(self, step: int, total_steps: int) -> float:
@@ -54,85 +79,93 @@ class Schedule(BaseModel):
         total = max(total_steps, 1)
         warm_steps = round(self.warmup * total)
         if step < warm_steps:
-            return self._curve(0.0) * (step + 1) / warm_steps
+            return self._curve(0.0) * (step + 1) / (warm_steps + 1)
         if self.shape == "wsd":
-            return self._wsd(step, total)
-        span = max(total - warm_steps - 1, 1)
-        return self._curve(min(max((step - warm_steps) / span, 0.0), 1.0))
+            decay_steps = max(round(self.decay * total), 1)
+            return self._line(self.value, self._floor, (step - (total - decay_steps)) / decay_steps)
+        return self._curve((step - warm_steps) / max(total - warm_steps, 1))
 
-    def _wsd(self, step: int, total: int) -> float:
-        decay_steps = max(round(self.decay * total), 1)
-        into = min(max(step + 1 - (total - decay_steps), 0) / decay_steps, 1.0)
-        return self.value * (1 - into * (1 - self.final))
+    @property
+    def _floor(self) -> float:
+        return self.final * self.value
+
+    @staticmethod
+    def _line(start: float, end: float, share: float) -> float:
+        return start + (end - start) * min(max(share, 0.0), 1.0)
 
     def _curve(self, p: float) -> float:
-        floor = self.final * self.value
+        p = min(p, 1.0)
         match self.shape:
             case "constant" | "wsd":
                 return self.value
             case "linear":
-                return self.value + (floor - self.value) * p
+                return self._line(self.value, self._floor, p)
             case "ramp":
-                return floor + (self.value - floor) * p
+                return self._line(self._floor, self.value, p)
             case "cosine":
-                return floor + (self.value - floor) * (1 + math.cos(math.pi * p)) / 2
+                return self._line(self._floor, self.value, (1 + math.cos(math.pi * p)) / 2)
             case "cyclic":
-                phase = (p * self.cycles) % 1.0
-                return floor + (self.value - floor) * (1 - abs(2 * phase - 1))
+                return self._line(self._floor, self.value, 1 - abs(2 * (p * self.cycles % 1.0) - 1))
             case "piecewise":
-                return _interpolate(self.points, p)
+                return self._between_points(p)
+
+    def _between_points(self, p: float) -> float:
+        for (left, low), (right, high) in zip(self.points, self.points[1:], strict=False):
+            if p <= right:
+                return self._line(low, high, (p - left) / (right - left))
+        return self.points[-1][1]
 
 
-def _interpolate(points: tuple[tuple[float, float], ...], p: float) -> float:
-    if p <= points[0][0]:
-        return points[0][1]
-    for (left, low), (right, high) in zip(points, points[1:], strict=False):
-        if p <= right:
-            return low + (high - low) * (p - left) / (right - left)
-    return points[-1][1]
-
-
-def _number_is_constant(value: Any) -> Any:
+def _read(value: Any) -> Any:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return Schedule(value=float(value))
-    return value
+    if isinstance(value, dict):
+        return Schedule.model_validate_json(json.dumps(value))
+    if isinstance(value, Schedule):
+        return value
+    raise PydanticCustomError("schedule_type", "expected a number, or a mapping such as {shape: cosine, value: 1e-3}")
 
 
-def _constant_is_number(value: Schedule) -> Any:
-    return value.value if value == Schedule(value=value.value) else value.model_dump(mode="json", exclude_defaults=True)
+def _write(schedule: Schedule) -> Any:
+    if schedule == Schedule(value=schedule.value):
+        return schedule.value
+    kept = schedule.model_dump(mode="json", exclude_defaults=True)
+    return {**kept, "value": schedule.value} if "value" in _USES[schedule.shape] else kept
 
 
-Scheduled = Annotated[Schedule, BeforeValidator(_number_is_constant, float | Schedule), PlainSerializer(_constant_is_number)]
+Scheduled = Annotated[Schedule, BeforeValidator(_read, float | Schedule), PlainSerializer(_write)]
 """A schedule in a recipe: a number, or a mapping with a shape."""
 
 
-class Cadence(BaseModel):
+class Cadence(Settings):
     """When to do something, over the states 0 … total_steps. Say exactly one of the five.
 
-    `every_steps`, `every_epochs` and `log_spaced` always include the first and the last state.
+    `every_steps`, `every_epochs` and `log_spaced` always include the first and the last state; `steps` and `epochs`
+    mean exactly those, as far as the run reaches.
     """
-
-    model_config = _STRICT
 
     every_steps: int | None = Field(default=None, ge=1)
     """At every n-th step."""
     every_epochs: float | None = Field(default=None, gt=0)
     """At every n-th epoch (fractions allowed)."""
     log_spaced: int | None = Field(default=None, ge=2)
-    """About this many states, evenly spaced on a logarithmic axis of steps."""
-    steps: tuple[int, ...] | None = None
+    """About this many states after the first, evenly spaced on a logarithmic axis of steps."""
+    steps: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     """At exactly these steps."""
-    epochs: tuple[float, ...] | None = None
+    epochs: tuple[Annotated[float, Field(ge=0)], ...] | None = None
     """At exactly these epochs."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        if len(self.model_fields_set) != 1:
-            raise ValueError("say exactly one of every_steps, every_epochs, log_spaced, steps, epochs")
+        if sum(getattr(self, name) is not None for name in type(self).model_fields) != 1:
+            raise ValueError(f"say exactly one of {', '.join(type(self).model_fields)}")
         return self
 
     def states(self, total_steps: int, steps_per_epoch: float) -> frozenset[int]:
-        """The states (numbers of completed updates) at which it is due."""
+        """The states (numbers of completed updates) at which it is due.
+
+        An epoch that ends between two states counts at the later one.
+        """
 
         def at_epoch(epoch: float) -> int:
             return math.ceil(round(epoch * steps_per_epoch, 9))
@@ -151,5 +184,5 @@ class Cadence(BaseModel):
         else:
             assert self.log_spaced is not None
             last = self.log_spaced - 1
-            chosen = (round(math.exp(math.log(max(total_steps, 1)) * i / last)) for i in range(last + 1))
+            chosen = (round(max(total_steps, 1) ** (i / last)) for i in range(last + 1))
         return frozenset(step for step in {*chosen, *ends} if 0 <= step <= total_steps)

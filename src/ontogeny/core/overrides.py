@@ -1,0 +1,76 @@
+"""Dotted overrides: ``train.seed=3``, ``measures.token_nll.probes=[train]``, ``train.lr.shape=cosine``."""
+
+from typing import Any
+
+from ontogeny.core.errors import RecipeError, closest
+from ontogeny.core.yaml_tree import Location, Origins, read_yaml
+
+
+def apply_override(tree: dict[str, Any], override: str, origins: Origins) -> None:
+    """Set one value in the tree of a recipe, in place, and note where it came from.
+
+    A place in a list is its number, or the kind or name of the component that stands there. A component written as a
+    bare kind, and a schedule written as a number, become mappings when a key below them is set.
+    Raises RecipeError with the override and what to write instead.
+    """
+    dotted, equals, text = override.partition("=")
+    keys = dotted.split(".")
+    if not equals or not all(keys):
+        raise RecipeError(f"override '{override}': write KEY=VALUE, for instance train.seed=3")
+    value = _value(text, override)
+    node: Any = tree
+    location: Location = ()
+    for key in keys[:-1]:
+        at = _place(node, key, override)
+        location = (*location, at)
+        if isinstance(node, dict):
+            node.setdefault(at, None)
+        below = _opened(node[at])
+        if below is not node[at]:
+            node[at] = below
+            origins[location] = f"override {override}"
+        node = below
+        if not isinstance(node, dict | list):
+            raise RecipeError(f"override {override}: '{key}' is {node!r}, and nothing can stand below that")
+    at = _place(node, keys[-1], override)
+    location = (*location, at)
+    for old in [place for place in origins if place[: len(location)] == location]:
+        del origins[old]
+    origins[location] = f"override {override}"
+    node[at] = value
+
+
+def _value(text: str, override: str) -> Any:
+    """What stands after the equals sign, as YAML; text that is no YAML (a glob, say) stands for itself."""
+    try:
+        return read_yaml(text, f"override {override}")[0] if text else ""
+    except RecipeError:
+        if text.lstrip()[:1] in ("[", "{"):
+            raise
+        return text
+
+
+def _opened(node: Any) -> Any:
+    """A bare kind, a plain number or nothing as the mapping that it stands for."""
+    if node is None:
+        return {}
+    if isinstance(node, str):
+        return {"kind": node}
+    return {"value": node} if isinstance(node, int | float) and not isinstance(node, bool) else node
+
+
+def _place(node: Any, key: str, override: str) -> str | int:
+    if isinstance(node, dict):
+        return key
+    named = [_name(item, i) for i, item in enumerate(node)]
+    if key in named:
+        return named.index(key)
+    if key.isdecimal() and int(key) < len(node):
+        return int(key)
+    raise RecipeError(f"override {override}: the list holds no '{key}': {closest(key, named)}")
+
+
+def _name(item: Any, number: int) -> str:
+    if isinstance(item, str):
+        return item
+    return str(item.get("name") or item.get("kind") or number) if isinstance(item, dict) else str(number)
