@@ -158,6 +158,8 @@ class _Measure(Component):
 
     cost: ClassVar[str] = ""
     """What it costs, in one sentence: shown by `--plan`."""
+    compares_weights: ClassVar[bool] = False
+    """Does it read `Context.first_weights` or `previous_weights`? Foreign loops then keep copies."""
 
     @property
     def group(self) -> str:

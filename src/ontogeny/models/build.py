@@ -1,6 +1,7 @@
 """Build or load the model of a recipe, with one place that talks to transformers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,8 +42,8 @@ class LoadContext:
 class Limits:
     """What an existing model can take."""
 
-    vocab_size: int | None
-    context_length: int | None
+    vocab_size: int | None = None
+    context_length: int | None = None
 
 
 def read_config(origin: Origin) -> Any:
@@ -73,14 +74,15 @@ def load_causal_lm(origin: Origin, **config_overrides: Any) -> Any:
 
     _require_local_model(origin.path)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            origin.path,
-            revision=origin.revision,
-            dtype=torch.float32,
-            trust_remote_code=origin.trust_remote_code,
-            use_safetensors=True,
-            **config_overrides,
-        )
+        with _no_progress_bars():
+            model = AutoModelForCausalLM.from_pretrained(
+                origin.path,
+                revision=origin.revision,
+                dtype=torch.float32,
+                trust_remote_code=origin.trust_remote_code,
+                use_safetensors=True,
+                **config_overrides,
+            )
     except (OSError, ValueError) as error:
         raise RecipeError(f"model '{origin.path}' cannot be loaded: {_first_line(error)}") from None
     if origin.adapter is not None:
@@ -96,6 +98,20 @@ def _require_local_model(path: str) -> None:
         raise RecipeError(f"model '{path}': the directory has no config.json; give one written by save_pretrained")
     if path.startswith((".", "/", "~")) and not folder.exists():
         raise RecipeError(f"model '{path}': no such directory")
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing a bar for every file of a small model."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _first_line(error: Exception) -> str:
@@ -161,7 +177,8 @@ def is_adapter(model: Any) -> bool:
 
 def save_model(model: Any, folder: Path) -> None:
     """Write safetensors with save_pretrained; of a model with adapters, the adapters only."""
-    model.save_pretrained(str(folder), safe_serialization=True)
+    with _no_progress_bars():
+        model.save_pretrained(str(folder), safe_serialization=True)
 
 
 def load_checkpoint(model_path: Path, base_path: Path, *, trainable: bool = False) -> Any:
@@ -170,7 +187,9 @@ def load_checkpoint(model_path: Path, base_path: Path, *, trainable: bool = Fals
         return load_causal_lm(Origin(path=str(model_path)))
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(load_causal_lm(Origin(path=str(base_path))), str(model_path), is_trainable=trainable)
+    return PeftModel.from_pretrained(
+        load_causal_lm(Origin(path=str(base_path))), str(model_path), is_trainable=trainable
+    )
 
 
 def clone_weights(weights: "Mapping[str, Tensor]") -> "dict[str, Tensor]":

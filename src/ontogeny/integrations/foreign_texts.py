@@ -1,0 +1,55 @@
+"""Passages from what a foreign loop has: plain texts, or rows that are tokenized already."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ontogeny.core.errors import DataError
+from ontogeny.core.passages import Passage, ProbeSet
+from ontogeny.data.tokenizer import encode
+
+
+def probe_set(name: str, rows: Any, tokenizer: Any, *, count: int, length: int) -> ProbeSet:
+    """Up to `count` passages, evenly spread over `rows`, cut to `length` tokens.
+
+    A row is a text, or a mapping with `input_ids` and, if it has them, `labels` (-100: not supervised) and
+    `attention_mask` (0: padding, left out). Raises DataError if no row gives two tokens.
+    """
+    if isinstance(rows, ProbeSet):
+        return rows
+    chosen = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)) if len(rows) else []
+    passages = [_passage(rows[int(i)], f"{name}:{i}", tokenizer, length) for i in chosen]
+    passages = [passage for passage in passages if len(passage) > 1]
+    if not passages:
+        raise DataError(f"probe set '{name}': none of its {len(rows)} rows gives a passage of two tokens")
+    return ProbeSet(name=name, passages=passages, about=f"{len(passages)} of {len(rows)} rows")
+
+
+def _passage(row: str | Mapping[str, Any], source: str, tokenizer: Any, length: int) -> Passage:
+    if isinstance(row, str):
+        ids, offsets = encode(tokenizer, row)
+        ids, offsets = ids[:length], offsets[: length + 1]
+        text = row.encode()[: int(offsets[-1])].decode("utf-8", "ignore")
+        return Passage(
+            text=text, token_ids=ids, byte_offsets=offsets, source=source, supervised=np.ones(len(ids), dtype=bool)
+        )
+    if "input_ids" not in row:
+        raise DataError(f"probe set row {source}: give texts, or rows with input_ids; this one has {sorted(row)}")
+    ids = np.asarray(row["input_ids"], dtype=np.int32).reshape(-1)
+    keep = np.asarray(row.get("attention_mask", np.ones(len(ids))), dtype=bool).reshape(-1)
+    labels = np.asarray(row.get("labels", ids), dtype=np.int64).reshape(-1)
+    ids, labels = ids[keep][:length], labels[keep][:length]
+    text, offsets = _read_back(ids, tokenizer)
+    return Passage(text=text, token_ids=ids, byte_offsets=offsets, source=source, supervised=labels != -100)
+
+
+def _read_back(ids: np.ndarray, tokenizer: Any) -> tuple[str, np.ndarray]:
+    """Text of token ids, and the bytes that each covers: exact where encoding the text gives the ids back."""
+    text = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    again, offsets = encode(tokenizer, text)
+    if np.array_equal(again, ids):
+        return text, offsets
+    pieces = [tokenizer.decode([int(i)], clean_up_tokenization_spaces=False) for i in ids]
+    widths = [len(piece.encode()) for piece in pieces]
+    return "".join(pieces), np.concatenate([[0], np.cumsum(widths)]).astype(np.int32)

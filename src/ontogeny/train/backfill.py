@@ -1,0 +1,83 @@
+"""Look afterwards: measures over the saved checkpoints of a run, exactly as they would have looked live."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ontogeny.core.contracts import Progress
+from ontogeny.core.errors import StoreError, closest
+from ontogeny.core.recipe import Recipe
+from ontogeny.core.recipe_file import load_recipe
+from ontogeny.data.tokenizer import load_tokenizer
+from ontogeny.models.build import load_checkpoint
+from ontogeny.objectives.compose import Objective
+from ontogeny.objectives.terms.next_token import NextToken
+from ontogeny.store.run import Checkpoint, open_run
+from ontogeny.store.schema import RECIPE_YAML
+from ontogeny.store.writer import RunWriter
+from ontogeny.train.history import WeightsHistory, saved_weights
+from ontogeny.train.observe import Looked, Measure, Observer, check_probes
+
+
+def backfill(
+    path: Path,
+    measures: Sequence[Measure],
+    *,
+    steps: Sequence[int] | None = None,
+    listen: Callable[[Looked], None] = lambda looked: None,
+) -> list[int]:
+    """Let measures look at saved checkpoints (by default all); return the steps that were looked at.
+
+    What they see is bit-identical to what they would have seen live. Raises StoreError if a checkpoint is damaged,
+    a probe set or step unknown, or if the run keeps no checkpoints of its own.
+    """
+    run = open_run(path)
+    chosen = _choose(run.checkpoints, steps, path)
+    check_probes(measures, run.probes)
+    total_steps = int(run.status.get("total_steps") or 0)
+    with RunWriter.attach(path) as writer:
+        tokenizer = load_tokenizer(str(path / "tokenizer"))
+        due = {measure.group: frozenset(c.step for c in chosen) for measure in measures}
+        recipe = load_recipe(path / RECIPE_YAML) if run.recipe_yaml else None
+        observer = observer_for(writer, measures, tokenizer, recipe, due, saved_weights(run))
+        for checkpoint in chosen:
+            checkpoint.verify()
+            model = load_checkpoint(checkpoint.model_path, path / "base")
+            place = checkpoint.place
+            progress = Progress(step=place.step, total_steps=total_steps, epoch=place.epoch)
+            listen(observer.look(model, place, progress))
+        writer.flush()
+    return [c.step for c in chosen]
+
+
+def observer_for(
+    writer: RunWriter,
+    measures: Sequence[Measure],
+    tokenizer: Any,
+    recipe: Recipe | None,
+    due: Mapping[str, frozenset[int]],
+    history: WeightsHistory,
+) -> Observer:
+    """An observer over the probe sets that the run stored. A run without a recipe had plain next-token loss."""
+    return Observer(
+        writer=writer,
+        measures=measures,
+        probes=writer.run.probes,
+        tokenizer=tokenizer,
+        objective=Objective(recipe.objective if recipe else [NextToken()]),
+        seed=recipe.train.seed if recipe and recipe.train else 0,
+        due=due,
+        history=history,
+    )
+
+
+def _choose(checkpoints: Sequence[Checkpoint], steps: Sequence[int] | None, path: Path) -> list[Checkpoint]:
+    if not checkpoints:
+        raise StoreError(f"{path} keeps no checkpoints: measure the originals with  ontogeny measure --checkpoints …")
+    if steps is None:
+        return list(checkpoints)
+    known = {c.step: c for c in checkpoints}
+    for step in steps:
+        if step not in known:
+            raise StoreError(f"{path} has no checkpoint at step {step}: {closest(str(step), map(str, known))}")
+    return [known[step] for step in sorted(set(steps))]

@@ -1,0 +1,136 @@
+"""What a run will cost, from doing a little of it."""
+
+import math
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from ontogeny.core.recipe import Recipe
+from ontogeny.core.recipe_file import dump_recipe, load_recipe
+from ontogeny.data.prepare import Prepared, prepare
+from ontogeny.data.tokenizer import load_tokenizer
+from ontogeny.models.build import LoadContext, build_model, read_limits
+from ontogeny.models.sources.from_run import FromRun
+from ontogeny.store.run import open_run
+from ontogeny.store.writer import RunWriter
+from ontogeny.train.execute import Training, silent
+from ontogeny.train.loop import training_steps
+from ontogeny.train.parents import find_finished_run, origin_of_checkpoint
+from ontogeny.train.session import open_session
+
+_PROBED_STEPS = 5
+
+
+def estimate(recipe: Recipe, *, runs_dir: Path, scratch: Path) -> dict[str, Any]:
+    """Seconds, bytes and counts of a run, measured on a few steps, one look and one checkpoint in `scratch`.
+
+    A parent run that is missing is estimated too, and counted in.
+    """
+    parent = _missing_parent(recipe, runs_dir)
+    found: dict[str, Any] = {}
+    if parent is not None:
+        first = estimate(parent, runs_dir=runs_dir, scratch=scratch / "parent")
+        found["trained first"] = f"{parent.name}: {first['steps']} steps, {first['time']}, {first['disk']}"
+    prepared, model = _build(recipe, runs_dir)
+    if recipe.train is None:
+        return {**found, "steps": 0, "time": "one look", "disk": "the measures' arrays"}
+    session = open_session(recipe, model=model, tokenizer=prepared.tokenizer, examples=prepared.examples)
+    path = scratch / "run"
+    with RunWriter.create(path, recipe_yaml=dump_recipe(recipe), recipe=recipe.as_json(), provenance={}) as writer:
+        for probe in prepared.probes.values():
+            writer.put_probes(probe)
+        training = Training(recipe, session, writer, prepared, silent)
+        started = time.perf_counter()
+        training.at_state()
+        stop_s = time.perf_counter() - started
+        steps_s = _time_steps(session)
+        bytes_of = _sizes(path)
+    return found | _summary(training, steps_s, stop_s, bytes_of)
+
+
+def _time_steps(session: Any) -> float:
+    seconds = []
+    for event in training_steps(session):
+        seconds.append(event.seconds)
+        if len(seconds) > _PROBED_STEPS:
+            break
+    return median(seconds[1:] or seconds)
+
+
+def _summary(training: Training, step_s: float, stop_s: float, bytes_of: dict[str, int]) -> dict[str, Any]:
+    session = training.session
+    looks = len(set().union(*training.observer.due.values())) if training.observer.due else 0
+    stops = max(looks, len(training.save_at))
+    total_s = step_s * session.total_steps + stop_s * stops
+    disk = bytes_of["checkpoints"] * len(training.save_at) + bytes_of["trajectory.zarr"] * looks
+    parameters = sum(p.numel() for p in session.model.parameters())
+    return {
+        "steps": session.total_steps,
+        "epochs": round(session.plan.epoch_at(session.total_steps), 2),
+        "parameters": parameters,
+        "time": f"{_duration(total_s)} ({step_s * 1000:.0f} ms a step; {stops} stops of {stop_s:.1f} s to look and save)",
+        "share of time in looks": f"{stop_s * stops / total_s:.0%}",
+        "disk": f"{_size(disk)} ({len(training.save_at)} checkpoints of {_size(bytes_of['checkpoints'])}, "
+        f"{looks} looks of {_size(bytes_of['trajectory.zarr'])})",
+        "costs": {m.group: type(m).cost for m in training.observer.measures},
+    }
+
+
+def _missing_parent(recipe: Recipe, runs_dir: Path) -> Recipe | None:
+    source = recipe.model
+    if not isinstance(source, FromRun) or source.recipe is None:
+        return None
+    parent = load_recipe(source.recipe, source.overrides)
+    return parent if find_finished_run(runs_dir, parent.train_hash) is None else None
+
+
+def _build(recipe: Recipe, runs_dir: Path) -> tuple[Prepared, Any]:
+    """Texts and model; where the parent run is missing, the model that its training starts from stands in."""
+    parent = _missing_parent(recipe, runs_dir)
+    if parent is not None:
+        before, model = _build(parent, runs_dir)
+        return prepare(recipe, tokenizer=before.tokenizer), model
+    origin = recipe.model.origin(lambda source: _existing(source, runs_dir))
+    tokenizer, limits = None, None
+    if origin is not None:
+        limits = read_limits(origin)
+        tokenizer = load_tokenizer(origin.tokenizer or origin.path, origin.revision)
+    prepared = prepare(
+        recipe,
+        tokenizer=tokenizer,
+        vocab_limit=limits.vocab_size if limits else None,
+        context_length=limits.context_length if limits else None,
+    )
+    seed = recipe.train.seed if recipe.train else 0
+    context = LoadContext(tokenizer=prepared.tokenizer, length=recipe.data.length, seed=seed, origin=origin)
+    return prepared, build_model(recipe, context)
+
+
+def _existing(source: Any, runs_dir: Path) -> Any:
+    if source.run is not None:
+        return origin_of_checkpoint(open_run(Path(source.run)), source.step)
+    found = find_finished_run(runs_dir, load_recipe(source.recipe, source.overrides).train_hash)
+    assert found is not None
+    return origin_of_checkpoint(open_run(found), source.step)
+
+
+def _sizes(path: Path) -> dict[str, int]:
+    return {
+        name: sum(f.stat().st_size for f in (path / name).rglob("*") if f.is_file())
+        for name in ("checkpoints", "trajectory.zarr")
+    }
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{math.ceil(seconds)} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"

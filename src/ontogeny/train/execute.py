@@ -1,0 +1,326 @@
+"""Execute a recipe: prepare, train, look, record, save. And continue one exactly where it stopped."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ontogeny.core.contracts import Origin, Place, Progress, StepEvent
+from ontogeny.core.errors import DataError, OntogenyError, RunFailedError, StoreError
+from ontogeny.core.recipe import Recipe
+from ontogeny.core.recipe_file import dump_recipe, load_recipe
+from ontogeny.data.prepare import Prepared, prepare
+from ontogeny.data.tokenizer import load_tokenizer
+from ontogeny.models.build import (
+    Limits,
+    LoadContext,
+    build_model,
+    is_adapter,
+    load_checkpoint,
+    read_limits,
+    save_model,
+)
+from ontogeny.objectives.compose import Objective
+from ontogeny.store.run import Checkpoint, Run, open_run
+from ontogeny.store.schema import PROVENANCE, RECIPE_YAML
+from ontogeny.store.writer import RunWriter
+from ontogeny.train.history import saved_weights
+from ontogeny.train.loop import NonFiniteLossError, training_steps
+from ontogeny.train.observe import Looked, Observer
+from ontogeny.train.parents import find_finished_run, origin_of_checkpoint
+from ontogeny.train.provenance import describe, environment
+from ontogeny.train.session import Session, open_session
+from ontogeny.train.state import restore_trainer, save_trainer
+from ontogeny.train.status import keep_status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A new stage of the work has begun."""
+
+    text: str
+    total_steps: int | None = None
+    step: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """A checkpoint is on disk, and everything before it is recorded."""
+
+    step: int
+    run: Path
+    seconds: float
+
+
+Event = Stage | StepEvent | Looked | Saved
+Listener = Callable[[Event], None]
+
+
+def silent(event: Event) -> None:
+    """Listen to nothing."""
+
+
+def execute(recipe: Recipe, *, runs_dir: Path, to: Path | None = None, listen: Listener = silent) -> Path:
+    """Run a recipe, or continue its run if it was begun; return the run directory.
+
+    A run that is already finished is returned as it is.
+    """
+    path = to or run_path(recipe, runs_dir)
+    if (path / PROVENANCE).exists():
+        if load_recipe(path / RECIPE_YAML).recipe_hash != recipe.recipe_hash:
+            raise StoreError(f"{path} holds a run of another recipe: choose another directory with --to")
+        return resume(path, listen=listen)
+    prepared, model, parent = _prepare(recipe, runs_dir, listen)
+    provenance = describe(recipe, prepared.provenance, model, parent)
+    with RunWriter.create(
+        path, recipe_yaml=dump_recipe(recipe), recipe=recipe.as_json(), provenance=provenance
+    ) as writer:
+        _begin(recipe, writer, model, prepared, listen)
+    return path
+
+
+def resume(path: Path, *, steps: int | None = None, listen: Listener = silent) -> Path:
+    """Continue a run from its last checkpoint, bit for bit as if it had not stopped; `steps` extends it.
+
+    Raises StoreError if a checkpoint is damaged, DataError if the texts have changed since.
+    """
+    run = open_run(path)
+    recipe = load_recipe(path / RECIPE_YAML)
+    total = run.status.get("total_steps")
+    if steps is not None and total is not None and steps <= total:
+        raise OntogenyError(f"{path}: has {total} steps already; --steps must be more")
+    if steps is None and run.status.get("state") == "finished":
+        return path
+    if not run.checkpoints:
+        return _begin_again(recipe, path, listen)
+    last = run.checkpoints[-1]
+    last.verify()
+    if recipe.train is None:
+        raise OntogenyError(f"{path}: only looks at a model; look again with  ontogeny measure {path} --kind …")
+    listen(Stage(text=f"continuing from step {last.step}: reading the texts again"))
+    prepared = prepare(recipe, tokenizer=load_tokenizer(str(path / "tokenizer")))
+    _require_same_texts(run, prepared)
+    with RunWriter.attach(path) as writer:
+        writer.rewind(last.step, last.manifest["extra"]["metrics_rows"])
+        _note_resume(writer, last, total, steps)
+        model = load_checkpoint(last.model_path, path / "base", trainable=True)
+        with keep_status(writer):
+            session = _open(recipe, model, prepared, steps or total)
+            restore_trainer(session, last.trainer_path)
+            Training(recipe, session, writer, prepared, listen).carry_out()
+    return path
+
+
+def _begin(recipe: Recipe, writer: RunWriter, model: Any, prepared: Prepared, listen: Listener) -> None:
+    """From an empty run to a finished one."""
+    prepared.tokenizer.save_pretrained(str(writer.path / "tokenizer"))
+    for probe in prepared.probes.values():
+        writer.put_probes(probe)
+    if is_adapter(model):
+        save_model(_base_of(model), writer.path / "base")
+    with keep_status(writer):
+        if recipe.train is None:
+            _only_look(recipe, writer, model, prepared, listen)
+        else:
+            Training(recipe, _open(recipe, model, prepared, None), writer, prepared, listen).carry_out()
+
+
+def _begin_again(recipe: Recipe, path: Path, listen: Listener) -> Path:
+    """A run that stopped before its first checkpoint has nothing to continue from."""
+    prepared, model, _ = _prepare(recipe, path.parent, listen)
+    with RunWriter.attach(path) as writer:
+        writer.rewind(-1, 0)
+        _begin(recipe, writer, model, prepared, listen)
+    return path
+
+
+def _open(recipe: Recipe, model: Any, prepared: Prepared, total_steps: int | None) -> Session:
+    return open_session(
+        recipe, model=model, tokenizer=prepared.tokenizer, examples=prepared.examples, total_steps=total_steps
+    )
+
+
+def run_path(recipe: Recipe, runs_dir: Path) -> Path:
+    """Where a recipe's run goes: `<name>-<hash>`."""
+    return runs_dir / f"{recipe.name.replace('/', '-')}-{recipe.recipe_hash[:8]}"
+
+
+def _prepare(recipe: Recipe, runs_dir: Path, listen: Listener) -> tuple[Prepared, Any, Any]:
+    """Texts, model, and what of which run it was taken."""
+    origin = _origin(recipe, runs_dir, listen)
+
+    def tell(text: str) -> None:
+        listen(Stage(text=text))
+
+    tokenizer, limits = None, Limits()
+    if origin is not None:
+        limits = read_limits(origin)
+        if recipe.tokenizer.path is None and recipe.tokenizer.vocab_size is None:
+            tokenizer = load_tokenizer(origin.tokenizer or origin.path, origin.revision)
+    prepared = prepare(recipe, tokenizer, limits.vocab_size, limits.context_length, tell)
+    tell("building the model")
+    model = build_model(recipe, _load_context(recipe, prepared, origin))
+    return prepared, model, origin.parent if origin else None
+
+
+def _origin(recipe: Recipe, runs_dir: Path, listen: Listener) -> Origin | None:
+    def resolve(source: Any) -> Origin:
+        if source.run is not None:
+            return origin_of_checkpoint(open_run(Path(source.run)), source.step)
+        parent = load_recipe(source.recipe, source.overrides)
+        found = find_finished_run(runs_dir, parent.train_hash)
+        if found is None:
+            listen(Stage(text=f"{recipe.name} starts from {parent.name}, which is trained first"))
+            found = execute(parent, runs_dir=runs_dir, listen=listen)
+        return origin_of_checkpoint(open_run(found), source.step)
+
+    return recipe.model.origin(resolve)
+
+
+def _load_context(recipe: Recipe, prepared: Prepared, origin: Origin | None) -> LoadContext:
+    train = recipe.train
+    return LoadContext(
+        tokenizer=prepared.tokenizer,
+        length=recipe.data.length,
+        seed=train.seed if train else 0,
+        dropout=train.dropout if train else None,
+        origin=origin,
+    )
+
+
+def _base_of(model: Any) -> Any:
+    """The model below its adapters, as a copy without them."""
+    import copy
+
+    return copy.deepcopy(model).unload()
+
+
+def _require_same_texts(run: Run, prepared: Prepared) -> None:
+    def fingerprints(data: Any) -> dict[str, str]:
+        return {"train": data["train"]["sha256"], **{name: of["sha256"] for name, of in data["probes"].items()}}
+
+    now = fingerprints(prepared.provenance)
+    for name, before in fingerprints(run.provenance["data"]).items():
+        if now[name] != before:
+            raise DataError(
+                f"{run.path}: the passages of '{name}' are no longer those that the run began with (fingerprint "
+                f"{now[name]}, was {before}): bring the old texts back, or start a new run"
+            )
+
+
+def _note_resume(writer: RunWriter, last: Checkpoint, total: int | None, steps: int | None) -> None:
+    provenance = writer.run.provenance
+    resumes = [*provenance.get("resumes", []), {"step": last.step, "unix_s": time.time(), "environment": environment()}]
+    extensions = provenance.get("extensions", [])
+    if steps is not None and steps != total:
+        extensions = [*extensions, {"at_step": last.step, "from_steps": total, "to_steps": steps}]
+    writer.update_provenance(resumes=resumes, extensions=extensions)
+
+
+def _only_look(recipe: Recipe, writer: RunWriter, model: Any, prepared: Prepared, listen: Listener) -> None:
+    from ontogeny.models.weights import effective_weights, fingerprint
+
+    observer = _observer(recipe, writer, prepared, dict.fromkeys((m.group for m in recipe.measures), frozenset({0})))
+    place = Place(
+        step=0, epoch=0.0, tokens_seen=0, flops=0.0, flops_counted=0.0,
+        weights_sha256=fingerprint(effective_weights(model)),
+    )  # fmt: skip
+    listen(Stage(text="looking at the model"))
+    listen(observer.look(model, place, Progress(step=0, total_steps=0, epoch=0.0)))
+    writer.set_status(step=0, total_steps=0)
+    writer.flush()
+
+
+def _observer(recipe: Recipe, writer: RunWriter, prepared: Prepared, due: dict[str, frozenset[int]]) -> Observer:
+    return Observer(
+        writer=writer,
+        measures=recipe.measures,  # type: ignore[arg-type]
+        probes=prepared.probes,
+        tokenizer=prepared.tokenizer,
+        objective=Objective(recipe.objective),
+        seed=recipe.train.seed if recipe.train else 0,
+        due=due,
+        history=saved_weights(writer.run),
+    )
+
+
+class Training:
+    """Consumes the loop's events: records, looks, saves, in the order that makes resume exact."""
+
+    def __init__(
+        self, recipe: Recipe, session: Session, writer: RunWriter, prepared: Prepared, listen: Listener
+    ) -> None:
+        self.session, self.writer, self.listen = session, writer, listen
+        total, per_epoch = session.total_steps, session.plan.steps_per_epoch
+        self.save_at = recipe.checkpoints.states(total, per_epoch) | {0, total}
+        due = {
+            m.group: m.at.states(total, per_epoch) if m.at is not None else self.save_at  # type: ignore[attr-defined]
+            for m in recipe.measures
+        }
+        self.observer = _observer(recipe, writer, prepared, due)
+
+    def carry_out(self) -> None:
+        """Steps, looks and checkpoints from the present state to the end."""
+        session = self.session
+        session.wrapped.train()
+        self.writer.set_status(step=session.step, total_steps=session.total_steps)
+        self.listen(Stage(text="training", total_steps=session.total_steps, step=session.step))
+        if session.step == 0:
+            self.at_state()
+        try:
+            for event in training_steps(session):
+                self._record(event)
+                self.listen(event)
+                self.at_state()
+        except NonFiniteLossError as error:
+            self.writer.flush()
+            raise RunFailedError(self._explain(error)) from None
+        self.writer.flush()
+
+    def _record(self, event: StepEvent) -> None:
+        add = self.writer.add_metric
+        step = event.step
+        add(step, "loss", "train", event.loss)
+        for name, value in event.terms.items():
+            add(step, f"term_{name}", "train", value)
+        add(step, "learning_rate", "train", event.learning_rate)
+        add(step, "grad_norm", "train", event.grad_norm)
+        add(step, "supervised_tokens", "train", event.supervised_tokens)
+        add(step, "tokens_seen", "train", event.tokens_seen)
+        add(step, "epoch", "train", event.progress.epoch)
+        add(step, "step_seconds", "timing", event.seconds)
+
+    def at_state(self) -> None:
+        """Look at the present state and save it, where due: metrics, measures, then the checkpoint."""
+        session, step = self.session, self.session.step
+        saving, looking = step in self.save_at, self.observer.is_due(step)
+        if not (saving or looking):
+            return
+        place = session.place()
+        if looking:
+            self.listen(self.observer.look(session.model, place, session.progress()))
+        if saving:
+            self._save(place)
+
+    def _save(self, place: Place) -> None:
+        started = time.perf_counter()
+        self.writer.flush()
+        with self.writer.checkpoint(place, extra={"metrics_rows": self.writer.metrics_rows}) as folder:
+            save_model(self.session.model, folder / "model")
+            save_trainer(self.session, folder / "trainer")
+        self.writer.set_status(step=place.step, total_steps=self.session.total_steps)
+        seconds = time.perf_counter() - started
+        self.writer.add_metric(place.step, "checkpoint", "timing", seconds)
+        self.listen(Saved(step=place.step, run=self.writer.path, seconds=seconds))
+
+    def _explain(self, error: NonFiniteLossError) -> str:
+        """One line: the step, its passages, the last good checkpoint."""
+        passages = ", ".join(self.session.examples[i].source for i in error.example_ids[:4])
+        more = len(error.example_ids) - 4
+        checkpoints = self.writer.run.checkpoints
+        last = f"the last good checkpoint is {checkpoints[-1].path}" if checkpoints else "no checkpoint was saved"
+        return (
+            f"step {error.step}: the {error.what}; its batch holds passages {error.example_ids} ({passages}"
+            f"{f' and {more} more' if more > 0 else ''}); {last}; lower train.lr or look at these passages"
+        )

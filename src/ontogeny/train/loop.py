@@ -1,0 +1,150 @@
+"""The training loop: a generator of frozen events that does no I/O."""
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ontogeny.core.contracts import StepEvent, Unit
+from ontogeny.core.errors import RunFailedError
+from ontogeny.core.seeds import derive_seed
+from ontogeny.data.batches import collate
+from ontogeny.objectives.forward import TrainForward
+from ontogeny.train.optimizer import set_learning_rate
+from ontogeny.train.session import Session
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class NonFiniteLossError(RunFailedError):
+    """The loss or the gradient of a step is NaN or infinite; the weights are those before the step."""
+
+    def __init__(self, step: int, what: str, example_ids: list[int]) -> None:
+        self.step = step
+        self.what = what
+        self.example_ids = example_ids
+        super().__init__(f"step {step}: {what}")
+
+
+def training_steps(session: Session) -> Iterator[StepEvent]:
+    """Take one optimizer step after another, up to `session.total_steps`; yield an event after each.
+
+    When an event arrives, `session.step` has moved on: the model is in state `event.step + 1`. Raises
+    NonFiniteLossError before a step that would spoil the weights.
+    """
+    while session.step < session.total_steps:
+        session.wrapped.train()
+        session.modules.train()
+        event = _take_step(session)
+        session.step += 1
+        yield event
+
+
+def _take_step(session: Session) -> StepEvent:
+    started = time.perf_counter()
+    step = session.step
+    ids = session.plan.batch_at(step)
+    learning_rate = session.learning_rate(step)
+    units = _units(session, ids)
+    session.optimizer.zero_grad(set_to_none=True)
+    loss, terms = _accumulate_gradients(session, ids, units)
+    grad_norm = float(_clip(session))
+    if not np.isfinite(loss) or not np.isfinite(grad_norm):
+        session.optimizer.zero_grad(set_to_none=True)
+        what = f"loss is {loss}" if not np.isfinite(loss) else f"gradient norm is {grad_norm}"
+        raise NonFiniteLossError(step, what, [int(i) for i in ids])
+    set_learning_rate(session.optimizer, learning_rate)
+    session.optimizer.step()
+    return StepEvent(
+        step=step,
+        progress=session.progress(step),
+        loss=loss,
+        terms=terms,
+        learning_rate=learning_rate,
+        grad_norm=grad_norm,
+        tokens=session.plan.tokens_through(step + 1) - session.plan.tokens_through(step),
+        supervised_tokens=int(units["tokens"]),
+        tokens_seen=session.plan.tokens_through(step + 1),
+        example_ids=tuple(int(i) for i in ids),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _units(session: Session, ids: np.ndarray) -> dict[Unit, float]:
+    """Units of the whole step, over all micro-batches and processes: known beforehand, nothing to communicate."""
+    supervised = sum(int(session.examples[i].supervised[1:].sum()) for i in ids)
+    return {"tokens": float(max(supervised, 1)), "examples": float(len(ids)), "batch": 1.0}
+
+
+def _accumulate_gradients(
+    session: Session, ids: np.ndarray, units: dict[Unit, float]
+) -> tuple[float, dict[str, float]]:
+    """Add up the gradients of this process's micro-batches; return the step's loss and terms over all processes.
+
+    Distributed training averages gradients over processes, so each share is multiplied by their number.
+    """
+    accelerator = session.accelerator
+    world, rank = accelerator.num_processes, accelerator.process_index
+    progress = session.progress()
+    mine = np.array_split(ids, session.train.accumulate * world)[rank::world]
+    parts: list[dict[str, Tensor]] = []
+    losses: list[Tensor] = []
+    for micro, piece in enumerate(mine):
+        if not len(piece):
+            continue
+        forward = _forward(session, piece, micro, rank)
+        with _sync(session, last=micro == len(mine) - 1):
+            loss, terms = session.objective.train_loss(forward, progress, units)
+            accelerator.backward(loss * world)
+        losses.append(loss.detach())
+        parts.append(terms)
+    return _totals(session, losses, parts)
+
+
+def _sync(session: Session, *, last: bool) -> Any:
+    from contextlib import nullcontext
+
+    return nullcontext() if last else session.accelerator.no_sync(session.wrapped)
+
+
+def _forward(session: Session, ids: np.ndarray, micro: int, rank: int) -> TrainForward:
+    import torch
+
+    torch.manual_seed(micro_batch_seed(session.train.seed, session.step, rank, micro))
+    batch = collate([session.examples[i] for i in ids], session.tokenizer.pad_token_id)
+    device = session.accelerator.device
+    return TrainForward(session.wrapped, {name: tensor.to(device) for name, tensor in batch.items()})
+
+
+def micro_batch_seed(seed: int, step: int, rank: int, micro: int) -> int:
+    """Seed of everything random in one micro-batch (dropout): a function of where it stands, so nothing is saved."""
+    return derive_seed(seed, "micro-batch", step, rank, micro)
+
+
+def _totals(
+    session: Session, losses: "list[Tensor]", parts: "list[dict[str, Tensor]]"
+) -> tuple[float, dict[str, float]]:
+    import torch
+
+    names = list(parts[0]) if parts else []
+    table = torch.stack(
+        [torch.stack([loss, *(terms[name] for name in names)]) for loss, terms in zip(losses, parts, strict=True)]
+    )
+    totals = table.sum(0)
+    if session.accelerator.num_processes > 1:
+        totals = session.accelerator.reduce(totals, reduction="sum")
+    loss, *terms = totals.tolist()
+    return loss, dict(zip(names, terms, strict=True))
+
+
+def _clip(session: Session) -> "Tensor":
+    """Global L2 norm of the gradient before clipping; clips if the recipe says so."""
+    import torch
+
+    parameters = [p for group in session.optimizer.param_groups for p in group["params"] if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
+    if session.train.clip is not None:
+        torch.nn.utils.clip_grads_with_norm_(parameters, session.train.clip, norm)
+    return norm

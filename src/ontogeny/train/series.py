@@ -1,0 +1,120 @@
+"""A run made of checkpoints that somebody else trained: local directories, or revisions on a hub."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ontogeny.core.contracts import Origin, Place, Progress
+from ontogeny.core.errors import StoreError
+from ontogeny.core.recipe import Recipe
+from ontogeny.core.recipe_file import dump_recipe
+from ontogeny.data.prepare import prepare
+from ontogeny.data.tokenizer import load_tokenizer
+from ontogeny.models.build import align_special_tokens, load_causal_lm, read_limits
+from ontogeny.models.weights import effective_weights, fingerprint
+from ontogeny.store.writer import RunWriter
+from ontogeny.train.backfill import observer_for
+from ontogeny.train.history import WeightsHistory
+from ontogeny.train.observe import Looked
+from ontogeny.train.provenance import describe
+from ontogeny.train.status import keep_status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Station:
+    """One foreign checkpoint: its step, what it is called, where it is."""
+
+    step: int
+    name: str
+    origin: Origin
+
+
+def parse_stations(specs: Sequence[str]) -> list[Station]:
+    """Read ``DIR_OR_HUB_ID@step1,step2,…`` or plain directories into stations, sorted by step.
+
+    Below a local directory the names after @ are sub-directories, on a hub they are revisions. The step is the last
+    number in a name. Raises StoreError for a name without a number or a step that stands twice.
+    """
+    found: list[Station] = []
+    for spec in specs:
+        base, at, names = spec.partition("@")
+        if not at:
+            found.append(_station(Path(base).name, Origin(path=base)))
+            continue
+        for name in filter(None, names.split(",")):
+            local = Path(base).is_dir()
+            origin = Origin(path=str(Path(base) / name)) if local else Origin(path=base, revision=name)
+            found.append(_station(name, origin))
+    found.sort(key=lambda station: station.step)
+    for left, right in zip(found, found[1:], strict=False):
+        if left.step == right.step:
+            raise StoreError(f"'{left.name}' and '{right.name}' are both step {left.step}: name each step once")
+    if not found:
+        raise StoreError(
+            "--checkpoints needs at least one directory or hub id, such as  ./out@checkpoint-100,checkpoint-200"
+        )
+    return found
+
+
+def _station(name: str, origin: Origin) -> Station:
+    digits = re.findall(r"\d+", name)
+    if not digits:
+        raise StoreError(f"checkpoint '{name}': its name holds no step; name it like checkpoint-100")
+    return Station(step=int(digits[-1]), name=name, origin=origin)
+
+
+def measure_series(
+    recipe: Recipe, stations: Sequence[Station], *, to: Path, listen: Callable[[Looked], None] = lambda looked: None
+) -> Path:
+    """Let the recipe's measures look at foreign checkpoints; return the run directory that holds what they saw.
+
+    The weights stay where they are; each is fingerprinted. Raises StoreError, with both names, if two stations hold
+    identical weights: such a history is not what its step names say.
+    """
+    first = stations[0].origin
+    limits = read_limits(first)
+    tokenizer = load_tokenizer(first.tokenizer or first.path, first.revision)
+    prepared = prepare(recipe, tokenizer=tokenizer, vocab_limit=limits.vocab_size, context_length=limits.context_length)
+    model = load_causal_lm(first)
+    provenance = describe(recipe, prepared.provenance, model, None)
+    provenance["stations"] = [
+        {"step": s.step, "name": s.name, "path": s.origin.path, "revision": s.origin.revision} for s in stations
+    ]
+    seen: dict[str, str] = {}
+    with RunWriter.create(
+        to, recipe_yaml=dump_recipe(recipe), recipe=recipe.as_json(), provenance=provenance
+    ) as writer:
+        tokenizer.save_pretrained(str(to / "tokenizer"))
+        for probe in prepared.probes.values():
+            writer.put_probes(probe)
+        due = {m.group: frozenset(s.step for s in stations) for m in recipe.measures}  # type: ignore[attr-defined]
+        origins = {station.step: station.origin for station in stations}
+        weights = WeightsHistory(lambda: list(origins), lambda step: effective_weights(load_causal_lm(origins[step])))
+        observer = observer_for(writer, recipe.measures, tokenizer, recipe, due, weights)  # type: ignore[arg-type]
+        with keep_status(writer):
+            for station in stations:
+                model = load_causal_lm(station.origin)
+                align_special_tokens(model, tokenizer)
+                listen(_look(observer, weights, model, station, seen, stations[-1].step))
+                writer.set_status(step=station.step, total_steps=stations[-1].step)
+    return to
+
+
+def _look(
+    observer: Any, weights: WeightsHistory, model: Any, station: Station, seen: dict[str, str], last: int
+) -> Looked:
+    effective = effective_weights(model)
+    digest = fingerprint(effective)
+    if digest in seen:
+        raise StoreError(
+            f"'{seen[digest]}' and '{station.name}' hold identical weights ({digest[:12]}): one of them is not "
+            f"the step that its name says; leave it out"
+        )
+    seen[digest] = station.name
+    nan = float("nan")
+    place = Place(step=station.step, epoch=nan, tokens_seen=-1, flops=nan, flops_counted=nan, weights_sha256=digest)
+    looked: Looked = observer.look(model, place, Progress(step=station.step, total_steps=last, epoch=nan))
+    weights.keep(station.step, effective)
+    return looked

@@ -1,0 +1,104 @@
+"""Everything that one training needs in memory, put together from a recipe and, if it continues, a checkpoint."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ontogeny.core.contracts import Place, Progress
+from ontogeny.core.passages import Passage
+from ontogeny.core.recipe import Recipe, Train
+from ontogeny.data.plan import BatchPlan
+from ontogeny.models.weights import counted_flops_per_token, effective_weights, fingerprint, nonembedding_parameters
+from ontogeny.objectives.compose import Objective
+from ontogeny.train.optimizer import build_optimizer
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import nn
+    from torch.optim import AdamW
+
+
+@dataclass(kw_only=True)
+class Session:
+    """A training in progress. `step` is the only thing that moves, with the weights and the optimizer's moments."""
+
+    train: Train
+    model: Any
+    """As saved and looked at."""
+    wrapped: Any
+    """As called in training: autocast, distributed."""
+    modules: "nn.ModuleDict"
+    """Trainable parts that terms brought."""
+    optimizer: "AdamW"
+    accelerator: "Accelerator"
+    objective: Objective
+    tokenizer: Any
+    examples: Sequence[Passage]
+    plan: BatchPlan
+    total_steps: int
+    flops_per_token: float
+    counted_flops_per_token: float
+    step: int = 0
+
+    def progress(self, step: int | None = None) -> Progress:
+        """Progress at a state; by default the present one."""
+        at = self.step if step is None else step
+        return Progress(step=at, total_steps=self.total_steps, epoch=self.plan.epoch_at(at))
+
+    def learning_rate(self, step: int) -> float:
+        """Scheduled learning rate of the update that leaves that state."""
+        return self.train.lr.at(step, self.total_steps)
+
+    def place(self) -> Place:
+        """Coordinates of the present state."""
+        tokens = self.plan.tokens_through(self.step)
+        return Place(
+            step=self.step,
+            epoch=self.plan.epoch_at(self.step),
+            tokens_seen=tokens,
+            flops=self.flops_per_token * tokens,
+            flops_counted=self.counted_flops_per_token * tokens,
+            weights_sha256=fingerprint(effective_weights(self.model)),
+        )
+
+
+def open_session(
+    recipe: Recipe, *, model: Any, tokenizer: Any, examples: Sequence[Passage], total_steps: int | None = None
+) -> Session:
+    """Put model, optimizer, order and objective together, at step 0."""
+    from torch import nn
+
+    train = recipe.train
+    assert train is not None
+    accelerator = make_accelerator(train.precision)
+    objective = Objective(recipe.objective)
+    modules = nn.ModuleDict(objective.modules())
+    flops_counted = counted_flops_per_token(model, recipe.data.length)
+    model.to(accelerator.device)
+    modules.to(accelerator.device)
+    optimizer = build_optimizer(model, modules.values(), train)
+    plan = BatchPlan(train.order, [len(example) for example in examples], train.batch, train.seed)
+    return Session(
+        train=train,
+        model=model,
+        wrapped=accelerator.prepare(model),
+        modules=modules,
+        optimizer=optimizer,
+        accelerator=accelerator,
+        objective=objective,
+        tokenizer=tokenizer,
+        examples=examples,
+        plan=plan,
+        total_steps=total_steps or plan.steps_for(train),
+        flops_per_token=6.0 * nonembedding_parameters(model),
+        counted_flops_per_token=flops_counted,
+    )
+
+
+def make_accelerator(precision: str) -> "Accelerator":
+    """A fresh Accelerator. Its state is shared by the process and remembers the precision of the last one."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state()
+    return Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")

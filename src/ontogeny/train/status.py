@@ -1,0 +1,24 @@
+"""Keep a run's status true, whatever happens while it is worked on."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ontogeny.core.errors import OntogenyError
+from ontogeny.store.writer import RunWriter
+
+
+@contextmanager
+def keep_status(writer: RunWriter) -> Iterator[None]:
+    """Say `running` before, and `finished`, `interrupted` or `failed` after."""
+    writer.set_status(state="running", message="", started_unix_s=time.time())
+    try:
+        yield
+    except KeyboardInterrupt:
+        writer.flush()
+        writer.set_status(state="interrupted", message="stopped by the user")
+        raise
+    except OntogenyError as error:
+        writer.set_status(state="failed", message=str(error))
+        raise
+    writer.set_status(state="finished", message="", finished_unix_s=time.time())

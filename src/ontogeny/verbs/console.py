@@ -1,0 +1,135 @@
+"""What the command line shows while it works: a progress bar on a terminal, one plain line per event elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ontogeny.core.contracts import StepEvent
+from ontogeny.train.execute import Event, Listener, Saved, Stage
+from ontogeny.train.observe import Looked
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_PLAIN_EVERY_S = 10.0
+
+
+@contextmanager
+def listening(*, quiet: bool = False) -> Iterator[Listener]:
+    """Yield a listener for this terminal, pipe or silence."""
+    if quiet:
+        yield lambda event: None
+    elif sys.stderr.isatty():
+        with _bar() as progress:
+            yield _BarListener(progress).listen
+    else:
+        yield _PlainListener().listen
+
+
+def say(text: str) -> None:
+    """One line for a person, on standard error, so that standard output stays clean for --json."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def nll_line(scalars: Mapping[tuple[str, str], float]) -> str:
+    """NLL of every probe set in a few words."""
+    values = [(scope, value) for (scope, name), value in scalars.items() if name == "evaluation/nll"]
+    return "  ".join(f"{scope} {value:.3f}" for scope, value in values)
+
+
+class _Clock:
+    """How the wall-clock time was spent."""
+
+    def __init__(self) -> None:
+        self.started = time.perf_counter()
+        self.looking = 0.0
+        self.tokens = 0
+
+    @property
+    def share_looking(self) -> float:
+        return self.looking / max(time.perf_counter() - self.started, 1e-9)
+
+    def rate(self, event: StepEvent) -> str:
+        self.tokens += event.tokens
+        return f"{self.tokens / max(time.perf_counter() - self.started, 1e-9) / 1000:.1f}k tok/s"
+
+
+def _bar() -> "Progress":
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[loss]}"),
+        TextColumn("{task.fields[looking]}"),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        refresh_per_second=4,
+    )
+
+
+class _BarListener:
+    def __init__(self, progress: "Progress") -> None:
+        self.progress = progress
+        self.clock = _Clock()
+        self.task: Any = None
+
+    def listen(self, event: Event) -> None:
+        match event:
+            case Stage():
+                self._stage(event)
+            case StepEvent():
+                rate = self.clock.rate(event)
+                self.progress.update(self.task, completed=event.step + 1, rate=rate, loss=f"loss {event.loss:.3f}")
+            case Looked():
+                self.clock.looking += sum(event.seconds.values())
+                line = nll_line(event.scalars)
+                if line:
+                    self.progress.console.print(f"  state {event.step:>6}  NLL  {line}", highlight=False)
+                if self.task is not None:
+                    self.progress.update(self.task, looking=f"measures {self.clock.share_looking:.0%}")
+            case Saved():
+                pass
+
+    def _stage(self, event: Stage) -> None:
+        if event.total_steps is None:
+            self.progress.console.print(event.text, highlight=False)
+            return
+        if self.task is not None:
+            self.progress.remove_task(self.task)
+        self.clock = _Clock()
+        self.task = self.progress.add_task(
+            event.text, total=event.total_steps, completed=event.step, rate="", loss="", looking=""
+        )
+
+
+class _PlainListener:
+    def __init__(self) -> None:
+        self.clock = _Clock()
+        self.total = 0
+        self.last = 0.0
+
+    def listen(self, event: Event) -> None:
+        match event:
+            case Stage():
+                self.clock = _Clock()
+                self.total = event.total_steps or 0
+                say(event.text + (f": {event.total_steps} steps" if event.total_steps else ""))
+            case StepEvent():
+                rate = self.clock.rate(event)
+                if time.perf_counter() - self.last > _PLAIN_EVERY_S:
+                    self.last = time.perf_counter()
+                    say(f"step {event.step + 1}/{self.total}  loss {event.loss:.4f}  {rate}")
+            case Looked():
+                self.clock.looking += sum(event.seconds.values())
+                line = nll_line(event.scalars)
+                say(f"looked at state {event.step}" + (f"  NLL  {line}" if line else ""))
+            case Saved():
+                pass

@@ -1,0 +1,92 @@
+"""The verb that looks afterwards."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ontogeny.core.errors import OntogenyError
+from ontogeny.core.recipe_file import apply_overrides, validate, validate_component
+from ontogeny.report.page import write_report
+from ontogeny.store.run import open_run
+from ontogeny.train.backfill import backfill
+from ontogeny.train.series import measure_series, parse_stations
+from ontogeny.verbs.console import listening
+
+_DEFAULT_KINDS = ("evaluation", "token_nll", "weight_drift")
+
+
+def measure_run(
+    path: Path, kinds: Sequence[str], settings: Sequence[str], at: Sequence[int] | None, *, quiet: bool
+) -> Path:
+    """Backfill measures over a run's checkpoints and rewrite its page."""
+    if not kinds:
+        from ontogeny.core.kinds import kinds_of
+
+        raise OntogenyError(f"say which measure: --kind {'|'.join(kinds_of('ontogeny.measures'))}")
+    measures = [validate_component("ontogeny.measures", tree) for tree in _component_trees(kinds, settings)]
+    with listening(quiet=quiet) as listen:
+        backfill(path, measures, steps=at, listen=listen)
+    write_report([open_run(path)])
+    return path
+
+
+def measure_checkpoints(
+    specs: Sequence[str],
+    probes: Sequence[str],
+    kinds: Sequence[str],
+    settings: Sequence[str],
+    *,
+    to: Path | None,
+    runs_dir: Path,
+    quiet: bool,
+) -> Path:
+    """Make a run of checkpoints made elsewhere, and write its page.
+
+    Probe sets are text files given as NAME=FILE; without any, Python's own prose and code.
+    """
+    stations = parse_stations(specs)
+    tree = _series_tree(stations[0].name, stations[0].origin, _corpora(probes))
+    tree["measures"] = _component_trees(kinds or _DEFAULT_KINDS, settings)
+    data_settings = [s for s in settings if s.startswith(("data.", "name="))]
+    recipe = validate(apply_overrides(tree, data_settings), "the recipe made from --checkpoints")
+    path = to or runs_dir / f"{recipe.name}-{recipe.recipe_hash[:8]}"
+    with listening(quiet=quiet) as listen:
+        measure_series(recipe, stations, to=path, listen=listen)
+    write_report([open_run(path)])
+    return path
+
+
+def _corpora(probes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    if not probes:
+        return {"prose": {"kind": "python_prose"}, "code": {"kind": "python_code"}}
+    found: dict[str, dict[str, Any]] = {}
+    for probe in probes:
+        name, equals, file = probe.partition("=")
+        if not equals:
+            raise OntogenyError(f"--probe {probe}: write NAME=FILE, for instance notes=notes.txt")
+        if not Path(file).exists():
+            raise OntogenyError(f"--probe {probe}: no such file '{file}'")
+        found[name] = {"kind": "text", "paths": [file]}
+    return found
+
+
+def _series_tree(name: str, origin: Any, corpora: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "name": "series",
+        "about": f"Checkpoints made elsewhere, from {name} on.",
+        "data": {
+            "corpora": corpora,
+            "splits": {"all": 1.0},
+            "probes": {corpus: {"of": f"{corpus}/all", "count": 32} for corpus in corpora},
+        },
+        "model": {"kind": "pretrained", "path": origin.path, "revision": origin.revision},
+    }
+
+
+def _component_trees(kinds: Sequence[str], settings: Sequence[str]) -> list[dict[str, Any]]:
+    trees = []
+    for kind in kinds:
+        tree: dict[str, Any] = {"kind": kind}
+        own = [s for s in settings if not s.startswith(("data.", "name="))]
+        trees.append(apply_overrides(tree, own))
+    return trees

@@ -1,0 +1,237 @@
+"""A run that is killed and resumed equals, bit for bit, the run that was never interrupted."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ontogeny.core.contracts import StepEvent
+from ontogeny.core.errors import DataError, OntogenyError, StoreError
+from ontogeny.core.recipe import Recipe
+from ontogeny.core.recipe_file import validate
+from ontogeny.objectives.compose import Objective
+from ontogeny.store.run import open_run
+from ontogeny.train import execute as execution
+from ontogeny.train import loop, state
+from ontogeny.train.execute import Looked, Saved, execute, resume
+from tests.train.conftest import differences, tree, write_text
+
+Bomb = Callable[[pytest.MonkeyPatch], Any]
+
+
+def in_child(work: Callable[[], None]) -> int:
+    """Run it in a forked process; return the signal that ended it (0 if it came through)."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    assert not os.WIFEXITED(status) or os.WEXITSTATUS(status) == 0, "the child failed instead of being killed"
+    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def call_that_dies(function: Callable[..., Any], number: int) -> Callable[..., Any]:
+    """The function, but its n-th call is the last thing the process does."""
+    calls = 0
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            die()
+        return function(*args, **kwargs)
+
+    return wrapped
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, texts: Path) -> Path:
+    """The run that nothing interrupts: 12 steps in 3 epochs, checkpoints at 0, 4, 8, 12."""
+    return execute(validate(tree(texts), "test"), runs_dir=tmp_path_factory.mktemp("whole"))
+
+
+# the 22 examples in batches of 6 give 4 steps an epoch, each of 3 micro-batches
+POINTS = {
+    "before the first checkpoint": ("train_loss", 2),
+    "mid-step": ("step", 6),
+    "mid-accumulation": ("train_loss", 3 * 6 + 2),
+    "at an epoch boundary": ("event", 8),
+    "inside a checkpoint write": ("save_trainer", 3),
+    "between looking and saving": ("save_model", 3),
+    "at the very end": ("event", 12),
+}
+
+
+def arm(monkeypatch: pytest.MonkeyPatch, where: str, number: int) -> Callable[[Any], None]:
+    """Plant the bomb; returns a listener."""
+    if where == "event":
+        count = 0
+
+        def listen(event: Any) -> None:
+            nonlocal count
+            count += isinstance(event, StepEvent)
+            if count == number:
+                die()
+
+        return listen
+    if where == "step":
+        monkeypatch.setattr(torch.optim.AdamW, "step", call_that_dies(torch.optim.AdamW.step, number))
+    elif where == "train_loss":
+        monkeypatch.setattr(Objective, "train_loss", call_that_dies(Objective.train_loss, number))
+    else:
+        monkeypatch.setattr(execution, where, call_that_dies(getattr(execution, where), number))
+    return lambda event: None
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_and_resumed_equals_uninterrupted(
+    point: str, whole: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = validate(tree(texts), "test")
+
+    def work() -> None:
+        with monkeypatch.context() as patch:
+            execute(recipe, runs_dir=tmp_path, listen=arm(patch, *POINTS[point]))
+
+    assert in_child(work) == signal.SIGKILL
+    path = execute(recipe, runs_dir=tmp_path)
+    assert differences(whole, path) == []
+    assert open_run(path).status["state"] == "finished"
+
+
+def test_two_interruptions(whole: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = validate(tree(texts), "test")
+    for where, number in (("step", 6), ("train_loss", 3 * 5)):
+
+        def work(where: str = where, number: int = number) -> None:
+            with monkeypatch.context() as patch:
+                execute(recipe, runs_dir=tmp_path, listen=arm(patch, where, number))
+
+        assert in_child(work) == signal.SIGKILL
+    assert differences(whole, execute(recipe, runs_dir=tmp_path)) == []
+
+
+def _forget_moments(session: Any, folder: Path) -> None:
+    restored(session, folder)
+    session.optimizer.state.clear()
+
+
+def _forget_order(session: Any, folder: Path) -> None:
+    restored(session, folder)
+    session.plan.seed += 1
+
+
+def _forget_randomness(session: Any, folder: Path) -> None:
+    restored(session, folder)
+    session.train = session.train.model_copy(update={"seed": 99})  # dropout is drawn from it; the plan has its own
+
+
+restored = state.restore_trainer
+
+
+@pytest.mark.parametrize("forget", [_forget_moments, _forget_order, _forget_randomness])
+def test_the_comparison_notices_what_was_not_restored(
+    forget: Any, whole: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Negative control: optimizer, order or randomness deliberately not restored must show."""
+    recipe = validate(tree(texts), "test")
+
+    def work() -> None:
+        with monkeypatch.context() as patch:
+            execute(recipe, runs_dir=tmp_path, listen=arm(patch, "step", 6))
+
+    assert in_child(work) == signal.SIGKILL
+    monkeypatch.setattr(execution, "restore_trainer", forget)
+    path = execute(recipe, runs_dir=tmp_path)
+    found = differences(whole, path)
+    assert "checkpoint 8 differs" in found
+    assert "metrics differ" in found
+
+
+def test_a_flipped_byte_is_refused_and_the_checkpoint_before_is_offered(recipe: Recipe, tmp_path: Path) -> None:
+    path = _stopped_at(recipe, tmp_path, 8)
+    weights = path / "checkpoints/step-00000008/model/model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(StoreError, match=r"model\.safetensors.*step-00000004") as error:
+        resume(path)
+    assert "\n" not in str(error.value)
+
+
+def test_resume_extends_and_says_so(recipe: Recipe, tmp_path: Path) -> None:
+    path = execute(recipe, runs_dir=tmp_path)
+    with pytest.raises(OntogenyError, match="12 steps already"):
+        resume(path, steps=12)
+    resume(path, steps=14)
+    run = open_run(path)
+    assert run.checkpoints[-1].step == 14
+    assert run.status["total_steps"] == 14
+    assert run.provenance["extensions"] == [{"at_step": 12, "from_steps": 12, "to_steps": 14}]
+    assert run.series("loss", "train")["step"].tolist() == list(range(14))
+
+
+def test_changed_texts_are_refused(tmp_path: Path) -> None:
+    folder = write_text(tmp_path / "words")
+    path = _stopped_at(validate(tree(folder), "test"), tmp_path / "runs", 4)
+    for file in folder.iterdir():
+        file.write_text(file.read_text().upper())
+    with pytest.raises(DataError, match="no longer those that the run began with"):
+        resume(path)
+
+
+def test_a_finished_run_is_left_alone(whole: Path, texts: Path) -> None:
+    events: list[Any] = []
+    assert execute(validate(tree(texts), "test"), runs_dir=whole.parent, listen=events.append) == whole
+    assert events == []
+
+
+def test_another_recipe_in_the_same_directory_is_refused(whole: Path, texts: Path) -> None:
+    other = validate(tree(texts, name="other"), "test")
+    with pytest.raises(StoreError, match="another recipe"):
+        execute(other, runs_dir=whole.parent, to=whole)
+
+
+def _stopped_at(recipe: Recipe, runs: Path, step: int) -> Path:
+    """A run that its user stopped right after that checkpoint."""
+
+    def listen(event: Any) -> None:
+        if isinstance(event, Saved) and event.step == step:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(recipe, runs_dir=runs, listen=listen)
+    path = execution.run_path(recipe, runs)
+    assert open_run(path).status["state"] == "interrupted"
+    return path
+
+
+def test_looks_happen_before_the_checkpoint_of_their_state(recipe: Recipe, tmp_path: Path) -> None:
+    events: list[Any] = []
+    execute(recipe, runs_dir=tmp_path, listen=events.append)
+    seen = [type(e).__name__ for e in events if isinstance(e, Looked | Saved) and e.step == 4]
+    assert seen == ["Looked", "Saved"] or not recipe.measures
+
+
+def test_micro_batch_seeds_differ() -> None:
+    seeds = {loop.micro_batch_seed(0, s, r, m) for s in range(3) for r in range(2) for m in range(3)}
+    assert len(seeds) == 18
