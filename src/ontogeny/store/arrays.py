@@ -6,6 +6,7 @@ when it is all zeros, so that a lost file is an error and not a zero.
 """
 
 import asyncio
+import hashlib
 import itertools
 import json
 import math
@@ -14,12 +15,15 @@ import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import xarray as xr
 import zarr
-from zarr.core.buffer import Buffer
+from zarr.abc.store import ByteRequest
+from zarr.codecs import ZstdCodec
+from zarr.core.array_spec import ArrayConfigLike
+from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
 
 from ontogeny.core.contracts import Place
@@ -29,6 +33,8 @@ from ontogeny.store import durable, schema
 Slots = dict[int, Place]
 """Which model state each slot holds, in order of arrival."""
 
+_COMPRESSOR = ZstdCodec(level=1, checksum=True)
+_ARRAY_CONFIG: ArrayConfigLike = {"write_empty_chunks": True}
 _CHUNK = re.compile(r"c\.(\d+)((?:\.\d+)*)")
 
 
@@ -46,14 +52,15 @@ def read_slots(group: Path) -> Slots:
 def open_group(group: Path) -> xr.Dataset:
     """Open a measure's arrays lazily, axis `checkpoint` sorted by step. Raises StoreError if chunks are missing."""
     slots = read_slots(group)
-    dataset = xr.open_zarr(_GroupStore(group, read_only=True), consolidated=False, chunks=None, decode_cf=False)
+    store = _GroupStore(group, read_only=True, length=max(slots, default=-1) + 1)
+    dataset = xr.open_zarr(store, consolidated=False, chunks=None, decode_cf=False)
     coordinates, variables = _pop_names(dataset.attrs)
     _check_chunks(group, dataset, slots, set(coordinates))
     for name in coordinates:
         if dataset[name].dtype.kind == "T":
             dataset[name] = dataset[name].copy(data=dataset[name].values.astype(object).astype(str))
     order = sorted(slots, key=lambda slot: slots[slot].step)
-    dataset = dataset.set_coords(coordinates)[variables].isel(checkpoint=order)
+    dataset = dataset.set_coords(coordinates)[[*coordinates, *variables]].isel(checkpoint=order)
     places = [asdict(slots[slot]) for slot in order]
     return dataset.assign_coords(
         {name: ("checkpoint", np.array([place[name] for place in places])) for name in schema.CHECKPOINT_COORDINATES}
@@ -75,11 +82,32 @@ def _check_chunks(group: Path, dataset: xr.Dataset, slots: Iterable[int], coordi
 
 
 class _GroupStore(LocalStore):
-    """A group's directory as a Zarr store that writes through the file layer. Chunks become durable with `settle`."""
+    """A group's directory as a Zarr store that writes through the file layer. New files become durable with `settle`.
 
-    def __init__(self, root: Path | str, *, read_only: bool = False) -> None:
+    While a state is being written, arrays that have grown stand beside arrays that have not. With `length`, all are
+    read as if axis `checkpoint` had that many slots.
+    """
+
+    def __init__(self, root: Path | str, *, read_only: bool = False, length: int | None = None) -> None:
         super().__init__(root, read_only=read_only)
         self._unsettled: list[Path] = []
+        self._length = length
+
+    def with_read_only(self, read_only: bool = False) -> Self:
+        return type(self)(self.root, read_only=read_only, length=self._length)
+
+    async def get(
+        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        return self._of_length(key, await super().get(key, prototype, byte_range))
+
+    def _of_length(self, key: str, value: Buffer | None) -> Buffer | None:
+        if value is None or self._length is None or not key.endswith("/zarr.json"):
+            return value
+        metadata = json.loads(value.to_bytes())
+        if metadata.get("dimension_names", [])[:1] == ["checkpoint"]:
+            metadata["shape"][0] = self._length
+        return value.from_bytes(json.dumps(metadata).encode())
 
     async def set(self, key: str, value: Buffer) -> None:
         await asyncio.to_thread(self.set_sync, key, value)
@@ -90,20 +118,20 @@ class _GroupStore(LocalStore):
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         async for name in super().list_dir(prefix):
-            if name != schema.SLOTS:  # Zarr warns of files that it does not know
+            if name != schema.SLOTS and not name.startswith("."):  # Zarr warns of files that it does not know
                 yield name
 
     def set_sync(self, key: str, value: Buffer) -> None:
         path = self.root / key
         durable.make_folder(path.parent)
-        if path.name == "zarr.json":
+        if path.name == "zarr.json" and path.exists():  # readers may be reading it
             durable.write_bytes(path, memoryview(value.to_bytes()))
         else:
             self._unsettled.append(path)
             durable.write_unsynced(path, memoryview(value.to_bytes()))
 
     def settle(self) -> None:
-        """Wait until all chunks written so far are on the disk."""
+        """Wait until all files written so far are on the disk."""
         durable.sync_files(self._unsettled)
         self._unsettled.clear()
 
@@ -114,11 +142,16 @@ class GroupWriter:
     def __init__(self, group: Path) -> None:
         self._path = group
         self._slots = read_slots(group)
-        self._group: zarr.Group | None = None
+        self._forget()
         if group.exists() and not self._slots:
             durable.remove_tree(group)
         if self._slots:
             self._truncate()
+
+    def _forget(self) -> None:
+        self._group: zarr.Group | None = None
+        self._arrays: dict[str, zarr.Array] = {}
+        self._digests: dict[str, str] = {}
 
     def put(self, place: Place, dataset: xr.Dataset) -> None:
         """Store what was seen at one state; durable on return. A state seen before is replaced.
@@ -129,20 +162,22 @@ class GroupWriter:
         schema.check(dataset)
         slot = max(self._slots, default=-1) + 1
         try:
-            with zarr.config.set({"array.write_empty_chunks": True}):
-                if self._slots:
-                    self._match(dataset)
-                else:
-                    self._create(dataset)
-                for name, array in dataset.data_vars.items():
-                    self._append(str(name), array, slot)
+            if self._slots:
+                self._match(dataset)
+            else:
+                self._create(dataset)
+            for name, array in dataset.data_vars.items():
+                self._append(str(name), array, slot)
             store = self._opened().store
             assert isinstance(store, _GroupStore)
             store.settle()
             slots = {number: kept for number, kept in self._slots.items() if kept.step != place.step} | {slot: place}
             self._write_slots(slots)
+        except OSError as error:
+            self._forget()
+            raise durable.failure(self._path, error) from error
         except BaseException:
-            self._group = None
+            self._forget()
             raise
 
     def rewind(self, step: int) -> None:
@@ -152,7 +187,8 @@ class GroupWriter:
             return
         if not kept:
             durable.remove_tree(self._path)
-            self._slots, self._group = {}, None
+            self._slots = {}
+            self._forget()
             return
         self._write_slots(kept)
         self._truncate()
@@ -163,9 +199,16 @@ class GroupWriter:
         return self._group
 
     def _array(self, name: str) -> zarr.Array:
-        array = self._opened()[name]
-        assert isinstance(array, zarr.Array)
-        return array
+        if name not in self._arrays:
+            array = self._opened()[name]
+            assert isinstance(array, zarr.Array)
+            self._arrays[name] = array.with_config(_ARRAY_CONFIG)
+        return self._arrays[name]
+
+    def _digest(self, name: str) -> str:
+        if name not in self._digests:
+            self._digests[name] = _digest(np.asarray(self._array(name)[...]))
+        return self._digests[name]
 
     def _create(self, dataset: xr.Dataset) -> None:
         if self._path.exists():
@@ -196,6 +239,8 @@ class GroupWriter:
             dimension_names=(*leading, *map(str, array.dims)),
             attributes=_plain(array.attrs),
             fill_value=np.nan if array.dtype.kind == "f" else None,
+            compressors=_COMPRESSOR,
+            config=_ARRAY_CONFIG,
             chunk_key_encoding={"name": "default", "separator": "."},
         )
 
@@ -233,7 +278,7 @@ class GroupWriter:
                 raise self._refusal(f"'{name}'", _dtype(stored), _dtype(array))
             if dict(stored.attrs) != _plain(array.attrs):
                 raise self._refusal(f"'{name}'", dict(stored.attrs), _plain(array.attrs))
-            if not leading and not _same(stored[...], _stored(array)):
+            if not leading and self._digest(name) != _digest(array.values):
                 raise StoreError(
                     f"{self._path}: coordinate '{name}' has other values than before: "
                     "give the measure a name of its own to store it beside"
@@ -295,8 +340,7 @@ def _axes(dims: Iterable[object], shape: Iterable[int]) -> str:
     return "(" + ", ".join(f"{axis}: {size}" for axis, size in zip(dims, shape, strict=True)) + ")"
 
 
-def _same(before: Any, now: np.ndarray) -> bool:
-    before = np.asarray(before)
-    if now.dtype.kind == "f":
-        return bool(np.array_equal(before, now, equal_nan=True))
-    return bool(np.array_equal(before, now))
+def _digest(values: np.ndarray) -> str:
+    """A coordinate's values, in short."""
+    raw = json.dumps(values.tolist()).encode() if values.dtype.kind in "OUT" else np.ascontiguousarray(values).tobytes()
+    return hashlib.sha256(raw).hexdigest()

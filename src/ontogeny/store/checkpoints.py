@@ -1,6 +1,7 @@
 """Model states on disk. A checkpoint exists when its manifest does: every file's hash, written last."""
 
 import contextlib
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -84,6 +85,10 @@ def writing(folder: Path, place: Place, extra: Mapping[str, Any]) -> Iterator[Pa
     A checkpoint of that step with the same weights that is undamaged is kept instead. Raises RunFailedError if the
     disk is full.
     """
+    try:
+        json.dumps(dict(extra), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"what a checkpoint keeps beside its files must be JSON with finite numbers: {error}") from None
     durable.make_folder(folder)
     temporary = folder / f".{_name(place.step)}.tmp"
     final = folder / _name(place.step)

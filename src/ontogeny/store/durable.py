@@ -13,7 +13,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,24 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise failure(path, error) from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path to write to, and move it over `path` when the block ends without an exception.
+
+    Raises RunFailedError if the disk is full, else StoreError.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        sync_path(temporary)
+        rename(temporary, path)
+    except OSError as error:
+        raise failure(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_unsynced(path: Path, data: bytes | memoryview) -> None:
@@ -183,7 +201,8 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
     Raises FileNotFoundError if it is not there, StoreError if it is damaged or holds something else.
     """
     try:
-        table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read()
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowException) as error:

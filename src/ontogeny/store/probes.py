@@ -77,7 +77,7 @@ def _split(column: pa.ChunkedArray) -> list[np.ndarray]:
     lists = column.combine_chunks()
     lists = lists.chunk(0) if isinstance(lists, pa.ChunkedArray) else lists
     ends = lists.offsets.to_numpy()
-    values = lists.values.to_numpy(zero_copy_only=False)
+    values = np.array(lists.values)
     return [values[start:end] for start, end in itertools.pairwise(ends)]
 
 

@@ -27,7 +27,8 @@ def open_run(path: str | Path) -> "Run":
     if not folder.is_dir():
         raise StoreError(f"{folder}: no such directory")
     if not (folder / schema.PROVENANCE).is_file():
-        below = sorted(found.parent for found in folder.glob(f"*/{schema.PROVENANCE}"))
+        depths = (f"*/{schema.PROVENANCE}", f"*/*/{schema.PROVENANCE}")
+        below = sorted(found.parent for depth in depths for found in folder.glob(depth))
         hint = f"; runs below it: {', '.join(map(str, below))}" if below else ""
         raise StoreError(f"{folder} is not a run: it has no {schema.PROVENANCE}{hint}")
     run = Run(folder)

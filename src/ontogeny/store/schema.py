@@ -77,8 +77,11 @@ SAMPLES: Final = pa.schema(
         pa.field("ended", pa.bool_(), nullable=False),
     ]
 )
-"""Texts that a model wrote. `decoding` is ``greedy`` or ``sampled``, `draw` counts sampled texts of one prompt (0 if not given),
-`ended` says whether the model stopped by itself."""
+"""Texts that a model wrote.
+
+`decoding` is ``greedy`` or ``sampled``; `draw` counts the texts sampled from one prompt (0 if it is not given); `ended`
+says whether the model stopped by itself.
+"""
 
 AXES: Final = {
     "checkpoint": "model states in order of step; added by the store",
@@ -125,7 +128,11 @@ def check(dataset: "xr.Dataset") -> None:
     """
     if "checkpoint" in dataset.dims:
         raise TypeError("axis 'checkpoint' is added by the store: return what was seen at one state")
+    if not dataset.data_vars:
+        raise TypeError("the dataset has no variable: return at least one, or do not look")
     for axis in dataset.dims:
+        if not is_array_name(axis):
+            raise TypeError(f"axis {axis!r}: use letters, digits, '_' and '-' in names")
         if axis not in AXES and axis not in dataset.coords:
             known = ", ".join(name for name in AXES if name != "checkpoint")
             raise TypeError(f"axis '{axis}' is not one of {known}: give it a coordinate variable '{axis}'")

@@ -36,7 +36,7 @@ class RunWriter:
         self._groups: dict[str, GroupWriter] = {}
         self._waiting: list[Row] = []
         self._waiting_samples: dict[tuple[int, str], pa.Table] = {}
-        self._flush_at = time.time() + FLUSH_SECONDS
+        self._flush_at = time.monotonic() + FLUSH_SECONDS
         self._metrics = self._recover()
 
     @classmethod
@@ -84,7 +84,7 @@ class RunWriter:
                 leftover.unlink()
         checkpoints.recover(self.path / schema.CHECKPOINTS_FOLDER)
         trajectory = self.path / schema.TRAJECTORY_FOLDER
-        for group in trajectory.glob("*"):
+        for group in trajectory.glob("[!.]*/"):
             self._group(group.name)
         return MetricsWriter(self.path / schema.METRICS_FOLDER)
 
@@ -115,9 +115,8 @@ class RunWriter:
 
     def add_metric(self, step: int, name: str, scope: str, value: float) -> None:
         """Record a scalar. It is on the disk after `flush`, which comes by itself every few seconds."""
-        now = time.time()
-        self._waiting.append((step, now, name, scope, float(value)))
-        if now >= self._flush_at:
+        self._waiting.append((step, time.time(), name, scope, float(value)))
+        if time.monotonic() >= self._flush_at:
             self.flush()
 
     @property
@@ -127,7 +126,7 @@ class RunWriter:
 
     def flush(self) -> None:
         """Make all metrics and samples durable. After a failure (RunFailedError: disk full) they are kept in memory."""
-        self._flush_at = time.time() + FLUSH_SECONDS
+        self._flush_at = time.monotonic() + FLUSH_SECONDS
         if self._waiting:
             self._metrics.append(self._waiting)
             self._waiting = []
@@ -157,7 +156,8 @@ class RunWriter:
     def add_samples(self, step: int, measure: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Record all texts that the model wrote for a measure at one state.
 
-        Rows have the columns of `schema.SAMPLES`, without step and measure. They replace those of the same step and measure. Durable after `flush`.
+        Rows have the columns of `schema.SAMPLES`, without step and measure. They replace those of the same step and
+        measure. Durable after `flush`.
         """
         self._waiting_samples[step, measure] = samples.to_table(step, measure, rows)
 
