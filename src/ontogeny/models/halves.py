@@ -29,8 +29,6 @@ class Halves:
     projection (soft-capping, scaling) does not: then `whole` is True, `body` gives the logits themselves in the place
     of `last_hidden`, and `head` gives them back.
 
-    Passes are run without autocast, in the dtype of the weights, also where training has wrapped the model's forward.
-
     Raises NotCausalError if a token's logits depend on later tokens.
     """
 
@@ -61,28 +59,19 @@ class Halves:
         Right padding needs no mask: a causal model's real tokens never see it. Attentions cost a second pass, with
         eager attention, so that asking for them leaves all else as it was.
         """
-        import torch
-
-        with torch.autocast(self.device.type, enabled=False):
-            asked = {"input_ids": input_ids, "attention_mask": attention_mask, "use_cache": False}
-            if self.whole:
-                output = type(self.model).forward(self.model, **asked, output_hidden_states=hidden_states)
-                last = output.logits
-            else:
-                output = self._decoder(**asked, output_hidden_states=hidden_states)
-                last = output.last_hidden_state
-            seen = self._attentions(asked) if attentions else None
+        asked = {"input_ids": input_ids, "attention_mask": attention_mask, "use_cache": False}
+        run = self.model if self.whole else self._decoder
+        output = run(**asked, output_hidden_states=hidden_states)
+        last = output.logits if self.whole else output.last_hidden_state
+        seen = self._attentions(asked) if attentions else None
         return Body(last, output.hidden_states if hidden_states else None, seen)
 
     def head(self, hidden: "Tensor") -> "Tensor":
         """Logits [..., V] of hidden states [..., D]."""
-        import torch
-
         if self.whole:
             return hidden
-        with torch.autocast(self.device.type, enabled=False):
-            logits: Tensor = self._projection(hidden)
-            return logits
+        logits: Tensor = self._projection(hidden)
+        return logits
 
     @property
     def projection(self) -> "tuple[Tensor, Tensor | None] | None":

@@ -10,6 +10,7 @@ from ontogeny.core.contracts import Context, Look, Need, Seen, StreamMeasure
 from ontogeny.core.errors import DataError
 from ontogeny.core.passages import Passage, ProbeSet
 from ontogeny.data.batches import collate
+from ontogeny.measures._batches import plan_batches
 from ontogeny.models.halves import Halves
 from ontogeny.train.guard import looking
 from ontogeny.train.predictions import PREDICTIONS, Predictor
@@ -39,21 +40,6 @@ class ForwardedBatch:
         if name in _NEEDS:
             raise AttributeError(f"this forward pass has no '{name}': add it to `needs` of the measure that reads it")
         raise AttributeError(name)
-
-
-def plan_batches(lengths: Sequence[int], batch_tokens: int) -> list[np.ndarray]:
-    """Which passages go together: int64 row numbers, longest first, at most `batch_tokens` with padding.
-
-    A passage longer than the budget goes alone. The plan depends on the lengths and the budget alone.
-    """
-    order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
-    plan = []
-    start = 0
-    while start < len(order):
-        count = max(batch_tokens // max(int(lengths[order[start]]), 1), 1)
-        plan.append(order[start : start + count])
-        start += count
-    return plan
 
 
 def forward_probe_set(
@@ -136,7 +122,8 @@ def _share(name: str, probe: ProbeSet, looks: Sequence[tuple[StreamMeasure, Look
     by_fingerprint: dict[str, tuple[ProbeSet, Sharing]] = {}
     for measure, look in looks:
         if measure.probes is None or name in measure.probes:
-            wanted = measure.derived(probe) or probe
+            own = measure.derived(probe)
+            wanted = probe if own is None else own
             by_fingerprint.setdefault(wanted.fingerprint, (wanted, []))[1].append((measure, look))
     return list(by_fingerprint.values())
 

@@ -15,16 +15,25 @@ def untouched(model: Any, *, parameters: bool = False) -> Iterator[None]:
     Restored exactly: training mode of every submodule; `requires_grad`; gradients (inside they are None, afterwards
     the same tensor objects as before); random-number generators of torch (CPU and CUDA), numpy and python. With
     `parameters`, parameters and buffers too, from a copy of them (memory: once the model).
+
+    Inside, there is no autocast, neither around nor in a forward that training has wrapped: a look sees the model that
+    a checkpoint holds.
     """
+    import torch
+
     modes = [(module, module.training) for module in model.modules()]
     held = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
     copies = [(t, t.detach().clone()) for t in (*model.parameters(), *model.buffers())] if parameters else []
     generators = _generator_states()
     for parameter, _, _ in held:
         parameter.grad = None
+    wrapper = None if hasattr(model, "_hf_hook") else model.__dict__.pop("forward", None)
     try:
-        yield
+        with torch.autocast(next(model.parameters()).device.type, enabled=False):
+            yield
     finally:
+        if wrapper is not None:
+            model.__dict__["forward"] = wrapper
         _put_back_generators(generators)
         for tensor, copy in copies:
             tensor.data.copy_(copy)

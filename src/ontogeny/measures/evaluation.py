@@ -1,0 +1,90 @@
+"""How well the model predicts each probe set, and the training objective there."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Seen, StreamMeasure
+from ontogeny.measures._axes import FlatAxes, inside, numpy_of, variable
+
+
+class Evaluation(StreamMeasure):
+    """NLL, perplexity, bits per byte and top-1 accuracy per probe set, and the objective with the step's weights.
+
+    Over all tokens but each passage's first, whether or not training counts them:
+    `nll` = sum of NLL / tokens (nats per token); `nll_se` its standard error over passages as a ratio of two sums
+    (Cochran, "Sampling Techniques", 6.4), which describes this one model; `perplexity` = exp(nll), never clamped;
+    `bits_per_byte` = sum of NLL / (ln 2 x bytes of these tokens); `top1` the share that is the model's first choice.
+
+    `objective` is what training minimises at this state, with the same weights, over the tokens that training counts,
+    and `term_<name>` each of its terms unweighted. Perplexity never comes from these.
+    """
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"nll", "rank"})
+    cost: ClassVar[str] = "one forward pass over the probe sets, shared; some numbers per set and checkpoint on disk"
+
+    def look(self, context: Context) -> Look:
+        """Start with nothing seen."""
+        return _Look(context, FlatAxes.of(context, self.probes))
+
+
+class _Look:
+    def __init__(self, context: Context, axes: FlatAxes) -> None:
+        self.context = context
+        self.axes = axes
+        self.nll = np.zeros(axes.passages)
+        self.hits = np.zeros(axes.passages, dtype=np.int64)
+        nothing = {term.name: (0.0, 0.0) for term in context.objective.terms}
+        self.terms = {name: dict(nothing) for name in axes.probes}
+
+    def see(self, batch: ForwardBatch) -> None:
+        lengths = self.axes.lengths[batch.probe][batch.rows]
+        scored = inside(batch, np.ones_like(lengths), lengths)
+        nll = np.where(scored, numpy_of(batch.nll).astype(np.float64), 0.0)
+        self.axes.put_passages(batch, nll.sum(axis=1), self.nll)
+        self.axes.put_passages(batch, (scored & (numpy_of(batch.rank) == 0)).sum(axis=1), self.hits)
+        sums = self.terms[batch.probe]
+        for name, (total, units) in self.context.objective.sums(batch).items():
+            sums[name] = (sums[name][0] + float(total), sums[name][1] + float(units))
+
+    def result(self) -> Seen:
+        import xarray as xr
+
+        rows = [self._of(name) for name in self.axes.probes]
+        variables = {}
+        for name, (_, units, about) in (rows[0] if rows else {}).items():
+            variables[name] = variable("probe", [row[name][0] for row in rows], units, about)
+        return Seen(arrays=xr.Dataset(variables, self.axes.probe_coordinates()))
+
+    def _of(self, name: str) -> dict[str, tuple[Any, str, str]]:
+        """One probe set's numbers: value, unit, what it is."""
+        part = self.axes.of_probe(name)
+        sums, tokens = self.nll[part], np.maximum(self.axes.lengths[name] - 1, 0)
+        covered = sum(int(p.byte_offsets[-1] - p.byte_offsets[1]) for p in self.axes.probes[name].passages if len(p))
+        total, count = float(sums.sum()), int(tokens.sum())
+        nll = total / count if count else np.nan
+        with np.errstate(over="ignore"):
+            perplexity = float(np.exp(nll))
+        numbers: dict[str, tuple[Any, str, str]] = {
+            "nll": (nll, "nats", "negative log-likelihood per token"),
+            "nll_se": (_ratio_error(sums, tokens), "nats", "standard error of nll over passages"),
+            "perplexity": (perplexity, "1", "exp(nll)"),
+            "bits_per_byte": (total / np.log(2) / covered if covered else np.nan, "bits", "NLL per byte of text"),
+            "top1": (self.hits[part].sum() / count if count else np.nan, "1", "share predicted as first choice"),
+            "n_tokens": (count, "tokens", "tokens scored"),
+        }
+        objective, terms = self.context.objective.combine(self.terms[name], self.context.progress)
+        numbers["objective"] = (objective, "nats", "training objective with the weights of this state")
+        for term, value in terms.items():
+            numbers[f"term_{term}"] = (value, "nats", f"loss term {term}, unweighted")
+        return numbers
+
+
+def _ratio_error(sums: np.ndarray, counts: np.ndarray) -> float:
+    """Standard error of sum(sums) / sum(counts) over independent passages; NaN for fewer than two."""
+    sums, counts = sums[counts > 0], counts[counts > 0]
+    n = len(sums)
+    if n < 2:
+        return float("nan")
+    residuals = sums - sums.sum() / counts.sum() * counts
+    return float(np.sqrt(n / (n - 1) * np.square(residuals).sum()) / counts.sum())

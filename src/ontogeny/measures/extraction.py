@@ -1,0 +1,102 @@
+"""Which text the model has memorized verbatim: measured, not claimed."""
+
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Seen, StreamMeasure
+from ontogeny.measures._axes import FlatAxes, numpy_of, variable
+
+
+class Extraction(StreamMeasure):
+    """k-extractable: given the first k tokens of a passage, greedy decoding writes the m that follow, exactly.
+
+    Decided without generating (Carlini et al., "Quantifying Memorization Across Neural Language Models", 2023, on the
+    definition): greedy decoding reproduces a suffix if and only if, with the true text before it, every token of the
+    suffix is the model's first choice (rank 0), which one teacher-forced pass shows.
+
+    Per passage: `extractable` 1 or 0, and `matched`, the share of the suffix that is the first choice; NaN if the
+    passage has fewer than k + m tokens. Per probe set: `share` with a 95% Wilson interval, `n`, and `skipped`, the
+    passages too short. Per token: `in_extractable_suffix`, for windows of k + m tokens that begin at every
+    `stride`-th token: 1 where a window's whole suffix would be written. Windows after the first have all of the
+    passage before them as context, not only k tokens; a rest of a passage shorter than a window stays 0.
+    """
+
+    prefix_tokens: int = Field(default=32, ge=1)
+    """k: tokens given."""
+    suffix_tokens: int = Field(default=32, ge=1)
+    """m: tokens to reproduce."""
+    stride: int | None = Field(default=None, ge=1)
+    """Tokens between the beginnings of windows; by default m, so that suffixes follow each other without gaps."""
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"rank"})
+    cost: ClassVar[str] = "no forward pass beyond the shared one; 1 byte per token and checkpoint on disk"
+
+    def look(self, context: Context) -> Look:
+        """Start with nothing seen."""
+        return _Look(self, FlatAxes.of(context, self.probes))
+
+
+class _Look:
+    def __init__(self, measure: Extraction, axes: FlatAxes) -> None:
+        self.measure = measure
+        self.axes = axes
+        self.extractable = np.full(axes.passages, np.nan, dtype=np.float32)
+        self.matched = np.full(axes.passages, np.nan, dtype=np.float32)
+        self.in_suffix = np.zeros(axes.tokens, dtype=np.uint8)
+
+    def see(self, batch: ForwardBatch) -> None:
+        k, m = self.measure.prefix_tokens, self.measure.suffix_tokens
+        hits = numpy_of(batch.rank) == 0
+        long_enough = self.axes.lengths[batch.probe][batch.rows] >= k + m
+        matched = hits[:, k : k + m].sum(axis=1) / m
+        self.axes.put_passages(batch, np.where(long_enough, matched == 1, np.nan), self.extractable)
+        self.axes.put_passages(batch, np.where(long_enough, matched, np.nan), self.matched)
+        self.axes.put_tokens(batch, self._suffixes(hits), self.in_suffix)
+
+    def _suffixes(self, hits: np.ndarray) -> np.ndarray:
+        """uint8 `[B, T]`: does the token lie in a window's suffix that holds hits only? (Padding holds none.)"""
+        k, m = self.measure.prefix_tokens, self.measure.suffix_tokens
+        batch, length = hits.shape
+        starts = np.arange(k, length - m + 1, self.measure.stride or m)
+        before = np.concatenate([np.zeros((batch, 1), dtype=np.int64), np.cumsum(hits, axis=1)], axis=1)
+        whole = before[:, starts + m] - before[:, starts] == m
+        edges = np.zeros((batch, length + 1), dtype=np.int64)
+        edges[:, starts] += whole
+        edges[:, starts + m] -= whole
+        return (np.cumsum(edges, axis=1)[:, :length] > 0).astype(np.uint8)
+
+    def result(self) -> Seen:
+        import xarray as xr
+
+        parts = [self.extractable[self.axes.of_probe(name)] for name in self.axes.probes]
+        n = np.array([np.isfinite(part).sum() for part in parts], dtype=np.int64)
+        found = np.array([np.nansum(part) for part in parts])
+        share = np.divide(found, n, out=np.full(len(n), np.nan), where=n > 0)
+        low, high = wilson(share, n)
+        skipped = np.array([len(part) for part in parts], dtype=np.int64) - n
+        variables = {
+            "share": variable("probe", share, "1", "share of passages that are extractable"),
+            "share_low": variable("probe", low, "1", "95% Wilson interval, lower end"),
+            "share_high": variable("probe", high, "1", "95% Wilson interval, upper end"),
+            "n": variable("probe", n, "passages", "passages long enough"),
+            "skipped": variable("probe", skipped, "passages", "passages shorter than prefix and suffix"),
+            "extractable": variable("passage", self.extractable, "1", "is the passage extractable"),
+            "matched": variable("passage", self.matched, "1", "share of the suffix that is the first choice"),
+            "in_extractable_suffix": variable("token", self.in_suffix, "1", "would be written given what precedes it"),
+        }
+        k, m = self.measure.prefix_tokens, self.measure.suffix_tokens
+        settings = {"prefix_tokens": k, "suffix_tokens": m, "stride": self.measure.stride or m}
+        coordinates = {
+            **self.axes.probe_coordinates(), **self.axes.passage_coordinates(), **self.axes.token_coordinates()
+        }  # fmt: skip
+        return Seen(arrays=xr.Dataset(variables, coordinates, settings))
+
+
+def wilson(share: np.ndarray, n: np.ndarray, z: float = 1.959963984540054) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson's score interval for a share (Wilson 1927); NaN where n is 0."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+        half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return centre - half, centre + half

@@ -1,0 +1,230 @@
+"""What the model writes when it is let go."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from ontogeny.core.contracts import Context, Seen, StateMeasure
+from ontogeny.core.errors import DataError
+from ontogeny.core.passages import ProbeSet
+from ontogeny.core.seeds import derive_seed
+from ontogeny.measures._axes import probe_names, variable
+
+
+class Generation(StateMeasure):
+    """Texts that continue fixed prompts, greedily and sampled, and what can be counted on them.
+
+    A prompt is the beginning of a passage (at most half of it); the passage's own continuation, of up to as many
+    tokens, is the reference, never shown to the model. Per probe set, on token ids without the end-of-text token:
+    `distinct_1` and `distinct_2`, different n-grams / all n-grams of all texts together (Li et al. 2016);
+    `repetition_4gram`, the share of 4-grams that occurred before in the same text, averaged over texts (seq-rep-4 of
+    Welleck et al. 2020); `share_ended`, the share that the model ended itself; `length` in tokens. Plain names are
+    greedy decoding; `sampled_…` and `reference_…` the others. Special tokens are the tokenizer's, whatever the
+    model's configuration says. Sampling is drawn from seed, step and probe set.
+    """
+
+    probes: tuple[str, ...] | None = None
+    """Which probe sets to take prompts from; by default all."""
+    prompts: int = Field(default=4, ge=1)
+    """Prompts per probe set: the first passages."""
+    prompt_tokens: int = Field(default=32, ge=1)
+    """Tokens given."""
+    new_tokens: int = Field(default=64, ge=1)
+    """Most tokens to write."""
+    draws: int = Field(default=1, ge=0)
+    """Sampled texts per prompt, besides the greedy one."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Divides the logits before sampling."""
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    """Sample from the likeliest tokens that together have this probability."""
+
+    cost: ClassVar[str] = "generates probe sets x prompts x (1 + draws) texts, a forward pass per token written"
+
+    def look(self, context: Context) -> Seen:
+        """Write from every prompt."""
+        import torch
+        import xarray as xr
+
+        context.model.eval()
+        rows: list[dict[str, Any]] = []
+        scores: list[dict[str, float]] = []
+        names = probe_names(context, self.probes)
+        with torch.no_grad():
+            for name in names:
+                prompts = self._prompts(name, context.probes[name])
+                texts = {"greedy": self._write(context, prompts, name, draws=None)}
+                if self.draws:
+                    texts["sampled"] = self._write(context, prompts, name, draws=self.draws)
+                scores.append(_score(texts, [prompt.reference for prompt in prompts]))
+                for decoding, written in texts.items():
+                    rows += _rows(context.tokenizer, name, decoding, prompts, written)
+        variables = {}
+        for key in scores[0] if scores else ():
+            units = "tokens" if key.endswith("length") else "1"
+            variables[key] = variable("probe", [score[key] for score in scores], units, _about(key))
+        return Seen(arrays=xr.Dataset(variables, {"probe": np.array(names, dtype=np.str_)}), samples=rows)
+
+    def _prompts(self, name: str, probe: ProbeSet) -> "list[_Prompt]":
+        chosen = [(row, p) for row, p in enumerate(probe.passages) if len(p) >= 2][: self.prompts]
+        if not chosen:
+            raise DataError(f"generation: probe set '{name}' has no passage of two tokens or more")
+        prompts = []
+        for row, passage in chosen:
+            given = min(self.prompt_tokens, (len(passage) + 1) // 2)
+            reference = passage.token_ids[given : given + self.new_tokens]
+            prompts.append(_Prompt(passage=row, token_ids=passage.token_ids[:given], reference=reference))
+        return prompts
+
+    def _write(self, context: Context, prompts: "Sequence[_Prompt]", name: str, draws: int | None) -> "list[_Written]":
+        """Texts in order of prompt, then draw; greedy if `draws` is None."""
+        import torch
+
+        base = context.model.get_base_model() if hasattr(context.model, "get_base_model") else context.model
+        device = next(base.parameters()).device
+        ids, mask = _pad_left([prompt.token_ids for prompt in prompts], _pad_id(context.tokenizer))
+        limit = getattr(base.config.get_text_config(), "max_position_embeddings", None)
+        new_tokens = min(self.new_tokens, limit - ids.shape[1]) if limit else self.new_tokens
+        if new_tokens < 1:
+            raise DataError(
+                f"generation: a prompt of {ids.shape[1]} tokens fills the model's context: set prompt_tokens"
+            )
+        with _decoding(
+            base, context.tokenizer, new_tokens, None if draws is None else (draws, self.temperature, self.top_p)
+        ):
+            torch.manual_seed(derive_seed(context.seed, "generation", self.group, name, context.place.step))
+            output = base.generate(
+                input_ids=torch.from_numpy(ids).to(device), attention_mask=torch.from_numpy(mask).to(device)
+            )
+        written = output[:, ids.shape[1] :].cpu().numpy()
+        return [_cut(row, context.tokenizer.eos_token_id) for row in written]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Prompt:
+    passage: int
+    token_ids: np.ndarray
+    reference: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Written:
+    token_ids: np.ndarray
+    """Without the end-of-text token and what comes after it."""
+    ended: bool
+
+
+def _pad_id(tokenizer: Any) -> int:
+    for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if token is not None:
+            return int(token)
+    return 0
+
+
+def _pad_left(prompts: Sequence[np.ndarray], pad_id: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ids and attention mask, int64 `[B, T]`."""
+    width = max(len(prompt) for prompt in prompts)
+    ids = np.full((len(prompts), width), pad_id, dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = prompt
+        mask[row, width - len(prompt) :] = 1
+    return ids, mask
+
+
+@contextmanager
+def _decoding(model: Any, tokenizer: Any, new_tokens: int, sampling: tuple[int, float, float] | None) -> Iterator[None]:
+    """Give the model a generation configuration of our own: what is left unsaid is filled in from the model's."""
+    from transformers import GenerationConfig
+
+    settings: dict[str, Any] = {"do_sample": False}
+    if sampling is not None:
+        draws, temperature, top_p = sampling
+        settings = {
+            "do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0, "num_return_sequences": draws
+        }  # fmt: skip
+    usual = model.generation_config
+    model.generation_config = GenerationConfig(
+        max_new_tokens=new_tokens,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=_pad_id(tokenizer),
+        **settings,
+    )
+    try:
+        yield
+    finally:
+        model.generation_config = usual
+
+
+def _cut(token_ids: np.ndarray, eos_id: int | None) -> _Written:
+    ends = np.flatnonzero(token_ids == eos_id) if eos_id is not None else np.zeros(0, dtype=np.int64)
+    return _Written(token_ids=token_ids[: ends[0]] if len(ends) else token_ids, ended=bool(len(ends)))
+
+
+def _score(texts: dict[str, list[_Written]], references: list[np.ndarray]) -> dict[str, float]:
+    scores: dict[str, float] = {}
+    for decoding, written in texts.items():
+        prefix = "" if decoding == "greedy" else f"{decoding}_"
+        scores |= {f"{prefix}{key}": value for key, value in counts_of([text.token_ids for text in written]).items()}
+        scores[f"{prefix}share_ended"] = float(np.mean([text.ended for text in written]))
+    return scores | {f"reference_{key}": value for key, value in counts_of(references).items()}
+
+
+def counts_of(texts: Sequence[np.ndarray]) -> dict[str, float]:
+    """distinct_1, distinct_2, repetition_4gram and mean length of texts given as token ids; NaN without n-grams."""
+    repetition = [1 - len(np.unique(grams, axis=0)) / len(grams) for t in texts if len(grams := _ngrams(t, 4))]
+    return {
+        "distinct_1": _distinct(texts, 1),
+        "distinct_2": _distinct(texts, 2),
+        "repetition_4gram": float(np.mean(repetition)) if repetition else np.nan,
+        "length": float(np.mean([len(text) for text in texts])),
+    }
+
+
+def _distinct(texts: Sequence[np.ndarray], n: int) -> float:
+    grams = np.concatenate([_ngrams(text, n) for text in texts])
+    return len(np.unique(grams, axis=0)) / len(grams) if len(grams) else np.nan
+
+
+def _ngrams(text: np.ndarray, n: int) -> np.ndarray:
+    """int64 `[max(len - n + 1, 0), n]`"""
+    if len(text) < n:
+        return np.zeros((0, n), dtype=np.int64)
+    return np.lib.stride_tricks.sliding_window_view(text.astype(np.int64), n)
+
+
+_ABOUT = {
+    "distinct_1": "different tokens by all tokens",
+    "distinct_2": "different bigrams by all bigrams",
+    "repetition_4gram": "share of 4-grams that occurred before in the same text",
+    "share_ended": "share of texts that the model ended",
+    "length": "mean length",
+}
+
+
+def _about(key: str) -> str:
+    whose = next((prefix for prefix in ("sampled", "reference") if key.startswith(f"{prefix}_")), "greedy")
+    return f"{_ABOUT[key.removeprefix(f'{whose}_')]}, {whose} texts"
+
+
+def _rows(
+    tokenizer: Any, name: str, decoding: str, prompts: Sequence[_Prompt], written: Sequence[_Written]
+) -> Iterator[dict[str, Any]]:
+    """Rows of the samples table."""
+    draws = len(written) // len(prompts)
+    for place, text in enumerate(written):
+        prompt = prompts[place // draws]
+        yield {
+            "probe": name,
+            "passage_id": prompt.passage,
+            "decoding": decoding,
+            "draw": place % draws,
+            "prompt": tokenizer.decode(prompt.token_ids.tolist()),
+            "text": tokenizer.decode(text.token_ids.tolist()),
+            "reference": tokenizer.decode(prompt.reference.tolist()),
+            "ended": text.ended,
+        }

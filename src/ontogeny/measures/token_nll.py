@@ -1,0 +1,47 @@
+"""What the model expected of every token."""
+
+from typing import ClassVar
+
+import numpy as np
+
+from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Seen, StreamMeasure
+from ontogeny.measures._axes import FlatAxes, numpy_of, variable
+
+
+class TokenNll(StreamMeasure):
+    """NLL, rank of the true token, and entropy of the prediction, for every token of the probe sets.
+
+    On the axis `token`: `nll_nats` = -log p(token | before), `rank` (how many tokens the model preferred; 0 = its first
+    choice; among equals the lower id comes first) and `entropy_nats` = -sum p log p over the vocabulary. A passage's
+    first token is not predicted: NaN, rank -1.
+    """
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"nll", "rank", "entropy"})
+    cost: ClassVar[str] = "one forward pass over the probe sets, shared; 12 bytes per token and checkpoint on disk"
+
+    def look(self, context: Context) -> Look:
+        """Start with nothing seen."""
+        return _Look(FlatAxes.of(context, self.probes))
+
+
+class _Look:
+    def __init__(self, axes: FlatAxes) -> None:
+        self.axes = axes
+        self.nll = np.full(axes.tokens, np.nan, dtype=np.float32)
+        self.rank = np.full(axes.tokens, -1, dtype=np.int32)
+        self.entropy = np.full(axes.tokens, np.nan, dtype=np.float32)
+
+    def see(self, batch: ForwardBatch) -> None:
+        self.axes.put_tokens(batch, numpy_of(batch.nll), self.nll)
+        self.axes.put_tokens(batch, numpy_of(batch.rank), self.rank)
+        self.axes.put_tokens(batch, numpy_of(batch.entropy), self.entropy)
+
+    def result(self) -> Seen:
+        import xarray as xr
+
+        variables = {
+            "nll_nats": variable("token", self.nll, "nats", "negative log-likelihood of the token"),
+            "rank": variable("token", self.rank, "1", "how many tokens the model preferred to the true one"),
+            "entropy_nats": variable("token", self.entropy, "nats", "entropy of the model's prediction"),
+        }
+        return Seen(arrays=xr.Dataset(variables, self.axes.token_coordinates()))
