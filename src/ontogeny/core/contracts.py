@@ -106,7 +106,7 @@ class Context:
     weights: "Callable[[], Mapping[str, Tensor]]"
     """Effective weights of this state by name (LoRA merged), detached, on CPU."""
     first_weights: "Callable[[], Mapping[str, Tensor]] | None" = None
-    """Effective weights of the first saved checkpoint; None if there is none."""
+    """Effective weights of the first saved checkpoint, seen from a later state; None at the first state itself."""
     previous_weights: "Callable[[], Mapping[str, Tensor]] | None" = None
     """Effective weights of the last saved checkpoint before this state; None if there is none."""
     batch_tokens: int = 4096

@@ -185,7 +185,9 @@ class Recipe(Settings):
     about: str = ""
     """What it is for, in a sentence or two."""
     data: Data
+    """Texts: what is trained on and what is looked at."""
     tokenizer: TokenizerSettings = TokenizerSettings()
+    """By default the model's own, or one trained on the corpora for a model from scratch."""
     model: AnyModel
     """Where the model comes from."""
     objective: tuple[AnyTerm, ...] = Field(default_factory=lambda: (TERMS.make("next_token"),), min_length=1)

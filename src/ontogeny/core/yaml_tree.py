@@ -1,6 +1,7 @@
 """YAML 1.2 to plain values, and for every key the line where it stands."""
 
 import math
+import re
 from typing import Any
 
 from ontogeny.core.errors import RecipeError
@@ -96,6 +97,7 @@ def write_yaml(tree: dict[str, Any]) -> str:
 
 def _laid_out(node: Any) -> Any:
     from ruamel.yaml.comments import CommentedMap, CommentedSeq
+    from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
     if not isinstance(node, dict | list):
         return node
@@ -107,4 +109,7 @@ def _laid_out(node: Any) -> Any:
         laid = CommentedSeq([_laid_out(value) for value in node])
     if not any(isinstance(item, dict | list) for item in items) and len(str(node)) <= 90:
         laid.fa.set_flow_style()
+        for key, value in list(laid.items() if isinstance(node, dict) else enumerate(laid)):
+            if isinstance(value, str) and not re.fullmatch(r"\w[\w ./-]*", value):
+                laid[key] = DoubleQuotedScalarString(value)  # ruamel leaves "?0" plain, which is no text inside [ ]
     return laid
