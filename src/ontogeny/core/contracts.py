@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
+from pydantic import Field
 
 from ontogeny.core.component import Component
 from ontogeny.core.passages import Passage, ProbeSet
@@ -153,7 +154,7 @@ class Look(Protocol):
 class _Measure(Component):
     at: Cadence | None = None
     """When to look; by default at every checkpoint."""
-    name: str | None = None
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
     """Name of the group in the store; by default the kind. Two of one kind need one."""
 
     cost: ClassVar[str] = ""

@@ -26,7 +26,6 @@ from ontogeny.integrations.foreign_texts import probe_set
 from ontogeny.models.weights import effective_weights, fingerprint, nonembedding_parameters
 from ontogeny.objectives.compose import Objective
 from ontogeny.objectives.terms.next_token import NextToken
-from ontogeny.report.page import write_report
 from ontogeny.store.run import open_run
 from ontogeny.store.schema import PROVENANCE
 from ontogeny.store.writer import RunWriter
@@ -127,6 +126,8 @@ class OntogenyCallback(TrainerCallback):  # type: ignore[misc]
         self._writer.close()
         self._writer = None
         if self.page:
+            from ontogeny.report.page import write_report
+
             write_report([open_run(self.path)])
 
     def _probe_sets(self, tokenizer: Any, dataset: Any) -> dict[str, ProbeSet]:

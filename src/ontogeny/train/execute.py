@@ -270,7 +270,7 @@ class Training:
             self.at_state()
         try:
             for event in training_steps(session):
-                self._record(event)
+                self.record(event)
                 self.listen(event)
                 self.at_state()
         except NonFiniteLossError as error:
@@ -278,7 +278,8 @@ class Training:
             raise RunFailedError(self._explain(error)) from None
         self.writer.flush()
 
-    def _record(self, event: StepEvent) -> None:
+    def record(self, event: StepEvent) -> None:
+        """Write the event to the metrics."""
         add = self.writer.add_metric
         step = event.step
         add(step, "loss", "train", event.loss)

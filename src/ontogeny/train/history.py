@@ -32,10 +32,13 @@ class WeightsHistory:
         self._kept = {s: w for s, w in self._kept.items() if s == first}
         self._kept[step] = {name: tensor.clone() for name, tensor in weights.items()}
 
-    def first(self) -> Callable[[], Weights] | None:
-        """The first state's weights; None if there is none."""
-        steps = self._steps()
-        return self._reader(min(steps)) if steps else None
+    def first(self, step: int) -> Callable[[], Weights] | None:
+        """The first state's weights, as seen from a later state; None at the first state itself.
+
+        So a look afterwards sees what it would have seen live, when the first state was not saved yet.
+        """
+        earlier = [s for s in self._steps() if s < step]
+        return self._reader(min(earlier)) if earlier else None
 
     def before(self, step: int) -> Callable[[], Weights] | None:
         """The weights of the last state before that step; None if there is none."""

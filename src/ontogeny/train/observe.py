@@ -75,7 +75,7 @@ class Observer:
             objective=self.objective,
             seed=self.seed,
             weights=lambda: effective_weights(model),
-            first_weights=self.history.first(),
+            first_weights=self.history.first(place.step),
             previous_weights=self.history.before(place.step),
         )
         seen, seconds = self._see(context, due)
@@ -91,7 +91,7 @@ class Observer:
         return Looked(step=place.step, scalars=scalars, seconds=seconds)
 
     def _see(self, context: Context, due: Sequence[Measure]) -> tuple[dict[str, Seen], dict[str, float]]:
-        streams = [(m, m.look(context)) for m in due if isinstance(m, StreamMeasure)]
+        streams = [m for m in due if isinstance(m, StreamMeasure)]
         seen, seconds = run_stream_looks(context, streams)
         for measure in due:
             if isinstance(measure, StateMeasure):
