@@ -8,12 +8,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
 from ontogeny.core.contracts import Corpus, Document
 from ontogeny.core.errors import DataError
+from ontogeny.data.grams import grams_of, words_of
 
 Repeats = Literal["none", "documents", "paragraphs"]
+
+SHARE_KNOWN = 0.25
+"""A paragraph repeats when at least this share of its 13-word sequences stood in the corpus before."""
 
 _BLANK_LINES = re.compile(r"(\n[ \t]*(?:\n[ \t]*)*\n)")
 
@@ -23,7 +28,7 @@ class ReadCorpus(Corpus):
 
     deduplicate: Repeats = "none"
     """documents: a document equal to an earlier one is dropped. paragraphs: so is every paragraph (text between blank
-    lines, compared without regard to white space) that stood in the corpus before."""
+    lines) that stood in the corpus before, white space apart, or a quarter of whose 13-word sequences did."""
     limit_chars: int | None = Field(default=None, ge=1)
     """Keep documents of at most this many characters in all: a fixed random choice, a larger limit only adds to it."""
 
@@ -78,45 +83,53 @@ def read_documents(name: str, corpus: Corpus) -> list[Document]:
     return documents
 
 
-def drop_repeats(documents: Iterable[Document], what: Repeats) -> Iterator[Document]:
-    """Drop documents, or paragraphs, that stood earlier. A document of which nothing is left is dropped."""
-    seen: set[bytes] = set()
+def drop_repeats(documents: Iterable[Document], what: Repeats) -> Iterable[Document]:
+    """Drop documents, or paragraphs, that stood before; a document of which nothing is left is dropped."""
+    if what == "none":
+        return documents
+    if what == "paragraphs":
+        return _without_repeated_paragraphs(list(documents))
+    first: dict[str, Document] = {}
     for document in documents:
-        if what == "none":
-            yield document
-        elif what == "documents":
-            if _is_new(document_fingerprint(document), seen):
-                yield document
-        elif document.completion_spans is not None or document.messages:
+        first.setdefault(document_fingerprint(document), document)
+    return first.values()
+
+
+def _without_repeated_paragraphs(documents: Sequence[Document]) -> Iterator[Document]:
+    """The separator before a dropped paragraph goes with it."""
+    pieces: list[list[str]] = []
+    for document in documents:
+        if document.completion_spans is not None or document.messages:
             raise DataError(
                 f"{document.source} is a prompt with completion or a chat, from which no paragraph can be dropped: "
                 "write deduplicate: documents"
             )
-        else:
-            text = _without_repeated_paragraphs(document.text, seen)
-            if text.strip():
-                yield replace(document, text=text)
+        pieces.append(_BLANK_LINES.split(document.text))
+    repeated = iter(_repeated([text for piece in pieces for text in piece[::2]]))
+    for document, piece in zip(documents, pieces, strict=True):
+        kept: list[str] = []
+        for i in range(0, len(piece), 2):
+            if not next(repeated):
+                kept += [piece[i - 1] if i and kept else "", piece[i]]
+        text = "".join(kept)
+        if text.strip():
+            yield replace(document, text=text)
 
 
-def _without_repeated_paragraphs(text: str, seen: set[bytes]) -> str:
-    """The text without paragraphs whose words are in `seen`; the separator before a dropped paragraph goes with it."""
-    pieces = _BLANK_LINES.split(text)
-    kept: list[str] = []
-    for i in range(0, len(pieces), 2):
-        if not pieces[i].strip():
-            kept.append(pieces[i])
-        elif _is_new(" ".join(pieces[i].split()), seen):
-            kept += [pieces[i - 1] if i and kept else "", pieces[i]]
-    return "".join(kept)
-
-
-def _is_new(text: str, seen: set[bytes]) -> bool:
-    """Whether it was not seen before; it is from now on."""
-    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-    if digest in seen:
-        return False
-    seen.add(digest)
-    return True
+def _repeated(paragraphs: Sequence[str]) -> np.ndarray:
+    """Which paragraphs repeat earlier ones: bool `[n]`."""
+    words = [words_of(paragraph) for paragraph in paragraphs]
+    numbers = np.arange(len(paragraphs))
+    first: dict[str, int] = {}
+    repeated = np.array([first.setdefault(" ".join(p.split()), i) for i, p in enumerate(paragraphs)]) < numbers
+    grams, starts = grams_of([word for found in words for word in found], [len(found) for found in words])
+    if len(grams):
+        paragraph = np.repeat(numbers, [len(found) for found in words])[starts]
+        _, earliest, same = np.unique(grams, return_index=True, return_inverse=True)
+        stood_before = paragraph[earliest[same]] < paragraph
+        known = np.bincount(paragraph, stood_before, len(paragraphs))
+        repeated |= (known > 0) & (known >= SHARE_KNOWN * np.bincount(paragraph, minlength=len(paragraphs)))
+    return repeated
 
 
 def _limit(documents: Sequence[Document], limit_chars: int) -> list[Document]:

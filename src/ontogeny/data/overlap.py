@@ -1,6 +1,5 @@
 """Do two splits share text? Exact passages, and runs of 13 words."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -10,14 +9,9 @@ import numpy as np
 
 from ontogeny.core.errors import DataError
 from ontogeny.core.passages import Passage
+from ontogeny.data.grams import GRAM_WORDS, grams_of, words_of
 
-GRAM = 13
 MAX_RATE = 0.01
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
-
-# A word is a run of letters, digits and underscores; in scripts that are written without spaces, a character.
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_WORD = re.compile(rf"[^\W{_UNSPACED}]+|[{_UNSPACED}]")
 
 
 @dataclass(frozen=True)
@@ -60,7 +54,7 @@ class Overlap:
         return {
             "splits": [self.first, self.second],
             "exact_passages": self.exact,
-            "gram_words": GRAM,
+            "gram_words": GRAM_WORDS,
             "grams": [self.grams_first, self.grams_second],
             "gram_rate": [self.rate_first, self.rate_second],
             "examples": list(self.examples),
@@ -78,10 +72,10 @@ def split_text(name: str, passages: Sequence[Passage]) -> SplitText:
     words: list[str] = []
     lengths: list[int] = []
     for text in _texts(passages):
-        found = _WORD.findall(text.casefold())
+        found = words_of(text)
         words += found
         lengths.append(len(found))
-    grams, starts = _grams(_word_hashes(words), np.array(lengths, dtype=np.int64))
+    grams, starts = grams_of(words, lengths)
     return SplitText(name, {p.fingerprint: p for p in passages}, words, grams, starts)
 
 
@@ -92,7 +86,7 @@ def compare(first: SplitText, second: SplitText) -> Overlap:
     in_first = _member(second.grams, first.grams)
     shared = first.starts[in_second]
     spread = shared[np.linspace(0, len(shared) - 1, min(3, len(shared)), dtype=int)]
-    examples = [p.text for p in exact[:2]] + [" ".join(first.words[at : at + GRAM]) for at in spread]
+    examples = [p.text for p in exact[:2]] + [" ".join(first.words[at : at + GRAM_WORDS]) for at in spread]
     return Overlap(
         first=first.name,
         second=second.name,
@@ -123,10 +117,10 @@ def check(splits: Mapping[str, Sequence[Passage]], trained: Iterable[str], allow
 def _refusal(found: Overlap) -> str:
     examples = "; ".join(repr(example[:100]) for example in found.examples[:3])
     return (
-        f"splits {found.first} and {found.second} share text: {found.exact} equal passage(s); {found.rate_first:.2%} of the "
-        f"13-word sequences of {found.first} occur in {found.second}, {found.rate_second:.2%} the other way round "
-        f"(at most {MAX_RATE:.0%}); for instance {examples}. Write  deduplicate: paragraphs  for the corpus, or accept "
-        "it with  allow_overlap: true  under data"
+        f"splits {found.first} and {found.second} share text: {found.exact} equal passage(s); {found.rate_first:.2%} of"
+        f" the 13-word sequences of {found.first} occur in {found.second}, {found.rate_second:.2%} the other way round"
+        f" (at most {MAX_RATE:.0%}); for instance {examples}. Write  deduplicate: paragraphs  for the corpus, or accept"
+        " it with  allow_overlap: true  under data"
     )
 
 
@@ -151,27 +145,6 @@ def _supervised_text(passage: Passage, content: bytes) -> str:
     offsets = passage.byte_offsets
     kept = [content[offsets[i] : offsets[i + 1]] for i in np.flatnonzero(passage.supervised)]
     return b"".join(kept).decode("utf-8", "replace")
-
-
-def _word_hashes(words: Sequence[str]) -> np.ndarray:
-    """uint64 hash of every word, the same in every process."""
-    from pandas.util import hash_array
-
-    return np.asarray(hash_array(np.array(words, dtype=object)), dtype=np.uint64) if words else np.empty(0, np.uint64)
-
-
-def _grams(words: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Polynomial hashes (mod 2^64) of all runs of 13 words that lie within one text, and where they start."""
-    count = len(words) - GRAM + 1
-    if count <= 0:
-        return np.empty(0, np.uint64), np.empty(0, np.int64)
-    hashes = np.zeros(count, dtype=np.uint64)
-    for i in range(GRAM):
-        hashes *= _MULTIPLIER
-        hashes += words[i : i + count]
-    text = np.repeat(np.arange(len(lengths)), lengths)
-    starts = np.flatnonzero(text[:count] == text[GRAM - 1 :])
-    return hashes[starts], starts
 
 
 def _member(values: np.ndarray, among: np.ndarray) -> np.ndarray:

@@ -68,7 +68,7 @@ def _from_document(text: str, encoded: Encoded, source: str, data: Data) -> Iter
     ids, offsets = encoded
     content = text.encode("utf-8", "surrogatepass")
     for start, stop in _cuts(content, offsets, data.length, data.min_length):
-        yield _passage(content, ids, offsets, start, stop, f"{source}#{offsets[start]}")
+        yield _passage(content, (ids, offsets), start, stop, f"{source}#{offsets[start]}")
 
 
 def _stream(
@@ -85,7 +85,7 @@ def _stream(
     for start, stop in _cuts(content, offsets, data.length, data.min_length):
         document = int(np.searchsorted(first_token, start, side="right")) - 1
         at = offsets[start] - first_byte[document]
-        yield _passage(content, ids, offsets, start, stop, f"{sources[document]}#{at}")
+        yield _passage(content, (ids, offsets), start, stop, f"{sources[document]}#{at}")
 
 
 def _cuts(content: bytes, offsets: np.ndarray, length: int, min_length: int) -> Iterator[tuple[int, int]]:
@@ -106,7 +106,8 @@ def _cuts(content: bytes, offsets: np.ndarray, length: int, min_length: int) -> 
         start = stop
 
 
-def _passage(content: bytes, ids: np.ndarray, offsets: np.ndarray, start: int, stop: int, source: str) -> Passage:
+def _passage(content: bytes, encoded: Encoded, start: int, stop: int, source: str) -> Passage:
+    ids, offsets = encoded
     first, last = int(offsets[start]), int(offsets[stop])
     return Passage(
         text=content[first:last].decode("utf-8", "surrogatepass"),

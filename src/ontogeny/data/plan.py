@@ -66,7 +66,7 @@ class BatchPlan:
         return known[epoch]
 
     def _draw_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Examples in order, int64 `[n]`, and tokens seen since the epoch's start at each of its states, `[steps + 1]`."""
+        """Examples in order, int64 `[n]`, and tokens seen within the epoch at each of its states, `[steps + 1]`."""
         count = len(self.lengths)
         examples = np.asarray(self.order.epoch(epoch, count, self.seed), dtype=np.int64)
         if examples.shape != (count,):

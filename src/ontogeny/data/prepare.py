@@ -74,10 +74,9 @@ def prepare(
         passages[split] = _cut_split(split, texts, tokenizer, data)
     examples, pools = _take_training(data, passages)
     probes = {name: _take_probe(name, take, pools, passages, data) for name, take in data.probes.items()}
-    in_use = _in_use(data, pools, probes)
-    _check_limits(in_use, vocab_limit, context_length)
-    tell(f"looking for text that {len(in_use)} splits share")
-    overlaps = overlap.check(in_use, pools, data.allow_overlap)
+    _check_limits([examples, *(probe.passages for probe in probes.values())], vocab_limit, context_length)
+    tell(f"looking for text that {len(used)} splits share")
+    overlaps = overlap.check(passages, pools, data.allow_overlap)
     provenance = {
         "corpora": _describe_corpora(data, texts, passages),
         "tokenizer": _describe_tokenizer(tokenizer, recipe, trained_on),
@@ -137,7 +136,7 @@ def _plain_texts(documents: Iterable[Document]) -> Iterable[str]:
 
 def _cut_split(split: str, texts: _Texts, tokenizer: "PreTrainedTokenizerFast", data: Data) -> list[Passage]:
     documents = texts.of(split)
-    passages = cut(documents, tokenizer, data, split.split("/")[0])
+    passages = cut(documents, tokenizer, data, split.partition("/")[0])
     if not passages:
         raise DataError(
             f"{split}: {len(documents)} document(s) of {sum(map(size_of, documents))} characters give no passage of "
@@ -188,17 +187,8 @@ def _taken(take: Take, among: Sequence[Passage], data: Data, key: str, what: str
     return [among[i] for i in choose(among, take.count, data.split_seed)]
 
 
-def _in_use(data: Data, pools: Mapping[str, list[Passage]], probes: Mapping[str, ProbeSet]) -> dict[str, list[Passage]]:
-    """Passages in use by split, each once; probes of a split nest, so the largest holds the others."""
-    used = dict(pools)
-    for name, take in data.probes.items():
-        if take.of not in pools and len(probes[name]) > len(used.get(take.of, ())):
-            used[take.of] = list(probes[name].passages)
-    return used
-
-
-def _check_limits(splits: Mapping[str, Sequence[Passage]], vocab_limit: int | None, context_length: int | None) -> None:
-    for passages in splits.values():
+def _check_limits(in_use: Iterable[Sequence[Passage]], vocab_limit: int | None, context_length: int | None) -> None:
+    for passages in in_use:
         longest = max(passages, key=len)
         if context_length is not None and len(longest) > context_length:
             raise DataError(

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def load_tokenizer(path: str, revision: str | None = None) -> "PreTrainedTokeniz
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision or "main")
+        tokenizer: Any = AutoTokenizer.from_pretrained(path, revision=revision or "main")
     except (OSError, ValueError, KeyError) as error:
         reason = re.split(r"(?<=[.:])\s|\n", str(error).strip(), maxsplit=1)[0]
         raise DataError(
@@ -68,7 +68,7 @@ def load_tokenizer(path: str, revision: str | None = None) -> "PreTrainedTokeniz
         raise DataError(f"the tokenizer at '{path}' has no tokenizer.json: convert it to a fast tokenizer first")
     if tokenizer.pad_token is None and tokenizer.eos_token is not None:
         tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+    return cast("PreTrainedTokenizerFast", tokenizer)
 
 
 def end_of_text_id(tokenizer: "PreTrainedTokenizerFast") -> int:

@@ -10,19 +10,18 @@ from ontogeny.core.contracts import Document
 from ontogeny.core.errors import DataError
 from ontogeny.data.documents import ReadCorpus, Repeats
 
-_LEFT_OUT = {
-    "pydoc_data", "test", "tests", "idle_test", "site-packages", "dist-packages", "_bundled", "__pycache__",
-}  # fmt: skip
+_LEFT_OUT = {"pydoc_data", "encodings", "test", "tests", "idle_test", "_bundled", "site-packages", "dist-packages"}
 
 
 class PythonCode(ReadCorpus):
     """Code: the standard library's modules, one document each, about 10 M characters.
 
-    Left out: `pydoc_data` (it is `python_prose`), tests with their data, installed packages, files made at build time.
+    Left out: `pydoc_data` (it is `python_prose`), `encodings` (tables of characters), tests with their data, installed
+    packages, files made at build time.
     """
 
     deduplicate: Repeats = "paragraphs"
-    """Modules share boilerplate (licences, `encodings/*`), so paragraphs that stood before are dropped."""
+    """Modules share boilerplate (licences, accessors), so paragraphs that stood before are dropped."""
 
     def read(self) -> Iterable[Document]:
         """The modules in alphabetical order of their paths. Raises DataError where Python has no source files."""
