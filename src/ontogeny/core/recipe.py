@@ -24,8 +24,8 @@ AnyModel = Annotated[ModelSource, Room("ontogeny.models.sources")]
 AnyTerm = Annotated[Term, TERMS]
 AnyMeasure = Annotated[StreamMeasure | StateMeasure, Room("ontogeny.measures")]
 
-_NAME = r"^[\w-]+$"
-_CORPUS_SPLIT = r"^[\w-]+/[\w-]+$"
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
+_CORPUS_SPLIT = r"^[A-Za-z0-9][A-Za-z0-9_-]*/[A-Za-z0-9][A-Za-z0-9_-]*$"
 _RUN_NAME = r"^[\w-][\w.-]*(/[\w-][\w.-]*)*$"
 PATTERNS = {
     _NAME: "a name of letters, digits, - and _",

@@ -89,27 +89,29 @@ def write_yaml(tree: dict[str, Any]) -> str:
 
     yaml = YAML()
     yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.width = 120
+    yaml.width = 1_000_000
     out = StringIO()
     yaml.dump({key: _laid_out(value) for key, value in tree.items()}, out)
     return out.getvalue()
 
 
-def _laid_out(node: Any) -> Any:
+def _laid_out(node: Any, in_line: bool = False) -> Any:
     from ruamel.yaml.comments import CommentedMap, CommentedSeq
     from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
+    if isinstance(node, str):
+        # In double quotes where ruamel would write what reads otherwise: "?0" inside [ ], control characters anywhere.
+        safe = re.fullmatch(r"\w[\w ./-]*", node) if in_line else node.isprintable()
+        return node if safe else DoubleQuotedScalarString(node)
     if not isinstance(node, dict | list):
         return node
     items = list(node.values()) if isinstance(node, dict) else node
+    short = not any(isinstance(item, dict | list) for item in items) and len(str(node)) <= 90
     laid: Any
     if isinstance(node, dict):
-        laid = CommentedMap({key: _laid_out(value) for key, value in node.items()})
+        laid = CommentedMap({key: _laid_out(value, short) for key, value in node.items()})
     else:
-        laid = CommentedSeq([_laid_out(value) for value in node])
-    if not any(isinstance(item, dict | list) for item in items) and len(str(node)) <= 90:
+        laid = CommentedSeq([_laid_out(value, short) for value in node])
+    if short:
         laid.fa.set_flow_style()
-        for key, value in list(laid.items() if isinstance(node, dict) else enumerate(laid)):
-            if isinstance(value, str) and not re.fullmatch(r"\w[\w ./-]*", value):
-                laid[key] = DoubleQuotedScalarString(value)  # ruamel leaves "?0" plain, which is no text inside [ ]
     return laid
