@@ -141,6 +141,7 @@ def _install(temporary: Path, final: Path) -> None:
         durable.rename(temporary, final)
         durable.sync_path(final.parent)
     except OSError as error:
+        recover(final.parent)
         raise durable.failure(final, error) from error
     shutil.rmtree(old, ignore_errors=True)
 
@@ -150,7 +151,7 @@ def _old(final: Path) -> Path:
 
 
 def recover(folder: Path) -> None:
-    """Undo what a killed writer left half done."""
+    """Undo what a killed writer, or a failed move, left half done."""
     for old in folder.glob(".step-*.old"):
         final = folder / old.name[1 : -len(".old")]
         if final.exists():

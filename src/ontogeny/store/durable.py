@@ -218,6 +218,16 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def remove_files(paths: Iterable[Path]) -> None:
+    """Remove files one after the other, in that order also after a power cut."""
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+            sync_path(path.parent)
+        except OSError as error:
+            raise failure(path, error) from error
+
+
 def remove_tree(path: Path) -> None:
     """Remove a directory in one step as seen from outside: it is renamed to a hidden name first."""
     doomed = path.with_name(f".{path.name.lstrip('.')}.gone")
@@ -225,10 +235,12 @@ def remove_tree(path: Path) -> None:
         if doomed.exists():
             shutil.rmtree(doomed)
         rename(path, doomed)
-        sync_path(path.parent)
-        shutil.rmtree(doomed)
+        try:
+            sync_path(path.parent)
+        finally:
+            shutil.rmtree(doomed)
     except OSError as error:
-        raise StoreError(f"{path} could not be removed: {error.strerror}") from error
+        raise failure(path, error) from error
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -48,6 +48,12 @@ class RunLock:
     def release(self) -> None:
         """Let others write. Does nothing the second time."""
         if self._descriptor >= 0:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Close this process's copy of the open file, without unlocking it for the process that it was forked from."""
+        if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
@@ -62,10 +68,10 @@ def _describe(holder: bytes) -> str:
     return "another process"
 
 
-def _release_all() -> None:
+def _abandon_all() -> None:
     for lock in list(_held):
-        lock.release()
+        lock.abandon()
 
 
 # A forked child (a data loader's worker) shares the open file, and would keep the lock after its parent was killed.
-os.register_at_fork(after_in_child=_release_all)
+os.register_at_fork(after_in_child=_abandon_all)

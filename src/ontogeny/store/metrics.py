@@ -149,23 +149,17 @@ class MetricsWriter:
             small.insert(0, part)
         if len(small) >= SMALL_PARTS:
             self._write(_read(small), small[0].first)
-            self._remove(small)
+            durable.remove_files(part.path for part in small)
 
     def cut(self, rows: int) -> None:
         """Drop all rows from number `rows` on. Killed half-way, it leaves a prefix at least that long."""
         if rows > self.rows:
             raise StoreError(f"{self._folder} holds {self.rows} metrics rows, {rows} are asked for: restore its parts")
         later = [part for part in self._parts if part.end > rows]
-        if later and later[0].first < rows:
-            first = later[0].first
-            durable.write_table(part_path(self._folder, first, rows), _read(later[:1]).slice(0, rows - first))
-        self._remove(list(reversed(later)))
-        self._parts = cover(list_parts(self._folder))
-
-    def _remove(self, parts: Sequence[Part]) -> None:
         try:
-            for part in parts:
-                part.path.unlink()
-                durable.sync_path(self._folder)
-        except OSError as error:
-            raise durable.failure(self._folder, error) from error
+            if later and later[0].first < rows:
+                first = later[0].first
+                durable.write_table(part_path(self._folder, first, rows), _read(later[:1]).slice(0, rows - first))
+            durable.remove_files(part.path for part in reversed(later))
+        finally:
+            self._parts = cover(list_parts(self._folder))

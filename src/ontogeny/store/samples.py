@@ -47,7 +47,4 @@ def read_samples(folder: Path) -> pa.Table:
 
 def rewind(folder: Path, step: int) -> None:
     """Drop the samples of states later than `step`."""
-    for at, path in list_parts(folder):
-        if at > step:
-            path.unlink()
-            durable.sync_path(folder)
+    durable.remove_files(path for at, path in list_parts(folder) if at > step)

@@ -1,0 +1,82 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ontogeny.core.errors import StoreError
+from ontogeny.store.lock import RunLock
+from ontogeny.store.writer import RunWriter
+from tests.store import scenarios
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from ontogeny.store.lock import RunLock
+lock = RunLock(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(60)
+"""
+
+FORK = """
+import os, sys, time
+from pathlib import Path
+from ontogeny.store.lock import RunLock
+lock = RunLock(Path(sys.argv[1]))
+if os.fork() == 0:  # a data loader's worker that outlives its parent
+    print("forked", flush=True)
+    sys.stdin.read()
+    print("child was alive", flush=True)
+else:
+    time.sleep(60)
+"""
+
+
+def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    with subprocess.Popen([sys.executable, "-c", HOLD, path], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(StoreError, match=f"is being written by process {holder.pid} on {socket.gethostname()}"):
+            RunLock(path)
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    RunLock(path).release()
+
+
+def test_a_second_writer_in_the_same_process_is_refused(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with scenarios.create(run) as writer:
+        with pytest.raises(StoreError, match=f"process {os.getpid()} on"):
+            RunWriter.attach(run)
+        with pytest.raises(StoreError, match=f"process {os.getpid()} on"):
+            scenarios.create(run)
+        writer.add_metric(0, "loss", "train", 1.0)  # the first goes on
+    with RunWriter.attach(run) as writer:
+        assert writer.metrics_rows == 1
+
+
+def test_reading_needs_no_lock(tmp_path: Path) -> None:
+    with scenarios.create(tmp_path / "run") as writer:
+        writer.add_metric(0, "loss", "train", 1.0)
+        writer.flush()
+        assert len(scenarios.snapshot(tmp_path / "run")["metrics"]) == 1
+
+
+def test_a_forked_child_neither_keeps_nor_frees_the_lock(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", FORK, tmp_path / ".lock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == "forked\n"
+        with pytest.raises(StoreError, match=f"process {parent.pid} on"):
+            RunLock(tmp_path / ".lock")
+        os.kill(parent.pid, signal.SIGKILL)
+        parent.wait()
+        RunLock(tmp_path / ".lock").release()  # though the child lives, and inherited the open file
+        parent.stdin.close()
+        assert parent.stdout.read() == "child was alive\n"
