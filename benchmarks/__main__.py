@@ -97,69 +97,6 @@ def _shown(value: Any) -> str:
     return f"{value:,.4g}" if isinstance(value, float) else str(value)
 
 
-def main(" in p.read_text())
-
-
-def machine() -> dict[str, str]:
-    """Processor, cores, memory, and the versions that speed depends on."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    found = {
-        "processor": models[0] if models else platform.machine(),
-        "cores": str(os.cpu_count()),
-        "memory": f"{memory:.0f} GiB",
-        "python": platform.python_version(),
-    }
-    for package in ("ontogeny", "torch", "transformers", "accelerate", "lm-eval"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def measure(name: str) -> dict[str, Any]:
-    """Run one benchmark in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks", "--one", name]
-    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=_HERE.parent).stdout
-    figures = json.loads(output.splitlines()[-1])
-    return {"figures": figures, "machine": machine(), "date": time.strftime("%Y-%m-%d")}
-
-
-def page(results: dict[str, Any]) -> str:
-    """The results as Markdown: a table for each benchmark."""
-    parts = [_INTRO]
-    for name, result in results.items():
-        doc = importlib.import_module(f"benchmarks.{name}").__doc__ or ""
-        parts.append(f"## {name.replace('_', ' ').capitalize()}\n\n{doc.strip()}\n")
-        parts.append("| what | measured | more |\n|---|---|---|")
-        parts += [
-            f"| {what} | {_headline(figures)} | {_rest(figures)} |" for what, figures in result["figures"].items()
-        ]
-        parts.append(
-            f"\n{result['date']}: " + ", ".join(f"{key} {text}" for key, text in result["machine"].items()) + ".\n"
-        )
-    return "\n".join(parts)
-
-
-_HEADLINE = ("ratio", "seconds", "low", "high")
-
-
-def _headline(figures: dict[str, Any]) -> str:
-    value = next((figures[key] for key in ("ratio", "seconds") if key in figures), None)
-    if value is None:
-        return ""
-    interval = f" ({figures['low']:.3g} to {figures['high']:.3g})" if "low" in figures else ""
-    return f"**{value:.3g}**{interval}"
-
-
-def _rest(figures: dict[str, Any]) -> str:
-    shown = {key: f"{value:,.4g}" if isinstance(value, int | float) else value for key, value in figures.items()}
-    return ", ".join(f"{key.replace('_', ' ')} {text}" for key, text in shown.items() if key not in _HEADLINE)
-
-
 def main(chosen: list[str]) -> None:
     """Measure what was chosen (all by default); results of the others stay as they are."""
     unknown = set(chosen) - set(names())
