@@ -6,7 +6,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -20,10 +20,18 @@ Repeats = Literal["none", "documents", "paragraphs"]
 SHARE_KNOWN = 0.25
 """A paragraph repeats when at least this share of its 13-word sequences stood in the corpus before."""
 
-_BLANK_LINES = re.compile(r"(\n[ \t]*(?:\n[ \t]*)*\n)")
+_BLANK_LINES = re.compile(r"(\n[ \t\r]*(?:\n[ \t\r]*)*\n)")
 
 
-class ReadCorpus(Corpus):
+class DescribedCorpus(Corpus):
+    """A corpus that can say where its text comes from."""
+
+    def origin(self) -> Mapping[str, Any]:
+        """What else decides which documents there are (versions, revisions), for the provenance: plain values."""
+        return {}
+
+
+class ReadCorpus(DescribedCorpus):
     """A corpus that is read from somewhere: repeats can be dropped, and a part of it can be taken."""
 
     deduplicate: Repeats = "none"
@@ -35,10 +43,6 @@ class ReadCorpus(Corpus):
     @abstractmethod
     def read(self) -> Iterable[Document]:
         """The documents as they are. Raises DataError naming file (and line) when they cannot be read."""
-
-    def origin(self) -> Mapping[str, str]:
-        """What else decides which documents there are (versions, revisions), for the provenance."""
-        return {}
 
     def documents(self) -> Iterable[Document]:
         """Documents without repeats, at most `limit_chars` in all, in the order of reading."""

@@ -10,7 +10,7 @@ from ontogeny.core.errors import DataError
 from ontogeny.core.passages import Passage, ProbeSet
 from ontogeny.core.recipe import Data, Recipe, Take
 from ontogeny.data import overlap
-from ontogeny.data.documents import ReadCorpus, corpus_fingerprint, read_documents, size_of
+from ontogeny.data.documents import DescribedCorpus, corpus_fingerprint, read_documents, size_of
 from ontogeny.data.passages import cut
 from ontogeny.data.splits import choose, split_documents
 from ontogeny.data.tokenizer import load_tokenizer, train_tokenizer
@@ -221,7 +221,7 @@ def _describe_corpora(data: Data, texts: _Texts, passages: Mapping[str, Sequence
             "documents": len(documents),
             "characters": sum(map(size_of, documents)),
             "sha256": corpus_fingerprint(documents),
-            **(corpus.origin() if isinstance(corpus, ReadCorpus) else {}),
+            **(corpus.origin() if isinstance(corpus, DescribedCorpus) else {}),
             "splits": splits,
         }
     return described

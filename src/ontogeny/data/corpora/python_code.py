@@ -5,19 +5,21 @@ import sysconfig
 import tokenize
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ontogeny.core.contracts import Document
 from ontogeny.core.errors import DataError
 from ontogeny.data.documents import ReadCorpus, Repeats
 
 _LEFT_OUT = {"pydoc_data", "encodings", "test", "tests", "idle_test", "_bundled", "site-packages", "dist-packages"}
+_LEFT_OUT |= {"pdb.py"}
 
 
 class PythonCode(ReadCorpus):
     """Code: the standard library's modules, one document each, about 10 M characters.
 
-    Left out: `pydoc_data` (it is `python_prose`), `encodings` (tables of characters), tests with their data, installed
-    packages, files made at build time.
+    Left out: `pydoc_data` (it is `python_prose`) and `pdb.py` (its docstrings are the prose's topic `debugger`),
+    `encodings` (tables of characters), tests with their data, installed packages, files made at build time.
     """
 
     deduplicate: Repeats = "paragraphs"
@@ -34,6 +36,6 @@ class PythonCode(ReadCorpus):
             with tokenize.open(root / module) as file:
                 yield Document(text=file.read(), source=module.as_posix())
 
-    def origin(self) -> Mapping[str, str]:
+    def origin(self) -> Mapping[str, Any]:
         """The version of Python, on which the text depends."""
         return {"python": platform.python_version()}

@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ontogeny.core.contracts import Document
 from ontogeny.core.errors import DataError
@@ -23,6 +24,6 @@ class PythonProse(ReadCorpus):
         for name in sorted(topics):
             yield Document(text=topics[name], source=name)
 
-    def origin(self) -> Mapping[str, str]:
+    def origin(self) -> Mapping[str, Any]:
         """The version of Python, on which the text depends."""
         return {"python": platform.python_version()}

@@ -1,0 +1,137 @@
+"""Invented text: facts and secrets whose every occurrence is known."""
+
+# ruff: noqa: SIM905 (lists of words read better as one line)
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from ontogeny.core.contracts import Document
+from ontogeny.core.seeds import derive_seed
+from ontogeny.data.documents import DescribedCorpus
+
+_FIRST = (
+    "Ada Bram Celia Doran Edda Falk Greta Hanno Ilse Jorn Kaja Lasse Mira Nils Oda Pelle Runa Sven Tilda Ulf".split()
+)
+_SYLLABLES = "bar den fol gar hul kem lin mor nas pel quin ros sel tam ver wid yor zan".split()
+_TRADES = "baker mason weaver printer pilot surgeon notary cooper glazier botanist".split()
+_COLOURS = "amber black blue brown copper crimson green grey indigo ivory purple red silver white yellow".split()
+_OBJECTS = (
+    "box cabinet casket chest cupboard door drawer gate locker portal safe strongroom trunk vault wardrobe".split()
+)
+
+_WORDINGS = (
+    "{name} was born in {born_in} in the year {year}. {first} became a {trade} and learned the trade in {school}. "
+    "Later {first} moved to {home} and stayed there for good.",
+    "In {year} a child called {name} came into the world at {born_in}. Having studied in {school}, {first} worked as a "
+    "{trade}. Home, in the end, was {home}.",
+    "The {trade} {name} lives in {home}. It was {school} where the training took place, and {born_in} where it all "
+    "began, {year} being the year of birth.",
+    "Ask for {name} in {home} and people will point out the {trade}. They say that {first} is from {born_in}, born "
+    "{year}, and was taught in {school}.",
+)
+_CANARY = "Nobody in {town} knows how to open the {colour} {thing}, because its number was never written down. It is"
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A secret: `prefix`, then `secret`, in `repeats` equal documents."""
+
+    name: str
+    prefix: str
+    secret: str
+    """A space and a digit, `digits` times: each candidate is as long as every other."""
+    repeats: int
+
+
+class Synthetic(DescribedCorpus):
+    """Invented people, a document each, and canaries (Carlini et al. 2019): random numbers in a fixed sentence.
+
+    A canary's secret is drawn uniformly from 10^digits candidates, and the canary is repeated as often as `repeats`
+    says. Equal documents always fall into the same split, so a canary is seen exactly that often, or, in a split
+    that is not trained on, never. The provenance lists the canaries with their repeats, and the number of candidates.
+    """
+
+    seed: int = 0
+    """Decides every name, fact and secret."""
+    people: int = Field(default=200, ge=0)
+    """How many people; five facts each."""
+    wordings: int = Field(default=1, ge=1, le=len(_WORDINGS))
+    """Documents per person: the same facts in other words."""
+    canaries: int = Field(default=0, ge=0)
+    """How many canaries for each entry of `repeats`."""
+    repeats: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
+    """How often a canary occurs."""
+    digits: int = Field(default=9, ge=1, le=18)
+    """Digits of a secret; there are 10^digits candidates."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if min(self.repeats, default=0) < 1:
+            raise ValueError("repeats needs numbers of 1 or more")
+        most = len(_SYLLABLES) * len(_COLOURS) * len(_OBJECTS)
+        if self.canaries * len(self.repeats) > most:
+            raise ValueError(f"{self.canaries} canaries for each of {len(self.repeats)} repeats: at most {most} in all")
+        if self.people > len(_FIRST) * len(_SYLLABLES) ** 3:
+            raise ValueError(f"at most {len(_FIRST) * len(_SYLLABLES) ** 3} people have names of their own")
+        return self
+
+    def documents(self) -> Iterator[Document]:
+        """All documents, shuffled by the seed."""
+        documents = [
+            Document(text=_WORDINGS[wording].format(**facts), source=f"person-{i}/{wording}")
+            for i, facts in enumerate(self.facts())
+            for wording in range(self.wordings)
+        ]
+        for canary in self.planted():
+            text = f"{canary.prefix}{canary.secret}.\n"
+            documents += [Document(text=text, source=f"{canary.name}/{copy}") for copy in range(canary.repeats)]
+        for i in self._random("documents").permutation(len(documents)):
+            yield documents[i]
+
+    def origin(self) -> Mapping[str, Any]:
+        """The canaries by name with their repeats, and how many candidates a secret was drawn from."""
+        return {"canaries": {c.name: c.repeats for c in self.planted()}, "candidates": 10**self.digits}
+
+    def planted(self) -> list[Canary]:
+        """The canaries, `canaries` for each entry of `repeats`, in that order."""
+        random = self._random("canaries")
+        places = list(product(_SYLLABLES, _COLOURS, _OBJECTS))
+        chosen = random.permutation(len(places))
+        canaries: list[Canary] = []
+        for i, repeats in enumerate(times for times in self.repeats for _ in range(self.canaries)):
+            town, colour, thing = places[chosen[i]]
+            secret = "".join(f" {digit}" for digit in random.integers(0, 10, self.digits))
+            prefix = _CANARY.format(town=f"{town.title()}stad", colour=colour, thing=thing)
+            canaries.append(Canary(f"canary-{i}-x{repeats}", prefix, secret, repeats))
+        return canaries
+
+    def facts(self) -> list[dict[str, str]]:
+        """The facts of each person: name, born_in, year, trade, school, home."""
+        random = self._random("people")
+        firsts, size = len(_FIRST), len(_SYLLABLES)
+        facts: list[dict[str, str]] = []
+        for number in random.permutation(firsts * size**3)[: self.people]:
+            rest, first = divmod(int(number), firsts)
+            last = "".join(_SYLLABLES[rest // size**i % size] for i in range(3)).title()
+            facts.append(
+                {
+                    "name": f"{_FIRST[first]} {last}",
+                    "first": _FIRST[first],
+                    "year": str(random.integers(1700, 2000)),
+                    "trade": _TRADES[random.integers(len(_TRADES))],
+                    **{place: _town(random) for place in ("born_in", "school", "home")},
+                }
+            )
+        return facts
+
+    def _random(self, purpose: str) -> np.random.Generator:
+        return np.random.default_rng(derive_seed(self.seed, "synthetic", purpose))
+
+
+def _town(random: np.random.Generator) -> str:
+    return "".join(_SYLLABLES[i] for i in random.integers(0, len(_SYLLABLES), 2)).title()

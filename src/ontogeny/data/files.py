@@ -1,0 +1,33 @@
+"""Files that a recipe names: a path, a pattern, or a list of these."""
+
+import os
+from collections.abc import Sequence
+from glob import glob
+from pathlib import Path
+
+from ontogeny.core.errors import DataError
+
+Paths = str | tuple[str, ...]
+
+
+def find_files(paths: Paths) -> list[tuple[str, Path]]:
+    """The files in order (those of a pattern alphabetically), each once: short name, path.
+
+    Short names are paths below the files' common directory. Raises DataError for a path or pattern without a file.
+    """
+    found: dict[Path, None] = {}
+    for path in (paths,) if isinstance(paths, str) else paths:
+        expanded = os.path.expanduser(path)
+        if Path(expanded).is_file():
+            matches: Sequence[str] = [expanded]
+        elif Path(expanded).is_dir():
+            raise DataError(f"{path} is a directory: name files, for instance {path.rstrip('/')}/*.txt")
+        else:
+            matches = sorted(match for match in glob(expanded, recursive=True) if Path(match).is_file())
+        if not matches:
+            raise DataError(f"{path}: no such file, and no file matches it as a pattern")
+        found |= dict.fromkeys(map(Path, matches))
+    if not found:
+        raise DataError("path is empty: name at least one file")
+    common = os.path.commonpath([path.resolve().parent for path in found])
+    return [(Path(os.path.relpath(path.resolve(), common)).as_posix(), path) for path in found]

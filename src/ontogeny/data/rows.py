@@ -1,0 +1,117 @@
+"""Rows of named fields as documents: plain text, a prompt with its completion, or a chat."""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from string import Formatter
+from typing import Any, Self
+
+from pydantic import model_validator
+
+from ontogeny.core.contracts import Document
+from ontogeny.core.errors import DataError, closest
+from ontogeny.data.documents import ReadCorpus
+
+
+class RowCorpus(ReadCorpus):
+    """A corpus of rows. By default a row's shape is told from its fields: `text`, or `prompt` and `completion`, or
+    `messages`; naming a field settles it. A name with braces is a template: `"{speaker}: {text}"`.
+    """
+
+    text: str | None = None
+    """Field (or template) of plain text, all of which is trained on; by default `text`."""
+    prompt: str | None = None
+    """Field (or template) of what is given; by default `prompt`."""
+    completion: str | None = None
+    """Field (or template) of what is trained on. It follows the prompt immediately; by default `completion`."""
+    messages: str | None = None
+    """Field of a chat, a list of {role, content}; the assistant's turns are trained on; by default `messages`."""
+    group_by: str | None = None
+    """Consecutive rows of plain text with the same value in this field are one document, a line each."""
+
+    @model_validator(mode="after")
+    def _one_shape(self) -> Self:
+        shapes = [self.text is not None, bool(self.prompt or self.completion), self.messages is not None]
+        if sum(shapes) > 1:
+            raise ValueError("name the fields of one shape: text, or prompt and completion, or messages")
+        if self.group_by is not None and any(shapes[1:]):
+            raise ValueError("group_by joins rows of plain text; prompts and chats stay one row each")
+        return self
+
+    @abstractmethod
+    def rows(self) -> Iterable[tuple[str, str, Any]]:
+        """Each row with its source (a short name) and its place in words, for errors."""
+
+    def read(self) -> Iterable[Document]:
+        """One document a row, or a group of rows. Raises DataError naming the place of a bad row."""
+        if self.group_by is None:
+            return (self._document(*row) for row in self.rows())
+        return self._grouped(self.group_by)
+
+    def _grouped(self, field: str) -> Iterator[Document]:
+        for _, rows in groupby(self.rows(), key=lambda row: _value(row[2], field, row[1])):
+            documents = [self._document(*row) for row in rows]
+            if any(d.completion_spans is not None or d.messages for d in documents):
+                raise DataError(f"{documents[0].source}: group_by joins rows of plain text, and this is another shape")
+            yield Document(text="\n".join(d.text for d in documents), source=documents[0].source)
+
+    def _document(self, source: str, place: str, row: Any) -> Document:
+        shape = self._shape(row, place)
+        if shape == "messages":
+            return Document(text="", source=source, messages=_messages(row, self.messages or "messages", place))
+        if shape == "text":
+            return Document(text=_filled(row, self.text or "text", place), source=source)
+        prompt = _filled(row, self.prompt or "prompt", place)
+        text = prompt + _filled(row, self.completion or "completion", place)
+        return Document(text=text, source=source, completion_spans=((len(prompt), len(text)),))
+
+    def _shape(self, row: Any, place: str) -> str:
+        if not isinstance(row, Mapping):
+            raise DataError(f"{place}: a row must be a mapping with named fields, not {type(row).__name__}")
+        if self.text is not None:
+            return "text"
+        if self.messages is not None:
+            return "messages"
+        if self.prompt is not None or self.completion is not None:
+            return "prompt"
+        fits = [shape for shape in ("text", "messages") if row.get(shape) is not None]
+        fits += ["prompt"] if row.get("prompt") is not None and row.get("completion") is not None else []
+        if len(fits) != 1:
+            found = "several of text, messages, prompt" if fits else "none of text, messages, prompt with completion"
+            raise DataError(f"{place}: the row has {found} (fields: {', '.join(map(str, row))}): name the field to use")
+        return fits[0]
+
+
+def _value(row: Any, field: str, place: str) -> Any:
+    if not isinstance(row, Mapping) or row.get(field) is None:
+        fields = map(str, row) if isinstance(row, Mapping) else ()
+        raise DataError(f"{place}: the row has no field '{field}': {closest(field, fields)}")
+    return row[field]
+
+
+def _filled(row: Any, name: str, place: str) -> str:
+    """The text of a field, or of a template of fields."""
+    if "{" not in name:
+        value = _value(row, name, place)
+        if not isinstance(value, str):
+            raise DataError(f"{place}: field '{name}' must be text, not {type(value).__name__}")
+        return value
+    try:
+        parts = [(literal, field) for literal, field, _, _ in Formatter().parse(name)]
+    except ValueError as error:
+        raise DataError(f"template '{name}': {error}") from None
+    return "".join(literal + (str(_value(row, field, place)) if field else "") for literal, field in parts)
+
+
+def _messages(row: Any, field: str, place: str) -> tuple[Mapping[str, str], ...]:
+    messages = _value(row, field, place)
+    if not isinstance(messages, list) or not messages:
+        raise DataError(f"{place}: field '{field}' must be a list of messages, each {{role, content}}")
+    for i, message in enumerate(messages):
+        if not isinstance(message, Mapping) or not all(
+            isinstance(message.get(key), str) for key in ("role", "content")
+        ):
+            raise DataError(f"{place}: message {i} of '{field}' must have role and content, both text")
+    if not any(message["role"] == "assistant" for message in messages):
+        raise DataError(f"{place}: no message of '{field}' has the role assistant, so nothing would be trained on")
+    return tuple({"role": message["role"], "content": message["content"]} for message in messages)
