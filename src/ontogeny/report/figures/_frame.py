@@ -1,0 +1,209 @@
+"""How figures draw a number over training: one line per probe set, or per group of runs; seeds become a band."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import altair as alt
+import numpy as np
+import pandas as pd
+from scipy.special import stdtrit
+
+from ontogeny.report.gather import RunGroup
+
+HEIGHT = 230
+SEEDS_FOR_T = 5
+"""With fewer seeds a band shows the range, not an interval."""
+MOST_BARS = 200
+"""With more points, intervals are drawn as an area."""
+BINS = 300
+"""Points of a line that has one value per optimizer step."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """How the vertical axis of a trajectory reads."""
+
+    title: str
+    number: str = ".3f"
+    """Format of values on hover; one that ends in % makes the axis a percentage."""
+    scale: Literal["linear", "log"] = "linear"
+    reference: float | None = None
+    """Where a dashed line stands."""
+
+    def encode(self) -> alt.Y:
+        """The encoding of the column `value`."""
+        tick_format = ".0%" if self.number.endswith("%") else "~g"
+        limits = alt.Scale(type="log") if self.scale == "log" else alt.Scale(zero=False)
+        return alt.Y("value:Q", title=self.title or None, axis=alt.Axis(format=tick_format), scale=limits)
+
+
+def trajectory(runs: RunGroup, metric: str, axis: Axis, scopes: Iterable[str] | None = None) -> Any:
+    """A chart of one metric over steps; charts by probe set when groups of runs are compared; None without rows."""
+    return draw(runs, summarize(runs, metric, scopes), axis)
+
+
+def draw(runs: RunGroup, frame: pd.DataFrame, axis: Axis) -> Any:
+    """The same from a frame as `summarize` makes it."""
+    if frame.empty or not np.isfinite(frame["value"]).any():
+        return None
+    known = {name: i for i, name in enumerate(runs.probe_names)}
+    scopes = sorted(frame["scope"].unique(), key=lambda name: (known.get(name, len(known)), name))
+    if len(runs.bands) == 1:
+        return _lines(runs, frame, "scope", list(dict.fromkeys([*runs.probe_names, *scopes])), axis)
+    bands = [band.label for band in runs.bands]
+    return {scope: _lines(runs, frame[frame["scope"] == scope], "band", bands, axis) for scope in scopes}
+
+
+def summarize(runs: RunGroup, metric: str, scopes: Iterable[str] | None = None) -> pd.DataFrame:
+    """Rows per run (`seeds` = 1), or per band and step: band, run, scope, step, epoch, value, low, high, seeds, kind.
+
+    kind "mean" rows make the line and the band; kind "run" rows are the single runs behind a band of several.
+    `low` and `high`: for one run 95% from the companion metric `<metric>_se` (or `_low` and `_high`) where there is
+    one; for a band the range, or from five seeds on the 95% t interval.
+    """
+    values = runs.scalars(metric, scopes)
+    if values.empty:
+        return values.assign(low=[], high=[], seeds=[], kind=[])
+    values = values.merge(_interval(runs, metric, scopes), on=["band", "run", "scope", "step"], how="left")
+    return over_seeds(runs, values)
+
+
+def over_seeds(runs: RunGroup, values: pd.DataFrame) -> pd.DataFrame:
+    """Add the mean over the runs of each band; `values` has the columns of `summarize` without seeds and kind."""
+    size = {band.label: len(band.runs) for band in runs.bands}
+    alone = values["band"].map(size) == 1
+    parts = [values[alone].assign(seeds=1, kind="mean")]
+    several = values[~alone]
+    if not several.empty:
+        grouped = several.groupby(["band", "scope", "step"], sort=False, observed=True)
+        mean = grouped.agg(
+            value=("value", "mean"),
+            epoch=("epoch", "mean"),
+            seeds=("value", "count"),
+            sd=("value", "std"),
+            low=("value", "min"),
+            high=("value", "max"),
+        ).reset_index()
+        t = mean["seeds"] >= SEEDS_FOR_T
+        half = stdtrit(mean["seeds"].clip(lower=2) - 1, 0.975) * mean["sd"] / np.sqrt(mean["seeds"])
+        mean["low"] = mean["low"].where(~t, mean["value"] - half)
+        mean["high"] = mean["high"].where(~t, mean["value"] + half)
+        parts += [
+            mean.drop(columns="sd").assign(kind="mean", run=""),
+            several.assign(seeds=1, kind="run", low=np.nan, high=np.nan),
+        ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def per_step(runs: RunGroup, rows: pd.DataFrame, axis: Axis) -> tuple[Any, int]:
+    """A line per run of one number per optimizer step; also how many steps one point stands for."""
+    frame, width = _binned(rows)
+    domain = [band.label for band in runs.bands]
+    colour = alt.Color("band:N", scale=alt.Scale(domain=domain), legend=alt.Legend() if len(domain) > 1 else None)
+    base = alt.Chart().encode(step_axis(runs), axis.encode(), colour, detail="run:N")
+    layers: list[Any] = [base.mark_line(strokeWidth=1.4)]
+    hover = tips(axis.number, alt.Tooltip("run:N", title="run"))
+    if width > 1:
+        layers.insert(0, base.mark_area().encode(y=alt.Y("low:Q", title=axis.title or None), y2="high:Q"))
+        hover += [alt.Tooltip("low:Q", format=axis.number), alt.Tooltip("high:Q", format=axis.number)]
+    layers.append(base.mark_point(size=160, opacity=0).encode(tooltip=hover))
+    return alt.layer(*layers, data=rounded(frame)).properties(height=HEIGHT), width
+
+
+def _binned(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Mean, lowest and highest value of consecutive steps, at most BINS bins per run; and the bin's width."""
+    span = int(rows["step"].max() - rows["step"].min()) + 1
+    width = max(1, -(-span // BINS))
+    grouped = rows.assign(bin=rows["step"] // width).groupby(["band", "run", "bin"], sort=False)
+    frame = grouped.agg(
+        step=("step", "mean"),
+        epoch=("epoch", "mean"),
+        value=("value", "mean"),
+        low=("value", "min"),
+        high=("value", "max"),
+    ).reset_index()
+    return frame, width
+
+
+def interval_note(runs: RunGroup, what: str = "95% intervals (±1.96 standard errors over passages)") -> str:
+    """What the shaded areas and bars of a trajectory mean, for its caption."""
+    notes = [f"Bars: {what}."] if any(len(band.runs) == 1 for band in runs.bands) and what else []
+    for n in sorted({len(band.runs) for band in runs.bands} - {1}):
+        meaning = "95% t interval over seeds" if n >= SEEDS_FOR_T else "range over seeds"
+        notes.append(f"Band: mean and {meaning}, n = {n}; every seed is a thin line.")
+    return " ".join(notes)
+
+
+def step_axis(runs: RunGroup, title: str = "step") -> alt.X:
+    """The time axis: optimizer steps, logarithmic (and linear below 1) when the checkpoints are."""
+    scale = alt.Scale(type="symlog", nice=False) if runs.log_spaced else alt.Scale(nice=False)
+    return alt.X("step:Q", title=title, scale=scale, axis=alt.Axis(format="~s", tickCount=6, labelFlush=True))
+
+
+def tips(number: str, *first: alt.Tooltip) -> list[alt.Tooltip]:
+    """Hover texts that every trajectory shares."""
+    return [
+        *first,
+        alt.Tooltip("step:Q", title="step", format=",d"),
+        alt.Tooltip("epoch:Q", title="epoch", format=".2f"),
+        alt.Tooltip("value:Q", title="value", format=number),
+    ]
+
+
+def rounded(frame: pd.DataFrame, digits: int = 5) -> pd.DataFrame:
+    """Floats to so many significant digits (the page stays small); what is not finite becomes null."""
+    out = frame.copy()
+    for column in [name for name in out.columns if out[name].dtype.kind == "f"]:
+        x = out[column].to_numpy(float)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            power = 10.0 ** (digits - 1 - np.floor(np.log10(np.abs(x))))
+            near = np.where(x == 0, 0.0, np.round(x * power) / power)
+        out[column] = np.where(np.isfinite(x), near, np.nan)
+    return out
+
+
+def _interval(runs: RunGroup, metric: str, scopes: Iterable[str] | None) -> pd.DataFrame:
+    keys = ["band", "run", "scope", "step"]
+    error, low, high = (runs.scalars(f"{metric}_{end}", scopes)[[*keys, "value"]] for end in ("se", "low", "high"))
+    if not error.empty:
+        value = runs.scalars(metric, scopes)[[*keys, "value"]].merge(error, on=keys, suffixes=("", "_se"))
+        half = 1.96 * value["value_se"]
+        return value[keys].assign(low=value["value"] - half, high=value["value"] + half)
+    both = low.rename(columns={"value": "low"}).merge(high.rename(columns={"value": "high"}), on=keys)
+    return both.astype({"low": float, "high": float})
+
+
+def _lines(runs: RunGroup, frame: pd.DataFrame, series: str, domain: list[str], axis: Axis) -> Any:
+    """Bands, bars, lines and points of one panel; all layers share one table and pick their rows."""
+    columns = [series, "run", "step", "epoch", "value", "low", "high", "seeds", "kind"]
+    table = rounded(frame[columns])
+    mean = table[table["kind"] == "mean"]
+    present = set(mean[series])
+    legend = alt.Legend(values=[name for name in domain if name in present]) if len(present) > 1 else None
+    colour = alt.Color(f"{series}:N", scale=alt.Scale(domain=domain), legend=legend)
+    shape = alt.Shape(f"{series}:N", scale=alt.Scale(domain=domain), legend=legend)
+    x = step_axis(runs)
+    spread = (x, alt.Y("low:Q", title=axis.title or None), alt.Y2("high:Q"), colour)
+    line = alt.Chart().transform_filter("datum.kind == 'mean'").encode(x, axis.encode(), colour)
+    layers: list[Any] = []
+    if axis.reference is not None:
+        layers.append(alt.Chart().mark_rule(strokeDash=[4, 3], strokeWidth=1).encode(y=alt.datum(axis.reference)))
+    if (mean["seeds"] > 1).any():
+        banded = alt.Chart().transform_filter("datum.kind == 'mean' && datum.seeds > 1")
+        layers.append(banded.mark_area().encode(*spread))
+    single = int(((mean["seeds"] == 1) & mean["low"].notna()).sum())
+    if single:
+        ends = alt.Chart().transform_filter("datum.seeds == 1 && isValid(datum.low)")
+        marked = ends.mark_rule(opacity=0.55, strokeWidth=1.5) if single <= MOST_BARS else ends.mark_area()
+        layers.append(marked.encode(*spread))
+    layers.append(line.mark_line())
+    if (table["kind"] == "run").any():
+        thin = alt.Chart().transform_filter("datum.kind == 'run'").mark_line(strokeWidth=0.7, opacity=0.6)
+        layers.append(thin.encode(x, axis.encode(), colour, detail="run:N"))
+    if len(mean) <= 2 * MOST_BARS:
+        layers.append(line.mark_point().encode(shape=shape))
+    hover = tips(axis.number, alt.Tooltip(f"{series}:N", title="of"))
+    hover += [alt.Tooltip(f"{end}:Q", format=axis.number) for end in ("low", "high") if mean[end].notna().any()]
+    layers.append(line.mark_point(size=240, opacity=0).encode(tooltip=hover))
+    return alt.layer(*layers, data=table).properties(height=HEIGHT)

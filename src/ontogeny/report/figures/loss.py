@@ -1,0 +1,111 @@
+"""The loss of the batches trained on, of every probe set, and the gap between trained and unseen text."""
+
+import numpy as np
+import pandas as pd
+
+from ontogeny.report.figure import Figure
+from ontogeny.report.figures._frame import Axis, draw, interval_note, over_seeds, per_step, trajectory
+from ontogeny.report.gather import RunGroup, roles
+
+NLL = "evaluation/nll"
+OBJECTIVE = "evaluation/objective"
+
+
+def probe_loss(runs: RunGroup) -> Figure | None:
+    """NLL of every probe set at every checkpoint."""
+    chart = trajectory(runs, NLL, Axis("nats per token"))
+    if chart is None:
+        return None
+    caption = "Mean negative log-likelihood (NLL) per token of each probe set, looked at again at every checkpoint."
+    return Figure(
+        title="Loss on every probe set",
+        caption=f"{caption} {interval_note(runs)}",
+        chart=chart,
+        section="curves",
+        order=10,
+        metrics=(NLL, "evaluation/perplexity", "evaluation/bits_per_byte", "evaluation/n_tokens"),
+    )
+
+
+def generalisation_gap(runs: RunGroup) -> Figure | None:
+    """NLL of unseen text minus NLL of trained text, from the same corpus."""
+    chart = draw(runs, over_seeds(runs, _gap(runs)), Axis("nats per token", reference=0.0))
+    if chart is None:
+        return None
+    caption = (
+        "NLL of unseen text minus NLL of the trained text. At the dashed line the model does as well on unseen text. "
+        + interval_note(runs, "95% intervals; the two sets of passages are independent")
+    )
+    return Figure(title="Generalisation gap", caption=caption, chart=chart, section="curves", order=20)
+
+
+def first_choice(runs: RunGroup) -> Figure | None:
+    """Share of tokens that are the model's first choice."""
+    chart = trajectory(runs, "evaluation/top1", Axis("share of tokens", ".1%"))
+    if chart is None:
+        return None
+    caption = f"How often the true next token is the model's first choice. {interval_note(runs, '')}"
+    metrics = ("evaluation/top1",)
+    return Figure(title="First choice right", caption=caption, chart=chart, section="curves", order=40, metrics=metrics)
+
+
+def training_loss(runs: RunGroup) -> Figure | None:
+    """The objective on each step's batch, before the update."""
+    rows = runs.scalars("loss", ["train"])
+    rows = rows[np.isfinite(rows["value"].to_numpy(float))]
+    if rows.empty:
+        return None
+    chart, width = per_step(runs, rows, Axis("nats per unit", ".4f"))
+    caption = "The objective on each step's batch, before the update."
+    if width > 1:
+        caption += f" Each point is the mean of {width} steps; the area is their range."
+    metrics = ("loss", "epoch", "tokens", "supervised_tokens", "tokens_seen")
+    return Figure(title="Training loss", caption=caption, chart=chart, section="curves", order=30, metrics=metrics)
+
+
+def objective(runs: RunGroup) -> Figure | None:
+    """What training minimises, on every probe set; None when that is the NLL itself."""
+    values = runs.scalars(OBJECTIVE)
+    both = values.merge(runs.scalars(NLL), on=["run", "scope", "step"], suffixes=("", "_nll"))
+    if both.empty or np.allclose(both["value"], both["value_nll"], rtol=1e-5, equal_nan=True):
+        return None
+    chart = trajectory(runs, OBJECTIVE, Axis("nats per unit"))
+    if chart is None:
+        return None
+    caption = "The composed objective on the probe sets, with the weights that its terms have at that step."
+    return Figure(
+        title="Objective on every probe set",
+        caption=f"{caption} {interval_note(runs, '')}",
+        chart=chart,
+        section="curves",
+        order=35,
+        metrics=(OBJECTIVE,),
+    )
+
+
+def _gap(runs: RunGroup) -> pd.DataFrame:
+    """One row per single run, step and held-out set: scope says what minus what; low and high are 95%."""
+    columns = ["band", "run", "scope", "step", "epoch", "value", "low", "high"]
+    parts = []
+    everything = _with_error(runs)
+    for _, run in runs.each():
+        role = roles(run)
+        rows = everything[everything["run"] == run.name]
+        trained = next((name for name in runs.probe_names if role.get(name) == "trained"), None)
+        if trained is None or rows.empty:
+            continue
+        base = rows[rows["scope"] == trained][["step", "value", "half"]]
+        for name in (name for name in runs.probe_names if role.get(name) == "held out"):
+            both = rows[rows["scope"] == name].merge(base, on="step", suffixes=("", "_trained"))
+            gap = both["value"] - both["value_trained"]
+            half = np.hypot(both["half"], both["half_trained"])
+            both = both.assign(scope=f"{name} − {trained}", value=gap, low=gap - half, high=gap + half)
+            parts.append(both[columns])
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+
+def _with_error(runs: RunGroup) -> pd.DataFrame:
+    """NLL of every probe set; `half` is half the width of its 95% interval."""
+    error = runs.scalars(f"{NLL}_se")[["run", "scope", "step", "value"]].rename(columns={"value": "half"})
+    joined = runs.scalars(NLL).merge(error, on=["run", "scope", "step"], how="left")
+    return joined.assign(half=1.96 * joined["half"].astype(float))

@@ -1,0 +1,58 @@
+"""Tasks made from held-out text: last word (cloze) and right continuation among several."""
+
+from ontogeny.report.figure import Figure
+from ontogeny.report.figures._frame import Axis, interval_note, trajectory
+from ontogeny.report.gather import RunGroup
+
+CHANCE = 0.25
+ITEMS = "±1.96 standard errors over items"
+
+
+def cloze(runs: RunGroup) -> Figure | None:
+    """How often the model would write the last word of a passage."""
+    asked = "Share of passages whose last word is the model's first choice, token by token."
+    return _task(runs, "cloze/accuracy", Axis("accuracy", ".1%"), "Last word (cloze)", asked=asked, order=10)
+
+
+def cloze_perplexity(runs: RunGroup) -> Figure | None:
+    """How surprised the model is by the last word."""
+    asked = "exp of the mean NLL of the whole last word, on a logarithmic scale."
+    return _task(
+        runs, "cloze/perplexity", Axis("perplexity", ".2f", "log"), "Perplexity of the last word", asked=asked, order=20
+    )
+
+
+def continuation(runs: RunGroup) -> Figure | None:
+    """How often the true continuation is more likely than the wrong ones."""
+    asked = "Share of items whose true continuation has the highest log-likelihood of four; the dashed line is chance."
+    axis = Axis("accuracy", ".1%", reference=CHANCE)
+    return _task(runs, "continuation/acc", axis, "Right continuation", asked=asked, order=30)
+
+
+def continuation_per_byte(runs: RunGroup) -> Figure | None:
+    """The same with log-likelihood per byte."""
+    asked = "The same with log-likelihoods divided by the length of each choice in bytes."
+    axis = Axis("accuracy", ".1%", reference=CHANCE)
+    return _task(runs, "continuation/acc_norm", axis, "Right continuation, per byte", asked=asked, order=40)
+
+
+def _task(runs: RunGroup, metric: str, axis: Axis, title: str, *, asked: str, order: float) -> Figure | None:
+    chart = trajectory(runs, metric, axis)
+    if chart is None:
+        return None
+    count = f"{metric.partition('/')[0]}/n"
+    return Figure(
+        title=title,
+        caption=f"{asked} {interval_note(runs, ITEMS)} {_items(runs, count)}".strip(),
+        chart=chart,
+        section="tasks",
+        order=order,
+        metrics=(metric, count),
+    )
+
+
+def _items(runs: RunGroup, count: str) -> str:
+    """How many items each set has."""
+    last = runs.scalars(count).drop_duplicates("scope", keep="last")
+    listed = [f"{int(n)} in {scope}" for scope, n in zip(last["scope"], last["value"], strict=True)]
+    return f"Items: {', '.join(listed)}." if listed else ""

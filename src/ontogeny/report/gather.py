@@ -1,0 +1,254 @@
+"""Runs side by side: which belong together, what to call them, and their numbers as tidy frames."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from ontogeny.core.passages import ProbeSet
+from ontogeny.report.passages import PassageLosses, passage_losses
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from ontogeny.store.run import Run
+
+Role = Literal["trained", "held out", "other"]
+
+
+class View:
+    """A run read once: the page is of one piece although the run goes on. Reads as `store.run.Run` does."""
+
+    def __init__(self, run: "Run", name: str) -> None:
+        self._run = run
+        self.name = name
+        """The run's name; with its seed where two would be alike."""
+        self.path: Path = run.path
+        self._measures: dict[str, xr.Dataset] = {}
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """The complete recipe."""
+        return self._run.recipe
+
+    @cached_property
+    def recipe_yaml(self) -> str:
+        """The recipe's text."""
+        return self._run.recipe_yaml
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """What ran, on what, with which versions."""
+        return self._run.provenance
+
+    @cached_property
+    def status(self) -> dict[str, Any]:
+        """How far it got."""
+        return self._run.status
+
+    @cached_property
+    def findings(self) -> list[dict[str, Any]]:
+        """Verdicts of the last diagnosis."""
+        return self._run.findings
+
+    @cached_property
+    def metrics(self) -> dict[str, pd.DataFrame]:
+        """Rows of the metrics by name: step, name, scope, value."""
+        rows = self._run.metrics[["step", "name", "scope", "value"]]
+        return {str(name): part for name, part in rows.groupby("name", sort=False, observed=True)}
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """Texts that the model wrote."""
+        return self._run.samples
+
+    @cached_property
+    def probes(self) -> dict[str, ProbeSet]:
+        """Probe sets by name."""
+        return dict(self._run.probes)
+
+    @cached_property
+    def measures(self) -> list[str]:
+        """Names of the measures that saw something."""
+        return self._run.measures
+
+    @cached_property
+    def losses(self) -> PassageLosses | None:
+        """Loss of every passage at every checkpoint; None without per-token records."""
+        return passage_losses(self)
+
+    @property
+    def seed(self) -> int:
+        """The seed that weights, order and dropout were drawn from."""
+        return int((self.recipe.get("train") or {}).get("seed") or 0)
+
+    def measure(self, group: str) -> "xr.Dataset":
+        """What a measure saw, lazily."""
+        if group not in self._measures:
+            self._measures[group] = self._run.measure(group)
+        return self._measures[group]
+
+
+@dataclass(frozen=True)
+class Band:
+    """Runs that differ in nothing but the seed."""
+
+    label: str
+    runs: tuple[View, ...]
+
+
+class RunGroup:
+    """One or several runs, as figures see them. Frames are tidy: one row per value."""
+
+    def __init__(self, runs: "Sequence[Run]") -> None:
+        names = [run.name for run in runs]
+        self.runs = tuple(
+            View(run, run.name if names.count(run.name) == 1 else f"{run.name} ({i + 1})") for i, run in enumerate(runs)
+        )
+
+    @cached_property
+    def bands(self) -> tuple[Band, ...]:
+        """Runs grouped by recipe without name, description and seed; labelled by what differs between the groups."""
+        together: dict[str, list[View]] = {}
+        occurrences: dict[str, int] = {}
+        for run in self.runs:
+            content = _content(run)
+            key = json.dumps(content, sort_keys=True, default=str) if content else f"run {len(together)}"
+            again = f"{key} seed {run.seed}"
+            occurrences[again] = occurrences.get(again, 0) + 1
+            together.setdefault(f"{key} #{occurrences[again]}", []).append(run)
+        groups = list(together.values())
+        return tuple(Band(label, tuple(runs)) for label, runs in zip(_labels(groups), groups, strict=True))
+
+    @cached_property
+    def probe_names(self) -> tuple[str, ...]:
+        """Probe sets of all runs: trained ones first, then held out from the same corpus, then others."""
+        order: dict[str, int] = {}
+        for run in self.runs:
+            for name, role in roles(run).items():
+                order.setdefault(name, ("trained", "held out", "other").index(role))
+        return tuple(sorted(order, key=lambda name: (order[name], name)))
+
+    @cached_property
+    def metric_names(self) -> tuple[str, ...]:
+        """Names of all metrics, in order of first appearance."""
+        return tuple(dict.fromkeys(name for run in self.runs for name in run.metrics))
+
+    def scalars(self, name: str, scopes: Iterable[str] | None = None) -> pd.DataFrame:
+        """One metric of all runs: columns band, run, seed, step, epoch, scope, value; a state's last value counts."""
+        wanted = None if scopes is None else set(scopes)
+        parts = []
+        for band, run in self.each():
+            frame = run.metrics.get(name)
+            if frame is None:
+                continue
+            frame = frame if wanted is None else frame[frame["scope"].isin(wanted)]
+            frame = frame.drop_duplicates(["step", "scope"], keep="last").sort_values("step", kind="stable")
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "band": band.label,
+                        "run": run.name,
+                        "seed": run.seed,
+                        "step": frame["step"].to_numpy(),
+                        "epoch": self.epochs_at(run, frame["step"].to_numpy()),
+                        "scope": frame["scope"].astype(str).to_numpy(),
+                        "value": frame["value"].to_numpy(dtype=np.float64),
+                    }
+                )
+            )
+        columns = ["band", "run", "seed", "step", "epoch", "scope", "value"]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+
+    def each(self) -> Iterator[tuple[Band, View]]:
+        """Every run with its band."""
+        for band in self.bands:
+            for run in band.runs:
+                yield band, run
+
+    def measures(self, group: str) -> "list[tuple[Band, View, xr.Dataset]]":
+        """One measure of all runs that have it with at least one checkpoint."""
+        found = [(band, run, run.measure(group)) for band, run in self.each() if group in run.measures]
+        return [(band, run, data) for band, run, data in found if data.sizes.get("checkpoint", 0)]
+
+    def epochs_at(self, run: View, steps: np.ndarray) -> np.ndarray:
+        """Epoch of each step, interpolated between recorded ones; NaN where the run recorded none."""
+        known = run.metrics.get("epoch")
+        if known is None or known.empty:
+            return np.full(len(steps), np.nan)
+        ordered = known.drop_duplicates("step", keep="last").sort_values("step")
+        return np.interp(steps, ordered["step"].to_numpy(float), ordered["value"].to_numpy(float))
+
+    @cached_property
+    def log_spaced(self) -> bool:
+        """Are checkpoints spread evenly over the logarithm of the step?"""
+        return any("log_spaced" in (run.recipe.get("checkpoints") or {}) for run in self.runs)
+
+
+def roles(run: View) -> dict[str, Role]:
+    """What each probe set is to the run: text it trains on, unseen text of the same corpus, or another corpus.
+
+    Read from the recipe; a run whose recipe does not say (recorded in somebody else's loop) is judged by names.
+    """
+    data: Mapping[str, Any] = run.recipe.get("data") or {}
+    trained_on = {str(take.get("of")) for take in data.get("train") or ()}
+    corpora = {of.partition("/")[0] for of in trained_on}
+    takes: Mapping[str, Any] = data.get("probes") or {}
+    return {name: _role(name, (takes.get(name) or {}).get("of"), trained_on, corpora) for name in run.probes}
+
+
+def _role(name: str, of: str | None, trained_on: set[str], corpora: set[str]) -> Role:
+    if of is None:
+        plain = name.lower()
+        if plain.startswith("train"):
+            return "trained"
+        return "held out" if any(word in plain for word in ("novel", "held", "val", "test", "eval")) else "other"
+    if of in trained_on:
+        return "trained"
+    return "held out" if of.partition("/")[0] in corpora else "other"
+
+
+def _content(run: View) -> dict[str, Any]:
+    """The recipe without what may differ inside a band."""
+    content = {key: value for key, value in run.recipe.items() if key not in ("name", "about")}
+    if isinstance(content.get("train"), Mapping):
+        content["train"] = {key: value for key, value in content["train"].items() if key != "seed"}
+    return content
+
+
+def _labels(groups: list[list[View]]) -> list[str]:
+    """A short, unique label per group: what differs between their recipes, else the run's name."""
+    names = [runs[0].name if len(runs) == 1 else str(runs[0].recipe.get("name", runs[0].name)) for runs in groups]
+    if len(groups) == 1:
+        return names
+    flat = [dict(_flatten(_content(runs[0]), "")) for runs in groups]
+    keys = dict.fromkeys(key for one in flat for key in one)
+    differing = [key for key in keys if len({json.dumps(one.get(key), default=str) for one in flat}) > 1]
+    labels = [", ".join(f"{_short(key)} {one.get(key)}" for key in differing if key in one) for one in flat]
+    usable = 0 < len(differing) <= 3 and len(set(labels)) == len(labels) and all(labels)
+    if not usable or max(map(len, labels)) > 48:
+        labels = names
+    repeated = {label for label in labels if labels.count(label) > 1}
+    return [f"{label} ({i + 1})" if label in repeated else label for i, label in enumerate(labels)]
+
+
+def _short(key: str) -> str:
+    """The last telling part of a dotted key: train.lr.value -> lr."""
+    parts = [part for part in key.split(".") if part not in ("value", "kind")]
+    return parts[-1] if parts else key
+
+
+def _flatten(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(node, list | tuple) and any(isinstance(item, Mapping) for item in node):
+        for i, item in enumerate(node):
+            yield from _flatten(item, f"{prefix}.{i}")
+    else:
+        yield prefix, node

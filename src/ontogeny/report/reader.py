@@ -1,0 +1,214 @@
+"""The passage reader's data: texts, and for every token its NLL, rank and entropy at every checkpoint, packed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ontogeny.core.passages import Passage
+from ontogeny.core.seeds import derive_seed
+from ontogeny.report.gather import View, roles
+from ontogeny.report.packing import Scale, bundle, difference_rows, pack
+from ontogeny.report.passages import MEASURE, PassageLosses, Segments
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+MOST_CELLS = 700_000
+"""Tokens x checkpoints on one page; about one byte each of the three quantities after compression."""
+MOST_CHECKPOINTS = 150
+QUANTITIES: Mapping[str, tuple[str, Scale, str]] = {
+    "nll": ("nll_nats", "root", "nats of NLL"),
+    "rank": ("rank", "log", "ranks"),
+    "entropy": ("entropy_nats", "root", "nats of entropy"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """What the page's passage reader shows of one run."""
+
+    name: str
+    bundle: str
+    """Base64 text for the page's script; see `packing.bundle`."""
+    notes: tuple[str, ...]
+    """What was left out, and how exact the numbers are."""
+    first_choice: tuple[tuple[str, int], ...]
+    """(probe set, passage id) of the passages to open with."""
+
+
+def build(run: View, most_cells: int = MOST_CELLS) -> Reader | None:
+    """Pack a run's per-token record; None without one, or without passages whose text is stored with the run."""
+    losses = run.losses
+    if losses is None:
+        return None
+    data = run.measure(MEASURE)
+    segments = Segments.of(data)
+    known = np.asarray([name in run.probes for name in segments.probe])
+    if not known.any():
+        return None
+    at = spread(data.sizes["checkpoint"], MOST_CHECKPOINTS)
+    kept = _choose(losses, segments.lengths, known, most_cells // len(at))
+    tokens = np.concatenate([segments.starts[i] + np.arange(segments.lengths[i]) for i in kept])
+    arrays, scales, errors = _pack_all(data, at, tokens)
+    extracted = _extracted(run, data, tokens, at)
+    if extracted is not None:
+        arrays["extracted"] = difference_rows(extracted)
+    header = {
+        "run": run.name,
+        "steps": data["step"].to_numpy()[at].tolist(),
+        "epochs": np.round(data["epoch"].to_numpy().astype(float)[at], 3).tolist(),
+        "tokensSeen": data["tokens_seen"].to_numpy()[at].tolist(),
+        "scales": scales,
+        "sets": _sets(run, segments, kept),
+    }
+    exact = (
+        f"Numbers here are rounded to one byte each (off by at most {', '.join(errors)} on this page); the run "
+        "directory holds them exactly."
+    )
+    notes = [exact, *_left_out(run, segments, kept)]
+    if len(at) < data.sizes["checkpoint"]:
+        notes.append(f"The page holds {len(at)} of {data.sizes['checkpoint']} checkpoints, evenly spread.")
+    return Reader(
+        name=run.name,
+        bundle=bundle(header, arrays),
+        notes=tuple(notes),
+        first_choice=_first_choice(run, losses, kept),
+    )
+
+
+def _pack_all(
+    data: "xr.Dataset", checkpoints: np.ndarray, tokens: np.ndarray
+) -> tuple[dict[str, np.ndarray], dict[str, Any], list[str]]:
+    """Bytes and scale of each quantity, and what the rounding costs."""
+    arrays: dict[str, np.ndarray] = {}
+    scales: dict[str, Any] = {}
+    errors: list[str] = []
+    for key, (variable, scale, spoken) in QUANTITIES.items():
+        if variable not in data:
+            continue
+        values = _read(data[variable], checkpoints, tokens)
+        packed = pack(np.where(values < 0, np.nan, values), scale)
+        arrays[key] = difference_rows(packed.codes)
+        scales[key] = {"scale": scale, "cap": packed.cap}
+        errors.append(f"{packed.worst_error:.2g} {spoken}")
+    return arrays, scales, errors
+
+
+def spread(count: int, most: int) -> np.ndarray:
+    """At most so many indices below `count`, evenly, with both ends."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
+
+
+def _change(losses: PassageLosses) -> np.ndarray:
+    """float64 [P]: last minus first mean NLL; 0 where it is not a number."""
+    return np.nan_to_num(losses.mean[-1] - losses.mean[0], nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _choose(losses: PassageLosses, lengths: np.ndarray, known: np.ndarray, most_tokens: int) -> np.ndarray:
+    """Which passages go on the page: all if they fit, else per set those that changed most and a random rest."""
+    if lengths[known].sum() <= most_tokens:
+        return np.flatnonzero(known)
+    change = _change(losses)
+    names = list(dict.fromkeys(losses.probe[known]))
+    room = most_tokens // len(names)
+    chosen: list[int] = []
+    for name in names:
+        mine = np.flatnonzero(known & (losses.probe == name))
+        by_change = mine[np.argsort(change[mine], kind="stable")]
+        quarter = max(1, room // int(max(lengths[mine].mean(), 1)) // 4)
+        ends = np.stack([by_change[::-1][:quarter], by_change[:quarter]], axis=1).ravel()
+        rest = np.random.default_rng(derive_seed(0, "reader", name)).permutation(mine)
+        order = list(dict.fromkeys([*ends.tolist(), *rest.tolist()]))
+        fits = np.cumsum(lengths[order]) <= max(room, int(lengths[order[0]]))
+        chosen += [i for i, fit in zip(order, fits, strict=True) if fit]
+    return np.sort(np.asarray(chosen))
+
+
+def _read(array: "xr.DataArray", checkpoints: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """float64 [token, checkpoint]; reads one checkpoint at a time."""
+    out = np.empty((len(tokens), len(checkpoints)))
+    for column, i in enumerate(checkpoints):
+        out[:, column] = array.isel(checkpoint=int(i)).to_numpy()[tokens]
+    return out
+
+
+def _extracted(run: View, data: "xr.Dataset", tokens: np.ndarray, checkpoints: np.ndarray) -> np.ndarray | None:
+    """uint8 [token, checkpoint]: does the token lie in text that comes out verbatim? None if nobody looked at these."""
+    mask = run.measure("extraction").get("in_extractable_suffix") if "extraction" in run.measures else None
+    same = ("probe_of_token", "passage", "position")
+    if (
+        mask is None
+        or mask.sizes["token"] != data.sizes["token"]
+        or any(not np.array_equal(mask[name].to_numpy(), data[name].to_numpy()) for name in same)
+    ):
+        return None
+    column = {int(step): i for i, step in enumerate(mask["step"].to_numpy())}
+    out = np.zeros((len(tokens), len(checkpoints)), dtype=np.uint8)
+    for at, i in enumerate(checkpoints):
+        step = int(data["step"].to_numpy()[i])
+        if step in column:
+            out[:, at] = mask.isel(checkpoint=column[step]).to_numpy()[tokens] == 1
+    return out
+
+
+def _sets(run: View, segments: Segments, kept: np.ndarray) -> list[dict[str, Any]]:
+    """Per probe set its passages, in the order of the packed tokens; `at` is a passage's first token there."""
+    role = roles(run)
+    sets: dict[str, dict[str, Any]] = {}
+    at = 0
+    for i in kept:
+        name, passage_id = str(segments.probe[i]), int(segments.passage[i])
+        passage = run.probes[name].passages[passage_id]
+        one = sets.setdefault(name, {"name": name, "role": role[name], "passages": []})
+        one["passages"].append({"id": passage_id, "at": at, "source": passage.source, **_spans(passage)})
+        at += len(passage)
+    return list(sets.values())
+
+
+def _spans(passage: Passage) -> dict[str, Any]:
+    """The text, and each token's length in UTF-16 units, as JavaScript counts; `odd` labels tokens without text."""
+    points = np.frombuffer(passage.text.encode("utf-32-le"), dtype="<u4")
+    first_byte = np.cumsum([0, *(1 + (points > 0x7F) + (points > 0x7FF) + (points > 0xFFFF))])[:-1]
+    units = np.cumsum([0, *(1 + (points > 0xFFFF))])
+    edges = units[np.searchsorted(first_byte, passage.byte_offsets, side="left")]
+    pieces = np.diff(edges)
+    covered = np.diff(passage.byte_offsets)
+    odd = {
+        int(i): "part of a character" if covered[i] else f"token {int(passage.token_ids[i])}"
+        for i in np.flatnonzero(pieces == 0)
+    }
+    spans = {"text": passage.text, "from": int(edges[0]), "pieces": pieces.tolist()}
+    return {**spans, "odd": odd} if odd else spans
+
+
+def _left_out(run: View, segments: Segments, kept: np.ndarray) -> list[str]:
+    """Which passages are not on the page."""
+    names, counts = np.unique(segments.probe[kept], return_counts=True)
+    shown = [
+        f"{count} of {len(run.probes[name])} in {name}"
+        for name, count in zip(names, counts, strict=True)
+        if count < len(run.probes[name])
+    ]
+    if not shown:
+        return []
+    return [
+        f"To stay small, the page holds a part of the passages ({', '.join(shown)}): those whose loss rose most, those "
+        "whose loss fell most, and some drawn at random."
+    ]
+
+
+def _first_choice(run: View, losses: PassageLosses, kept: np.ndarray) -> tuple[tuple[str, int], ...]:
+    """The passage of general text whose loss rose most, and the trained passage whose loss fell most."""
+    role, change = roles(run), _change(losses)
+
+    def pick(wanted: tuple[str, ...], sign: int) -> int:
+        for kind in wanted:
+            mine = [i for i in kept if role.get(str(losses.probe[i])) == kind]
+            if mine:
+                return max(mine, key=lambda i: sign * change[i])
+        return int(kept[0])
+
+    pair = pick(("other", "held out", "trained"), 1), pick(("trained", "held out", "other"), -1)
+    return tuple((str(losses.probe[i]), int(losses.passage[i])) for i in pair)

@@ -1,0 +1,34 @@
+"""Scalars that no figure draws, one small chart each: a new measure shows up without any work."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from ontogeny.report.figure import Figure
+from ontogeny.report.figures._frame import Axis, interval_note, trajectory
+from ontogeny.report.gather import RunGroup
+
+MOST = 24
+COMPANIONS = ("_se", "_low", "_high")
+
+
+def remaining(runs: RunGroup, figures: Iterable[Figure]) -> Figure | None:
+    """Whatever measures recorded as scalars and no figure draws, at most MOST of them."""
+    drawn = {name for figure in figures for name in figure.metrics}
+    known = set(runs.metric_names)
+    names = [name for name in runs.metric_names if "/" in name and name not in drawn and not _is_companion(name, known)]
+    charts: dict[str, Any] = {}
+    for name in names:
+        scopes = set(runs.scalars(name)["scope"]) - {"timing"}
+        chart = trajectory(runs, name, Axis("", ".4g"), scopes) if scopes else None
+        if isinstance(chart, dict):
+            charts |= {f"{name}, {scope}": one for scope, one in chart.items()}
+        elif chart is not None:
+            charts[name] = chart
+    shown = dict(list(charts.items())[:MOST])
+    left_out = f" {len(charts) - MOST} more are in summary.csv." if len(charts) > MOST else ""
+    caption = f"Scalars of measures that have no figure of their own.{left_out} {interval_note(runs, '95% intervals')}"
+    return Figure(title="More numbers", caption=caption, chart=shown, section="more", order=90) if shown else None
+
+
+def _is_companion(name: str, known: set[str]) -> bool:
+    return any(name.endswith(end) and name.removesuffix(end) in known for end in COMPANIONS)

@@ -1,0 +1,234 @@
+"""Three plain sentences computed from a run: what it learned, forgot and memorized; null results are said to be so."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ontogeny.report.changes import Change, Extracted, accuracies, change, extracted, with_role
+from ontogeny.report.estimates import Estimate
+from ontogeny.report.gather import Band, View
+
+About = Literal["learned", "forgot", "memorized"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sentence:
+    """One sentence, and in small print what it rests on."""
+
+    about: About
+    text: str
+    small: str
+
+
+def sentences(band: Band) -> tuple[Sentence, Sentence, Sentence]:
+    """What the runs of a band (one run, or runs that differ in the seed) learned, forgot and memorized."""
+    return _learned(band), _forgot(band), _memorized(band)
+
+
+def number(x: float, digits: int = 2) -> str:
+    """A loss for a sentence: two decimals, three below 0.095; with a real minus sign."""
+    if not np.isfinite(x):
+        return "not a number"
+    return f"{x:.{digits + (abs(x) < 0.095)}f}".replace("-", "−")
+
+
+def signed(x: float) -> str:
+    """The same with a sign."""
+    return number(x) if x < 0 or not np.isfinite(x) else f"+{number(x)}"
+
+
+def percent(x: float) -> str:
+    """A share for a sentence: 7.4%; whole numbers without a decimal."""
+    return "not a number" if not np.isfinite(x) else f"{100 * x:.1f}%".replace(".0%", "%")
+
+
+def interval(estimate: Estimate) -> str:
+    """−5.27 (95% interval −5.40 to −5.14; 48 passages, …)."""
+    if not np.isfinite(estimate.low):
+        return f"{signed(estimate.value)} ({estimate.method})"
+    return (
+        f"{signed(estimate.value)} (95% interval {signed(estimate.low)} to {signed(estimate.high)}; {estimate.method})"
+    )
+
+
+def _went(one: Change) -> str:
+    """Fell from a to b, rose from a to b, or went from a to b when the interval holds zero."""
+    verb = "fell" if one.difference.below_zero else "rose" if one.difference.above_zero else "went"
+    return f"{verb} from {number(one.first)} to {number(one.last)}"
+
+
+def _learned(band: Band) -> Sentence:
+    trained = _changes(band, "trained")
+    if not trained:
+        return _unknown(band, "learned", "trained", "text that it trains on")
+    if bad := _not_finite(trained):
+        return Sentence(about="learned", text=f"What it learned cannot be said: {bad}.", small=_span(trained[0]))
+    if all(one.difference.below_zero for one in trained):
+        start = "It learned the text it was trained on"
+    elif any(one.difference.below_zero for one in trained):
+        start = "It learned a part of the text it was trained on"
+    else:
+        start = "It did not measurably learn the text it was trained on"
+    text = f"{start}: the loss on {_joined([f'{one.probe} {_went(one)}' for one in trained])} nats per token"
+    held = [one for one in _changes(band, "held out") if not _not_finite([one])]
+    unseen = _joined([f"on unseen text of the same kind ({one.probe}) it {_carried(one)}" for one in held])
+    text += f"; {unseen}" if unseen else ""
+    return Sentence(about="learned", text=f"{text}.", small=_small([*trained, *held]))
+
+
+def _carried(one: Change) -> str:
+    """What became of the loss on unseen text, its turn included."""
+    if one.turned:
+        down = f"fell from {number(one.first)} to {number(one.lowest)} by step {one.lowest_step:,}"
+        return f"{down} and then rose to {number(one.last)}"
+    if one.difference.below_zero:
+        return f"fell from {number(one.first)} to {number(one.last)}"
+    if one.difference.above_zero:
+        return f"rose from {number(one.first)} to {number(one.last)}"
+    return f"did not change measurably ({number(one.first)} to {number(one.last)})"
+
+
+def _forgot(band: Band) -> Sentence:
+    others = _changes(band, "other")
+    if not others:
+        return _unknown(band, "forgot", "other", "text of a corpus that it does not train on")
+    if bad := _not_finite(others):
+        return Sentence(about="forgot", text=f"What it forgot cannot be said: {bad}.", small=_span(others[0]))
+    tasks = [task for one in others for task in accuracies(band, one.probe)]
+    text = _forgetting(band, others)
+    worse = [task for task in tasks if task.difference.below_zero]
+    if worse and any(one.difference.above_zero for one in others):
+        found = [f"{t.task} in {percent(t.last)} of cases, before in {percent(t.first)}" for t in worse]
+        text += f"; it finds {_joined(found)}"
+    small = [_small(others)]
+    small += [
+        f"On {t.probe}, {t.task}: {percent(t.first)} to {percent(t.last)}, {_points(t.difference)}." for t in tasks
+    ]
+    return Sentence(about="forgot", text=f"{text}.", small=" ".join(small))
+
+
+def _forgetting(band: Band, others: list[Change]) -> str:
+    """The sentence without its task results."""
+    worse = [one for one in others if one.difference.above_zero]
+    went = _joined([f"on {one.probe} the loss {_went(one)}" for one in worse or others])
+    if worse:
+        return f"It forgot: {went} nats per token"
+    if any(one.turned for one in others):
+        back = [f"on {one.probe} the loss {_carried(one)}" for one in others if one.turned]
+        return f"It lost again some of what it learned on the way: {_joined(back)} nats per token"
+    if (band.runs[0].recipe.get("model") or {}).get("kind") == "ladder":
+        return f"It began with random weights and had nothing to forget: {went} nats per token"
+    measurable = "" if all(one.difference.below_zero for one in others) else " measurable"
+    return f"It forgot nothing{measurable}: {went} nats per token"
+
+
+def _points(difference: Estimate) -> str:
+    """A difference of shares in percentage points."""
+    at, low, high = (f"{100 * x:+.1f}".replace("-", "−") for x in (difference.value, difference.low, difference.high))
+    return f"{at} points ({low} to {high}; {difference.method})" if np.isfinite(difference.low) else f"{at} points"
+
+
+def _memorized(band: Band) -> Sentence:
+    trained = _extracted(band, "trained")
+    controls = [*_extracted(band, "held out"), *_extracted(band, "other")]
+    if not trained:
+        hint = "no trained probe set was looked at" if controls else "no measure looked for it"
+        how = f"The measure extraction shows it: {how_to_add(band.runs[0], 'extraction')}."
+        return Sentence(about="memorized", text=f"What it memorized is not known: {hint}.", small=how)
+    lines = [
+        f"{one.probe} {_share(one)}, at the first checkpoint {percent(one.first.value)}"
+        for one in [*trained, *controls]
+    ]
+    text = _memory(trained, controls) if len(band.runs) == 1 else _memory_of_seeds(trained)
+    return Sentence(
+        about="memorized", text=f"{text}.", small=f"{'; '.join(lines)}. Passages are counted as independent."
+    )
+
+
+def _memory(trained: list[Extracted], controls: list[Extracted]) -> str:
+    """The sentence for one run."""
+    known = [one for one in trained if one.count]
+    if not known:
+        none = [
+            f"0 of {one.n} passages of {one.probe}, at most {percent(one.last.high)} by a 95% interval"
+            for one in trained
+        ]
+        return f"Nothing was memorized verbatim ({_joined(none)})"
+    text = f"It memorized {_joined([f'{one.count} of {one.n} passages of {one.probe}' for one in known])} word for word"
+    seen = _joined([f"{one.count} of {one.n} in {one.probe}" for one in controls])
+    return f"{text}; of text it never trained on, {seen} come out the same way" if seen else text
+
+
+def _memory_of_seeds(trained: list[Extracted]) -> str:
+    """The sentence for several seeds."""
+    if not any(one.last.value for one in trained):
+        return f"Nothing was memorized verbatim with any seed ({_joined([f'0% of {one.probe}' for one in trained])})"
+    shares = [f"{percent(one.last.value)} of the {one.n} passages of {one.probe}" for one in trained]
+    return f"It memorized {_joined(shares)} word for word, on average over seeds"
+
+
+def _share(one: Extracted) -> str:
+    ends = f" (95% interval {percent(one.last.low)} to {percent(one.last.high)}; {one.last.method})"
+    return percent(one.last.value) + (ends if np.isfinite(one.last.low) else "")
+
+
+def _extracted(band: Band, role: str) -> list[Extracted]:
+    return [one for name in with_role(band, role) if (one := extracted(band, name)) is not None and one.n]
+
+
+def _changes(band: Band, role: str) -> list[Change]:
+    return [one for name in with_role(band, role) if (one := change(band, name)) is not None]
+
+
+def _not_finite(changes: list[Change]) -> str:
+    bad = [one.probe for one in changes if not np.isfinite(one.last)]
+    return f"the loss on {_joined(bad)} is not a number at step {changes[0].last_step:,}" if bad else ""
+
+
+def _small(changes: list[Change]) -> str:
+    """Differences with intervals; the span; what to hold against a minimum that was picked."""
+    parts = [f"{one.probe} {interval(one.difference)}" for one in changes]
+    turns = [
+        f"On {one.probe}, {signed(one.rise.value)} ({signed(one.rise.low)} to {signed(one.rise.high)}) since "
+        f"the lowest of {one.checkpoints} checkpoints; picking the lowest exaggerates this a little."
+        for one in changes
+        if one.turned and one.rise
+    ]
+    return " ".join([f"{'; '.join(parts)}. {_span(changes[0])}", *turns])
+
+
+def _span(one: Change) -> str:
+    return f"From step {one.first_step:,} to step {one.last_step:,}."
+
+
+def _unknown(band: Band, about: About, role: str, what: str) -> Sentence:
+    """Nothing to compare: no probe set of that role, or fewer than two looks at it."""
+    names = with_role(band, role)
+    if not names:
+        return Sentence(
+            about=about,
+            text=f"What it {about} is not known: no probe set holds {what}.",
+            small="Name one under data.probes in the recipe.",
+        )
+    return Sentence(
+        about=about,
+        text=f"What it {about} is not known yet: fewer than two looks at {_joined(names)}.",
+        small=f"The measure evaluation shows it: {how_to_add(band.runs[0], 'evaluation')}.",
+    )
+
+
+def how_to_add(run: View, kind: str) -> str:
+    """The command that backfills a measure over saved checkpoints."""
+    return f"ontogeny measure {shown_path(run)} --kind {kind}"
+
+
+def shown_path(run: View) -> str:
+    """A run's directory as a reader of the page may type it, without what stands above the folder of runs."""
+    path = run.path
+    return path.as_posix() if not path.is_absolute() else "/".join(path.parts[-2:])
+
+
+def _joined(parts: list[str]) -> str:
+    """a, b and c."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}" if parts else ""
