@@ -9,7 +9,7 @@ INSTALLED_BENCH := .venv/.installed-bench
 export PIP_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test slow check format bench clean
+.PHONY: help demo test slow check format docs bench clean
 
 help:
 	@echo "make demo    train a small model, look at it on the way, leave a page (minutes)"
@@ -17,6 +17,7 @@ help:
 	@echo "make slow    the tests that take long"
 	@echo "make check   lint, format, types, import contracts, architecture"
 	@echo "make format  mend what lint and format can mend"
+	@echo "make docs    the tables of docs/recipes.md from the models"
 	@echo "make bench   speed, side by side with peers; writes docs/benchmarks.md"
 	@echo "make clean   remove .venv and caches"
 
@@ -40,6 +41,9 @@ check: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(INSTALLED)
+	$(BIN)/python docs/write_recipe_keys.py
 
 bench: $(INSTALLED_BENCH)
 	$(BIN)/python -m benchmarks

@@ -33,14 +33,15 @@ class Schedule(Settings):
     differs from transformers, whose first update has rate 0: ours rises as (s + 1) / (W + 1), so that no update is
     wasted and the first one after warm-up is the first at the full value.
 
-    With `floor` = final * value:
-    constant: value.
-    linear: value + (floor - value) * p.
-    cosine: floor + (value - floor) * (1 + cos(pi p)) / 2.
-    wsd: value, then over the last `decay` of training linear to floor (warm-up, stable, decay).
-    cyclic: `cycles` triangles from floor up to value and back.
-    piecewise: straight lines between `points`, (p, value) pairs; level before the first and after the last.
-    ramp: floor + (value - floor) * p.
+    With floor = final * value:
+
+    - constant: value.
+    - linear: value + (floor - value) * p.
+    - cosine: floor + (value - floor) * (1 + cos(pi p)) / 2.
+    - wsd: value, then over the last `decay` of training linear to floor (warm-up, stable, decay).
+    - cyclic: `cycles` triangles from floor up to value and back.
+    - piecewise: straight lines between `points`, (p, value) pairs; level before the first and after the last.
+    - ramp: floor + (value - floor) * p.
     """
 
     shape: Shape = "constant"

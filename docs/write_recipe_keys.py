@@ -1,0 +1,127 @@
+"""Write the tables of docs/recipes.md from the models: ``make docs``. A test holds that they are up to date."""
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+from ontogeny.core.component import Component
+from ontogeny.core.contracts import Corpus, ModelSource, Order, StateMeasure, StreamMeasure, Term
+from ontogeny.core.kinds import find, kinds_of
+from ontogeny.core.recipe import Data, Lora, Optimizer, Recipe, Take, TokenizerSettings, Train
+from ontogeny.core.recipe_file import recipe_schema
+from ontogeny.core.schedule import Cadence, Schedule
+
+PAGE = Path(__file__).with_name("recipes.md")
+BEGIN, END = "<!-- keys: begin -->", "<!-- keys: end -->"
+
+BLOCKS = {
+    "The recipe": Recipe,
+    "data": Data,
+    "data.train, data.probes": Take,
+    "tokenizer": TokenizerSettings,
+    "train": Train,
+    "train.optimizer": Optimizer,
+    "train.lora": Lora,
+    "Schedules": Schedule,
+    "Cadences": Cadence,
+}
+ROOMS: dict[str, tuple[str, type[Component]]] = {
+    "Corpora": ("ontogeny.data.corpora", Corpus),
+    "Orders": ("ontogeny.data.orders", Order),
+    "Models": ("ontogeny.models.sources", ModelSource),
+    "Terms": ("ontogeny.objectives.terms", Term),
+    "Measures": ("ontogeny.measures", StreamMeasure),
+}
+_NAMES = {Take.__name__: "passages", Schedule.__name__: "schedule", Cadence.__name__: "cadence"}
+
+
+def tables() -> str:
+    """All keys of a recipe, as Markdown."""
+    parts = []
+    schema = recipe_schema()
+    for title, model in BLOCKS.items():
+        block = schema if model is Recipe else schema["$defs"][model.__name__]
+        parts.append(f"### {title}\n\n{_doc(model)}\n\n{_table(block)}")
+    for title, (room, base) in ROOMS.items():
+        parts.append(f"### {title}")
+        if room == "ontogeny.measures":
+            common = base.model_json_schema()
+            parts.append(
+                f"Every measure takes these; a state measure has no `probes` unless it is listed.\n\n{_table(common)}"
+            )
+        parts += [_kind(room, kind, base) for kind in kinds_of(room)]
+    return "\n\n".join(parts)
+
+
+def _kind(room: str, kind: str, base: type[Component]) -> str:
+    cls = find(room, kind)
+    shared = set(StateMeasure.model_fields if issubclass(cls, StateMeasure) else base.model_fields)
+    schema = cls.model_json_schema()
+    own = {key: value for key, value in schema.get("properties", {}).items() if key not in shared}
+    table = f"\n\n{_table({**schema, 'properties': own})}" if own else ""
+    return f"#### {kind}\n\n{_doc(cls)}{table}"
+
+
+def _doc(model: type) -> str:
+    return inspect.cleandoc(model.__doc__ or "")
+
+
+def _table(schema: dict[str, Any]) -> str:
+    rows = ["| key | value | default | |", "|---|---|---|---|"]
+    for key, field in schema["properties"].items():
+        default = "required" if key in schema.get("required", []) else _default(field)
+        about = " ".join(field.get("description", "").split())
+        rows.append(f"| `{key}` | {_type(field)} | {default} | {about} |")
+    return "\n".join(rows)
+
+
+def _default(field: dict[str, Any]) -> str:
+    value = field.get("default")
+    if isinstance(value, dict):
+        value = {key: part for key, part in value.items() if part is not None}
+        value = value["value"] if value.get("shape") == "constant" else value
+    return "" if value in (None, "", [], {}) else f"`{json.dumps(value)}`"
+
+
+def _type(field: dict[str, Any]) -> str:
+    """What may stand there, in words."""
+    if "$ref" in field:
+        name = field["$ref"].rpartition("/")[2]
+        return _NAMES.get(name, "block")
+    if "anyOf" in field:
+        return " or ".join(dict.fromkeys(_type(option) for option in field["anyOf"] if option.get("type") != "null"))
+    if "oneOf" in field:
+        return "kind"
+    if "enum" in field:
+        return ", ".join(f"`{value}`" for value in field["enum"])
+    if "const" in field:
+        return f"`{field['const']}`"
+    match field.get("type"):
+        case "array" if "prefixItems" in field:
+            return f"[{', '.join(_type(item) for item in field['prefixItems'])}]"
+        case "array":
+            return f"list of {_type(field['items'])}"
+        case "object":
+            return f"name: {_type(next(iter(field['patternProperties'].values())))}"
+        case "integer" | "number" as kind:
+            return ("whole number" if kind == "integer" else "number") + _bounds(field)
+        case "boolean":
+            return "true, false"
+    return "text"
+
+
+def _bounds(field: dict[str, Any]) -> str:
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    found = [f"{sign} {field[key]:g}" for key, sign in signs.items() if key in field]
+    return f" {', '.join(found)}" if found else ""
+
+
+def page(text: str) -> str:
+    """The page with its tables as they are now."""
+    before, _, rest = text.partition(BEGIN)
+    return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{rest.partition(END)[2]}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
