@@ -28,7 +28,7 @@ def tree(folder: Path, **changes: Any) -> dict[str, Any]:
     recipe: dict[str, Any] = {
         "name": "small",
         "data": {
-            "corpora": {"words": {"kind": "text", "paths": [str(folder / "*.txt")]}},
+            "corpora": {"words": {"kind": "text", "path": str(folder / "*.txt")}},
             "splits": {"train": 0.7, "novel": 0.3},
             "length": 24,
             "min_length": 8,
@@ -46,7 +46,7 @@ def tree(folder: Path, **changes: Any) -> dict[str, Any]:
             "lr": {"shape": "cosine", "value": 0.003, "warmup": 0.2},
         },
         "checkpoints": {"every_steps": 4},
-        "measures": [],
+        "measures": ["evaluation", "token_nll", "weight_drift", {"kind": "gradient_norms", "at": {"every_steps": 3}}],
     }
     return recipe | changes
 

@@ -188,7 +188,7 @@ def _taken(take: Take, among: Sequence[Passage], data: Data, key: str, what: str
 
 
 def _check_limits(in_use: Iterable[Sequence[Passage]], vocab_limit: int | None, context_length: int | None) -> None:
-    for passages in in_use:
+    for passages in filter(None, in_use):
         longest = max(passages, key=len)
         if context_length is not None and len(longest) > context_length:
             raise DataError(

@@ -18,8 +18,8 @@ def probe_set(name: str, rows: Any, tokenizer: Any, *, count: int, length: int) 
     """
     if isinstance(rows, ProbeSet):
         return rows
-    chosen = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)) if len(rows) else []
-    passages = [_passage(rows[int(i)], f"{name}:{i}", tokenizer, length) for i in chosen]
+    chosen = sorted({round(i) for i in np.linspace(0, len(rows) - 1, min(count, len(rows)))})
+    passages = [_passage(rows[i], f"{name}:{i}", tokenizer, length) for i in chosen]
     passages = [passage for passage in passages if len(passage) > 1]
     if not passages:
         raise DataError(f"probe set '{name}': none of its {len(rows)} rows gives a passage of two tokens")

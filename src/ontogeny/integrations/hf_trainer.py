@@ -37,7 +37,7 @@ from ontogeny.train.provenance import environment
 _SUMMARY_ONLY = {"train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos", "train_loss"}
 
 
-class OntogenyCallback(TrainerCallback):  # type: ignore[misc]
+class OntogenyCallback(TrainerCallback):
     """Look at somebody else's training: their log rows, our measures at our cadence, the same run directory and page.
 
     `measures`: kinds, or components. `probes`: name -> texts, tokenized rows (`input_ids`, `labels`) or a ProbeSet;

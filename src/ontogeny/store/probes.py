@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ontogeny.core.errors import StoreError, closest
 from ontogeny.core.passages import Passage, ProbeSet
@@ -38,7 +39,8 @@ def write_probes(folder: Path, probes: ProbeSet) -> None:
         pa.array([passage.source for passage in passages], pa.string()),
         pa.array([passage.fingerprint for passage in passages], pa.string()),
     ]
-    about = {"name": probes.name, "about": probes.about, "fingerprint": probes.fingerprint}
+    place = len(StoredProbes(folder))
+    about = {"name": probes.name, "about": probes.about, "fingerprint": probes.fingerprint, "place": str(place)}
     durable.make_folder(folder)
     durable.write_table(path, pa.table(columns, schema=PROBES).replace_schema_metadata(about))
 
@@ -82,7 +84,7 @@ def _split(column: pa.ChunkedArray) -> list[np.ndarray]:
 
 
 class StoredProbes(Mapping[str, ProbeSet]):
-    """The probe sets of a run by name, each read when it is first asked for."""
+    """The probe sets of a run by name, in the order in which they were stored, each read when it is first asked for."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -96,7 +98,11 @@ class StoredProbes(Mapping[str, ProbeSet]):
         return self._read[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(path.stem for path in self._folder.glob("[!.]*.parquet")))
+        return iter(sorted((path.stem for path in self._folder.glob("[!.]*.parquet")), key=self._place))
 
     def __len__(self) -> int:
         return len(list(iter(self)))
+
+    def _place(self, name: str) -> tuple[int, str]:
+        metadata = pq.read_schema(self._folder / f"{name}.parquet").metadata or {}
+        return int(metadata.get(b"place", 0)), name

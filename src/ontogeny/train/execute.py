@@ -235,7 +235,7 @@ def _only_look(recipe: Recipe, writer: RunWriter, model: Any, prepared: Prepared
 def _observer(recipe: Recipe, writer: RunWriter, prepared: Prepared, due: dict[str, frozenset[int]]) -> Observer:
     return Observer(
         writer=writer,
-        measures=recipe.measures,  # type: ignore[arg-type]
+        measures=recipe.measures,
         probes=prepared.probes,
         tokenizer=prepared.tokenizer,
         objective=Objective(recipe.objective),
@@ -255,7 +255,7 @@ class Training:
         total, per_epoch = session.total_steps, session.plan.steps_per_epoch
         self.save_at = recipe.checkpoints.states(total, per_epoch) | {0, total}
         due = {
-            m.group: m.at.states(total, per_epoch) if m.at is not None else self.save_at  # type: ignore[attr-defined]
+            m.group: m.at.states(total, per_epoch) if m.at is not None else self.save_at
             for m in recipe.measures
         }
         self.observer = _observer(recipe, writer, prepared, due)

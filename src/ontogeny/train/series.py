@@ -89,10 +89,10 @@ def measure_series(
         tokenizer.save_pretrained(str(to / "tokenizer"))
         for probe in prepared.probes.values():
             writer.put_probes(probe)
-        due = {m.group: frozenset(s.step for s in stations) for m in recipe.measures}  # type: ignore[attr-defined]
+        due = {m.group: frozenset(s.step for s in stations) for m in recipe.measures}
         origins = {station.step: station.origin for station in stations}
         weights = WeightsHistory(lambda: list(origins), lambda step: effective_weights(load_causal_lm(origins[step])))
-        observer = observer_for(writer, recipe.measures, tokenizer, recipe, due, weights)  # type: ignore[arg-type]
+        observer = observer_for(writer, recipe.measures, tokenizer, recipe, due, weights)
         with keep_status(writer):
             for station in stations:
                 model = load_causal_lm(station.origin)

@@ -66,7 +66,7 @@ def _corpora(probes: Sequence[str]) -> dict[str, dict[str, Any]]:
             raise OntogenyError(f"--probe {probe}: write NAME=FILE, for instance notes=notes.txt")
         if not Path(file).exists():
             raise OntogenyError(f"--probe {probe}: no such file '{file}'")
-        found[name] = {"kind": "text", "paths": [file]}
+        found[name] = {"kind": "text", "path": file}
     return found
 
 

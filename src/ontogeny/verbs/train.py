@@ -23,7 +23,7 @@ def recipe_for_text(text: Sequence[Path], model: str | None, overrides: Sequence
         "name": text[0].stem.replace(" ", "-") or "text",
         "about": f"Train on {', '.join(path.name for path in text)}.",
         "data": {
-            "corpora": {"text": {"kind": "text", "paths": [str(path) for path in text]}},
+            "corpora": {"text": {"kind": "text", "path": [str(path) for path in text]}},
             "splits": {"train": 0.8, "novel": 0.2},
             "train": [{"of": "text/train"}],
             "probes": {"train": {"of": "text/train", "count": 32}, "novel": {"of": "text/novel", "count": 32}},

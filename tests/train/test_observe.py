@@ -1,0 +1,118 @@
+"""Looking never touches training, and looking afterwards sees what looking live saw."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ontogeny.core.errors import StoreError
+from ontogeny.core.kinds import kinds_of
+from ontogeny.core.recipe_file import validate, validate_component
+from ontogeny.store.run import open_run
+from ontogeny.train.backfill import backfill
+from ontogeny.train.execute import execute
+from ontogeny.train.observe import Observer
+from tests.train.conftest import tree
+
+KINDS = kinds_of("ontogeny.measures")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory, texts: Path) -> Path:
+    return execute(validate(tree(texts, measures=list(KINDS)), "test"), runs_dir=tmp_path_factory.mktemp("all"))
+
+
+@pytest.fixture(scope="module")
+def unmeasured(tmp_path_factory: pytest.TempPathFactory, texts: Path) -> Path:
+    return execute(validate(tree(texts, measures=[]), "test"), runs_dir=tmp_path_factory.mktemp("none"))
+
+
+def trainings_differ(left: Path, right: Path) -> bool:
+    a, b = open_run(left), open_run(right)
+    weights = [[c.place.weights_sha256 for c in run.checkpoints] for run in (a, b)]
+    losses = [run.series("loss", "train")["value"].tolist() for run in (a, b)]
+    files = [[c.manifest["files"] for c in run.checkpoints] for run in (a, b)]
+    return weights[0] != weights[1] or losses[0] != losses[1] or files[0] != files[1]
+
+
+def test_measures_leave_the_training_bit_identical(measured: Path, unmeasured: Path) -> None:
+    assert open_run(measured).measures
+    assert not trainings_differ(measured, unmeasured)
+
+
+@pytest.mark.parametrize("fault", ["randomness", "weights", "mode"])
+def test_a_measure_that_touches_would_be_noticed(
+    fault: str, unmeasured: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Negative control: the comparison above is not blind. (Randomness and mode are set anew at each micro-batch.)"""
+
+    def look(self: Any, model: Any, place: Any, progress: Any) -> Any:
+        if fault == "weights":
+            with torch.no_grad():
+                next(model.parameters()).mul_(1.0 + 1e-6)
+        elif fault == "randomness":
+            torch.rand(100)
+        else:
+            model.eval()
+        return original(self, model, place, progress)
+
+    original = Observer.look
+    monkeypatch.setattr(Observer, "look", look)
+    path = execute(validate(tree(texts, measures=["evaluation"]), "test"), runs_dir=tmp_path)
+    assert trainings_differ(path, unmeasured) == (fault == "weights")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_backfill_sees_exactly_what_live_saw(kind: str, measured: Path, unmeasured: Path) -> None:
+    measure = validate_component("ontogeny.measures", kind)
+    assert backfill(unmeasured, [measure]) == [0, 4, 8, 12]
+    live, later = open_run(measured).measure(kind).load(), open_run(unmeasured).measure(kind).load()
+    assert live.identical(later)
+    samples = [run.samples.query(f"measure == '{kind}'").reset_index(drop=True) for run in map(open_run, (measured, unmeasured))]
+    assert samples[0].equals(samples[1])
+
+
+def test_backfill_in_any_order_and_twice(texts: Path, tmp_path: Path) -> None:
+    path = execute(validate(tree(texts, measures=[]), "test"), runs_dir=tmp_path)
+    measure = validate_component("ontogeny.measures", "token_nll")
+    for steps in ([8], [0, 12], [8, 4]):
+        backfill(path, [measure], steps=steps)
+    seen = open_run(path).measure("token_nll")
+    assert seen["step"].values.tolist() == [0, 4, 8, 12]
+    assert np.isfinite(seen["nll_nats"].values[:, 1]).all()
+
+
+def test_backfill_refuses_what_is_not_there(unmeasured: Path) -> None:
+    with pytest.raises(StoreError, match="no checkpoint at step 5"):
+        backfill(unmeasured, [validate_component("ontogeny.measures", "token_nll")], steps=[5])
+    stray = validate_component("ontogeny.measures", {"kind": "token_nll", "probes": ["trian"]})
+    with pytest.raises(StoreError, match="did you mean 'train'"):
+        backfill(unmeasured, [stray])
+
+
+def test_a_cadence_of_its_own(texts: Path, tmp_path: Path) -> None:
+    measures = [{"kind": "evaluation", "at": {"every_steps": 5}}]
+    path = execute(validate(tree(texts, measures=measures), "test"), runs_dir=tmp_path)
+    # every fifth of 12 steps, and both ends
+    assert open_run(path).measure("evaluation")["step"].values.tolist() == [0, 5, 10, 12]
+
+
+def test_a_recipe_that_only_looks(texts: Path, unmeasured: Path, tmp_path: Path) -> None:
+    content = tree(texts, measures=["evaluation"], model={"kind": "from_run", "run": str(unmeasured)})
+    del content["train"], content["data"]["train"], content["tokenizer"]
+    path = execute(validate(content, "test"), runs_dir=tmp_path)
+    run = open_run(path)
+    assert run.measure("evaluation")["step"].values.tolist() == [0]
+    backfill(unmeasured, [validate_component("ontogeny.measures", "evaluation")], steps=[12])
+    there = open_run(unmeasured).series("evaluation/nll", "novel").query("step == 12")["value"].iloc[0]
+    assert run.series("evaluation/nll", "novel")["value"].iloc[0] == pytest.approx(there, rel=1e-6)
