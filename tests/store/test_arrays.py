@@ -42,6 +42,7 @@ def everything() -> xr.Dataset:
             "probe_of_token": ("token", np.array(["train", "novel set", "train", "x"], object)),
             "position": ("token", np.arange(4, dtype=np.int16)),
             "temperature": 0.0,
+            "zeros": ("token", np.zeros(4, np.int64)),
         },
         attrs={"k": 32, "kinds": ["a", "b"]},
     )

@@ -72,6 +72,11 @@ def attempt(action: Callable[[RunWriter], None], writer: RunWriter) -> RunFailed
 @pytest.mark.parametrize("action", scenarios.ACTIONS)
 def test_every_action_survives_a_full_disk(base: Path, action: str, name: str, tmp_path: Path) -> None:
     before = scenarios.snapshot(base)
+    shutil.copytree(base, tmp_path / "untroubled")
+    with RunWriter.attach(tmp_path / "untroubled") as writer:
+        scenarios.ACTIONS[action](writer)
+    after = scenarios.snapshot(tmp_path / "untroubled")
+    assert after != before
     for at in range(1, 100):
         path = tmp_path / str(at)
         shutil.copytree(base, path)
@@ -89,8 +94,7 @@ def test_every_action_survives_a_full_disk(base: Path, action: str, name: str, t
                 writer.flush()  # the rows were kept
             else:
                 scenarios.ACTIONS[action](writer)
-        after = scenarios.snapshot(path)
-        assert after != before
+        assert scenarios.snapshot(path) == after
         changed = {part for part in left if left[part] != before[part]}
         assert changed <= PARTIAL.get(action, set()) or left == after
         assert all(

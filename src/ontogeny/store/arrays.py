@@ -15,26 +15,28 @@ import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import xarray as xr
 import zarr
-from zarr.abc.store import ByteRequest
 from zarr.codecs import ZstdCodec
-from zarr.core.array_spec import ArrayConfigLike
-from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
 
 from ontogeny.core.contracts import Place
 from ontogeny.core.errors import StoreError
 from ontogeny.store import durable, schema
 
+if TYPE_CHECKING:
+    from zarr.abc.store import ByteRequest
+    from zarr.core.array_spec import ArrayConfigLike
+    from zarr.core.buffer import Buffer, BufferPrototype
+
 Slots = dict[int, Place]
 """Which model state each slot holds, in order of arrival."""
 
 _COMPRESSOR = ZstdCodec(level=1, checksum=True)
-_ARRAY_CONFIG: ArrayConfigLike = {"write_empty_chunks": True}
+_ARRAY_CONFIG: "ArrayConfigLike" = {"write_empty_chunks": True}
 _CHUNK = re.compile(r"c\.(\d+)((?:\.\d+)*)")
 
 
@@ -97,11 +99,11 @@ class _GroupStore(LocalStore):
         return type(self)(self.root, read_only=read_only, length=self._length)
 
     async def get(
-        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
-    ) -> Buffer | None:
+        self, key: str, prototype: "BufferPrototype | None" = None, byte_range: "ByteRequest | None" = None
+    ) -> "Buffer | None":
         return self._of_length(key, await super().get(key, prototype, byte_range))
 
-    def _of_length(self, key: str, value: Buffer | None) -> Buffer | None:
+    def _of_length(self, key: str, value: "Buffer | None") -> "Buffer | None":
         if value is None or self._length is None or not key.endswith("/zarr.json"):
             return value
         metadata = json.loads(value.to_bytes())
@@ -109,10 +111,10 @@ class _GroupStore(LocalStore):
             metadata["shape"][0] = self._length
         return value.from_bytes(json.dumps(metadata).encode())
 
-    async def set(self, key: str, value: Buffer) -> None:
+    async def set(self, key: str, value: "Buffer") -> None:
         await asyncio.to_thread(self.set_sync, key, value)
 
-    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+    async def set_if_not_exists(self, key: str, value: "Buffer") -> None:
         if not await self.exists(key):
             await self.set(key, value)
 
@@ -121,7 +123,7 @@ class _GroupStore(LocalStore):
             if name != schema.SLOTS and not name.startswith("."):  # Zarr warns of files that it does not know
                 yield name
 
-    def set_sync(self, key: str, value: Buffer) -> None:
+    def set_sync(self, key: str, value: "Buffer") -> None:
         path = self.root / key
         durable.make_folder(path.parent)
         if path.name == "zarr.json" and path.exists():  # readers may be reading it
@@ -213,6 +215,7 @@ class GroupWriter:
     def _create(self, dataset: xr.Dataset) -> None:
         if self._path.exists():
             durable.remove_tree(self._path)
+        durable.make_folder(self._path)
         self._group = zarr.create_group(
             _GroupStore(self._path),
             zarr_format=3,

@@ -44,7 +44,11 @@ class Checkpoint:
             path = self.path / name
             if not path.is_file():
                 raise self._refusal(f"{path} is missing")
-            if path.stat().st_size != expected["bytes"] or durable.hash_file(path) != expected["sha256"]:
+            try:
+                same = path.stat().st_size == expected["bytes"] and durable.hash_file(path) == expected["sha256"]
+            except OSError as error:
+                raise self._refusal(f"{path} cannot be read: {error.strerror}") from error
+            if not same:
                 raise self._refusal(f"{path} is damaged: its bytes are not those that were saved")
 
     def _refusal(self, what: str) -> StoreError:

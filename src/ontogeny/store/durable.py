@@ -73,6 +73,8 @@ def _free_space(path: Path) -> str:
 
 def make_folder(path: Path) -> None:
     """Create a directory and its parents, so that it is still there after a power cut."""
+    if path.is_dir():
+        return
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)

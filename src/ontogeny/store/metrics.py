@@ -19,7 +19,7 @@ from ontogeny.store.schema import METRICS
 if TYPE_CHECKING:
     import pandas as pd
 
-BIG_PART_ROWS = 262_144
+BIG_PART_ROWS = 65_536
 """Parts of at least this many rows are never rewritten."""
 SMALL_PARTS = 32
 """Merge the small parts at the end when there are that many."""

@@ -43,6 +43,7 @@ class Run:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._probes = probes.StoredProbes(path / schema.PROBES_FOLDER)
         self._metrics: tuple[tuple[str, ...], pd.DataFrame] | None = None
 
     def __repr__(self) -> str:
@@ -116,7 +117,7 @@ class Run:
     @property
     def probes(self) -> Mapping[str, ProbeSet]:
         """Probe sets by name, each read when it is first asked for."""
-        return probes.StoredProbes(self.path / schema.PROBES_FOLDER)
+        return self._probes
 
     @property
     def measures(self) -> list[str]:
