@@ -56,7 +56,16 @@ def test_the_identical_set_again_is_fine_and_another_is_not(tmp_path: Path) -> N
     with pytest.raises(StoreError, match=r"train\.parquet holds another probe set .* choose another name"):
         write_probes(tmp_path, probe_set(first_id=6))
     write_probes(tmp_path, probe_set("novel", first_id=6))
-    assert list(StoredProbes(tmp_path)) == ["novel", "train"]
+
+
+def test_sets_keep_the_order_in_which_they_were_stored(tmp_path: Path) -> None:
+    names = ["train", "novel", "zebra", "general"]
+    for name in [*names, "train"]:
+        write_probes(tmp_path, probe_set(name))
+    assert list(StoredProbes(tmp_path)) == names
+    (tmp_path / "novel.parquet").write_bytes(b"PAR1 torn PAR1")
+    with pytest.raises(StoreError, match=r"novel\.parquet is damaged"):
+        list(StoredProbes(tmp_path))
 
 
 def test_changed_passages_are_refused(tmp_path: Path) -> None:

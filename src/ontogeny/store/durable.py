@@ -197,6 +197,15 @@ def write_table(path: Path, table: pa.Table) -> None:
     write_bytes(path, buffer.getbuffer())
 
 
+def read_labels(path: Path) -> dict[str, str]:
+    """The text that is kept beside a Parquet file's columns. Raises StoreError if the file is damaged or gone."""
+    try:
+        labels = pq.read_schema(path).metadata or {}
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+    return {key.decode(): value.decode() for key, value in labels.items() if key != b"ARROW:schema"}
+
+
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:
     """Read a Parquet file that has this schema, checking every page.
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ontogeny.core.errors import StoreError, closest
 from ontogeny.core.passages import Passage, ProbeSet
@@ -54,7 +53,7 @@ def _lists(arrays: list[np.ndarray], dtype: np.dtype) -> pa.ListArray:
 def read_probes(path: Path) -> ProbeSet:
     """Read a probe set. Raises StoreError if it is damaged or does not have the fingerprint it was stored with."""
     table = durable.read_table(path, PROBES).combine_chunks()
-    about = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    about = durable.read_labels(path)
     texts, sources = table["text"].to_pylist(), table["source"].to_pylist()
     columns = [_split(table[name]) for name in ("token_ids", "byte_offsets", "supervised")]
     probes = ProbeSet(
@@ -104,5 +103,4 @@ class StoredProbes(Mapping[str, ProbeSet]):
         return len(list(iter(self)))
 
     def _place(self, name: str) -> tuple[int, str]:
-        metadata = pq.read_schema(self._folder / f"{name}.parquet").metadata or {}
-        return int(metadata.get(b"place", 0)), name
+        return int(durable.read_labels(self._folder / f"{name}.parquet").get("place", 0)), name
