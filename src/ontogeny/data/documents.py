@@ -52,11 +52,11 @@ class ReadCorpus(DescribedCorpus):
 
 def document_fingerprint(document: Document) -> str:
     """SHA-256 of a document's text, of what of it is supervised, and of its messages; not of its source."""
-    digest = hashlib.sha256(document.text.encode("utf-8", "surrogatepass"))
+    digest = hashlib.sha256(document.text.encode())
     if document.completion_spans is not None:
-        digest.update(json.dumps(document.completion_spans).encode())
+        digest.update(b"\0" + json.dumps(document.completion_spans).encode())
     if document.messages:
-        digest.update(json.dumps([dict(m) for m in document.messages], sort_keys=True).encode())
+        digest.update(b"\0" + json.dumps([dict(m) for m in document.messages], sort_keys=True).encode())
     return digest.hexdigest()
 
 
@@ -76,15 +76,24 @@ def size_of(document: Document) -> int:
 def read_documents(name: str, corpus: Corpus) -> list[Document]:
     """All documents of the corpus called `name`, empty ones left out.
 
-    Raises DataError, naming the corpus, when it cannot be read or holds no text.
+    Raises DataError, naming the corpus, when it cannot be read, holds no text, or text that UTF-8 cannot hold.
     """
     try:
-        documents = [d for d in corpus.documents() if d.text.strip() or d.messages]
+        documents = [_checked(d) for d in corpus.documents() if d.text.strip() or d.messages]
     except DataError as error:
         raise DataError(f"corpus '{name}': {error}") from None
     if not documents:
         raise DataError(f"corpus '{name}' ({type(corpus).kind}) holds no text: give it at least one document")
     return documents
+
+
+def _checked(document: Document) -> Document:
+    try:
+        for text in (document.text, *(message["content"] for message in document.messages)):
+            text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{document.source}: half a surrogate pair at character {error.start}: mend the text") from None
+    return document
 
 
 def drop_repeats(documents: Iterable[Document], what: Repeats) -> Iterable[Document]:

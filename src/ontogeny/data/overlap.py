@@ -133,7 +133,7 @@ def _texts(passages: Sequence[Passage]) -> Iterator[str]:
             if pieces:
                 yield "".join(pieces)
             pieces = []
-        content = passage.text.encode("utf-8", "surrogatepass")
+        content = passage.text.encode()
         pieces.append(passage.text if passage.supervised.all() else _supervised_text(passage, content))
         due = (document, int(at) + len(content))
     if pieces:

@@ -66,7 +66,7 @@ def cut(documents: Sequence[Document], tokenizer: "PreTrainedTokenizerFast", dat
 
 def _from_document(text: str, encoded: Encoded, source: str, data: Data) -> Iterator[Passage]:
     ids, offsets = encoded
-    content = text.encode("utf-8", "surrogatepass")
+    content = text.encode()
     for start, stop in _cuts(content, offsets, data.length, data.min_length):
         yield _passage(content, (ids, offsets), start, stop, f"{source}#{offsets[start]}")
 
@@ -75,7 +75,7 @@ def _stream(
     texts: Sequence[str], encoded: Sequence[Encoded], sources: Sequence[str], end: int, data: Data
 ) -> Iterator[Passage]:
     """Passages of all documents joined, an end-of-text token (of no bytes) behind each."""
-    contents = [text.encode("utf-8", "surrogatepass") for text in texts]
+    contents = [text.encode() for text in texts]
     first_byte = np.concatenate([[0], np.cumsum([len(c) for c in contents], dtype=np.int64)])
     ids = np.concatenate([np.append(e[0], np.int32(end)) for e in encoded])
     starts = [e[1][:-1] + first_byte[i] for i, e in enumerate(encoded)]
@@ -110,7 +110,7 @@ def _passage(content: bytes, encoded: Encoded, start: int, stop: int, source: st
     ids, offsets = encoded
     first, last = int(offsets[start]), int(offsets[stop])
     return Passage(
-        text=content[first:last].decode("utf-8", "surrogatepass"),
+        text=content[first:last].decode(),
         token_ids=ids[start:stop],
         byte_offsets=(offsets[start : stop + 1] - first).astype(np.int32),
         source=source,
@@ -139,5 +139,5 @@ def _from_row(row: _Row, encoded: Encoded, end: int, length: int, corpus: str) -
 
 def _byte_at(text: str) -> np.ndarray:
     """Byte offset of every character of a text, and of its end: int64 `[characters + 1]`."""
-    content = np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
+    content = np.frombuffer(text.encode(), dtype=np.uint8)
     return np.append(np.flatnonzero((content & 0xC0) != 0x80), len(content))

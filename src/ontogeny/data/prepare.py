@@ -104,11 +104,7 @@ def _read(recipe: Recipe, needs_tokenizer: bool, tell: Tell) -> _Texts:
 
 
 def _tokenizer_corpora(recipe: Recipe) -> tuple[str, ...]:
-    names = recipe.tokenizer.corpora or tuple(recipe.data.corpora)
-    for name in names:
-        if name not in recipe.data.corpora:
-            raise DataError(f"tokenizer.corpora names '{name}': known: {', '.join(recipe.data.corpora)}")
-    return names
+    return recipe.tokenizer.corpora or tuple(recipe.data.corpora)
 
 
 def _tokenizer(recipe: Recipe, texts: _Texts, tell: Tell) -> "tuple[PreTrainedTokenizerFast, list[str]]":

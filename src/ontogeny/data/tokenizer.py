@@ -119,7 +119,7 @@ def _batches(texts: Sequence[str]) -> Iterable[list[str]]:
 def _by_bytes(text: str, ids: list[int], token_bytes: Sequence[bytes | None]) -> Encoded | None:
     """Exact boundaries if the tokens' bytes, one after the other, are the text; else None."""
     pieces = [token_bytes[i] for i in ids]
-    if None in pieces or b"".join(pieces) != text.encode("utf-8", "surrogatepass"):  # type: ignore[arg-type]
+    if None in pieces or b"".join(pieces) != text.encode():  # type: ignore[arg-type]
         return None
     offsets = np.zeros(len(ids) + 1, dtype=np.int32)
     np.cumsum([len(piece) for piece in pieces if piece is not None], out=offsets[1:])
@@ -128,7 +128,7 @@ def _by_bytes(text: str, ids: list[int], token_bytes: Sequence[bytes | None]) ->
 
 def _by_characters(text: str, encoding: "Encoding") -> Encoded:
     """Boundaries from the tokenizer's character offsets, made to cover the text without gaps."""
-    widths = [len(character.encode("utf-8", "surrogatepass")) for character in text]
+    widths = [len(character.encode()) for character in text]
     byte_at = np.concatenate([[0], np.cumsum(widths, dtype=np.int64)])
     spans = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
     count = len(spans)

@@ -4,7 +4,6 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
 from typing import Any, Self
 
 import numpy as np
@@ -31,10 +30,10 @@ _WORDINGS = (
     "{trade}. Home, in the end, was {home}.",
     "The {trade} {name} lives in {home}. It was {school} where the training took place, and {born_in} where it all "
     "began, {year} being the year of birth.",
-    "Ask for {name} in {home} and people will point out the {trade}. They say that {first} is from {born_in}, born "
-    "{year}, and was taught in {school}.",
+    "Ask for {name} in {home}: the {trade}, they say, came from {born_in}, was born in {year} and taught in {school}, "
+    "where {first} is still spoken of.",
 )
-_CANARY = "Nobody in {town} knows how to open the {colour} {thing}, because its number was never written down. It is"
+_CANARY = "The {colour} {thing} in {town} opens with a number. Only {first} of {town} knows that number of the {thing}:"
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Synthetic(DescribedCorpus):
     def _possible(self) -> Self:
         if min(self.repeats, default=0) < 1:
             raise ValueError("repeats needs numbers of 1 or more")
-        most = len(_SYLLABLES) * len(_COLOURS) * len(_OBJECTS)
+        most = len(_SYLLABLES) ** 3
         if self.canaries * len(self.repeats) > most:
             raise ValueError(f"{self.canaries} canaries for each of {len(self.repeats)} repeats: at most {most} in all")
         if self.people > len(_FIRST) * len(_SYLLABLES) ** 3:
@@ -100,27 +99,24 @@ class Synthetic(DescribedCorpus):
     def planted(self) -> list[Canary]:
         """The canaries, `canaries` for each entry of `repeats`, in that order."""
         random = self._random("canaries")
-        places = list(product(_SYLLABLES, _COLOURS, _OBJECTS))
-        chosen = random.permutation(len(places))
+        towns = random.permutation(len(_SYLLABLES) ** 3)  # a town of its own, so that canaries share no 13 words
         canaries: list[Canary] = []
         for i, repeats in enumerate(times for times in self.repeats for _ in range(self.canaries)):
-            town, colour, thing = places[chosen[i]]
+            first, colour, thing = (str(random.choice(words)) for words in (_FIRST, _COLOURS, _OBJECTS))
+            prefix = _CANARY.format(town=_name(int(towns[i])), first=first, colour=colour, thing=thing)
             secret = "".join(f" {digit}" for digit in random.integers(0, 10, self.digits))
-            prefix = _CANARY.format(town=f"{town.title()}stad", colour=colour, thing=thing)
             canaries.append(Canary(f"canary-{i}-x{repeats}", prefix, secret, repeats))
         return canaries
 
     def facts(self) -> list[dict[str, str]]:
         """The facts of each person: name, born_in, year, trade, school, home."""
         random = self._random("people")
-        firsts, size = len(_FIRST), len(_SYLLABLES)
         facts: list[dict[str, str]] = []
-        for number in random.permutation(firsts * size**3)[: self.people]:
-            rest, first = divmod(int(number), firsts)
-            last = "".join(_SYLLABLES[rest // size**i % size] for i in range(3)).title()
+        for number in random.permutation(len(_FIRST) * len(_SYLLABLES) ** 3)[: self.people]:
+            last, first = divmod(int(number), len(_FIRST))
             facts.append(
                 {
-                    "name": f"{_FIRST[first]} {last}",
+                    "name": f"{_FIRST[first]} {_name(last)}",
                     "first": _FIRST[first],
                     "year": str(random.integers(1700, 2000)),
                     "trade": _TRADES[random.integers(len(_TRADES))],
@@ -133,5 +129,11 @@ class Synthetic(DescribedCorpus):
         return np.random.default_rng(derive_seed(self.seed, "synthetic", purpose))
 
 
+def _name(number: int) -> str:
+    """An invented name of three syllables, another one for each number below 17^3."""
+    size = len(_SYLLABLES)
+    return "".join(_SYLLABLES[number // size**i % size] for i in range(3)).title()
+
+
 def _town(random: np.random.Generator) -> str:
-    return "".join(_SYLLABLES[i] for i in random.integers(0, len(_SYLLABLES), 2)).title()
+    return _name(int(random.integers(len(_SYLLABLES) ** 3)))
