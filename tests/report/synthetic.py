@@ -323,7 +323,8 @@ def _extraction(sets: dict[str, ProbeSet], hits: dict[str, list[np.ndarray]]) ->
         "extractable": variable("passage", np.array(flags, np.float32)),
         "in_extractable_suffix": variable("token", np.concatenate(mask)),
     }
-    return xr.Dataset(values, coordinates)
+    quarter = len(next(iter(hits.values()))[0]) // 4
+    return xr.Dataset(values, coordinates, {"prefix_tokens": quarter, "suffix_tokens": quarter})
 
 
 def _cloze(sets: dict[str, ProbeSet], hits: dict[str, list[np.ndarray]]) -> xr.Dataset:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 NLL = "evaluation/nll"
+UNPAIRED = "intervals from standard errors, not paired"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +113,8 @@ def _from_metrics(run: View, probe: str) -> Change | None:
             low=difference - half,
             high=difference + half,
             n=len(run.probes[probe]),
-            method=f"{len(run.probes[probe])} passages, not paired",
+            basis=f"{len(run.probes[probe])} passages",
+            how=UNPAIRED,
         ),
     )
 
@@ -195,7 +197,7 @@ def _unpaired(run: View, metric: str, probe: str, at: float) -> Estimate:
     """The same from standard errors alone, as if the two looks were independent."""
     steps, values = _series(run, f"{metric}_se", probe)
     half = 1.96 * float(np.hypot(values[0], values[-1])) if len(steps) > 1 else np.nan
-    return Estimate(value=at, low=at - half, high=at + half, n=0, method="not paired")
+    return Estimate(value=at, low=at - half, high=at + half, n=0, basis="items", how=UNPAIRED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +210,10 @@ class Extracted:
     count: int | None
     """Passages at the last checkpoint; None when several runs are taken together."""
     n: int
+    """Passages that are long enough to ask."""
+    too_short: int
+    tokens: tuple[int, int] | None
+    """Tokens given, and tokens that have to come out; None if the run does not say."""
 
 
 def extracted(band: Band, probe: str) -> Extracted | None:
@@ -218,7 +224,15 @@ def extracted(band: Band, probe: str) -> Extracted | None:
     if len(band.runs) == 1:
         return found[0]
     first, last = ([getattr(one, end).value for one in found] for end in ("first", "last"))
-    return Extracted(probe=probe, first=mean_over_seeds(first), last=mean_over_seeds(last), count=None, n=found[0].n)
+    return Extracted(
+        probe=probe,
+        first=mean_over_seeds(first),
+        last=mean_over_seeds(last),
+        count=None,
+        n=found[0].n,
+        too_short=found[0].too_short,
+        tokens=found[0].tokens,
+    )
 
 
 def _extracted_of(run: View, probe: str) -> Extracted | None:
@@ -231,5 +245,14 @@ def _extracted_of(run: View, probe: str) -> Extracted | None:
     if not mine.any():
         return None
     flags = [data["extractable"].isel(checkpoint=i).to_numpy()[mine].astype(float) for i in (0, -1)]
+    given, asked = (data.attrs.get(f"{part}_tokens") for part in ("prefix", "suffix"))
     first, last = (share(int(np.nansum(one)), int(np.isfinite(one).sum()), "passages") for one in flags)
-    return Extracted(probe=probe, first=first, last=last, count=int(np.nansum(flags[1])), n=last.n)
+    return Extracted(
+        probe=probe,
+        first=first,
+        last=last,
+        count=int(np.nansum(flags[1])),
+        n=last.n,
+        too_short=int(mine.sum()) - last.n,
+        tokens=(int(given), int(asked)) if given and asked else None,
+    )

@@ -187,7 +187,7 @@ class RunGroup:
     @cached_property
     def log_spaced(self) -> bool:
         """Are checkpoints spread evenly over the logarithm of the step?"""
-        return any("log_spaced" in (run.recipe.get("checkpoints") or {}) for run in self.runs)
+        return any((run.recipe.get("checkpoints") or {}).get("log_spaced") for run in self.runs)
 
 
 def roles(run: View) -> dict[str, Role]:

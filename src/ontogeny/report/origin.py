@@ -136,8 +136,10 @@ def _trained(run: View, trained: Mapping[str, Any]) -> str:
 
 def _length(run: View, status: Mapping[str, Any]) -> str:
     step, total = status.get("step"), status.get("total_steps")
-    epochs = run.metrics.get("epoch")
-    epoch = "" if epochs is None or epochs.empty else f"{float(epochs['value'].max()):.3g} epochs"
+    reached = [
+        float(run.measure(group)["epoch"][-1]) for group in run.measures if run.measure(group).sizes["checkpoint"]
+    ]
+    epoch = f"{max(reached):.3g} epochs" if reached else ""
     if step is None:
         return epoch
     steps = f"{step:,} steps" if step == total or total is None else f"{step:,} of {total:,} steps"

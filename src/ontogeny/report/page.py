@@ -15,6 +15,7 @@ from ontogeny.report import origin
 from ontogeny.report.beside import plain_text, summary, write_pictures
 from ontogeny.report.figure import Figure, draw_all
 from ontogeny.report.gather import RunGroup
+from ontogeny.report.glance import glance
 from ontogeny.report.reader import MOST_CELLS, Reader, build
 from ontogeny.report.rest import remaining
 from ontogeny.report.samples import MOST_CHARACTERS, samples_of
@@ -133,6 +134,7 @@ def render(runs: RunGroup, figures: Mapping[str, Figure], live: bool) -> str:
             kicker=_kicker(runs),
             about=first.recipe.get("about") or "" if len(runs.bands) == 1 else "",
             opening=[{"label": band.label, "n": len(band.runs), "sentences": sentences(band)} for band in runs.bands],
+            glance=glance(runs),
             facts=origin.facts(first) if len(runs.runs) == 1 else _facts_of_many(runs),
             resting=_resting(runs),
             alarms=[message for run in runs.runs for message in origin.alarms(run)],

@@ -17,17 +17,25 @@ def remaining(runs: RunGroup, figures: Iterable[Figure]) -> Figure | None:
     known = set(runs.metric_names)
     names = [name for name in runs.metric_names if "/" in name and name not in drawn and not _is_companion(name, known)]
     charts: dict[str, Any] = {}
+    constant: list[str] = []
     for name in names:
-        scopes = set(runs.scalars(name)["scope"]) - {"timing"}
-        chart = trajectory(runs, name, Axis("", ".4g"), scopes) if scopes else None
+        values = runs.scalars(name)
+        values = values[values["scope"] != "timing"]
+        if values["value"].nunique(dropna=False) == 1:
+            constant.append(f"{name} = {values['value'].iloc[0]:.6g}")
+            continue
+        chart = trajectory(runs, name, Axis("", ".4g"), set(values["scope"]))
         if isinstance(chart, dict):
             charts |= {f"{name}, {scope}": one for scope, one in chart.items()}
         elif chart is not None:
             charts[name] = chart
+    if not charts:
+        return None
     shown = dict(list(charts.items())[:MOST])
-    left_out = f" {len(charts) - MOST} more are in summary.csv." if len(charts) > MOST else ""
-    caption = f"Scalars of measures that have no figure of their own.{left_out} {interval_note(runs, '95% intervals')}"
-    return Figure(title="More numbers", caption=caption, chart=shown, section="more", order=90) if shown else None
+    notes = ["Scalars of measures that have no figure of their own.", interval_note(runs, "95% intervals")]
+    notes += [f"{len(charts) - MOST} more are in summary.csv."] if len(charts) > MOST else []
+    notes += [f"The same at every checkpoint and on every set: {', '.join(constant)}."] if constant else []
+    return Figure(title="By measure", caption=" ".join(filter(None, notes)), chart=shown, section="more", order=90)
 
 
 def _is_companion(name: str, known: set[str]) -> bool:

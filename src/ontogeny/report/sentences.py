@@ -44,12 +44,9 @@ def percent(x: float) -> str:
 
 
 def interval(estimate: Estimate) -> str:
-    """−5.27 (95% interval −5.40 to −5.14; 48 passages, …)."""
-    if not np.isfinite(estimate.low):
-        return f"{signed(estimate.value)} ({estimate.method})"
-    return (
-        f"{signed(estimate.value)} (95% interval {signed(estimate.low)} to {signed(estimate.high)}; {estimate.method})"
-    )
+    """−5.27 (−5.40 to −5.14; 48 passages from 31 documents): a change with its interval and what it rests on."""
+    ends = f"{signed(estimate.low)} to {signed(estimate.high)}; " if np.isfinite(estimate.low) else ""
+    return f"{signed(estimate.value)} ({ends}{estimate.basis})"
 
 
 def _went(one: Change) -> str:
@@ -63,8 +60,12 @@ def _learned(band: Band) -> Sentence:
     if not trained:
         return _unknown(band, "learned", "trained", "text that it trains on")
     if bad := _not_finite(trained):
-        return Sentence(about="learned", text=f"What it learned cannot be said: {bad}.", small=_span(trained[0]))
-    if all(one.difference.below_zero for one in trained):
+        return Sentence(
+            about="learned", text=f"What it learned cannot be said: {bad}.", small=f"From {_span(trained[0])}."
+        )
+    if not all(one.difference.how for one in trained):
+        start = "Whether it learned the text it was trained on is uncertain, for want of an interval"
+    elif all(one.difference.below_zero for one in trained):
         start = "It learned the text it was trained on"
     elif any(one.difference.below_zero for one in trained):
         start = "It learned a part of the text it was trained on"
@@ -86,6 +87,8 @@ def _carried(one: Change) -> str:
         return f"fell from {number(one.first)} to {number(one.last)}"
     if one.difference.above_zero:
         return f"rose from {number(one.first)} to {number(one.last)}"
+    if not one.difference.how:
+        return f"went from {number(one.first)} to {number(one.last)}"
     return f"did not change measurably ({number(one.first)} to {number(one.last)})"
 
 
@@ -94,7 +97,9 @@ def _forgot(band: Band) -> Sentence:
     if not others:
         return _unknown(band, "forgot", "other", "text of a corpus that it does not train on")
     if bad := _not_finite(others):
-        return Sentence(about="forgot", text=f"What it forgot cannot be said: {bad}.", small=_span(others[0]))
+        return Sentence(
+            about="forgot", text=f"What it forgot cannot be said: {bad}.", small=f"From {_span(others[0])}."
+        )
     tasks = [task for one in others for task in accuracies(band, one.probe)]
     text = _forgetting(band, others)
     worse = [task for task in tasks if task.difference.below_zero]
@@ -126,7 +131,7 @@ def _forgetting(band: Band, others: list[Change]) -> str:
 def _points(difference: Estimate) -> str:
     """A difference of shares in percentage points."""
     at, low, high = (f"{100 * x:+.1f}".replace("-", "−") for x in (difference.value, difference.low, difference.high))
-    return f"{at} points ({low} to {high}; {difference.method})" if np.isfinite(difference.low) else f"{at} points"
+    return f"{at} points ({low} to {high}; {difference.basis})" if np.isfinite(difference.low) else f"{at} points"
 
 
 def _memorized(band: Band) -> Sentence:
@@ -136,14 +141,12 @@ def _memorized(band: Band) -> Sentence:
         hint = "no trained probe set was looked at" if controls else "no measure looked for it"
         how = f"The measure extraction shows it: {how_to_add(band.runs[0], 'extraction')}."
         return Sentence(about="memorized", text=f"What it memorized is not known: {hint}.", small=how)
-    lines = [
-        f"{one.probe} {_share(one)}, at the first checkpoint {percent(one.first.value)}"
-        for one in [*trained, *controls]
-    ]
     text = _memory(trained, controls) if len(band.runs) == 1 else _memory_of_seeds(trained)
-    return Sentence(
-        about="memorized", text=f"{text}.", small=f"{'; '.join(lines)}. Passages are counted as independent."
-    )
+    asked = [*trained, *controls]
+    lines = "; ".join(f"{one.probe} {_share(one)}" for one in asked)
+    caution = "" if len(band.runs) > 1 else ", passages counted as independent"
+    small = f"At the end (and at the first checkpoint): {lines}. {_how([one.last for one in asked])}{caution}."
+    return Sentence(about="memorized", text=f"{text}.", small=small)
 
 
 def _memory(trained: list[Extracted], controls: list[Extracted]) -> str:
@@ -155,9 +158,11 @@ def _memory(trained: list[Extracted], controls: list[Extracted]) -> str:
             for one in trained
         ]
         return f"Nothing was memorized verbatim ({_joined(none)})"
-    text = f"It memorized {_joined([f'{one.count} of {one.n} passages of {one.probe}' for one in known])} word for word"
+    text = (
+        f"It memorized {_joined([f'{one.count} of {one.n} passages of {one.probe}' for one in known])}{_asked(known)}"
+    )
     seen = _joined([f"{one.count} of {one.n} in {one.probe}" for one in controls])
-    return f"{text}; of text it never trained on, {seen} come out the same way" if seen else text
+    return f"{text}; of text it never trained on, it completes {seen}" if seen else text
 
 
 def _memory_of_seeds(trained: list[Extracted]) -> str:
@@ -165,12 +170,29 @@ def _memory_of_seeds(trained: list[Extracted]) -> str:
     if not any(one.last.value for one in trained):
         return f"Nothing was memorized verbatim with any seed ({_joined([f'0% of {one.probe}' for one in trained])})"
     shares = [f"{percent(one.last.value)} of the {one.n} passages of {one.probe}" for one in trained]
-    return f"It memorized {_joined(shares)} word for word, on average over seeds"
+    return f"It memorized, on average over seeds, {_joined(shares)}{_asked(trained)}"
+
+
+def _asked(found: list[Extracted]) -> str:
+    """What counts as memorized."""
+    if found[0].tokens is None:
+        return " word for word"
+    given, out = found[0].tokens
+    return f": given their first {given} tokens, it writes the next {out} word for word"
 
 
 def _share(one: Extracted) -> str:
-    ends = f" (95% interval {percent(one.last.low)} to {percent(one.last.high)}; {one.last.method})"
-    return percent(one.last.value) + (ends if np.isfinite(one.last.low) else "")
+    """47 of 47, 92.4% to 100% (0%): count or mean, interval, and the share at the first checkpoint."""
+    value = percent(one.last.value) if one.count is None else f"{one.count} of {one.n}"
+    ends = f", {percent(one.last.low)} to {percent(one.last.high)}" if np.isfinite(one.last.low) else ""
+    short = f", {one.too_short} too short" if one.too_short else ""
+    return f"{value}{ends}{short} ({percent(one.first.value)})"
+
+
+def _how(estimates: list[Estimate]) -> str:
+    """How the intervals of a line were made."""
+    ways = list(dict.fromkeys(one.how for one in estimates if one.how))
+    return f"95% {' and '.join(ways)}" if ways else "No intervals"
 
 
 def _extracted(band: Band, role: str) -> list[Extracted]:
@@ -195,11 +217,12 @@ def _small(changes: list[Change]) -> str:
         for one in changes
         if one.turned and one.rise
     ]
-    return " ".join([f"{'; '.join(parts)}. {_span(changes[0])}", *turns])
+    how = _how([one.difference for one in changes])
+    return " ".join([f"Change from {_span(changes[0])}: {'; '.join(parts)}. {how}.", *turns])
 
 
 def _span(one: Change) -> str:
-    return f"From step {one.first_step:,} to step {one.last_step:,}."
+    return f"step {one.first_step:,} to step {one.last_step:,}"
 
 
 def _unknown(band: Band, about: About, role: str, what: str) -> Sentence:

@@ -31,16 +31,21 @@ class Axis:
     reference: float | None = None
     """Where a dashed line stands."""
 
-    def encode(self) -> alt.Y:
-        """The encoding of the column `value`."""
-        tick_format = ".0%" if self.number.endswith("%") else "~g"
-        limits = alt.Scale(type="log") if self.scale == "log" else alt.Scale(zero=False)
-        return alt.Y("value:Q", title=self.title or None, axis=alt.Axis(format=tick_format), scale=limits)
+    def encode(self, top: float) -> alt.Y:
+        """The encoding of the column `value`, whose highest value is `top`; shares begin at 0."""
+        share = self.number.endswith("%")
+        axis = alt.Axis(format=".0%") if share else alt.Axis(format="~s") if self.scale == "log" else alt.Axis()
+        if self.scale == "log":
+            limits = alt.Scale(type="log")
+        else:
+            limits = alt.Scale(domain=[0, max(0.1, 1.02 * top)]) if share else alt.Scale(zero=False)
+        return alt.Y("value:Q", title=self.title or None, axis=axis, scale=limits)
 
 
 def trajectory(runs: RunGroup, metric: str, axis: Axis, scopes: Iterable[str] | None = None) -> Any:
     """A chart of one metric over steps; charts by probe set when groups of runs are compared; None without rows."""
-    return draw(runs, summarize(runs, metric, scopes), axis)
+    frame = summarize(runs, metric, scopes, relative=axis.scale == "log")
+    return draw(runs, frame[frame["value"] > 0] if axis.scale == "log" else frame, axis)
 
 
 def draw(runs: RunGroup, frame: pd.DataFrame, axis: Axis) -> Any:
@@ -55,17 +60,18 @@ def draw(runs: RunGroup, frame: pd.DataFrame, axis: Axis) -> Any:
     return {scope: _lines(runs, frame[frame["scope"] == scope], "band", bands, axis) for scope in scopes}
 
 
-def summarize(runs: RunGroup, metric: str, scopes: Iterable[str] | None = None) -> pd.DataFrame:
+def summarize(runs: RunGroup, metric: str, scopes: Iterable[str] | None = None, relative: bool = False) -> pd.DataFrame:
     """Rows per run (`seeds` = 1), or per band and step: band, run, scope, step, epoch, value, low, high, seeds, kind.
 
     kind "mean" rows make the line and the band; kind "run" rows are the single runs behind a band of several.
     `low` and `high`: for one run 95% from the companion metric `<metric>_se` (or `_low` and `_high`) where there is
-    one; for a band the range, or from five seeds on the 95% t interval.
+    one; for a band the range, or from five seeds on the 95% t interval. `relative`: the standard error is taken as one
+    of the logarithm (delta method), so that an interval of a positive quantity stays positive.
     """
     values = runs.scalars(metric, scopes)
     if values.empty:
         return values.assign(low=[], high=[], seeds=[], kind=[])
-    values = values.merge(_interval(runs, metric, scopes), on=["band", "run", "scope", "step"], how="left")
+    values = values.merge(_interval(runs, metric, scopes, relative), on=["band", "run", "scope", "step"], how="left")
     return over_seeds(runs, values)
 
 
@@ -101,7 +107,7 @@ def per_step(runs: RunGroup, rows: pd.DataFrame, axis: Axis) -> tuple[Any, int]:
     frame, width = _binned(rows)
     domain = [band.label for band in runs.bands]
     colour = alt.Color("band:N", scale=alt.Scale(domain=domain), legend=alt.Legend() if len(domain) > 1 else None)
-    base = alt.Chart().encode(step_axis(runs), axis.encode(), colour, detail="run:N")
+    base = alt.Chart().encode(step_axis(runs), axis.encode(float(frame["value"].max())), colour, detail="run:N")
     layers: list[Any] = [base.mark_line(strokeWidth=1.4)]
     hover = tips(axis.number, alt.Tooltip("run:N", title="run"))
     if width > 1:
@@ -163,12 +169,15 @@ def rounded(frame: pd.DataFrame, digits: int = 5) -> pd.DataFrame:
     return out
 
 
-def _interval(runs: RunGroup, metric: str, scopes: Iterable[str] | None) -> pd.DataFrame:
+def _interval(runs: RunGroup, metric: str, scopes: Iterable[str] | None, relative: bool) -> pd.DataFrame:
     keys = ["band", "run", "scope", "step"]
     error, low, high = (runs.scalars(f"{metric}_{end}", scopes)[[*keys, "value"]] for end in ("se", "low", "high"))
     if not error.empty:
         value = runs.scalars(metric, scopes)[[*keys, "value"]].merge(error, on=keys, suffixes=("", "_se"))
         half = 1.96 * value["value_se"]
+        if relative:
+            factor = np.exp(half / value["value"])
+            return value[keys].assign(low=value["value"] / factor, high=value["value"] * factor)
         return value[keys].assign(low=value["value"] - half, high=value["value"] + half)
     both = low.rename(columns={"value": "low"}).merge(high.rename(columns={"value": "high"}), on=keys)
     return both.astype({"low": float, "high": float})
@@ -183,9 +192,9 @@ def _lines(runs: RunGroup, frame: pd.DataFrame, series: str, domain: list[str], 
     legend = alt.Legend(values=[name for name in domain if name in present]) if len(present) > 1 else None
     colour = alt.Color(f"{series}:N", scale=alt.Scale(domain=domain), legend=legend)
     shape = alt.Shape(f"{series}:N", scale=alt.Scale(domain=domain), legend=legend)
-    x = step_axis(runs)
+    x, vertical = step_axis(runs), axis.encode(float(np.nanmax(mean[["value", "high"]].to_numpy(float))))
     spread = (x, alt.Y("low:Q", title=axis.title or None), alt.Y2("high:Q"), colour)
-    line = alt.Chart().transform_filter("datum.kind == 'mean'").encode(x, axis.encode(), colour)
+    line = alt.Chart().transform_filter("datum.kind == 'mean'").encode(x, vertical, colour)
     layers: list[Any] = []
     if axis.reference is not None:
         layers.append(alt.Chart().mark_rule(strokeDash=[4, 3], strokeWidth=1).encode(y=alt.datum(axis.reference)))
@@ -200,7 +209,7 @@ def _lines(runs: RunGroup, frame: pd.DataFrame, series: str, domain: list[str], 
     layers.append(line.mark_line())
     if (table["kind"] == "run").any():
         thin = alt.Chart().transform_filter("datum.kind == 'run'").mark_line(strokeWidth=0.7, opacity=0.6)
-        layers.append(thin.encode(x, axis.encode(), colour, detail="run:N"))
+        layers.append(thin.encode(x, vertical, colour, detail="run:N"))
     if len(mean) <= 2 * MOST_BARS:
         layers.append(line.mark_point().encode(shape=shape))
     hover = tips(axis.number, alt.Tooltip(f"{series}:N", title="of"))

@@ -1,4 +1,4 @@
-"""Block-by-checkpoint heat maps."""
+"""Heat maps over checkpoints."""
 
 from collections.abc import Sequence
 
@@ -8,38 +8,48 @@ import pandas as pd
 
 from ontogeny.report.figures._frame import rounded
 
+CELL_HEIGHT = 26
+STEPS = alt.Axis(
+    labelOverlap="greedy", labelSeparation=8, labelAngle=0, grid=False, domain=False, ticks=False, title="step"
+)
 
-def heat_map(
+
+def colour(value: str, title: str, scale: alt.Scale) -> alt.Color:
+    """The colour of a cell, with its legend above the map."""
+    legend = alt.Legend(
+        orient="top",
+        gradientLength=160,
+        gradientThickness=8,
+        titleOrient="left",
+        offset=8,
+        format=".2~g",
+        labelFontSize=11,
+    )
+    return alt.Color(f"{value}:Q", title=title, scale=scale, legend=legend)
+
+
+def block_map(
     frame: pd.DataFrame, value: str, title: str, more: Sequence[alt.Tooltip] = (), log: bool = False
 ) -> alt.Chart:
     """Cells by step and block; `frame` has the columns step, block, name (of the block) and `value`."""
     order = frame.drop_duplicates("block").sort_values("block", ascending=False)["name"].tolist()
-    scale = alt.Scale(type="log") if log else alt.Scale(zero=True)
+    hover = [
+        alt.Tooltip("name:N", title="block"),
+        alt.Tooltip("step:O", title="step"),
+        alt.Tooltip(f"{value}:Q", title=title, format=".4f"),
+        *more,
+    ]
     chart = alt.Chart(rounded(frame.drop(columns="block"), 4)).mark_rect()
     return chart.encode(
-        x=alt.X(
-            "step:O",
-            title="step",
-            axis=alt.Axis(labelOverlap="greedy", labelAngle=0, grid=False, domain=False, ticks=False),
-        ),
-        y=alt.Y("name:N", title=None, sort=order, axis=alt.Axis(grid=False)),
-        color=alt.Color(
-            f"{value}:Q",
-            title=title,
-            scale=scale,
-            legend=alt.Legend(orient="top", gradientLength=160, gradientThickness=8, titleOrient="left", offset=8),
-        ),
-        tooltip=[
-            alt.Tooltip("name:N", title="block"),
-            alt.Tooltip("step:O", title="step"),
-            alt.Tooltip(f"{value}:Q", title=title, format=".4f"),
-            *more,
-        ],
-    ).properties(height=max(110, min(26 * len(order), 520)))
+        alt.X("step:O", axis=STEPS),
+        alt.Y("name:N", title=None, sort=order, axis=alt.Axis(grid=False)),
+        colour(value, title, alt.Scale(type="log") if log else alt.Scale(zero=True)),
+        tooltip=hover,
+    ).properties(height=max(110, min(CELL_HEIGHT * len(order), 520)))
 
 
 def block_names(blocks: np.ndarray) -> dict[int, str]:
-    """Names of block indices: -1 holds the embeddings, then the highest final norm and output head.
+    """Names of block indices: -1 holds the embeddings, the highest then final norm and output head.
 
     Without embeddings (only adapters were looked at) all are transformer blocks.
     """

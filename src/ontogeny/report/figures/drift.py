@@ -8,7 +8,7 @@ import pandas as pd
 
 from ontogeny.report.figure import Figure
 from ontogeny.report.figures._frame import Axis, interval_note, trajectory
-from ontogeny.report.figures._heat import block_names, heat_map
+from ontogeny.report.figures._heat import block_map, block_names
 from ontogeny.report.gather import RunGroup
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def drift_by_block(runs: RunGroup) -> Figure | None:
             frame = _frame(data, reference)
             if not frame.empty:
                 title = spoken if len(measured) == 1 else f"{run.name}, {spoken}"
-                charts[title] = heat_map(frame, "relative_l2", "relative L2", tips)
+                charts[title] = block_map(frame, "relative_l2", "relative L2", tips)
     if not charts:
         return None
     return Figure(

@@ -4,7 +4,7 @@ import numpy as np
 
 from ontogeny.report.figure import Figure
 from ontogeny.report.figures._frame import Axis, interval_note, trajectory
-from ontogeny.report.figures._heat import block_names, heat_map
+from ontogeny.report.figures._heat import block_map, block_names
 from ontogeny.report.gather import RunGroup
 
 MEASURE = "gradient_norms"
@@ -39,7 +39,7 @@ def pull_by_block(runs: RunGroup) -> Figure | None:
     frame = frame.assign(name=frame["block"].map(block_names(data["block"].to_numpy())))
     columns = ["step", "block", "name", "block_norm"]
     charts = {
-        str(probe): heat_map(part[columns], "block_norm", "L2 norm", log=True)
+        str(probe): block_map(part[columns], "block_norm", "L2 norm", log=True)
         for probe, part in frame.groupby("probe", sort=False)
     }
     caption = "L2 norm of the objective's gradient per block, logarithmic."

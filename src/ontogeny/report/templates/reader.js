@@ -3,7 +3,7 @@
 (() => {
   const box = document.getElementById("passages");
   if (!box) return;
-  const CHANGE_REF = 4, NLL_REF = 8, RANK_REF = 1000;
+  const CHANGE_REF = 8, NLL_REF = 12, RANK_REF = 1000;
   const byId = (id) => document.getElementById(id);
   const slider = byId("at"), colour = byId("colour"), tip = byId("tip");
   const state = { at: 0, follow: true, panes: [] };
@@ -68,7 +68,7 @@
     if (name === "change") {
       const by = value(book, "nll", token, at) - value(book, "nll", token, 0);
       if (Number.isNaN(by)) return "";
-      return `rgb(var(${by > 0 ? "--heat" : "--cool"}) / ${(0.8 * Math.min(1, Math.abs(by) / CHANGE_REF)).toFixed(3)})`;
+      return `rgb(var(${by > 0 ? "--heat" : "--cool"}) / ${(0.8 * Math.min(1, Math.sqrt(Math.abs(by) / CHANGE_REF))).toFixed(3)})`;
     }
     return heat(name, value(book, name, token, at));
   }
@@ -222,12 +222,12 @@
     const name = colour.value, legend = byId("legend");
     const swatch = (text, background) => { const i = make("i", { textContent: text }); i.style.background = background; return i; };
     if (name === "change") {
-      const at = (x) => swatch((x > 0 ? "+" : x < 0 ? "−" : "") + Math.abs(x), `rgb(var(${x > 0 ? "--heat" : "--cool"}) / ${0.8 * Math.min(1, Math.abs(x) / CHANGE_REF)})`);
-      legend.replaceChildren(...[-4, -2, -1, 0, 1, 2, 4].map(at), " nats");
+      const at = (x) => swatch((x > 0 ? "+" : x < 0 ? "−" : "") + Math.abs(x), `rgb(var(${x > 0 ? "--heat" : "--cool"}) / ${0.8 * Math.min(1, Math.sqrt(Math.abs(x) / CHANGE_REF))})`);
+      legend.replaceChildren(...[-8, -4, -1, 0, 1, 4, 8].map(at), " nats");
     } else if (name === "rank") {
       legend.replaceChildren(...[0, 3, 10, 100, 1000].map((x) => swatch(x === 1000 ? "≥ 1000" : String(x), heat(name, x))));
     } else {
-      legend.replaceChildren(...[0, 0.5, 1, 2, 4, 8].map((x) => swatch(x === 8 ? "≥ 8" : String(x), heat(name, x))), " nats");
+      legend.replaceChildren(...[0, 0.5, 1, 2, 4, 8, 12].map((x) => swatch(x === 12 ? "≥ 12" : String(x), heat(name, x))), " nats");
     }
   }
 
