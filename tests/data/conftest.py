@@ -33,7 +33,9 @@ def make_data() -> Callable[..., Data]:
 @pytest.fixture(scope="session")
 def make_recipe() -> Callable[..., Recipe]:
     def make(tokenizer: dict[str, Any] | None = None, **data: Any) -> Recipe:
-        content = {"name": "x", "data": data, "model": "ladder", "train": {"steps": 1}, "tokenizer": tokenizer or {}}
+        content = {"name": "x", "data": data, "model": "ladder", "tokenizer": tokenizer or {}}
+        if data.get("train"):
+            content["train"] = {"steps": 1}
         return Recipe.model_validate_json(json.dumps(content))
 
     return make

@@ -1,6 +1,7 @@
-"""With the byte tokenizer a token is a byte (its id is not the byte, end-of-text is 0), so lengths are counted by hand."""
+"""With the byte tokenizer a token is a byte (with another number) and end-of-text is 0."""
 
 import copy
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from tests.data.conftest import END, documents
 
 def spelled(passage: Passage) -> list[bytes]:
     content = passage.text.encode()
-    return [content[a:b] for a, b in zip(passage.byte_offsets[:-1], passage.byte_offsets[1:], strict=True)]
+    return [content[a:b] for a, b in pairwise(passage.byte_offsets)]
 
 
 def row(prompt: str, completion: str, source: str = "row") -> Document:

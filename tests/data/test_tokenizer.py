@@ -2,6 +2,7 @@ import copy
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def test_byte_slices_are_the_tokens_and_together_the_text(text: str) -> None:
     assert ids.dtype == offsets.dtype == np.int32
     assert len(offsets) == len(ids) + 1
     content = text.encode()
-    slices = [content[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    slices = [content[a:b] for a, b in pairwise(offsets)]
     assert b"".join(slices) == content
     alphabet = byte_symbols()
     for i, piece in zip(ids.tolist(), slices, strict=True):
@@ -117,7 +118,7 @@ def test_truncation_and_padding_left_in_the_tokenizer_do_not_count(merged: Any) 
 def test_words_without_byte_symbols_get_boundaries_from_characters() -> None:
     backend = Tokenizer(models.WordLevel({"é": 0, "cat": 1, "?": 2}, unk_token="?"))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    # Bytes: é 0-2, two spaces 2-4, cat 4-7, space 7-8. White space belongs to the token after it, or at the end to the last.
+    # Bytes: é 0-2, two spaces 2-4, cat 4-7, space 7-8. White space belongs to the next token, at the end to the last.
     ids, offsets = encode(wrapped(backend), "é  cat ")
     assert ids.tolist() == [0, 1]
     assert offsets.tolist() == [0, 2, 8]

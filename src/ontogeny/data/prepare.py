@@ -180,7 +180,8 @@ def _taken(take: Take, among: Sequence[Passage], data: Data, key: str, what: str
             f"{key} takes {take.count} of {take.of}, which has {len(among)} {what} of {data.length} tokens: "
             f"write count: {len(among)} or less, or give more text"
         )
-    return [among[i] for i in choose(among, take.count, data.split_seed)]
+    count = min(take.at_most, len(among)) if take.at_most is not None else take.count
+    return [among[i] for i in choose(among, count, data.split_seed)]
 
 
 def _check_limits(in_use: Iterable[Sequence[Passage]], vocab_limit: int | None, context_length: int | None) -> None:

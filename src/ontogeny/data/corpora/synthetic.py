@@ -130,7 +130,7 @@ class Synthetic(DescribedCorpus):
 
 
 def _name(number: int) -> str:
-    """An invented name of three syllables, another one for each number below 17^3."""
+    """An invented name of three syllables, another one for each number below 18^3."""
     size = len(_SYLLABLES)
     return "".join(_SYLLABLES[number // size**i % size] for i in range(3)).title()
 
