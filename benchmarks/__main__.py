@@ -4,6 +4,7 @@ A benchmark is a module in this folder with `main() -> dict`: what was measured 
 docs/benchmarks.json with machine and versions, and from there to docs/benchmarks.md.
 """
 
+import ast
 import importlib
 import json
 import os
@@ -63,8 +64,8 @@ def page(results: dict[str, Any]) -> str:
     """The results as Markdown: a table for each benchmark."""
     parts = [_INTRO]
     for name, result in results.items():
-        doc = importlib.import_module(f"benchmarks.{name}").__doc__ or ""
-        parts.append(f"## {name.replace('_', ' ').capitalize()}\n\n{doc.strip()}\n")
+        doc = ast.get_docstring(ast.parse((_HERE / f"{name}.py").read_text())) or ""
+        parts.append(f"## {name.replace('_', ' ').capitalize()}\n\n{doc}\n")
         parts.append("| what | measured | more |\n|---|---|---|")
         parts += [
             f"| {what} | {_headline(figures)} | {_rest(figures)} |" for what, figures in result["figures"].items()

@@ -119,6 +119,11 @@ IMPOSSIBLE: dict[str, tuple[Change, tuple[str | int, ...], str]] = {
         ("data", "probes", "x", "of"),
         "unknown split 'nvoel': did you mean 'novel'?",
     ),
+    "count and at_most": (
+        lambda t: t["data"]["train"].append({"of": "prose/train", "count": 1, "at_most": 2}),
+        ("data", "train", 1),
+        "say either count or at_most",
+    ),
     "probe named as a scope": (
         lambda t: t["data"]["probes"].update(timing={"of": "prose/novel"}),
         ("data", "probes", "timing"),

@@ -47,7 +47,15 @@ class Take(Settings):
     of: str = Field(pattern=_CORPUS_SPLIT)
     """corpus/split, for instance prose/train."""
     count: int | None = Field(default=None, ge=1)
-    """How many passages, chosen at random by document; by default all."""
+    """How many passages, chosen at random by document; by default all. Too few are an error."""
+    at_most: int | None = Field(default=None, ge=1)
+    """Instead of count: as many as there are, up to this many."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.count is not None and self.at_most is not None:
+            raise ValueError("say either count or at_most")
+        return self
 
 
 class TokenizerSettings(Settings):
