@@ -29,16 +29,22 @@ To = Annotated[Path | None, typer.Option("--to", help="Write here instead.")]
 _RUNS = Path("runs")
 
 
-@app.callback()
-def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks (works after the verb, too).")] = False,
-) -> None:
-    if version:
+def _print_version(asked: bool) -> None:
+    if asked:
         import ontogeny
 
         typer.echo(f"ontogeny {ontogeny.__version__}")
         raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks (works after the verb, too).")] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -222,11 +228,22 @@ def _tell_run(path: Path, as_json: bool) -> None:
 def _tell(found: Any, as_json: bool, show: Any = None) -> None:
     if as_json:
         typer.echo(json.dumps(found, indent=2, default=str))
-    elif show is not None:
-        typer.echo(show(found))
     else:
-        for key, value in found.items():
-            typer.echo(f"{key + ':':<12}{value}")
+        typer.echo((show or _table)(found))
+
+
+def _table(found: dict[str, Any]) -> str:
+    """Keys and values in two columns; what is nested goes below its key."""
+    width = max(map(len, found), default=0) + 2
+    lines = []
+    for key, value in found.items():
+        if isinstance(value, dict):
+            lines += [f"{key}:", *(f"  {inner}: {text}" for inner, text in value.items())]
+        elif isinstance(value, list):
+            lines += [f"{key}:", *(f"  {item}" for item in value)]
+        else:
+            lines.append(f"{key + ':':<{width}}{value}")
+    return "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

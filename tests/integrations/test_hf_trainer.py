@@ -193,3 +193,32 @@ def test_rows_keep_what_is_supervised_and_drop_padding(tokenizer: Any) -> None:
     text = probe_set("p", ["ab cd"], tokenizer, count=4, length=16).passages[0]
     assert text.text == "ab cd"
     assert text.byte_offsets[-1] == 5
+
+
+def test_a_trl_sft_run_is_recorded_and_left_alone(tokenizer: Any, tmp_path: Path) -> None:
+    trl = pytest.importorskip("trl")
+    from datasets import Dataset
+
+    rows = [{"prompt": text[:12], "completion": text[12:]} for text in TEXTS]
+    weights, paths = [], []
+    for callbacks in ([], [OntogenyCallback(measures=["evaluation", "token_nll"], every_steps=2)]):
+        torch.manual_seed(0)
+        config = GPTNeoXConfig(
+            vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+            max_position_embeddings=64, bos_token_id=0, eos_token_id=0, pad_token_id=0,
+        )  # fmt: skip
+        arguments = trl.SFTConfig(
+            output_dir=str(tmp_path / str(len(callbacks))), max_steps=4, per_device_train_batch_size=4, report_to=[],
+            logging_steps=1, save_strategy="no", disable_tqdm=True, use_cpu=True, bf16=False, max_length=32,
+        )  # fmt: skip
+        trainer = trl.SFTTrainer(
+            model=GPTNeoXForCausalLM(config), args=arguments, train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer, callbacks=callbacks,
+        )  # fmt: skip
+        trainer.train()
+        weights.append(weights_of(trainer))
+        paths += [callback.path for callback in callbacks]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    run = ontogeny.open(paths[0])
+    assert run.measure("token_nll")["step"].values.tolist() == [0, 2, 4]
+    assert "mean_token_accuracy" in set(run.metrics["name"])

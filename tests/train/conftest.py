@@ -11,7 +11,47 @@ from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import validate
 from ontogeny.store.run import Run, open_run
 
-WORDS = ["the", "model", "reads", "a", "line", "of", "text", "and", "learns", "how", "often", "each", "word", "follows", "another", "while", "its", "loss", "falls", "slowly", "seven", "green", "birds", "fly", "over", "cold", "water", "before", "noon", "every", "teacher", "counts", "small", "red", "stones", "near", "an", "old", "bridge"]
+WORDS = [
+    "the",
+    "model",
+    "reads",
+    "a",
+    "line",
+    "of",
+    "text",
+    "and",
+    "learns",
+    "how",
+    "often",
+    "each",
+    "word",
+    "follows",
+    "another",
+    "while",
+    "its",
+    "loss",
+    "falls",
+    "slowly",
+    "seven",
+    "green",
+    "birds",
+    "fly",
+    "over",
+    "cold",
+    "water",
+    "before",
+    "noon",
+    "every",
+    "teacher",
+    "counts",
+    "small",
+    "red",
+    "stones",
+    "near",
+    "an",
+    "old",
+    "bridge",
+]
 
 
 def write_text(path: Path, *, documents: int = 24, words: int = 60, seed: int = 0) -> Path:

@@ -112,7 +112,12 @@ def test_clipping_bounds_the_gradient_and_reports_it_unclipped(texts: Path) -> N
 
 
 def test_block_multipliers_are_linear() -> None:
-    names = ["gpt_neox.embed_in.weight", *(f"gpt_neox.layers.{i}.w" for i in range(3)), "gpt_neox.final.w", "embed_out.w"]
+    names = [
+        "gpt_neox.embed_in.weight",
+        *(f"gpt_neox.layers.{i}.w" for i in range(3)),
+        "gpt_neox.final.w",
+        "embed_out.w",
+    ]
     # first 0.1, last 1.0, the middle block halfway: 0.55
     assert block_multipliers(names, (0.1, 1.0)) == pytest.approx([0.1, 0.1, 0.55, 1.0, 1.0, 1.0])
     assert block_multipliers(names, None) == [1.0] * 6

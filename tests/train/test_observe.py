@@ -78,7 +78,10 @@ def test_backfill_sees_exactly_what_live_saw(kind: str, measured: Path, unmeasur
     assert backfill(unmeasured, [measure]) == [0, 4, 8, 12]
     live, later = open_run(measured).measure(kind).load(), open_run(unmeasured).measure(kind).load()
     assert live.identical(later)
-    samples = [run.samples.query(f"measure == '{kind}'").reset_index(drop=True) for run in map(open_run, (measured, unmeasured))]
+    samples = [
+        run.samples.query(f"measure == '{kind}'").reset_index(drop=True)
+        for run in map(open_run, (measured, unmeasured))
+    ]
     assert samples[0].equals(samples[1])
 
 

@@ -1,5 +1,6 @@
 """Execute a recipe: prepare, train, look, record, save. And continue one exactly where it stopped."""
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,6 +67,8 @@ def execute(recipe: Recipe, *, runs_dir: Path, to: Path | None = None, listen: L
 
     A run that is already finished is returned as it is.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise OntogenyError("a run is recorded by one process so far: start it without torchrun or accelerate launch")
     path = to or run_path(recipe, runs_dir)
     if (path / PROVENANCE).exists():
         if load_recipe(path / RECIPE_YAML).recipe_hash != recipe.recipe_hash:

@@ -56,9 +56,8 @@ def _row(run: Run) -> dict[str, Any]:
 
 
 def _headline(run: Run) -> str:
-    report = run.path / "report.txt"
-    if not report.exists():
-        return f"{run.path.name}: {run.status.get('state')}"
-    from ontogeny.report.sentences import opening
+    """The three sentences of the page."""
+    from ontogeny.report.gather import RunGroup
+    from ontogeny.report.sentences import sentences
 
-    return "\n".join(opening(run))
+    return "\n".join(sentence.text for sentence in sentences(RunGroup([run]).bands[0]))

@@ -46,9 +46,9 @@ def measure_checkpoints(
     """
     stations = parse_stations(specs)
     tree = _series_tree(stations[0].name, stations[0].origin, _corpora(probes))
-    tree["measures"] = _component_trees(kinds or _DEFAULT_KINDS, settings)
-    data_settings = [s for s in settings if s.startswith(("data.", "name="))]
-    recipe = validate(apply_overrides(tree, data_settings), "the recipe made from --checkpoints")
+    of_recipe = [setting for setting in settings if setting.startswith(("data.", "name="))]
+    tree["measures"] = _component_trees(kinds or _DEFAULT_KINDS, [s for s in settings if s not in of_recipe])
+    recipe = validate(apply_overrides(tree, of_recipe), "the recipe made from --checkpoints")
     path = to or runs_dir / f"{recipe.name}-{recipe.recipe_hash[:8]}"
     with listening(quiet=quiet) as listen:
         measure_series(recipe, stations, to=path, listen=listen)
@@ -77,16 +77,11 @@ def _series_tree(name: str, origin: Any, corpora: dict[str, dict[str, Any]]) -> 
         "data": {
             "corpora": corpora,
             "splits": {"all": 1.0},
-            "probes": {corpus: {"of": f"{corpus}/all", "count": 32} for corpus in corpora},
+            "probes": {corpus: {"of": f"{corpus}/all", "at_most": 32} for corpus in corpora},
         },
         "model": {"kind": "pretrained", "path": origin.path, "revision": origin.revision},
     }
 
 
 def _component_trees(kinds: Sequence[str], settings: Sequence[str]) -> list[dict[str, Any]]:
-    trees = []
-    for kind in kinds:
-        tree: dict[str, Any] = {"kind": kind}
-        own = [s for s in settings if not s.startswith(("data.", "name="))]
-        trees.append(apply_overrides(tree, own))
-    return trees
+    return [apply_overrides({"kind": kind}, settings) for kind in kinds]

@@ -1,0 +1,56 @@
+"""A disk that is really full: a small file system of its own, where the machine lets us have one."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ontogeny.core.errors import RunFailedError
+from ontogeny.core.recipe import Recipe
+from ontogeny.store.run import open_run
+from ontogeny.train.execute import Saved, execute
+from tests.train.conftest import differences
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=12m", "none", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def fill(folder: Path, leave_bytes: int) -> Path:
+    """Take all space but a little."""
+    import shutil
+
+    ballast = folder / "ballast"
+    ballast.write_bytes(b"\0" * max(shutil.disk_usage(folder).free - leave_bytes, 0))
+    return ballast
+
+
+@pytest.mark.parametrize("leave_bytes", [0, 60_000, 250_000])
+def test_a_full_disk_loses_nothing(leave_bytes: int, small_disk: Path, recipe: Recipe, tmp_path: Path) -> None:
+    """It fills up after the checkpoint at step 4: with no space at all, in a measure, or in the next checkpoint."""
+    whole = execute(recipe, runs_dir=tmp_path / "whole")
+    ballast: list[Path] = []
+
+    def listen(event: object) -> None:
+        if isinstance(event, Saved) and event.step == 4:
+            ballast.append(fill(small_disk, leave_bytes))
+
+    with pytest.raises(RunFailedError, match="disk full: .* could not be written") as error:
+        execute(recipe, runs_dir=small_disk, listen=listen)
+    assert "\n" not in str(error.value)
+    path = next(small_disk.glob("small-*"))
+    last = open_run(path).checkpoints[-1]
+    last.verify()
+    assert last.step >= 4
+    ballast[0].unlink()
+    assert differences(whole, execute(recipe, runs_dir=small_disk)) == []

@@ -1,0 +1,229 @@
+"""The command line as a user meets it: verbs, JSON, one-line errors and exit codes."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ontogeny.cli import main
+from ontogeny.core.recipe_file import load_recipe
+from ontogeny.store.run import open_run
+from tests.train.conftest import write_text
+
+RECIPE = """
+name: tiny
+data:
+  corpora:
+    words: {{kind: text, path: "{texts}"}}
+  splits: {{train: 0.7, novel: 0.3}}
+  length: 24
+  min_length: 8
+  train:
+    - {{of: words/train}}
+  probes:
+    train: {{of: words/train, at_most: 6}}
+    novel: {{of: words/novel, at_most: 6}}
+  allow_overlap: true
+tokenizer: {{vocab_size: 300}}
+model: {{kind: ladder, size: pico}}
+train: {{steps: 6, batch: 6, lr: 0.01}}
+checkpoints: {{every_steps: 3}}
+measures: [evaluation, token_nll]
+"""
+
+
+class Called:
+    """What a call gave back."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    def json(self) -> dict:  # type: ignore[type-arg]
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def ontogeny(capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
+    def call(*arguments: object) -> Called:
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return Called(int(ended.value.code or 0), out, err)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli")
+    write_text(folder / "words")
+    path = folder / "tiny.yaml"
+    path.write_text(RECIPE.format(texts=folder / "words" / "*.txt"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(recipe_file: Path) -> Path:
+    with pytest.raises(SystemExit):
+        main(["run", str(recipe_file), "--runs", str(recipe_file.parent / "runs"), "--quiet"])
+    return next((recipe_file.parent / "runs").glob("tiny-*"))
+
+
+def test_run_leaves_a_finished_run_with_its_page(run: Path) -> None:
+    assert open_run(run).status["state"] == "finished"
+    for name in ("report.html", "report.txt", "summary.csv"):
+        assert (run / name).stat().st_size > 0
+    assert list((run / "figures").glob("*.svg"))
+    assert list((run / "figures").glob("*.png"))
+
+
+def test_run_again_returns_the_same_run_and_says_what_it_found(run: Path, recipe_file: Path, ontogeny) -> None:  # type: ignore[no-untyped-def]
+    called = ontogeny("run", recipe_file, "--runs", run.parent, "--json")
+    assert called.code == 0
+    found = called.json()
+    assert found["run"] == str(run)
+    assert found["state"] == "finished"
+    assert set(found["nll"]) == {"train", "novel"}
+    assert found["headline"].count("\n") == 2, "three sentences"
+
+
+def test_overrides_make_another_run(run: Path, recipe_file: Path, ontogeny) -> None:  # type: ignore[no-untyped-def]
+    called = ontogeny(
+        "run", recipe_file, "train.seed=1", "train.steps=2", "measures=[]", "--runs", run.parent, "--json"
+    )
+    other = Path(called.json()["run"])
+    assert other != run
+    assert load_recipe(other / "recipe.yaml").train.seed == 1
+    assert open_run(other).status["step"] == 2
+
+
+def test_list_and_json(run: Path, ontogeny) -> None:  # type: ignore[no-untyped-def]
+    listed = ontogeny("list", "--runs", run.parent, "--json").json()
+    assert str(run) in [row["run"] for row in listed["runs"]]
+    assert {"demo", "demo_base"} <= set(listed["recipes"])
+    assert run.name in ontogeny("list", "--runs", run.parent).out
+    assert "begin with  ontogeny demo" in ontogeny("list", "--runs", run / "nowhere").out
+
+
+def test_measure_looks_afterwards(run: Path, ontogeny) -> None:  # type: ignore[no-untyped-def]
+    called = ontogeny("measure", run, "prefix_tokens=4", "suffix_tokens=4", "--kind", "extraction", "--quiet", "--json")
+    assert called.code == 0, called.err
+    assert open_run(run).measure("extraction")["step"].values.tolist() == [0, 3, 6]
+
+
+def test_resume_extends(run: Path, recipe_file: Path, ontogeny) -> None:  # type: ignore[no-untyped-def]
+    first = ontogeny("run", recipe_file, "train.steps=3", "--runs", run.parent, "--quiet", "--json").json()["run"]
+    assert ontogeny("resume", first, "--steps", 5, "--quiet").code == 0
+    assert open_run(first).status["step"] == 5
+
+
+def test_export_and_report(run: Path, tmp_path: Path, ontogeny) -> None:  # type: ignore[no-untyped-def]
+    written = ontogeny("export", run, "--format", "csv", "--to", tmp_path / "tables", "--json").json()["written"]
+    metrics = pd.read_csv(next(path for path in written if Path(path).name == "metrics.csv"))
+    assert len(metrics) == len(open_run(run).metrics)
+    page = ontogeny("report", run, run, "--to", tmp_path / "both.html", "--json")
+    assert page.code == 0
+    assert (tmp_path / "both.html").exists()
+
+
+def test_plan_says_time_disk_and_memory_and_writes_nothing(recipe_file: Path, tmp_path: Path, ontogeny) -> None:  # type: ignore[no-untyped-def]
+    called = ontogeny("run", recipe_file, "--runs", tmp_path / "none", "--plan", "--json")
+    found = called.json()
+    assert found["steps"] == 6
+    assert {"time", "disk", "memory"} <= set(found)
+    # checkpoints at 0, 3 and 6
+    assert "3 checkpoints" in found["disk"]
+    assert not (tmp_path / "none").exists()
+
+
+def test_text_without_a_recipe_writes_the_recipe_it_used(recipe_file: Path, tmp_path: Path, ontogeny) -> None:  # type: ignore[no-untyped-def]
+    texts = [argument for path in sorted((recipe_file.parent / "words").iterdir()) for argument in ("--text", path)]
+    shorter = ("data.length=24", "train.epochs=0.5", "tokenizer.vocab_size=300", "data.allow_overlap=true")
+    called = ontogeny("run", *shorter, *texts, "--runs", tmp_path, "--quiet", "--json")
+    assert called.code == 0, called.err
+    recipe = load_recipe(Path(called.json()["run"]) / "recipe.yaml")
+    assert recipe.data.length == 24
+    assert set(recipe.data.probes) == {"train", "novel", "general"}
+
+
+def test_measure_checkpoints_made_elsewhere(run: Path, recipe_file: Path, tmp_path: Path, ontogeny) -> None:  # type: ignore[no-untyped-def]
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(run / "tokenizer")
+    for checkpoint in open_run(run).checkpoints:
+        folder = tmp_path / "theirs" / f"checkpoint-{checkpoint.step}"
+        AutoModelForCausalLM.from_pretrained(checkpoint.model_path).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    text = next((recipe_file.parent / "words").iterdir())
+    spec = f"{tmp_path / 'theirs'}@checkpoint-0,checkpoint-6"
+    called = ontogeny(
+        "measure", "data.length=24", "--checkpoints", spec, "--probe", f"mine={text}", "--to", tmp_path / "series",
+        "--quiet", "--json",
+    )  # fmt: skip
+    assert called.code == 0, called.err
+    series = open_run(tmp_path / "series")
+    assert series.measure("token_nll")["step"].values.tolist() == [0, 6]
+    hashes = {c.step: c.place.weights_sha256 for c in open_run(run).checkpoints}
+    assert series.measure("token_nll")["weights_sha256"].values.tolist() == [hashes[0], hashes[6]]
+    assert (tmp_path / "series" / "report.html").exists()
+
+
+WRONG = {
+    "unknown recipe": (["run", "demoo"], "did you mean 'demo'"),
+    "no recipe": (["run"], "name a recipe"),
+    "typo in an override": (["run", "{recipe}", "train.lrr=1"], "did you mean 'lr'"),
+    "missing text": (["run", "--text", "nowhere.txt"], "no such file"),
+    "missing model": (["run", "--text", "{recipe}", "--model", "./nowhere"], "no such directory"),
+    "not a run": (["resume", "nowhere"], "nowhere"),
+    "unknown kind": (["measure", "{run}", "--kind", "token_nl"], "did you mean 'token_nll'"),
+    "no kind": (["measure", "{run}"], "say which measure"),
+    "no such step": (["measure", "{run}", "--kind", "cloze", "--at", "5"], "no checkpoint at step 5"),
+    "unknown schema": (["schema", "token_nl"], "did you mean 'token_nll'"),
+    "shorter than it is": (["resume", "{run}", "--steps", "2"], "must be more"),
+    "unknown format": (["export", "{run}", "--format", "xls"], "csv"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_use_is_one_line_and_exit_code_2(case: str, run: Path, recipe_file: Path, ontogeny) -> None:  # type: ignore[no-untyped-def]
+    arguments, message = WRONG[case]
+    called = ontogeny(*(a.format(run=run, recipe=recipe_file) for a in arguments), "--runs", run.parent) \
+        if arguments[0] in ("run", "measure") else ontogeny(*(a.format(run=run, recipe=recipe_file) for a in arguments))  # fmt: skip
+    assert called.code == 2, called.err
+    assert message in called.err
+    assert called.err.startswith("ontogeny: ")
+    assert called.err.count("\n") == 1
+    assert "Traceback" not in called.err
+
+
+def test_debug_shows_the_traceback() -> None:
+    from ontogeny.core.errors import RecipeError
+
+    with pytest.raises(RecipeError):
+        main(["run", "demoo", "--debug"])
+
+
+def test_a_failed_run_exits_with_3_and_its_page_is_there(recipe_file: Path, tmp_path: Path, ontogeny) -> None:  # type: ignore[no-untyped-def]
+    called = ontogeny(
+        "run", recipe_file, "train.lr=1e30", "train.clip=null", "train.steps=20", "--runs", tmp_path, "--quiet"
+    )
+    assert called.code == 3
+    assert "last good checkpoint" in called.err
+    run = next(tmp_path.glob("tiny-*"))
+    assert open_run(run).status["state"] == "failed"
+    assert (run / "report.html").exists()
+
+
+def test_schema_is_json_and_knows_every_kind(ontogeny) -> None:  # type: ignore[no-untyped-def]
+    from ontogeny.core.kinds import kinds_of
+
+    whole = ontogeny("schema").out
+    json.loads(whole)
+    assert all(f'"{kind}"' in whole for kind in kinds_of("ontogeny.measures"))
+    assert "batch" not in ontogeny("schema", "token_nll").json()["properties"]
+
+
+def test_help_has_examples_for_every_verb(ontogeny) -> None:  # type: ignore[no-untyped-def]
+    for verb in ("demo", "run", "resume", "measure", "report", "export", "list", "schema"):
+        assert "Example" in ontogeny(verb, "--help").out
