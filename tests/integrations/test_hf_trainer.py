@@ -10,11 +10,11 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, Trainer, TrainingArg
 
 import ontogeny
 from ontogeny.core.errors import OntogenyError, StoreError
+from ontogeny.core.recipe_file import validate_component
 from ontogeny.data.tokenizer import train_tokenizer
 from ontogeny.integrations.foreign_texts import probe_set
 from ontogeny.integrations.hf_trainer import OntogenyCallback
 from ontogeny.train.backfill import backfill
-from ontogeny.core.recipe_file import validate_component
 
 TEXTS = [f"line {i}: the cat number {i * 7 % 13} sat on mat {i % 5} and said hello" for i in range(40)]
 
@@ -84,8 +84,10 @@ def test_training_is_bit_identical_with_and_without(
     bare.train()
     left, right = weights_of(observed), weights_of(bare)
     assert all(torch.equal(left[name], right[name]) for name in left)
-    rows = [[{k: v for k, v in row.items() if "runtime" not in k and "per_second" not in k} for row in t.state.log_history]
-            for t in (observed, bare)]  # fmt: skip
+    rows = [
+        [{k: v for k, v in row.items() if "runtime" not in k and "per_second" not in k} for row in history]
+        for history in (observed.state.log_history, bare.state.log_history)
+    ]
     assert rows[0] == rows[1]
 
 

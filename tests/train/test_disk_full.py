@@ -45,7 +45,7 @@ def test_a_full_disk_loses_nothing(leave_bytes: int, small_disk: Path, recipe: R
         if isinstance(event, Saved) and event.step == 4:
             ballast.append(fill(small_disk, leave_bytes))
 
-    with pytest.raises(RunFailedError, match="disk full: .* could not be written") as error:
+    with pytest.raises(RunFailedError, match=r"disk full: .* could not be written") as error:
         execute(recipe, runs_dir=small_disk, listen=listen)
     assert "\n" not in str(error.value)
     path = next(small_disk.glob("small-*"))

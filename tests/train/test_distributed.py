@@ -20,7 +20,8 @@ session = session_of(Path(sys.argv[1]), clip=None)
 losses = [event.loss for event in training_steps(session)]
 total = sum(float(p.detach().double().abs().sum()) for p in session.model.parameters())
 if session.accelerator.is_main_process:
-    Path(sys.argv[2]).write_text(json.dumps({"world": session.accelerator.num_processes, "losses": losses, "sum": total}))
+    found = {"world": session.accelerator.num_processes, "losses": losses, "sum": total}
+    Path(sys.argv[2]).write_text(json.dumps(found))
 """
 
 

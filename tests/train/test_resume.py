@@ -29,7 +29,7 @@ def in_child(work: Callable[[], None]) -> int:
     if pid == 0:
         try:
             work()
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - a fork must end here, whatever happened
             os._exit(1)
         os._exit(0)
     _, status = os.waitpid(pid, 0)

@@ -188,8 +188,9 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_use_is_one_line_and_exit_code_2(case: str, run: Path, recipe_file: Path, ontogeny) -> None:  # type: ignore[no-untyped-def]
     arguments, message = WRONG[case]
-    called = ontogeny(*(a.format(run=run, recipe=recipe_file) for a in arguments), "--runs", run.parent) \
-        if arguments[0] in ("run", "measure") else ontogeny(*(a.format(run=run, recipe=recipe_file) for a in arguments))  # fmt: skip
+    given = [argument.format(run=run, recipe=recipe_file) for argument in arguments]
+    where = ["--runs", run.parent] if given[0] in ("run", "measure") else []
+    called = ontogeny(*given, *where)
     assert called.code == 2, called.err
     assert message in called.err
     assert called.err.startswith("ontogeny: ")

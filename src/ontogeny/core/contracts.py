@@ -186,11 +186,13 @@ class StreamMeasure(_Measure):
 
 
 class StateMeasure(_Measure):
-    """A measure that owns the model inside a guard which restores parameters, gradients, mode and RNG."""
+    """A measure that owns the model inside a guard which restores gradients, mode and RNG; and parameters, if it asks."""
+
+    moves_weights: ClassVar[bool] = False
+    """Does it change parameters while it looks? The guard then keeps a copy of them, and puts it back."""
 
     @abstractmethod
-    def look(self, context: Context) -> Seen:
-        """Look at one state, with the model in hand."""
+    def look(self, context: Context) -> Seen: ...
 
 
 class Term(Component):

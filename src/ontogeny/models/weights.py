@@ -110,9 +110,7 @@ def _base(model: Any) -> Any:
 
 
 def _is_adapter_name(name: str) -> bool:
-    return any(
-        part.startswith(("lora_", "base_layer", "modules_to_save", "original_module")) for part in name.split(".")
-    )
+    return any(part.startswith(("lora_", "modules_to_save")) for part in name.split("."))
 
 
 def _walk(module: "nn.Module", prefix: str, seen: set[int], *, merge: bool) -> "Iterator[tuple[str, Tensor]]":

@@ -58,7 +58,7 @@ class Objective:
         found: Sums = {}
         for term in self.terms:
             value, unit = term.value(forward)
-            found[term.name] = (float(value), counts[unit])
+            found[term.name] = (float(value.detach()), counts[unit])
         return found
 
     def combine(self, sums: Mapping[str, tuple[float, float]], progress: Progress) -> tuple[float, dict[str, float]]:

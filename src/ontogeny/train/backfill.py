@@ -6,17 +6,15 @@ from typing import Any
 
 from ontogeny.core.contracts import Progress
 from ontogeny.core.errors import StoreError, closest
-from ontogeny.core.recipe import Recipe
-from ontogeny.core.recipe_file import load_recipe
+from ontogeny.core.recipe import TERMS, Recipe
 from ontogeny.data.tokenizer import load_tokenizer
 from ontogeny.models.build import load_checkpoint
 from ontogeny.objectives.compose import Objective
-from ontogeny.objectives.terms.next_token import NextToken
 from ontogeny.store.run import Checkpoint, open_run
-from ontogeny.store.schema import RECIPE_YAML
 from ontogeny.store.writer import RunWriter
 from ontogeny.train.history import WeightsHistory, saved_weights
 from ontogeny.train.observe import Looked, Measure, Observer, check_probes
+from ontogeny.train.parents import recipe_of
 
 
 def backfill(
@@ -38,7 +36,7 @@ def backfill(
     with RunWriter.attach(path) as writer:
         tokenizer = load_tokenizer(str(path / "tokenizer"))
         due = {measure.group: frozenset(c.step for c in chosen) for measure in measures}
-        recipe = load_recipe(path / RECIPE_YAML) if run.recipe_yaml else None
+        recipe = recipe_of(run) if run.recipe_yaml else None
         observer = observer_for(writer, measures, tokenizer, recipe, due, saved_weights(run))
         for checkpoint in chosen:
             checkpoint.verify()
@@ -64,7 +62,7 @@ def observer_for(
         measures=measures,
         probes=writer.run.probes,
         tokenizer=tokenizer,
-        objective=Objective(recipe.objective if recipe else [NextToken()]),
+        objective=Objective(recipe.objective if recipe else [TERMS.make("next_token")]),
         seed=recipe.train.seed if recipe and recipe.train else 0,
         due=due,
         history=history,

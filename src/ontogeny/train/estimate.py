@@ -6,12 +6,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from ontogeny.core.contracts import Origin
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import dump_recipe, load_recipe
 from ontogeny.data.prepare import Prepared, prepare
 from ontogeny.data.tokenizer import load_tokenizer
-from ontogeny.models.build import LoadContext, build_model, read_limits
-from ontogeny.models.sources.from_run import FromRun
+from ontogeny.models.build import Limits, LoadContext, build_model, read_limits
 from ontogeny.store.run import open_run
 from ontogeny.store.writer import RunWriter
 from ontogeny.train.execute import Training, silent
@@ -27,12 +27,11 @@ def estimate(recipe: Recipe, *, runs_dir: Path, scratch: Path) -> dict[str, Any]
 
     A parent run that is missing is estimated too, and counted in.
     """
-    parent = _missing_parent(recipe, runs_dir)
+    prepared, model, parent = _build(recipe, runs_dir)
     found: dict[str, Any] = {}
     if parent is not None:
         first = estimate(parent, runs_dir=runs_dir, scratch=scratch / "parent")
         found["trained first"] = f"{parent.name}: {first['steps']} steps, {first['time']}, {first['disk']}"
-    prepared, model = _build(recipe, runs_dir)
     if recipe.train is None:
         return {**found, "steps": 0, "time": "one look", "disk": "the measures' arrays"}
     session = open_session(recipe, model=model, tokenizer=prepared.tokenizer, examples=prepared.examples)
@@ -69,7 +68,8 @@ def _summary(training: Training, step_s: float, stop_s: float, bytes_of: dict[st
         "steps": session.total_steps,
         "epochs": round(session.plan.epoch_at(session.total_steps), 2),
         "parameters": parameters,
-        "time": f"{_duration(total_s)} ({step_s * 1000:.0f} ms a step; {stops} stops of {stop_s:.1f} s to look and save)",
+        "time": f"{_duration(total_s)} ({step_s * 1000:.0f} ms a step; "
+        f"{stops} stops of {stop_s:.1f} s to look and save)",
         "share of time in looks": f"{stop_s * stops / total_s:.0%}",
         "disk": f"{_size(disk)} ({len(training.save_at)} checkpoints of {_size(bytes_of['checkpoints'])}, "
         f"{looks} looks of {_size(bytes_of['trajectory.zarr'])})",
@@ -77,42 +77,44 @@ def _summary(training: Training, step_s: float, stop_s: float, bytes_of: dict[st
     }
 
 
-def _missing_parent(recipe: Recipe, runs_dir: Path) -> Recipe | None:
-    source = recipe.model
-    if not isinstance(source, FromRun) or source.recipe is None:
-        return None
-    parent = load_recipe(source.recipe, source.overrides)
-    return parent if find_finished_run(runs_dir, parent.train_hash) is None else None
+class _ParentMissingError(Exception):
+    """The run that a model is to come from has not been trained yet."""
+
+    def __init__(self, parent: Recipe) -> None:
+        self.parent = parent
+        super().__init__(parent.name)
 
 
-def _build(recipe: Recipe, runs_dir: Path) -> tuple[Prepared, Any]:
+def _origin(recipe: Recipe, runs_dir: Path) -> Origin | None:
+    """Where the model exists. Raises _ParentMissingError if its run has to be trained first."""
+
+    def resolve(source: Any) -> Origin:
+        if source.run is not None:
+            return origin_of_checkpoint(open_run(Path(source.run)), source.step)
+        parent = load_recipe(source.recipe, source.overrides)
+        found = find_finished_run(runs_dir, parent.train_hash)
+        if found is None:
+            raise _ParentMissingError(parent)
+        return origin_of_checkpoint(open_run(found), source.step)
+
+    return recipe.model.origin(resolve)
+
+
+def _build(recipe: Recipe, runs_dir: Path) -> tuple[Prepared, Any, Recipe | None]:
     """Texts and model; where the parent run is missing, the model that its training starts from stands in."""
-    parent = _missing_parent(recipe, runs_dir)
-    if parent is not None:
-        before, model = _build(parent, runs_dir)
-        return prepare(recipe, tokenizer=before.tokenizer), model
-    origin = recipe.model.origin(lambda source: _existing(source, runs_dir))
-    tokenizer, limits = None, None
+    try:
+        origin = _origin(recipe, runs_dir)
+    except _ParentMissingError as missing:
+        before, model, _ = _build(missing.parent, runs_dir)
+        return prepare(recipe, tokenizer=before.tokenizer), model, missing.parent
+    tokenizer, limits = None, Limits()
     if origin is not None:
         limits = read_limits(origin)
         tokenizer = load_tokenizer(origin.tokenizer or origin.path, origin.revision)
-    prepared = prepare(
-        recipe,
-        tokenizer=tokenizer,
-        vocab_limit=limits.vocab_size if limits else None,
-        context_length=limits.context_length if limits else None,
-    )
+    prepared = prepare(recipe, tokenizer, limits.vocab_size, limits.context_length)
     seed = recipe.train.seed if recipe.train else 0
     context = LoadContext(tokenizer=prepared.tokenizer, length=recipe.data.length, seed=seed, origin=origin)
-    return prepared, build_model(recipe, context)
-
-
-def _existing(source: Any, runs_dir: Path) -> Any:
-    if source.run is not None:
-        return origin_of_checkpoint(open_run(Path(source.run)), source.step)
-    found = find_finished_run(runs_dir, load_recipe(source.recipe, source.overrides).train_hash)
-    assert found is not None
-    return origin_of_checkpoint(open_run(found), source.step)
+    return prepared, build_model(recipe, context), None
 
 
 def _sizes(path: Path) -> dict[str, int]:

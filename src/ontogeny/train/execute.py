@@ -24,12 +24,12 @@ from ontogeny.models.build import (
 )
 from ontogeny.objectives.compose import Objective
 from ontogeny.store.run import Checkpoint, Run, open_run
-from ontogeny.store.schema import PROVENANCE, RECIPE_YAML
+from ontogeny.store.schema import PROVENANCE
 from ontogeny.store.writer import RunWriter
 from ontogeny.train.history import saved_weights
 from ontogeny.train.loop import NonFiniteLossError, training_steps
 from ontogeny.train.observe import Looked, Observer
-from ontogeny.train.parents import find_finished_run, origin_of_checkpoint
+from ontogeny.train.parents import find_finished_run, origin_of_checkpoint, recipe_of
 from ontogeny.train.provenance import describe, environment
 from ontogeny.train.session import Session, open_session
 from ontogeny.train.state import restore_trainer, save_trainer
@@ -71,7 +71,7 @@ def execute(recipe: Recipe, *, runs_dir: Path, to: Path | None = None, listen: L
         raise OntogenyError("a run is recorded by one process so far: start it without torchrun or accelerate launch")
     path = to or run_path(recipe, runs_dir)
     if (path / PROVENANCE).exists():
-        if load_recipe(path / RECIPE_YAML).recipe_hash != recipe.recipe_hash:
+        if recipe_of(open_run(path)).recipe_hash != recipe.recipe_hash:
             raise StoreError(f"{path} holds a run of another recipe: choose another directory with --to")
         return resume(path, listen=listen)
     prepared, model, parent = _prepare(recipe, runs_dir, listen)
@@ -89,7 +89,7 @@ def resume(path: Path, *, steps: int | None = None, listen: Listener = silent) -
     Raises StoreError if a checkpoint is damaged, DataError if the texts have changed since.
     """
     run = open_run(path)
-    recipe = load_recipe(path / RECIPE_YAML)
+    recipe = recipe_of(run)
     total = run.status.get("total_steps")
     if steps is not None and total is not None and steps <= total:
         raise OntogenyError(f"{path}: has {total} steps already; --steps must be more")
@@ -257,10 +257,7 @@ class Training:
         self.session, self.writer, self.listen = session, writer, listen
         total, per_epoch = session.total_steps, session.plan.steps_per_epoch
         self.save_at = recipe.checkpoints.states(total, per_epoch) | {0, total}
-        due = {
-            m.group: m.at.states(total, per_epoch) if m.at is not None else self.save_at
-            for m in recipe.measures
-        }
+        due = {m.group: m.at.states(total, per_epoch) if m.at is not None else self.save_at for m in recipe.measures}
         self.observer = _observer(recipe, writer, prepared, due)
 
     def carry_out(self) -> None:

@@ -96,7 +96,7 @@ class Observer:
         for measure in due:
             if isinstance(measure, StateMeasure):
                 started = time.perf_counter()
-                with untouched(context.model):
+                with untouched(context.model, parameters=measure.moves_weights):
                     seen[measure.group] = measure.look(context)
                 seconds[measure.group] = time.perf_counter() - started
         return seen, seconds

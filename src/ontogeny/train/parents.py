@@ -4,7 +4,10 @@ from pathlib import Path
 
 from ontogeny.core.contracts import Origin
 from ontogeny.core.errors import StoreError
+from ontogeny.core.recipe import Recipe
+from ontogeny.core.recipe_file import validate
 from ontogeny.store.run import Checkpoint, Run, open_run
+from ontogeny.store.schema import RECIPE_JSON
 
 
 def find_finished_run(runs_dir: Path, train_hash: str) -> Path | None:
@@ -17,6 +20,11 @@ def find_finished_run(runs_dir: Path, train_hash: str) -> Path | None:
         if run.provenance.get("train_hash") == train_hash and run.status.get("state") == "finished":
             return path.parent
     return None
+
+
+def recipe_of(run: Run) -> Recipe:
+    """The recipe that a run executes, with every default as it was when the run began."""
+    return validate(run.recipe, str(run.path / RECIPE_JSON))
 
 
 def checkpoint_at(run: Run, step: int | None) -> Checkpoint:

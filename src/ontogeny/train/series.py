@@ -1,5 +1,6 @@
 """A run made of checkpoints that somebody else trained: local directories, or revisions on a hub."""
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ def parse_stations(specs: Sequence[str]) -> list[Station]:
             origin = Origin(path=str(Path(base) / name)) if local else Origin(path=base, revision=name)
             found.append(_station(name, origin))
     found.sort(key=lambda station: station.step)
-    for left, right in zip(found, found[1:], strict=False):
+    for left, right in itertools.pairwise(found):
         if left.step == right.step:
             raise StoreError(f"'{left.name}' and '{right.name}' are both step {left.step}: name each step once")
     if not found:

@@ -1,0 +1,91 @@
+"""Terms are added in one place, with the weights of the step, in training as in evaluation."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from ontogeny.core.contracts import Progress, Term, Unit
+from ontogeny.core.schedule import Schedule, Scheduled
+from ontogeny.objectives.compose import Objective, count_units
+from ontogeny.objectives.forward import TrainForward
+from ontogeny.objectives.terms.next_token import NextToken
+
+
+class Squared(Term):
+    """Sum of squared logits, per example: a stand-in with another unit and a schedule."""
+
+    weight: Scheduled = Schedule(shape="linear", value=1.0)
+    """Falls from 1 to 0."""
+
+    def value(self, forward: Any) -> tuple[torch.Tensor, Unit]:
+        return (forward.nll**2).sum(), "examples"
+
+
+def batch() -> SimpleNamespace:
+    return SimpleNamespace(
+        input_ids=torch.zeros(2, 3, dtype=torch.int64),
+        nll=torch.tensor([[0.0, 1.0, 2.0], [0.0, 3.0, 0.0]], requires_grad=True),
+        supervised=torch.tensor([[False, True, True], [False, True, False]]),
+    )
+
+
+HALF = Progress(step=5, total_steps=10, epoch=0.5)
+
+
+def test_weighted_sum_by_hand() -> None:
+    objective = Objective([NextToken(), Squared()])
+    loss, parts = objective.train_loss(batch(), HALF, {"tokens": 3.0, "examples": 2.0, "batch": 1.0})
+    # next_token: (1 + 2 + 3) / 3 = 2; squared: (1 + 4 + 9) / 2 = 7, weighted 1 - 5/10 = 0.5
+    assert parts["next_token"].item() == pytest.approx(2.0)
+    assert parts["test_compose"].item() == pytest.approx(7.0)
+    assert loss.item() == pytest.approx(2.0 + 0.5 * 7.0)
+
+
+def test_evaluation_has_the_same_weights_as_the_step_it_stands_at() -> None:
+    objective = Objective([NextToken(), Squared()])
+    forward = batch()
+    assert count_units(forward) == {"tokens": 3.0, "examples": 2.0, "batch": 1.0}
+    value, terms = objective.combine(objective.sums(forward), HALF)
+    trained, _ = objective.train_loss(forward, HALF, count_units(forward))
+    assert value == pytest.approx(trained.item())
+    assert terms == {"next_token": pytest.approx(2.0), "test_compose": pytest.approx(7.0)}
+
+
+def test_shares_of_micro_batches_add_up() -> None:
+    objective = Objective([NextToken(), Squared()])
+    units: dict[Unit, float] = {"tokens": 6.0, "examples": 4.0, "batch": 1.0}
+    shares = [objective.train_loss(batch(), HALF, units)[0].item() for _ in range(2)]
+    whole = objective.train_loss(batch(), HALF, count_units(batch()))[0].item()
+    assert sum(shares) == pytest.approx(whole)
+
+
+def test_two_terms_of_one_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="share a name"):
+        Objective([NextToken(), NextToken()])
+
+
+def test_training_nll_is_shifted_once_and_masked() -> None:
+    """Against the definition: -log softmax of the logits before the token."""
+    torch.manual_seed(0)
+    logits = torch.randn(1, 4, 5)
+    model = SimpleNamespace(seen=None)
+
+    def call(input_ids: torch.Tensor, attention_mask: Any, use_cache: bool) -> Any:
+        model.seen = attention_mask
+        return SimpleNamespace(logits=logits)
+
+    ids = torch.tensor([[1, 2, 3, 0]])
+    inputs = {
+        "input_ids": ids,
+        "attention_mask": torch.tensor([[1, 1, 1, 0]]),
+        "supervised": torch.tensor([[False, False, True, False]]),
+    }
+    nll = TrainForward(call, inputs).nll
+    expected = -torch.log_softmax(logits[0, 1].double(), -1)[3]
+    assert nll[0, 2].item() == pytest.approx(expected.item(), rel=1e-6)
+    assert nll[0, [0, 1, 3]].tolist() == [0.0, 0.0, 0.0]
+    assert model.seen is not None
+    TrainForward(call, inputs | {"attention_mask": torch.ones(1, 4)}).output  # noqa: B018
+    assert model.seen is None, "without padding no mask is passed"
