@@ -1,110 +1,11 @@
-"""A tiny model with random weights, a byte-level tokenizer, probe sets built by hand, and a context to look from."""
+"""A tiny model with dropout, and two probe sets."""
 
-import os
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
 
-from ontogeny.core.contracts import Context, Place, Progress
-from ontogeny.core.passages import Passage, ProbeSet
-from ontogeny.models.weights import effective_weights
-from ontogeny.objectives.compose import Objective
-from ontogeny.objectives.terms.next_token import NextToken
-
-os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-VOCABULARY = 300
-
-
-def make_model(*, seed: int = 0, vocabulary: int = VOCABULARY, dropout: float = 0.1, spread: float = 4.0) -> Any:
-    """GPT-NeoX, d24 L2, random weights; `spread` multiplies the output projection so that choices are not all alike."""
-    from transformers import AutoModelForCausalLM, GPTNeoXConfig
-
-    torch.manual_seed(seed)
-    config = GPTNeoXConfig(
-        vocab_size=vocabulary,
-        hidden_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=96,
-        max_position_embeddings=128,
-        hidden_dropout=dropout,
-        attention_dropout=dropout,
-    )
-    model = AutoModelForCausalLM.from_config(config)
-    with torch.no_grad():
-        model.get_output_embeddings().weight.mul_(spread)
-    return model
-
-
-def passage(token_ids: Sequence[int], *, supervised: Sequence[bool] | None = None, source: str = "by hand") -> Passage:
-    """A passage whose tokens all cover one byte."""
-    n = len(token_ids)
-    return Passage(
-        text="x" * n,
-        token_ids=np.array(token_ids, dtype=np.int32),
-        byte_offsets=np.arange(n + 1, dtype=np.int32),
-        source=source,
-        supervised=np.ones(n, dtype=bool) if supervised is None else np.array(supervised, dtype=bool),
-    )
-
-
-def byte_passage(text: str) -> Passage:
-    """A passage with one token per byte; its id is the byte plus one."""
-    raw = text.encode()
-    return Passage(
-        text=text,
-        token_ids=np.frombuffer(raw, dtype=np.uint8).astype(np.int32) + 1,
-        byte_offsets=np.arange(len(raw) + 1, dtype=np.int32),
-        source="by hand",
-        supervised=np.ones(len(raw), dtype=bool),
-    )
-
-
-def random_probe(name: str, lengths: Sequence[int], *, seed: int = 0, vocabulary: int = VOCABULARY) -> ProbeSet:
-    """Passages of random tokens."""
-    generator = np.random.default_rng(seed)
-    return ProbeSet(name=name, passages=[passage(generator.integers(0, vocabulary, n).tolist()) for n in lengths])
-
-
-class ByteTokenizer:
-    """What measures read of a tokenizer: end-of-text is 0, any other id is a byte plus one."""
-
-    bos_token_id: int | None = 0
-    eos_token_id: int | None = 0
-    pad_token_id: int | None = 0
-
-    def decode(self, ids: Sequence[int]) -> str:
-        return bytes(i - 1 for i in ids if 0 < i <= 256).decode("latin-1")
-
-
-def make_context(model: Any, probes: Sequence[ProbeSet], **changes: Any) -> Context:
-    """The context of a look at state 3 of 10."""
-    settings: dict[str, Any] = {
-        "model": model,
-        "tokenizer": ByteTokenizer(),
-        "place": Place(step=3, epoch=0.5, tokens_seen=100, flops=1.0, flops_counted=1.0, weights_sha256="0"),
-        "progress": Progress(step=3, total_steps=10, epoch=0.5),
-        "probes": {probe.name: probe for probe in probes},
-        "objective": Objective([NextToken()]),
-        "seed": 5,
-        "weights": lambda: effective_weights(model),
-        "batch_tokens": 64,
-    }
-    return Context(**(settings | changes))
-
-
-def log_probabilities(model: Any, token_ids: np.ndarray) -> np.ndarray:
-    """Independent of ours: the model's logits for one unpadded sequence, log-softmax in float64, float64 [T, V]."""
-    was = model.training
-    model.eval()
-    with torch.no_grad():
-        logits = model(input_ids=torch.from_numpy(token_ids.astype(np.int64))[None]).logits[0].double().numpy()
-    model.train(was)
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+from ontogeny.core.passages import ProbeSet
+from tests.measures.small import make_model, random_probe
 
 
 @pytest.fixture
@@ -114,7 +15,4 @@ def model() -> Any:
 
 @pytest.fixture
 def probes() -> list[ProbeSet]:
-    return [random_probe("train", [9, 40, 17, 2, 40, 1]), random_probe("novel", [25, 8, 31, 12], seed=1)]
-
-
-Weights = Callable[[], Mapping[str, torch.Tensor]]
+    return [random_probe("train", [9, 40, 17, 2, 40, 1, 70]), random_probe("novel", [25, 8, 31, 12], seed=1)]

@@ -1,0 +1,258 @@
+"""NLL, rank and entropy of every token, beside lm-evaluation-harness and beside the forward pass alone.
+
+All on one model (Pythia-70m's shape, 50,304-token vocabulary, random weights) and the same documents of mixed length,
+in turn, several times; medians and ratios with bootstrap intervals. The harness gives the NLL of documents only
+(`HFLM.loglikelihood_rolling`), at several batch sizes. "Forward alone" is the body and the output projection of the
+same batches, in the same tiles, with nothing read from the logits; "forward, whole" makes each batch's logits at once.
+Memory is the peak added on top of the loaded model, each side in a process of its own.
+"""
+
+import argparse
+import gc
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TQDM_DISABLE", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import numpy as np
+import torch
+
+from benchmarks.ratios import ratio_with_interval
+from ontogeny.core.passages import Passage, ProbeSet
+from ontogeny.measures._batches import plan_batches
+from ontogeny.models.halves import Halves
+from ontogeny.train.forwarding import forward_probe_set
+from ontogeny.train.guard import looking
+from ontogeny.train.predictions import Predictor
+
+VOCABULARY = 50_304
+CONTEXT = 2048
+SHORTEST, LONGEST = 30, 1500
+BATCH_TOKENS = 4096
+HARNESS_BATCHES = (8, 16, 32, 64)
+TARGETS = {"harness": 2.2, "forward": 0.85, "memory": 0.25}
+_END_OF_TEXT = 0
+
+
+def _model() -> Any:
+    from transformers import AutoModelForCausalLM, GPTNeoXConfig
+
+    torch.manual_seed(0)
+    config = GPTNeoXConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=512,
+        num_hidden_layers=6,
+        num_attention_heads=8,
+        intermediate_size=2048,
+        max_position_embeddings=CONTEXT,
+        bos_token_id=_END_OF_TEXT,
+        eos_token_id=_END_OF_TEXT,
+    )
+    return AutoModelForCausalLM.from_config(config).eval()
+
+
+def _tokenizer() -> Any:
+    """One word, one token: `w17` is token 17."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = {f"w{i}": i for i in range(VOCABULARY)}
+    backend = Tokenizer(models.WordLevel(words, unk_token="w0"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="w0", bos_token="w0", pad_token="w0")
+
+
+def _documents(count: int) -> list[np.ndarray]:
+    """Random tokens; lengths spread evenly on a logarithmic axis, in random order."""
+    generator = np.random.default_rng(0)
+    lengths = np.geomspace(SHORTEST, LONGEST, count).round().astype(int)
+    return [generator.integers(1, VOCABULARY, n) for n in generator.permutation(lengths)]
+
+
+def _probe(documents: list[np.ndarray]) -> ProbeSet:
+    """The documents behind an end-of-text token, from which the harness predicts their first token too."""
+    passages = [
+        Passage(
+            text="",
+            token_ids=np.concatenate([[_END_OF_TEXT], document]).astype(np.int32),
+            byte_offsets=np.zeros(len(document) + 2, dtype=np.int32),
+            source="random",
+            supervised=np.ones(len(document) + 1, dtype=bool),
+        )
+        for document in documents
+    ]
+    return ProbeSet(name="documents", passages=passages)
+
+
+def _ours(model: Any, documents: list[np.ndarray]) -> Callable[[], np.ndarray]:
+    probe = _probe(documents)
+
+    def run() -> np.ndarray:
+        found = np.zeros(len(probe))
+        with looking(model):
+            for batch in forward_probe_set(Halves(model), probe, {"nll", "rank", "entropy"}, BATCH_TOKENS):
+                found[batch.rows] = -torch.nansum(batch.nll, dim=1, dtype=torch.float64).numpy()
+        return found
+
+    return run
+
+
+def _harness(model: Any, documents: list[np.ndarray], batch: int) -> Callable[[], np.ndarray]:
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    harness = HFLM(pretrained=model, tokenizer=_tokenizer(), batch_size=batch, device="cpu")
+    texts = [" ".join(f"w{i}" for i in document) for document in documents]
+    requests = [
+        Instance(request_type="loglikelihood_rolling", doc={}, arguments=(text,), idx=i) for i, text in enumerate(texts)
+    ]
+    return lambda: np.array(harness.loglikelihood_rolling(requests, disable_tqdm=True))
+
+
+def _forward_alone(model: Any, documents: list[np.ndarray], *, whole: bool) -> Callable[[], None]:
+    """Body and projection of our batches: in tiles, at the positions that predict; or all logits of a batch at once."""
+    probe = _probe(documents)
+    tiles = Predictor(Halves(model), frozenset())
+    logits = torch.empty(tiles.rows, VOCABULARY)
+
+    def run() -> None:
+        with looking(model):
+            halves = Halves(model)
+            weight = halves.projection[0]
+            for rows in plan_batches([len(passage) for passage in probe.passages], BATCH_TOKENS):
+                width = len(probe.passages[rows[0]])
+                ids = np.zeros((len(rows), width), dtype=np.int64)
+                for place, row in enumerate(rows):
+                    ids[place, : len(probe.passages[row])] = probe.passages[row].token_ids
+                hidden = halves.body(torch.from_numpy(ids)).last_hidden
+                if whole:
+                    halves.head(hidden)
+                    continue
+                lengths = torch.tensor([len(probe.passages[row]) for row in rows])
+                hidden = hidden[:, :-1][torch.arange(width - 1) < lengths[:, None] - 1]
+                for start in range(0, len(hidden), tiles.rows):
+                    part = hidden[start : start + tiles.rows]
+                    for column in range(0, VOCABULARY, tiles.columns):
+                        tile = logits[: len(part), column : column + tiles.columns]
+                        torch.mm(part, weight[column : column + tiles.columns].t(), out=tile)
+
+    return run
+
+
+def _sides(model: Any, documents: list[np.ndarray], batches: tuple[int, ...]) -> dict[str, Callable[[], Any]]:
+    sides: dict[str, Callable[[], Any]] = {
+        "ours": _ours(model, documents),
+        "forward alone": _forward_alone(model, documents, whole=False),
+        "forward, whole": _forward_alone(model, documents, whole=True),
+    }
+    return sides | {f"harness {batch}": _harness(model, documents, batch) for batch in batches}
+
+
+def _kilobytes(field: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field))
+
+
+def _peak_added(side: str, count: int) -> int:
+    """Peak memory of one side on top of the loaded model, in KiB; for a process of its own."""
+    model, documents = _model(), _documents(count)
+    batches = (int(side.split()[1]),) if side.startswith("harness") else ()
+    run = _sides(model, documents, batches)[side]
+    with looking(model):
+        model(input_ids=torch.zeros(1, 2, dtype=torch.long))  # threads and libraries are up
+    gc.collect()
+    before = _kilobytes("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
+    run()
+    return _kilobytes("VmHWM") - before
+
+
+def _memory(sides: list[str], count: int) -> dict[str, float]:
+    """MiB added by each side; NaN where the process died (out of memory)."""
+    found = {}
+    for side in sides:
+        command = [sys.executable, "-m", "benchmarks.token_nll", "--memory-of", side, "--documents", str(count)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        found[side] = int(done.stdout.split()[-1]) / 1024 if done.returncode == 0 else float("nan")
+    return found
+
+
+def _fitting(documents: list[np.ndarray]) -> tuple[int, ...]:
+    """Batch sizes at which the harness's logits, and their log-softmax, fit into two thirds of the free memory."""
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) * 1024
+    longest = max(len(document) for document in documents)
+    return tuple(b for b in HARNESS_BATCHES if min(b, len(documents)) * longest * VOCABULARY * 4 * 2 < free * 2 / 3)
+
+
+def main(documents: int = 64, repeats: int = 5) -> dict[str, Any]:
+    """Measure, print a table, and return what it holds."""
+    model, texts = _model(), _documents(documents)
+    tokens = sum(len(text) for text in texts)
+    sides = _sides(model, texts, _fitting(texts))
+    agreed = [run() for name, run in sides.items() if name == "ours" or name.startswith("harness")]
+    apart = max(float(np.abs(other / agreed[0] - 1).max()) for other in agreed[1:])
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(repeats):
+        for name, run in sides.items():
+            gc.collect()
+            started = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - started)
+    harness = {name: float(np.median(s)) for name, s in seconds.items() if name.startswith("harness")}
+    best = min(harness, key=lambda name: harness[name])
+    alone = min(("forward alone", "forward, whole"), key=lambda name: float(np.median(seconds[name])))
+    memory = _memory(["ours", "harness 8", best], documents)
+    result = {
+        "documents": documents,
+        "tokens": tokens,
+        "threads": torch.get_num_threads(),
+        "largest_relative_difference": apart,
+        "tokens_per_second": {name: tokens / float(np.median(s)) for name, s in seconds.items()},
+        "times_harness_8": ratio_with_interval(seconds["harness 8"], seconds["ours"]),
+        "times_harness_best": {"side": best, **ratio_with_interval(seconds[best], seconds["ours"])},
+        "of_forward": {"side": alone, **ratio_with_interval(seconds[alone], seconds["ours"])},
+        "memory_mib": memory,
+        "memory_share": {name: memory["ours"] / memory[name] for name in memory if name != "ours"},
+        "targets": TARGETS,
+    }
+    _print(result)
+    return result
+
+
+def _print(result: dict[str, Any]) -> None:
+    print(f"{result['documents']} documents, {result['tokens']} tokens, {result['threads']} threads")
+    print(f"the NLLs of documents agree to {result['largest_relative_difference']:.1e}")
+    for name, rate in result["tokens_per_second"].items():
+        memory = result["memory_mib"].get(name)
+        print(f"  {name:16} {rate:8.0f} tokens/s" + (f"   {memory:8.0f} MiB added" if memory is not None else ""))
+    for title, key in (
+        ("times the harness at batch 8", "times_harness_8"),
+        ("times the harness at its best", "times_harness_best"),
+        ("of the forward pass alone", "of_forward"),
+    ):
+        ratio = result[key]
+        print(f"  {title:30} {ratio['ratio']:.3f}  [{ratio['low']:.3f}, {ratio['high']:.3f}]")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--documents", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--memory-of", metavar="SIDE", default=None, help="print the peak KiB that one side adds")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON, last")
+    arguments = parser.parse_args()
+    if arguments.memory_of is not None:
+        print(_peak_added(arguments.memory_of, arguments.documents))
+    else:
+        outcome = main(arguments.documents, arguments.repeats)
+        if arguments.json:
+            print(json.dumps(outcome))
