@@ -45,12 +45,13 @@ def cut(texts: Mapping[str, str], corpus: str, count: int, length: int) -> list[
                 continue
             a, b = (int(whole.byte_offsets[start + i]) for i in (0, length))
             piece = passage(text.encode()[a:b].decode("utf-8", "ignore"), f"{corpus}:{name}#{a}")
-            found.append(_shortened(piece, length))
+            found.append(shortened(piece, length))
     assert len(found) == count, (corpus, len(found))
     return found
 
 
-def _shortened(one: Passage, length: int) -> Passage:
+def shortened(one: Passage, length: int) -> Passage:
+    """The same with its first tokens alone."""
     return Passage(
         text=one.text,
         token_ids=one.token_ids[:length],
@@ -218,7 +219,7 @@ def _look(
         hits[name] = [part[1] == 0 for part in parts]
     made = {
         "evaluation": _evaluation(sets, nll),
-        "token_nll": _token_nll(sets, nll, rank, entropy),
+        "token_nll": token_nll(sets, nll, rank, entropy),
         "extraction": _extraction(sets, hits),
         "cloze": _cloze(sets, hits),
         "weight_drift": _drift(share, seed),
@@ -289,7 +290,7 @@ def token_coordinates(sets: dict[str, ProbeSet]) -> dict[str, Any]:
     }
 
 
-def _token_nll(sets: dict[str, ProbeSet], nll: Any, rank: Any, entropy: Any) -> xr.Dataset:
+def token_nll(sets: dict[str, ProbeSet], nll: Any, rank: Any, entropy: Any) -> xr.Dataset:
     values = {"nll_nats": (nll, "nats"), "rank": (rank, "1"), "entropy_nats": (entropy, "nats")}
     return xr.Dataset(
         {k: variable("token", np.concatenate(list(v.values())), u) for k, (v, u) in values.items()},

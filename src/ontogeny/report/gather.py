@@ -162,8 +162,7 @@ class RunGroup:
                     }
                 )
             )
-        columns = ["band", "run", "seed", "step", "epoch", "scope", "value"]
-        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
+        return pd.concat(parts, ignore_index=True) if parts else _nothing()
 
     def each(self) -> Iterator[tuple[Band, View]]:
         """Every run with its band."""
@@ -188,6 +187,12 @@ class RunGroup:
     def log_spaced(self) -> bool:
         """Are checkpoints spread evenly over the logarithm of the step?"""
         return any((run.recipe.get("checkpoints") or {}).get("log_spaced") for run in self.runs)
+
+
+def _nothing() -> pd.DataFrame:
+    """No rows of `RunGroup.scalars`."""
+    kinds = {"band": str, "run": str, "seed": int, "step": int, "epoch": float, "scope": str, "value": float}
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in kinds.items()})
 
 
 def roles(run: View) -> dict[str, Role]:

@@ -157,7 +157,7 @@ def render(runs: RunGroup, figures: Mapping[str, Figure], live: bool) -> str:
             light=css_variables(LIGHT),
             dark=css_variables(DARK),
             css=_static("page.css"),
-            scripts=[_static(name) for name in ("page.js", "reader.js", "samples.js")],
+            scripts=[_static(name) for name in ("page.js", "reader.js", "samples.js", "live.js")],
             vega=_vega(),
         )
     )

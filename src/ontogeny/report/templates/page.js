@@ -1,5 +1,5 @@
 "use strict";
-// Small things: theme, navigation that leaves the address alone, charts, and the reload of a live page.
+// Theme, navigation that leaves the address alone, and charts.
 const pageData = JSON.parse(document.getElementById("page-data").textContent);
 
 document.getElementById("theme").addEventListener("click", () => {
@@ -19,25 +19,4 @@ function drawCharts() {
   return Promise.all(Object.entries(pageData.charts).map(([id, spec]) => window.vegaEmbed(document.getElementById(id), spec, options)));
 }
 
-function keepPlace() {
-  const key = "ontogeny-scroll " + location.pathname;
-  try {
-    const kept = sessionStorage.getItem(key);
-    if (kept !== null) { sessionStorage.removeItem(key); scrollTo(0, Number(kept)); }
-    if (pageData.reloadSeconds) addEventListener("pagehide", () => sessionStorage.setItem(key, String(scrollY)));
-  } catch { /* no storage: the browser's own memory of the place has to do */ }
-}
-
-function reloadWhileRunning() {
-  const pause = document.getElementById("pause");
-  let paused = false;
-  pause.addEventListener("click", () => {
-    paused = !paused;
-    pause.textContent = paused ? "Go on" : "Pause";
-    pause.setAttribute("aria-pressed", String(paused));
-  });
-  setInterval(() => { if (!paused && !document.hidden) location.reload(); }, 1000 * pageData.reloadSeconds);
-}
-
-window.ontogenyReady = drawCharts().then(keepPlace);
-if (pageData.reloadSeconds) reloadWhileRunning();
+window.ontogenyReady = drawCharts();

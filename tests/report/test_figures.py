@@ -1,0 +1,127 @@
+"""Figures as specifications: what they draw is read back from the data that the chart carries."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ontogeny.report.figure import discover, draw_all
+from ontogeny.report.figures._frame import summarize
+from ontogeny.report.figures.loss import generalisation_gap, training_loss
+from ontogeny.report.figures.passages import every_passage
+from ontogeny.report.gather import RunGroup
+from ontogeny.report.rest import remaining
+from ontogeny.store.run import Run, open_run
+from tests.report.conftest import MakeRun
+from tests.report.test_gather import write_metrics
+
+NAN = float("nan")
+
+
+def rows_of(chart: Any) -> list[dict[str, Any]]:
+    """The one table that a chart carries."""
+    (table,) = chart.to_dict()["datasets"].values()
+    return list(table)
+
+
+def test_every_figure_is_drawn_for_a_whole_run_and_none_for_an_empty_one(run: Run, tmp_path: Path) -> None:
+    names = {name for name, _ in discover()}
+    drawn = draw_all(RunGroup([run]))
+    # A single term, an objective that is the NLL, and what the synthetic run does not measure.
+    absent = {"optimisation-terms", "loss-objective", "tasks-continuation", "tasks-continuation-per-byte"}
+    absent |= {"tasks-cloze-perplexity", "generation-repetition", "generation-ending"}
+    assert names - set(drawn) == absent
+    for figure in drawn.values():
+        for chart in figure.panels.values():
+            assert chart.to_dict()["$schema"].startswith("https://vega.github.io/schema/vega-lite")
+    assert draw_all(RunGroup([write_metrics(tmp_path / "empty", [])])) == {}
+
+
+def test_a_band_is_the_mean_and_range_of_few_seeds(tmp_path: Path) -> None:
+    runs = [
+        write_metrics(tmp_path / f"s{seed}", [(4, "m/x", "a", value)], train={"seed": seed})
+        for seed, value in enumerate((1.0, 2.0, 6.0))
+    ]
+    frame = summarize(RunGroup(runs), "m/x")
+    mean = frame[frame["kind"] == "mean"]
+    assert mean[["value", "low", "high", "seeds"]].to_numpy().tolist() == [[3.0, 1.0, 6.0, 3.0]]
+    assert sorted(frame[frame["kind"] == "run"]["value"]) == [1.0, 2.0, 6.0]
+
+
+def test_a_band_of_five_seeds_has_a_t_interval(tmp_path: Path) -> None:
+    runs = [
+        write_metrics(tmp_path / f"s{seed}", [(4, "m/x", "a", float(seed))], train={"seed": seed}) for seed in range(5)
+    ]
+    mean = summarize(RunGroup(runs), "m/x").query("kind == 'mean'").iloc[0]
+    # 0 … 4: mean 2, sd 1.58114, SE 0.70711, t(4) = 2.77645: half 1.96324.
+    assert (mean["low"], mean["high"]) == pytest.approx((0.03676, 3.96324), abs=1e-5)
+
+
+def test_intervals_of_a_single_run_come_from_its_standard_error(tmp_path: Path) -> None:
+    values = {"m/x": 2.0, "m/x_se": 0.5, "m/y": 0.3, "m/y_low": 0.1, "m/y_high": 0.6}
+    rows = [(0, name, "a", value) for name, value in values.items()]
+    runs = RunGroup([write_metrics(tmp_path / "run", rows)])
+    assert summarize(runs, "m/x")[["low", "high"]].to_numpy().ravel() == pytest.approx([1.02, 2.98])
+    assert summarize(runs, "m/y")[["low", "high"]].to_numpy().ravel() == pytest.approx([0.1, 0.6])
+    # Relative: 2 / exp(0.49) and 2 * exp(0.49).
+    relative = summarize(runs, "m/x", relative=True)[["low", "high"]].to_numpy().ravel()
+    assert relative == pytest.approx([2 / np.exp(0.49), 2 * np.exp(0.49)])
+
+
+def test_the_gap_is_unseen_minus_trained(make_run: MakeRun) -> None:
+    run = make_run(
+        {"train": [[[NAN, 1.0]] * 2], "novel": [[[NAN, 2.5]] * 2], "general": [[[NAN, 9.0]] * 2]}, metrics=True
+    )
+    figure = generalisation_gap(RunGroup([run]))
+    assert figure is not None
+    assert [(row["scope"], row["value"]) for row in rows_of(figure.chart)] == [("novel − train", 1.5)]
+
+
+def test_long_training_is_binned(tmp_path: Path) -> None:
+    run = write_metrics(tmp_path / "run", [(step, "loss", "train", float(step % 2)) for step in range(900)])
+    figure = training_loss(RunGroup([run]))
+    assert figure is not None
+    rows = rows_of(figure.chart)
+    # 900 steps at most 300 points: bins of 3. Steps 0, 1, 2 have 0, 1, 0: mean 1/3, range 0 to 1, in the middle at 1.
+    assert len(rows) == 300
+    assert (rows[0]["step"], rows[0]["value"], rows[0]["low"], rows[0]["high"]) == (
+        1,
+        pytest.approx(1 / 3, abs=1e-5),
+        0,
+        1,
+    )
+    assert "mean of 3 steps" in figure.caption
+
+
+def test_losses_that_are_not_numbers_are_left_out(tmp_path: Path) -> None:
+    rows = [(0, "loss", "train", 1.0), (1, "loss", "train", NAN), (2, "loss", "train", float("inf"))]
+    figure = training_loss(RunGroup([write_metrics(tmp_path / "run", rows)]))
+    assert figure is not None
+    assert [row["step"] for row in rows_of(figure.chart)] == [0]
+    assert training_loss(RunGroup([write_metrics(tmp_path / "nan", rows[1:])])) is None
+
+
+def test_every_passage_is_ordered_by_its_last_loss(make_run: MakeRun) -> None:
+    run = make_run({"train": [[[NAN, 5.0]] * 3, [[NAN, 3.0], [NAN, 1.0], [NAN, 2.0]]]})
+    figure = every_passage(RunGroup([run]))
+    assert figure is not None
+    last = [row for row in rows_of(figure.panels["train"]) if row["step"] == 10]
+    assert [(row["row"], row["passage"], row["nll"]) for row in last] == [(0, 1, 1.0), (1, 2, 2.0), (2, 0, 3.0)]
+
+
+def test_scalars_without_a_figure_get_one_and_companions_and_constants_do_not(tmp_path: Path) -> None:
+    rows = [(0, "mine/score", "a", 1.0), (9, "mine/score", "a", 2.0), (0, "mine/score_se", "a", 0.1)]
+    rows += [(0, "mine/length", "a", 64.0), (9, "mine/length", "a", 64.0), (0, "measure/mine", "timing", 0.3)]
+    figure = remaining(RunGroup([write_metrics(tmp_path / "run", rows)]), [])
+    assert figure is not None
+    assert list(figure.panels) == ["mine/score"]
+    assert "mine/length = 64" in figure.caption
+
+
+def test_groups_are_compared_by_probe_set(make_run: MakeRun) -> None:
+    table = {"train": np.ones((2, 2, 2)), "general": np.ones((2, 2, 2))}
+    runs = [make_run(table, f"r{i}", metrics=True, recipe={"checkpoints": {"every_steps": i}}) for i in (1, 2)]
+    figure = draw_all(RunGroup([open_run(run.path) for run in runs]))["loss-probe-loss"]
+    assert list(figure.panels) == ["train", "general"]
+    assert {row["band"] for row in rows_of(figure.panels["train"])} == {"every_steps 1", "every_steps 2"}

@@ -1,0 +1,62 @@
+from pathlib import Path
+from typing import Any
+
+from ontogeny.report.gather import RunGroup, roles
+from ontogeny.store.run import Run, open_run
+from ontogeny.store.writer import RunWriter
+from tests.report.conftest import MakeRun
+from tests.report.synthetic import RECIPE
+
+NLL = {"train": [[[float("nan"), 1.0]]]}
+
+
+def test_runs_that_differ_in_the_seed_alone_are_one_band(make_run: MakeRun) -> None:
+    runs = [make_run(NLL, f"s{seed}", seed=seed) for seed in (0, 1, 2)]
+    (band,) = RunGroup(runs).bands
+    assert [run.seed for run in band.runs] == [0, 1, 2]
+    assert band.label == "synthetic"
+
+
+def test_any_other_difference_parts_them(make_run: MakeRun) -> None:
+    settings = [{"checkpoints": {"every_epochs": n}} for n in (1, 2)]
+    runs = [make_run(NLL, f"{i}-{seed}", seed=seed, recipe=one) for i, one in enumerate(settings) for seed in (0, 1)]
+    bands = RunGroup(runs).bands
+    assert [(band.label, len(band.runs)) for band in bands] == [("every_epochs 1", 2), ("every_epochs 2", 2)]
+
+
+def test_the_same_seed_twice_is_no_second_seed(make_run: MakeRun) -> None:
+    runs = [make_run(NLL, "once", seed=3), make_run(NLL, "again", seed=3)]
+    assert [len(band.runs) for band in RunGroup(runs).bands] == [1, 1]
+    assert [band.label for band in RunGroup(runs).bands] == ["once", "again"]
+
+
+def test_runs_of_one_name_are_told_apart(make_run: MakeRun) -> None:
+    run = make_run(NLL)
+    assert [one.name for one in RunGroup([run, run]).runs] == ["hand (1)", "hand (2)"]
+
+
+def test_roles_come_from_the_recipe(make_run: MakeRun) -> None:
+    table = NLL["train"]
+    (view,) = RunGroup([make_run({"train": table, "novel": table, "general": table})]).runs
+    assert roles(view) == {"train": "trained", "novel": "held out", "general": "other"}
+
+
+def test_roles_come_from_names_without_a_recipe(make_run: MakeRun) -> None:
+    table = NLL["train"]
+    (view,) = RunGroup([make_run({"train_a": table, "val": table, "code": table}, recipe={"data": {}})]).runs
+    assert roles(view) == {"train_a": "trained", "val": "held out", "code": "other"}
+
+
+def write_metrics(path: Path, rows: list[tuple[int, str, str, float]], **recipe: Any) -> Run:
+    with RunWriter.create(path, recipe_yaml="", recipe={**RECIPE, **recipe}, provenance={}) as writer:
+        for row in rows:
+            writer.add_metric(*row)
+    return open_run(path)
+
+
+def test_scalars_are_tidy_and_the_last_value_of_a_state_counts(tmp_path: Path) -> None:
+    rows = [(0, "epoch", "train", 0.0), (10, "epoch", "train", 1.0)]
+    rows += [(5, "m/x", "a", 1.0), (0, "m/x", "a", 2.0), (5, "m/x", "b", 3.0), (5, "m/x", "a", 4.0)]
+    frame = RunGroup([write_metrics(tmp_path / "run", rows)]).scalars("m/x", ["a"])
+    assert frame[["step", "epoch", "scope", "value"]].to_numpy().tolist() == [[0, 0.0, "a", 2.0], [5, 0.5, "a", 4.0]]
+    assert RunGroup([write_metrics(tmp_path / "none", [])]).scalars("m/x").empty

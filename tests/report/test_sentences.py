@@ -1,0 +1,150 @@
+"""Sentences on runs whose numbers are worked by hand.
+
+Tables are nll[checkpoint][passage][token]; the first token is never predicted (NaN). Every passage has two predicted
+tokens and comes from a document of its own unless said otherwise, so t has passages - 1 degrees of freedom.
+"""
+
+from typing import Any
+
+import pytest
+
+from ontogeny.report.gather import RunGroup
+from ontogeny.report.sentences import Sentence, number, percent, sentences, signed
+from ontogeny.store.run import Run
+from tests.report.conftest import MakeRun
+
+NAN = float("nan")
+
+
+def passages(*means: float) -> list[list[float]]:
+    """One passage per mean: NaN, then two tokens of that loss."""
+    return [[NAN, mean, mean] for mean in means]
+
+
+# Changes per passage in nats (both tokens): -6, -10, -8, -8: mean -4 per token, interval -5.30 to -2.70.
+TRAIN = [passages(5, 5, 5, 5), passages(2, 0, 1, 1)]
+# +2, -2, +2, -2: mean 0, residuals the same, SE = sqrt(4/3 * 16) / 8 = 0.577, half 1.837.
+NOVEL = [passages(5, 5, 5, 5), passages(6, 4, 6, 4)]
+# +2, +4, +2, +4: mean 1.5, residuals +-1, SE = sqrt(4/3 * 4) / 8 = 0.2887, half 0.919: 0.58 to 2.42.
+GENERAL = [passages(2, 2, 2, 2), passages(3, 4, 3, 4)]
+
+
+def said(*runs: Run) -> dict[str, Sentence]:
+    (band,) = RunGroup(runs).bands
+    return {one.about: one for one in sentences(band)}
+
+
+def test_what_was_learned_with_numbers(make_run: MakeRun) -> None:
+    one = said(make_run({"train": TRAIN, "novel": NOVEL, "general": GENERAL}))["learned"]
+    assert one.text == (
+        "It learned the text it was trained on: the loss on train fell from 5.00 to 1.00 nats per token; on unseen "
+        "text of the same kind (novel) it did not change measurably (5.00 to 5.00)."
+    )
+    assert "train −4.00 (−5.30 to −2.70; 4 passages)" in one.small
+    assert "step 0 to step 10" in one.small
+    assert "paired" in one.small
+
+
+def test_what_was_forgotten_with_numbers(make_run: MakeRun) -> None:
+    one = said(make_run({"train": TRAIN, "general": GENERAL}))["forgot"]
+    assert one.text == "It forgot: on general the loss rose from 2.00 to 3.50 nats per token."
+    assert "general +1.50 (+0.58 to +2.42; 4 passages)" in one.small
+
+
+@pytest.mark.parametrize(
+    ("general", "text"),
+    [
+        (NOVEL, "It forgot nothing measurable: on general the loss went from 5.00 to 5.00 nats per token."),
+        (TRAIN, "It forgot nothing: on general the loss fell from 5.00 to 1.00 nats per token."),
+    ],
+)
+def test_nothing_forgotten_is_said(make_run: MakeRun, general: Any, text: str) -> None:
+    assert said(make_run({"general": general}))["forgot"].text == text
+
+
+def test_nothing_learned_is_said(make_run: MakeRun) -> None:
+    text = said(make_run({"train": NOVEL}))["learned"].text
+    assert text.startswith("It did not measurably learn the text it was trained on: the loss on train went from 5.00")
+
+
+def test_a_model_from_random_weights_has_nothing_to_forget(make_run: MakeRun) -> None:
+    text = said(make_run({"general": TRAIN}, recipe={"model": {"kind": "ladder"}}))["forgot"].text
+    assert text.startswith("It began with random weights and had nothing to forget: on general the loss fell from 5.00")
+
+
+def test_one_document_is_too_little_for_a_verdict(make_run: MakeRun) -> None:
+    one = said(make_run({"train": TRAIN}, documents=False))["learned"]
+    assert one.text.startswith("Whether it learned the text it was trained on is uncertain, for want of an interval")
+    assert "1 document, too few for an interval" in one.small
+
+
+def test_a_turn_needs_evidence_on_both_sides(make_run: MakeRun) -> None:
+    # Fall as TRAIN, then the same back: both intervals exclude 0.
+    turned = said(make_run({"novel": [*TRAIN, TRAIN[0]], "train": [*TRAIN, TRAIN[1]]}, "turned"))["learned"]
+    assert turned.text.endswith("(novel) it fell from 5.00 to 1.00 by step 10 and then rose to 5.00.")
+    assert "+4.00 (+2.70 to +5.30) since the lowest of 3 checkpoints" in turned.small
+    # Down by 1 on average (SE 0.577 as in NOVEL, half 1.84) and back: a dip within noise.
+    noise = [passages(5, 5, 5, 5), passages(5, 3, 5, 3), passages(5, 5, 5, 5)]
+    calm = said(make_run({"novel": noise, "train": [*TRAIN, TRAIN[1]]}, "calm"))["learned"]
+    assert calm.text.endswith("(novel) it did not change measurably (5.00 to 5.00).")
+
+
+def test_what_was_memorized(make_run: MakeRun) -> None:
+    found = {"train": [[0, 0, 0, 0], [1, 1, 1, NAN]], "general": [[0, 0, 0, 0], [0, 0, 0, 0]]}
+    one = said(make_run({"train": TRAIN, "general": GENERAL}, extractable=found))["memorized"]
+    assert one.text == (
+        "It memorized 3 of 3 passages of train: given their first 32 tokens, it writes the next 32 word for word; of "
+        "text it never trained on, it completes 0 of 4 in general."
+    )
+    # Wilson, 3 of 3: 3 / (3 + 3.84146) = 43.9%.
+    assert "train 3 of 3, 43.9% to 100%, 1 too short (0%)" in one.small
+
+
+def test_nothing_memorized_is_said_with_a_bound(make_run: MakeRun) -> None:
+    one = said(make_run({"train": TRAIN}, extractable={"train": [[0] * 4, [0] * 4]}))["memorized"]
+    # Wilson, 0 of 4: 3.84146 / (4 + 3.84146) = 49.0%.
+    assert one.text == (
+        "Nothing was memorized verbatim (0 of 4 passages of train, at most 49.0% by a 95% interval)."
+    ).replace("49.0%", "49%")
+
+
+def test_what_was_not_measured_names_the_measure(make_run: MakeRun) -> None:
+    found = said(make_run({"train": TRAIN}))
+    assert found["memorized"].text == "What it memorized is not known: no measure looked for it."
+    assert "--kind extraction" in found["memorized"].small
+    assert found["forgot"].text == (
+        "What it forgot is not known: no probe set holds text of a corpus that it does not train on."
+    )
+
+
+def test_without_single_tokens_standard_errors_serve(make_run: MakeRun) -> None:
+    one = said(make_run({"train": TRAIN}, metrics=True))["learned"]
+    # SE before 0, after sd(2, 0, 1, 1) / 2 = 0.8165 / 2 = 0.40825: -4 +- 1.96 * 0.40825 = 0.80017.
+    assert "train −4.00 (−4.80 to −3.20; 4 passages)" in one.small
+    assert "not paired" in one.small
+
+
+def test_a_loss_that_is_not_a_number_is_no_learning(make_run: MakeRun) -> None:
+    broken = [TRAIN[0], passages(NAN, 1, 1, 1)]
+    text = said(make_run({"train": broken, "general": broken}))["learned"].text
+    assert text == "What it learned cannot be said: the loss on train is not a number at step 10."
+
+
+def test_a_single_look_is_not_a_change(make_run: MakeRun) -> None:
+    text = said(make_run({"train": TRAIN[:1]}))["learned"].text
+    assert text == "What it learned is not known yet: fewer than two looks at train."
+
+
+def test_seeds_speak_together(make_run: MakeRun) -> None:
+    # Changes per seed: -4, -3, -2: mean -3, sd 1, t(2): half 2.484.
+    ends = ((2, 0, 1, 1), (2, 2, 2, 2), (3, 3, 3, 3))
+    runs = [make_run({"train": [TRAIN[0], passages(*end)]}, f"seed{i}", seed=i) for i, end in enumerate(ends)]
+    one = said(*runs)["learned"]
+    assert one.text == "It learned the text it was trained on: the loss on train fell from 5.00 to 2.00 nats per token."
+    assert "train −3.00 (−5.48 to −0.52; 3 seeds)" in one.small
+
+
+def test_numbers() -> None:
+    assert (number(1.234), number(0.0512), number(-2.5), number(NAN)) == ("1.23", "0.051", "−2.50", "not a number")
+    assert (signed(0.5), signed(-0.5)) == ("+0.50", "−0.50")
+    assert (percent(0.0741), percent(1.0), percent(0.1)) == ("7.4%", "100%", "10%")
