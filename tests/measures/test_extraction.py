@@ -1,3 +1,4 @@
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from ontogeny.core.passages import ProbeSet
 from ontogeny.measures.extraction import Extraction, wilson
 from ontogeny.train.forwarding import run_stream_looks
 from ontogeny.train.guard import looking
-from tests.measures.small import HandBatch, make_context, make_model, random_probe
+from tests.measures.small import HandBatch, make_context, make_model, passage, random_probe
 
 HIT, MISS = 0, 3
 
@@ -92,8 +93,8 @@ def memorizer() -> Any:
 def test_the_decision_is_that_of_greedy_generation(memorizer: Any) -> None:
     k, m = 8, 16
     read, unread = random_probe("read", [24] * 4), random_probe("unread", [24] * 12, seed=1)
-    half = [np.r_[a.token_ids[:16], b.token_ids[16:]] for a, b in zip(read.passages, read.passages[1:], strict=False)]
-    mixed = ProbeSet(name="mixed", passages=[type(p)(**{**p.__dict__, "token_ids": h}) for p, h in zip(read.passages, half, strict=False)])  # fmt: skip
+    turned = [[*a.token_ids[:16], *b.token_ids[16:]] for a, b in pairwise(read.passages)]  # from one into the next
+    mixed = ProbeSet(name="mixed", passages=[passage(ids) for ids in turned])
     measure = Extraction(prefix_tokens=k, suffix_tokens=m)
     seen = run_stream_looks(make_context(memorizer, [read, unread, mixed]), [measure])[0]["extraction"].arrays
     generated = []

@@ -58,9 +58,14 @@ def test_everything_is_as_before() -> None:
 def test_everything_is_as_before_after_an_error() -> None:
     model = prepared()
     before = state_of(model)
-    with pytest.raises(KeyError), untouched(model):
-        disturb(model)
-        raise KeyError
+
+    def fail() -> None:
+        with untouched(model):
+            disturb(model)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert state_of(model) == before
 
 
