@@ -19,4 +19,4 @@ function drawCharts() {
   return Promise.all(Object.entries(pageData.charts).map(([id, spec]) => window.vegaEmbed(document.getElementById(id), spec, options)));
 }
 
-window.ontogenyReady = drawCharts();
+window.ontogenyReady = drawCharts().then(() => {});

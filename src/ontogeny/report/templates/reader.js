@@ -396,5 +396,5 @@
     failed.hidden = false;
     failed.textContent = `The passage reader could not be opened: ${error.message}.`;
   });
-  window.ontogenyReady = Promise.all([window.ontogenyReady, started]);
+  window.ontogenyReady = Promise.all([window.ontogenyReady, started]).then(() => {});
 })();
