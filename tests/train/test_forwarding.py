@@ -15,27 +15,10 @@ from ontogeny.measures.token_nll import TokenNll
 from ontogeny.models.halves import Halves
 from ontogeny.train.forwarding import ForwardedBatch, forward_probe_set, run_stream_looks
 from ontogeny.train.guard import looking
-from ontogeny.train.predictions import Predictor
 from tests.measures.small import log_probabilities, make_context, make_model, random_probe
 from tests.models.test_halves import family
 
 ALL: frozenset[Need] = frozenset({"nll", "rank", "entropy", "top1"})
-
-
-class GivenLogits:
-    """Halves whose hidden states are the logits."""
-
-    whole, projection, device = True, None, torch.device("cpu")
-
-    def head(self, hidden: torch.Tensor) -> torch.Tensor:
-        return hidden
-
-
-def predict(
-    logits: list[list[float]] | torch.Tensor, targets: list[int], needs: frozenset[Need] = ALL
-) -> dict[str, Any]:
-    predictor = Predictor(GivenLogits(), needs)  # type: ignore[arg-type]
-    return predictor(torch.as_tensor(logits, dtype=torch.float32), torch.tensor(targets))
 
 
 def forwarded(
@@ -43,56 +26,6 @@ def forwarded(
 ) -> list[ForwardedBatch]:
     with looking(model):
         return list(forward_probe_set(Halves(model), probe, needs, batch_tokens))
-
-
-def test_predictions_by_hand() -> None:
-    # softmax of (0, ln 2, ln 5) is (1, 2, 5) / 8
-    row = [0.0, float(np.log(2)), float(np.log(5))]
-    found = predict([row, row, row], [0, 1, 2])
-    assert np.allclose(found["nll"], [np.log(8), np.log(4), np.log(8 / 5)], atol=1e-6)
-    entropy = np.log(8) / 8 + 2 * np.log(4) / 8 + 5 * np.log(8 / 5) / 8
-    assert np.allclose(found["entropy"], entropy, atol=1e-6)
-    assert found["rank"].tolist() == [2, 1, 0]
-    assert found["top1"].tolist() == [2, 2, 2]
-
-
-def test_equal_logits_are_ranked_by_id() -> None:
-    found = predict([[1.0, 2.0, 2.0, 0.0]] * 4, [0, 1, 2, 3])
-    assert found["rank"].tolist() == [2, 0, 1, 3]
-    assert found["top1"].tolist() == [1] * 4
-
-
-def test_equal_logits_across_tiles_of_the_vocabulary() -> None:
-    # 1300 equal logits fill two tiles and a half: the rank of an id is the id, NLL and entropy are ln 1300
-    targets = [0, 1, 511, 512, 513, 1023, 1024, 1299]
-    found = predict(torch.full((8, 1300), 3.7), targets)
-    assert found["rank"].tolist() == targets
-    assert found["top1"].tolist() == [0] * 8
-    assert np.allclose(found["nll"], np.log(1300), rtol=1e-6)
-    assert np.allclose(found["entropy"], np.log(1300), rtol=1e-6)
-
-
-def test_extreme_logits() -> None:
-    # one logit 2e4 above the rest: nothing overflows; the sure prediction has NLL 0 and entropy 0
-    logits = torch.full((2, 600), -1e4)
-    logits[:, 550] = 1e4
-    found = predict(logits, [550, 3])
-    assert found["nll"].tolist() == [0.0, 2e4]
-    assert found["entropy"].tolist() == [0.0, 0.0]
-    assert found["rank"].tolist() == [0, 4]
-
-
-def test_what_is_not_a_number_is_no_first_choice() -> None:
-    found = predict([[float("nan")] * 3], [0])
-    assert found["nll"].isnan().all()
-    assert found["rank"].tolist() == [-1]
-
-
-def test_nothing_to_predict() -> None:
-    found = predict(torch.zeros(0, 5), [])
-    assert {name: (len(v), v.dtype) for name, v in found.items()} == {
-        "nll": (0, torch.float32), "entropy": (0, torch.float32), "rank": (0, torch.int64), "top1": (0, torch.int64)
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

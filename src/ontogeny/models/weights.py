@@ -75,7 +75,7 @@ def counted_flops_per_token(model: Any, length: int) -> float:
         ids = torch.zeros(1, length, dtype=torch.long, device="meta")
         with torch.enable_grad(), FlopCounterMode(display=False) as counter:
             twin(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits.sum().backward()
-    except (RuntimeError, NotImplementedError):
+    except (RuntimeError, NotImplementedError, ValueError):
         return float("nan")
     return float(counter.get_total_flops()) / length
 
