@@ -34,7 +34,7 @@ class Axis:
     def encode(self, top: float) -> alt.Y:
         """The encoding of the column `value`, whose highest value is `top`; shares begin at 0."""
         share = self.number.endswith("%")
-        axis = alt.Axis(format=".0%") if share else alt.Axis(format="~s") if self.scale == "log" else alt.Axis()
+        axis = alt.Axis(format=".0%") if share else alt.Axis(format="~g") if self.scale == "log" else alt.Axis()
         if self.scale == "log":
             limits = alt.Scale(type="log")
         else:

@@ -16,7 +16,15 @@ document.querySelectorAll(".links a").forEach((link) => link.addEventListener("c
 
 function drawCharts() {
   const options = { renderer: "svg", actions: false, config: pageData.chartConfig, tooltip: { disableDefaultStyle: false } };
-  return Promise.all(Object.entries(pageData.charts).map(([id, spec]) => window.vegaEmbed(document.getElementById(id), spec, options)));
+  return Promise.all(Object.entries(pageData.charts).map(async ([id, spec]) =>
+    [id, await window.vegaEmbed(document.getElementById(id), spec, options)]));
 }
 
-window.ontogenyReady = drawCharts().then(() => {});
+// On paper a chart is as wide as its column there (A4, two columns), so that its letters keep their size.
+function fitToPaper(drawn) {
+  const widthOf = (place) => place.closest("figure.wide") && !place.closest(".panels").children[1] ? 660 : 315;
+  addEventListener("beforeprint", () => drawn.forEach(([id, one]) => one.view.width(widthOf(document.getElementById(id))).run()));
+  addEventListener("afterprint", () => dispatchEvent(new Event("resize")));
+}
+
+window.ontogenyReady = drawCharts().then(fitToPaper);

@@ -215,7 +215,7 @@
 
   function niceTop(x) {
     const power = 10 ** Math.floor(Math.log10(x));
-    return [1, 2, 3, 4, 5, 6, 8, 10].find((m) => m * power >= x) * power;
+    return [1, 1.2, 1.6, 2, 3, 4, 5, 6, 8, 10].find((m) => m * power >= x) * power;
   }
 
   function drawLegend() {
