@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from ontogeny.report import page as page_module
+from ontogeny.report.figure import draw_all
+from ontogeny.report.gather import RunGroup
 from ontogeny.report.page import write_report
 from ontogeny.store.run import Run
 
@@ -39,14 +41,20 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def report(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of the whole run."""
+def full(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of the whole run, as it is when the run is over."""
     folder = tmp_path_factory.mktemp("page")
-    live = write_report([run], folder, live=True)
-    text = live.read_text().replace('"reloadSeconds":6', '"reloadSeconds":0')
-    text = re.sub(r'<div class="live".*?</div>', "", text, flags=re.DOTALL)
-    live.write_text(text)
-    return live
+    group = RunGroup([run])
+    (folder / "full.html").write_text(page_module.render(group, draw_all(group), live=False))
+    return folder / "full.html"
+
+
+@pytest.fixture(scope="module")
+def report(run: Run, full: Path) -> Path:
+    """The same without charts, which take most of the time to open it."""
+    path = full.with_name("report.html")
+    path.write_text(page_module.render(RunGroup([run]), {}, live=False))
+    return path
 
 
 @pytest.fixture
@@ -92,9 +100,9 @@ def text_of(tab: Any, side: str) -> str:
 
 @pytest.mark.parametrize(("viewport", "dark"), [(DESK, False), (PHONE, True)])
 def test_charts_are_drawn_in_every_light_and_nothing_overflows(
-    report: Path, show: Open, viewport: dict[str, int], dark: bool
+    full: Path, show: Open, viewport: dict[str, int], dark: bool
 ) -> None:
-    tab = show(report, viewport=viewport, dark=dark)
+    tab = show(full, viewport=viewport, dark=dark)
     places = tab.locator(".chart").count()
     assert places > 10
     assert tab.locator(".chart svg").count() == places

@@ -161,7 +161,8 @@
   }
 
   const named = (passage, token) => passage.odd?.[token] ?? shown(pieceOf(passage, token));
-  const shown = (piece) => `“${piece.replace(/\n/g, "↵").replace(/^ | $/g, "␣")}”`;
+  const spaces = (run) => run.length > 3 ? `␣×${run.length}` : "␣".repeat(run.length);
+  const shown = (piece) => `“${piece.replace(/\n/g, "↵").replace(/^ +| +$/g, spaces)}”`;
 
   function svg(tag, attributes, text) {
     const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
