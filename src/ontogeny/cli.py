@@ -1,6 +1,8 @@
 """The command line: parses, calls a verb, prints. Everything heavy is imported by the verb that needs it."""
 
+import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -169,6 +171,9 @@ def report(
     from ontogeny.report.page import write_report
     from ontogeny.store.run import open_run
 
+    if live:
+        with contextlib.suppress(OSError, AttributeError):
+            os.nice(19)  # a run is training beside
     page = write_report([open_run(path) for path in run_dirs], out=to, live=live)
     _tell({"page": str(page)}, as_json)
 
