@@ -200,13 +200,18 @@ def _left_out(run: View, segments: Segments, kept: np.ndarray) -> list[str]:
 
 
 def _first_choice(run: View, losses: PassageLosses, kept: np.ndarray) -> tuple[tuple[str, int], ...]:
-    """The passage of general text whose loss rose most, and the trained passage whose loss fell most."""
+    """The passage of general text whose loss rose most, and the trained passage whose loss fell most.
+
+    Among those at least as long as the median, so that there is something to read.
+    """
     role, change = roles(run), _change(losses)
 
     def pick(wanted: tuple[str, ...], sign: int) -> int:
         for kind in wanted:
             mine = [i for i in kept if role.get(str(losses.probe[i])) == kind]
             if mine:
+                long = losses.tokens >= np.median(losses.tokens[mine])
+                mine = [i for i in mine if long[i]]
                 return max(mine, key=lambda i: sign * change[i])
         return int(kept[0])
 
