@@ -1,10 +1,11 @@
 """NLL, rank and entropy of every token, beside lm-evaluation-harness and beside the forward pass alone.
 
 All on one model (Pythia-70m's shape, 50,304-token vocabulary, random weights) and the same documents of mixed length,
-in turn, several times; medians and ratios with bootstrap intervals. The harness gives the NLL of documents only
-(`HFLM.loglikelihood_rolling`), at several batch sizes. "Forward alone" is the body and the output projection of the
-same batches, in the same tiles, with nothing read from the logits; "forward, whole" makes each batch's logits at once.
-Memory is the peak added on top of the loaded model, each side in a process of its own.
+in turn, several times; ours and the forward pass batch by batch. Medians, and ratios with bootstrap intervals. The
+harness gives the NLL of documents only (`HFLM.loglikelihood_rolling`), at several batch sizes. "Forward alone" is the
+body and the output projection of the same batches, in the same tiles, with nothing read from the logits; "forward,
+whole" makes each batch's logits at once. Memory is the peak added on top of the loaded model, each side in a process of
+its own.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ import torch
 
 from benchmarks.ratios import ratio_with_interval
 from ontogeny.core.passages import Passage, ProbeSet
+from ontogeny.data.batches import collate
 from ontogeny.measures._batches import plan_batches
 from ontogeny.models.halves import Halves
 from ontogeny.train.forwarding import forward_probe_set
@@ -40,6 +42,7 @@ BATCH_TOKENS = 4096
 HARNESS_BATCHES = (8, 16, 32, 64)
 TARGETS = {"harness": 2.2, "forward": 0.85, "memory": 0.25}
 _END_OF_TEXT = 0
+_NOTHING_LEFT = object()
 
 
 def _model() -> Any:
@@ -92,20 +95,21 @@ def _probe(documents: list[np.ndarray]) -> ProbeSet:
     return ProbeSet(name="documents", passages=passages)
 
 
-def _ours(model: Any, documents: list[np.ndarray]) -> Callable[[], np.ndarray]:
+def _ours(model: Any, documents: list[np.ndarray]) -> Callable[[], Iterator[Any]]:
+    """All three numbers for every token, a batch at a time."""
     probe = _probe(documents)
+    return lambda: forward_probe_set(Halves(model), probe, {"nll", "rank", "entropy"}, BATCH_TOKENS)
 
-    def run() -> np.ndarray:
-        found = np.zeros(len(probe))
-        with looking(model):
-            for batch in forward_probe_set(Halves(model), probe, {"nll", "rank", "entropy"}, BATCH_TOKENS):
-                found[batch.rows] = -torch.nansum(batch.nll, dim=1, dtype=torch.float64).numpy()
-        return found
 
-    return run
+def _document_nll(batches: Iterator[Any], count: int) -> np.ndarray:
+    found = np.zeros(count)
+    for batch in batches:
+        found[batch.rows] = torch.nansum(batch.nll, dim=1, dtype=torch.float64).numpy()
+    return found
 
 
 def _harness(model: Any, documents: list[np.ndarray], batch: int) -> Callable[[], np.ndarray]:
+    """The harness's own: the log-likelihood of each document."""
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
@@ -117,43 +121,44 @@ def _harness(model: Any, documents: list[np.ndarray], batch: int) -> Callable[[]
     return lambda: np.array(harness.loglikelihood_rolling(requests, disable_tqdm=True))
 
 
-def _forward_alone(model: Any, documents: list[np.ndarray], *, whole: bool) -> Callable[[], None]:
+def _forward_alone(model: Any, documents: list[np.ndarray], *, whole: bool) -> Callable[[], Iterator[Any]]:
     """Body and projection of our batches: in tiles, at the positions that predict; or all logits of a batch at once."""
     probe = _probe(documents)
-    tiles = Predictor(Halves(model), frozenset())
+    halves = Halves(model)
+    tiles = Predictor(halves, frozenset())
     logits = torch.empty(tiles.rows, VOCABULARY)
+    weight = model.get_output_embeddings().weight
 
-    def run() -> None:
-        with looking(model):
-            halves = Halves(model)
-            weight = halves.projection[0]
-            for rows in plan_batches([len(passage) for passage in probe.passages], BATCH_TOKENS):
-                width = len(probe.passages[rows[0]])
-                ids = np.zeros((len(rows), width), dtype=np.int64)
-                for place, row in enumerate(rows):
-                    ids[place, : len(probe.passages[row])] = probe.passages[row].token_ids
-                hidden = halves.body(torch.from_numpy(ids)).last_hidden
-                if whole:
-                    halves.head(hidden)
-                    continue
-                lengths = torch.tensor([len(probe.passages[row]) for row in rows])
-                hidden = hidden[:, :-1][torch.arange(width - 1) < lengths[:, None] - 1]
-                for start in range(0, len(hidden), tiles.rows):
-                    part = hidden[start : start + tiles.rows]
-                    for column in range(0, VOCABULARY, tiles.columns):
-                        tile = logits[: len(part), column : column + tiles.columns]
-                        torch.mm(part, weight[column : column + tiles.columns].t(), out=tile)
+    def run() -> Iterator[Any]:
+        for rows in plan_batches([len(passage) for passage in probe.passages], BATCH_TOKENS):
+            lengths = torch.tensor([len(probe.passages[row]) for row in rows])
+            ids = collate([probe.passages[row] for row in rows], 0)["input_ids"]
+            hidden = halves.body(ids).last_hidden
+            if whole:
+                yield halves.head(hidden)
+                continue
+            hidden = hidden[:, :-1][torch.arange(ids.shape[1] - 1) < lengths[:, None] - 1]
+            for start in range(0, len(hidden), tiles.rows):
+                part = hidden[start : start + tiles.rows]
+                for column in range(0, VOCABULARY, tiles.columns):
+                    tile = logits[: len(part), column : column + tiles.columns]
+                    torch.mm(part, weight[column : column + tiles.columns].t(), out=tile)
+            yield None
 
     return run
 
 
-def _sides(model: Any, documents: list[np.ndarray], batches: tuple[int, ...]) -> dict[str, Callable[[], Any]]:
-    sides: dict[str, Callable[[], Any]] = {
-        "ours": _ours(model, documents),
-        "forward alone": _forward_alone(model, documents, whole=False),
-        "forward, whole": _forward_alone(model, documents, whole=True),
-    }
-    return sides | {f"harness {batch}": _harness(model, documents, batch) for batch in batches}
+def _in_step(sides: dict[str, Callable[[], Iterator[Any]]]) -> dict[str, float]:
+    """Seconds of each side, batch by batch in turn: what slows the machine for a while slows all of them."""
+    seconds = dict.fromkeys(sides, 0.0)
+    running = {name: run() for name, run in sides.items()}
+    while running:
+        for name in list(running):
+            started = time.perf_counter()
+            if next(running[name], _NOTHING_LEFT) is _NOTHING_LEFT:
+                del running[name]
+            seconds[name] += time.perf_counter() - started
+    return seconds
 
 
 def _kilobytes(field: str) -> int:
@@ -164,14 +169,14 @@ def _kilobytes(field: str) -> int:
 def _peak_added(side: str, count: int) -> int:
     """Peak memory of one side on top of the loaded model, in KiB; for a process of its own."""
     model, documents = _model(), _documents(count)
-    batches = (int(side.split()[1]),) if side.startswith("harness") else ()
-    run = _sides(model, documents, batches)[side]
+    run = _ours(model, documents) if side == "ours" else _harness(model, documents, int(side.split()[1]))
     with looking(model):
         model(input_ids=torch.zeros(1, 2, dtype=torch.long))  # threads and libraries are up
-    gc.collect()
-    before = _kilobytes("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
-    run()
+        gc.collect()
+        before = _kilobytes("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
+        for _ in run():
+            pass
     return _kilobytes("VmHWM") - before
 
 
@@ -197,16 +202,25 @@ def main(documents: int = 64, repeats: int = 5) -> dict[str, Any]:
     """Measure, print a table, and return what it holds."""
     model, texts = _model(), _documents(documents)
     tokens = sum(len(text) for text in texts)
-    sides = _sides(model, texts, _fitting(texts))
-    agreed = [run() for name, run in sides.items() if name == "ours" or name.startswith("harness")]
-    apart = max(float(np.abs(other / agreed[0] - 1).max()) for other in agreed[1:])
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(repeats):
-        for name, run in sides.items():
-            gc.collect()
-            started = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - started)
+    ours = _ours(model, texts)
+    in_step = {
+        "ours": ours,
+        "forward alone": _forward_alone(model, texts, whole=False),
+        "forward, whole": _forward_alone(model, texts, whole=True),
+    }
+    harnesses = {f"harness {batch}": _harness(model, texts, batch) for batch in _fitting(texts)}
+    seconds: dict[str, list[float]] = {name: [] for name in (*in_step, *harnesses)}
+    with looking(model):
+        expected = _document_nll(ours(), documents)
+        apart = max(float(np.abs(-run() / expected - 1).max()) for run in harnesses.values())
+        for _ in range(repeats):
+            for name, spent in _in_step(in_step).items():
+                seconds[name].append(spent)
+            for name, run in harnesses.items():
+                gc.collect()
+                started = time.perf_counter()
+                run()
+                seconds[name].append(time.perf_counter() - started)
     harness = {name: float(np.median(s)) for name, s in seconds.items() if name.startswith("harness")}
     best = min(harness, key=lambda name: harness[name])
     alone = min(("forward alone", "forward, whole"), key=lambda name: float(np.median(seconds[name])))
