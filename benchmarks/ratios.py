@@ -14,4 +14,9 @@ def ratio_with_interval(numerator: Sequence[float], denominator: Sequence[float]
     draws = np.random.default_rng(seed).integers(0, len(above), (2000, len(above)))
     ratios = np.median(above[draws], axis=1) / np.median(below[draws], axis=1)
     low, high = np.percentile(ratios, [2.5, 97.5])
-    return {"ratio": float(np.median(above) / np.median(below)), "low": float(low), "high": float(high), "n": len(above)}
+    return {
+        "ratio": float(np.median(above) / np.median(below)),
+        "low": float(low),
+        "high": float(high),
+        "n": len(above),
+    }

@@ -186,13 +186,14 @@ class StreamMeasure(_Measure):
 
 
 class StateMeasure(_Measure):
-    """A measure that owns the model inside a guard which restores gradients, mode and RNG; and parameters, if it asks."""
+    """A measure that owns the model, inside a guard which restores gradients, mode and RNG; parameters, if it asks."""
 
     moves_weights: ClassVar[bool] = False
     """Does it change parameters while it looks? The guard then keeps a copy of them, and puts it back."""
 
     @abstractmethod
-    def look(self, context: Context) -> Seen: ...
+    def look(self, context: Context) -> Seen:
+        """Look at one state, with the model in hand."""
 
 
 class Term(Component):

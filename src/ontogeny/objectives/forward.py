@@ -39,9 +39,10 @@ class TrainForward:
         """Negative log-likelihood of each supervised token given the ones before it, in float32."""
         from torch.nn import functional as F
 
-        targets = self.input_ids.masked_fill(~self.supervised, -100)[:, 1:]
-        logits = self.logits[:, :-1]
+        # The labels are shifted, not the logits: a slice of the logits would have to be copied, and its gradient again.
+        targets = F.pad(self.input_ids.masked_fill(~self.supervised, -100), (0, 1), value=-100)[:, 1:]
+        logits = self.logits
         flat = F.cross_entropy(
-            logits.reshape(-1, logits.shape[-1]).float(), targets.reshape(-1), ignore_index=-100, reduction="none"
+            logits.view(-1, logits.shape[-1]).float(), targets.reshape(-1), ignore_index=-100, reduction="none"
         )
-        return F.pad(flat.view(targets.shape), (1, 0))
+        return F.pad(flat.view(targets.shape)[:, :-1], (1, 0))

@@ -55,4 +55,3 @@ class LivePage:
             stderr=subprocess.DEVNULL,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
-

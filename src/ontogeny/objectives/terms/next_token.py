@@ -17,4 +17,4 @@ class NextToken(Term):
 
     def value(self, forward: Any) -> "tuple[Tensor, Unit]":
         """Sum of NLL over the supervised tokens of the batch; the unit is one supervised token."""
-        return forward.nll[forward.supervised].sum(), "tokens"
+        return forward.nll.where(forward.supervised, 0.0).sum(), "tokens"
