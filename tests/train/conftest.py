@@ -1,11 +1,13 @@
 """Small recipes and the comparison of whole run directories, bit for bit."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import validate
@@ -89,6 +91,15 @@ def tree(folder: Path, **changes: Any) -> dict[str, Any]:
         "measures": ["evaluation", "token_nll", "weight_drift", {"kind": "gradient_norms", "at": {"every_steps": 3}}],
     }
     return recipe | changes
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Forked children must not inherit a pool of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

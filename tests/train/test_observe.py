@@ -19,14 +19,6 @@ from tests.train.conftest import tree
 KINDS = kinds_of("ontogeny.measures")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory, texts: Path) -> Path:
     return execute(validate(tree(texts, measures=list(KINDS)), "test"), runs_dir=tmp_path_factory.mktemp("all"))

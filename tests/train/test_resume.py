@@ -55,14 +55,6 @@ def call_that_dies(function: Callable[..., Any], number: int) -> Callable[..., A
     return wrapped
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, texts: Path) -> Path:
     """The run that nothing interrupts: 12 steps in 3 epochs, checkpoints at 0, 4, 8, 12."""

@@ -15,6 +15,7 @@ from ontogeny.store.writer import RunWriter
 from ontogeny.train.history import WeightsHistory, saved_weights
 from ontogeny.train.observe import Looked, Measure, Observer, check_probes
 from ontogeny.train.parents import recipe_of
+from ontogeny.train.session import to_device
 
 
 def backfill(
@@ -40,7 +41,7 @@ def backfill(
         observer = observer_for(writer, measures, tokenizer, recipe, due, saved_weights(run))
         for checkpoint in chosen:
             checkpoint.verify()
-            model = load_checkpoint(checkpoint.model_path, path / "base")
+            model = to_device(load_checkpoint(checkpoint.model_path, path / "base"))
             place = checkpoint.place
             progress = Progress(step=place.step, total_steps=total_steps, epoch=place.epoch)
             listen(observer.look(model, place, progress))

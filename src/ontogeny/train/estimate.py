@@ -6,17 +6,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ontogeny.core.contracts import Origin
 from ontogeny.core.recipe import Recipe
-from ontogeny.core.recipe_file import dump_recipe, load_recipe
+from ontogeny.core.recipe_file import dump_recipe
 from ontogeny.data.prepare import Prepared, prepare
 from ontogeny.data.tokenizer import load_tokenizer
 from ontogeny.models.build import Limits, LoadContext, build_model, read_limits
-from ontogeny.store.run import open_run
 from ontogeny.store.writer import RunWriter
 from ontogeny.train.execute import Training, silent
 from ontogeny.train.loop import training_steps
-from ontogeny.train.parents import find_finished_run, origin_of_checkpoint
+from ontogeny.train.parents import origin_of
 from ontogeny.train.session import open_session
 
 _PROBED_STEPS = 5
@@ -85,25 +83,14 @@ class _ParentMissingError(Exception):
         super().__init__(parent.name)
 
 
-def _origin(recipe: Recipe, runs_dir: Path) -> Origin | None:
-    """Where the model exists. Raises _ParentMissingError if its run has to be trained first."""
-
-    def resolve(source: Any) -> Origin:
-        if source.run is not None:
-            return origin_of_checkpoint(open_run(Path(source.run)), source.step)
-        parent = load_recipe(source.recipe, source.overrides)
-        found = find_finished_run(runs_dir, parent.train_hash)
-        if found is None:
-            raise _ParentMissingError(parent)
-        return origin_of_checkpoint(open_run(found), source.step)
-
-    return recipe.model.origin(resolve)
+def _refuse(parent: Recipe) -> Path:
+    raise _ParentMissingError(parent)
 
 
 def _build(recipe: Recipe, runs_dir: Path) -> tuple[Prepared, Any, Recipe | None]:
     """Texts and model; where the parent run is missing, the model that its training starts from stands in."""
     try:
-        origin = _origin(recipe, runs_dir)
+        origin = origin_of(recipe, runs_dir, _refuse)
     except _ParentMissingError as missing:
         before, model, _ = _build(missing.parent, runs_dir)
         return prepare(recipe, tokenizer=before.tokenizer), model, missing.parent

@@ -10,7 +10,7 @@ from typing import Any
 from ontogeny.core.contracts import Origin, Place, Progress, StepEvent
 from ontogeny.core.errors import DataError, OntogenyError, RunFailedError, StoreError
 from ontogeny.core.recipe import Recipe
-from ontogeny.core.recipe_file import dump_recipe, load_recipe
+from ontogeny.core.recipe_file import dump_recipe
 from ontogeny.data.prepare import Prepared, prepare
 from ontogeny.data.tokenizer import load_tokenizer
 from ontogeny.models.build import (
@@ -29,9 +29,9 @@ from ontogeny.store.writer import RunWriter
 from ontogeny.train.history import saved_weights
 from ontogeny.train.loop import NonFiniteLossError, training_steps
 from ontogeny.train.observe import Looked, Observer
-from ontogeny.train.parents import find_finished_run, origin_of_checkpoint, recipe_of
+from ontogeny.train.parents import origin_of, recipe_of
 from ontogeny.train.provenance import describe, environment
-from ontogeny.train.session import Session, open_session
+from ontogeny.train.session import Session, open_session, to_device
 from ontogeny.train.state import restore_trainer, save_trainer
 from ontogeny.train.status import keep_status
 
@@ -151,7 +151,12 @@ def run_path(recipe: Recipe, runs_dir: Path) -> Path:
 
 def _prepare(recipe: Recipe, runs_dir: Path, listen: Listener) -> tuple[Prepared, Any, Any]:
     """Texts, model, and what of which run it was taken."""
-    origin = _origin(recipe, runs_dir, listen)
+
+    def train_first(parent: Recipe) -> Path:
+        listen(Stage(text=f"{recipe.name} starts from {parent.name}, which is trained first"))
+        return execute(parent, runs_dir=runs_dir, listen=listen)
+
+    origin = origin_of(recipe, runs_dir, train_first)
 
     def tell(text: str) -> None:
         listen(Stage(text=text))
@@ -165,20 +170,6 @@ def _prepare(recipe: Recipe, runs_dir: Path, listen: Listener) -> tuple[Prepared
     tell("building the model")
     model = build_model(recipe, _load_context(recipe, prepared, origin))
     return prepared, model, origin.parent if origin else None
-
-
-def _origin(recipe: Recipe, runs_dir: Path, listen: Listener) -> Origin | None:
-    def resolve(source: Any) -> Origin:
-        if source.run is not None:
-            return origin_of_checkpoint(open_run(Path(source.run)), source.step)
-        parent = load_recipe(source.recipe, source.overrides)
-        found = find_finished_run(runs_dir, parent.train_hash)
-        if found is None:
-            listen(Stage(text=f"{recipe.name} starts from {parent.name}, which is trained first"))
-            found = execute(parent, runs_dir=runs_dir, listen=listen)
-        return origin_of_checkpoint(open_run(found), source.step)
-
-    return recipe.model.origin(resolve)
 
 
 def _load_context(recipe: Recipe, prepared: Prepared, origin: Origin | None) -> LoadContext:
@@ -230,7 +221,7 @@ def _only_look(recipe: Recipe, writer: RunWriter, model: Any, prepared: Prepared
         weights_sha256=fingerprint(effective_weights(model)),
     )  # fmt: skip
     listen(Stage(text="looking at the model"))
-    listen(observer.look(model, place, Progress(step=0, total_steps=0, epoch=0.0)))
+    listen(observer.look(to_device(model), place, Progress(step=0, total_steps=0, epoch=0.0)))
     writer.set_status(step=0, total_steps=0)
     writer.flush()
 

@@ -1,11 +1,13 @@
 """Earlier runs as sources of models: found by what shaped their weights."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ontogeny.core.contracts import Origin
 from ontogeny.core.errors import StoreError
 from ontogeny.core.recipe import Recipe
-from ontogeny.core.recipe_file import validate
+from ontogeny.core.recipe_file import load_recipe, validate
 from ontogeny.store.run import Checkpoint, Run, open_run
 from ontogeny.store.schema import RECIPE_JSON
 
@@ -25,6 +27,22 @@ def find_finished_run(runs_dir: Path, train_hash: str) -> Path | None:
 def recipe_of(run: Run) -> Recipe:
     """The recipe that a run executes, with every default as it was when the run began."""
     return validate(run.recipe, str(run.path / RECIPE_JSON))
+
+
+def origin_of(recipe: Recipe, runs_dir: Path, missing: Callable[[Recipe], Path]) -> Origin | None:
+    """Where the recipe's model exists already; None if it is made from scratch.
+
+    A parent recipe whose run is not below `runs_dir` is given to `missing`, which trains it or raises.
+    """
+
+    def resolve(source: Any) -> Origin:
+        if source.run is not None:
+            return origin_of_checkpoint(open_run(Path(source.run)), source.step)
+        parent = load_recipe(source.recipe, source.overrides)
+        found = find_finished_run(runs_dir, parent.train_hash) or missing(parent)
+        return origin_of_checkpoint(open_run(found), source.step)
+
+    return recipe.model.origin(resolve)
 
 
 def checkpoint_at(run: Run, step: int | None) -> Checkpoint:

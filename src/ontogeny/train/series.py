@@ -20,6 +20,7 @@ from ontogeny.train.backfill import observer_for
 from ontogeny.train.history import WeightsHistory
 from ontogeny.train.observe import Looked
 from ontogeny.train.provenance import describe
+from ontogeny.train.session import to_device
 from ontogeny.train.status import keep_status
 
 
@@ -96,7 +97,7 @@ def measure_series(
         observer = observer_for(writer, recipe.measures, tokenizer, recipe, due, weights)
         with keep_status(writer):
             for station in stations:
-                model = load_causal_lm(station.origin)
+                model = to_device(load_causal_lm(station.origin))
                 align_special_tokens(model, tokenizer)
                 listen(_look(observer, weights, model, station, seen, stations[-1].step))
                 writer.set_status(step=station.step, total_steps=stations[-1].step)

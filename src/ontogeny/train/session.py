@@ -95,6 +95,11 @@ def open_session(
     )
 
 
+def to_device(model: Any) -> Any:
+    """Move a model to where training would put it, so that a look afterwards computes as a live one did."""
+    return model.to(make_accelerator("fp32").device)
+
+
 def make_accelerator(precision: str) -> "Accelerator":
     """A fresh Accelerator. Its state is shared by the process and remembers the precision of the last one."""
     from accelerate import Accelerator
