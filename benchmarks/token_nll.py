@@ -195,7 +195,7 @@ def _fitting(documents: list[np.ndarray]) -> tuple[int, ...]:
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) * 1024
     longest = max(len(document) for document in documents)
-    return tuple(b for b in HARNESS_BATCHES if min(b, len(documents)) * longest * VOCABULARY * 4 * 2 < free * 2 / 3)
+    return tuple(b for b in HARNESS_BATCHES if b <= len(documents) and b * longest * VOCABULARY * 8 < free * 2 / 3)
 
 
 def main(documents: int = 64, repeats: int = 5) -> dict[str, Any]:

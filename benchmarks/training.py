@@ -1,12 +1,14 @@
 """Steps per second of the training loop with recording on, beside a bare PyTorch loop and Hugging Face's Trainer.
 
 The loop and the bare loop take steps in turn, on two copies of one model, the same batches and the same optimizer.
-The Trainer cannot be stepped from outside, so it takes rounds of steps in turn with rounds of ours; its first steps
-are left out, and the median over rounds of the ratio is given. Seconds differ from machine to machine, ratios less.
+The Trainer cannot be stepped from outside, so it takes rounds of steps in turn with rounds of ours, each in a process
+of its own (our session changes a setting of the process's allocator, which would otherwise serve both); the first steps
+of a round are left out. Seconds differ from machine to machine, ratios less.
 """
 
 import copy
-import gc
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -29,8 +31,8 @@ _VOCABULARY = 2048
 _LENGTH = 128
 _BATCH = 8
 _STEPS = 120
-_ROUNDS = 6
-_ROUND_STEPS = 20
+_ROUNDS = 8
+_ROUND_STEPS = 40
 _WARM_STEPS = 5
 
 
@@ -150,11 +152,11 @@ def _ours_round(folder: Path) -> float:
 def _trainer_round(folder: Path) -> float:
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
-    session = _session(_ROUND_STEPS + _WARM_STEPS)
+    recipe = _recipe(_ROUND_STEPS)
+    model = build_model(recipe, LoadContext(tokenizer=_Tokenizer(), length=_LENGTH, seed=0))
     mask = [1] * _LENGTH
-    rows = [
-        {"input_ids": i, "labels": i, "attention_mask": mask} for i in (e.token_ids.tolist() for e in session.examples)
-    ]
+    ids = [example.token_ids.tolist() for example in _passages()]
+    rows = [{"input_ids": i, "labels": i, "attention_mask": mask} for i in ids]
     marks: dict[int, float] = {}
 
     class Clock(TrainerCallback):  # type: ignore[misc]
@@ -165,21 +167,21 @@ def _trainer_round(folder: Path) -> float:
         output_dir=str(folder), max_steps=_ROUND_STEPS + _WARM_STEPS, per_device_train_batch_size=_BATCH, report_to=[],
         logging_steps=10, save_strategy="no", disable_tqdm=True, learning_rate=0.001, use_cpu=True,
     )  # fmt: skip
-    Trainer(model=session.model, args=arguments, train_dataset=rows, callbacks=[Clock()]).train()
+    Trainer(model=model, args=arguments, train_dataset=rows, callbacks=[Clock()]).train()
     return (marks[_ROUND_STEPS + _WARM_STEPS] - marks[_WARM_STEPS]) / _ROUND_STEPS
 
 
 def beside_trainer() -> dict[str, Any]:
-    """Rounds in turn: seconds per step of ours with recording, and of the Trainer."""
-    ours, theirs = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        for i in range(_ROUNDS):
-            gc.collect()
-            ours.append(_ours_round(Path(folder) / f"run{i}"))
-            theirs.append(_trainer_round(Path(folder) / f"trainer{i}"))
-    return ratio_with_interval(theirs, ours) | {
-        "ours_ms": 1000 * float(np.median(ours)),
-        "trainer_ms": 1000 * float(np.median(theirs)),
+    """Rounds in turn, each in a process of its own: seconds per step of ours with recording, and of the Trainer."""
+    seconds: dict[str, list[float]] = {"ours": [], "trainer": []}
+    for i in range(_ROUNDS):
+        for side in ("ours", "trainer") if i % 2 == 0 else ("trainer", "ours"):
+            command = [sys.executable, "-m", "benchmarks.training", side]
+            result = subprocess.run(command, capture_output=True, text=True, check=True)
+            seconds[side].append(float(result.stdout.splitlines()[-1]))
+    return ratio_with_interval(seconds["trainer"], seconds["ours"]) | {
+        "ours_ms": 1000 * float(np.median(seconds["ours"])),
+        "trainer_ms": 1000 * float(np.median(seconds["trainer"])),
     }
 
 
@@ -191,6 +193,14 @@ def main() -> dict[str, Any]:
     }
 
 
+def _one_round(side: str) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        return {"ours": _ours_round, "trainer": _trainer_round}[side](Path(folder) / "run")
+
+
 if __name__ == "__main__":
-    for name, found in main().items():
-        print(name, {key: round(value, 3) for key, value in found.items()})
+    if sys.argv[1:]:
+        print(_one_round(sys.argv[1]))
+    else:
+        for name, found in main().items():
+            print(name, {key: round(value, 3) for key, value in found.items()})

@@ -10,6 +10,7 @@ from ontogeny.core.recipe import Recipe, Train
 from ontogeny.data.plan import BatchPlan
 from ontogeny.models.weights import counted_flops_per_token, effective_weights, fingerprint, nonembedding_parameters
 from ontogeny.objectives.compose import Objective
+from ontogeny.train.memory import keep_freed_memory
 from ontogeny.train.optimizer import build_optimizer
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ def open_session(
     train = recipe.train
     assert train is not None
     accelerator = make_accelerator(train.precision)
+    if accelerator.device.type == "cpu":
+        keep_freed_memory()
     objective = Objective(recipe.objective)
     modules = nn.ModuleDict(objective.modules())
     flops_counted = counted_flops_per_token(model, recipe.data.length)
