@@ -46,6 +46,34 @@ def test_overrides_by_hand(before: dict[str, Any], override: str, after: dict[st
     assert changed(before, override) == after
 
 
+@pytest.mark.parametrize(
+    ("before", "override", "after"),
+    [
+        ({"train": {"epochs": 3, "batch": 8}}, "train.steps=5", {"train": {"steps": 5, "batch": 8}}),
+        ({"train": {"epochs": 3}}, "train.steps=null", {"train": {"epochs": 3, "steps": None}}),
+        ({"train": {"epochs": 3}}, "train.batch=5", {"train": {"epochs": 3, "batch": 5}}),
+        ({"data": {"train": [{"count": 3}]}}, "data.train.0.at_most=5", {"data": {"train": [{"at_most": 5}]}}),
+        (
+            {"data": {"probes": {"x": {"at_most": 3}}}},
+            "data.probes.x.count=5",
+            {"data": {"probes": {"x": {"count": 5}}}},
+        ),
+        ({"checkpoints": {"every_epochs": 1}}, "checkpoints.steps=[1]", {"checkpoints": {"steps": [1]}}),
+        (
+            {"measures": [{"kind": "cloze", "at": {"epochs": [1]}}]},
+            "measures.cloze.at.log_spaced=9",
+            {"measures": [{"kind": "cloze", "at": {"log_spaced": 9}}]},
+        ),
+        ({"at": {"epochs": [1]}}, "at.steps=[1]", {"at": {"steps": [1]}}),
+        ({"model": {"epochs": 1}}, "model.steps=1", {"model": {"epochs": 1, "steps": 1}}),  # only where they exclude
+    ],
+)
+def test_of_keys_that_exclude_each_other_the_override_stays(
+    before: dict[str, Any], override: str, after: dict[str, Any]
+) -> None:
+    assert changed(before, override) == after
+
+
 def test_later_overrides_win() -> None:
     assert changed({}, "a.b=1", "a={c: 1}", "a.d=2") == {"a": {"c": 1, "d": 2}}
 

@@ -5,12 +5,26 @@ from typing import Any
 from ontogeny.core.errors import RecipeError, closest
 from ontogeny.core.yaml_tree import Location, Origins, read_yaml
 
+_LENGTHS = frozenset({"steps", "epochs", "tokens"})
+_COUNTS = frozenset({"count", "at_most"})
+_CADENCES = frozenset({"every_steps", "every_epochs", "log_spaced", "steps", "epochs"})
+_ONE_OF: dict[tuple[str, ...], frozenset[str]] = {
+    ("train",): _LENGTHS,
+    ("data", "train", "*"): _COUNTS,
+    ("data", "probes", "*"): _COUNTS,
+    ("checkpoints",): _CADENCES,
+    ("measures", "*", "at"): _CADENCES,
+    ("at",): _CADENCES,  # of a measure alone
+}
+"""Where only one of several keys may stand."""
+
 
 def apply_override(tree: dict[str, Any], override: str, origins: Origins) -> None:
     """Set one value in the tree of a recipe, in place, and note where it came from.
 
     A place in a list is its number, or the kind or name of the component that stands there. A component written as a
     bare kind, and a schedule written as a number, become mappings when a key below them is set.
+    Of keys that exclude each other, such as train.steps and train.epochs, the one that is set replaces the others.
     Raises RecipeError with the override and what to write instead.
     """
     dotted, equals, text = override.partition("=")
@@ -38,6 +52,24 @@ def apply_override(tree: dict[str, Any], override: str, origins: Origins) -> Non
         del origins[old]
     origins[location] = f"override {override}"
     node[at] = value
+    if value is not None:
+        for rival in _rivals(location):
+            node.pop(rival, None)
+            origins.pop((*location[:-1], rival), None)
+
+
+def _rivals(location: Location) -> frozenset[str]:
+    """The keys that an override of this one replaces.
+
+    Who overrides train.steps wants that length *instead*: the epochs that are in the way may stand in a shipped recipe,
+    or in one made from --text, where nobody wrote them.
+    """
+    *above, key = location
+    for pattern, keys in _ONE_OF.items():
+        here = len(pattern) == len(above) and all(map(lambda wanted, part: wanted in ("*", part), pattern, above))
+        if here and key in keys:
+            return keys - {str(key)}
+    return frozenset()
 
 
 def _value(text: str, override: str) -> Any:
