@@ -1,4 +1,6 @@
 import importlib.util
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,11 @@ def test_closest_names_the_near_one() -> None:
 
 def test_closest_lists_all_when_none_is_near() -> None:
     assert closest("banana", ["steps", "epochs"]) == "known: epochs, steps"
+
+
+def test_closest_sorts_numbers_as_numbers() -> None:
+    assert closest("7", ["0", "12", "18", "6"]) == "known: 0, 6, 12, 18"
+    assert closest("7", ["0", "12", "x"]) == "known: 0, 12, x"
 
 
 def test_closest_without_choices() -> None:
@@ -31,6 +38,15 @@ def test_missing_extra_is_one_line_that_says_how_to_install(monkeypatch: pytest.
         require_training_extra("ontogeny run")
     line = "ontogeny run needs torch, accelerate: install the training extra with  pip install 'ontogeny[train]'"
     assert str(caught.value) == line
+
+
+def test_every_module_of_the_extra_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    described = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    extra = {line.split(">=")[0] for line in described["project"]["optional-dependencies"]["train"]}
+    with pytest.raises(MissingExtraError) as caught:
+        require_training_extra("ontogeny run")
+    assert set(str(caught.value).split(" needs ")[1].split(": ")[0].split(", ")) == extra
 
 
 def test_extra_that_is_there_is_no_error() -> None:

@@ -4,6 +4,9 @@ import difflib
 from collections.abc import Iterable
 from typing import ClassVar
 
+TRAINING_EXTRA = ("torch", "transformers", "accelerate", "safetensors", "tokenizers", "datasets", "peft")
+"""The modules that the extra `train` installs."""
+
 
 class OntogenyError(Exception):
     """Wrong use, in one line. The command line prints it without a traceback and exits with `exit_code`."""
@@ -39,6 +42,8 @@ def closest(word: str, choices: Iterable[str]) -> str:
     Returns a phrase such as ``did you mean 'epochs'?``, ready to end an error line.
     """
     known = sorted(set(choices))
+    if all(choice.isdecimal() for choice in known):
+        known.sort(key=int)
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if near:
         return f"did you mean '{near[0]}'?"
@@ -49,7 +54,7 @@ def require_training_extra(what: str) -> None:
     """Raise MissingExtraError in one line if torch and its companions are not installed."""
     from importlib.util import find_spec
 
-    absent = [name for name in ("torch", "transformers", "accelerate", "safetensors") if find_spec(name) is None]
+    absent = [name for name in TRAINING_EXTRA if find_spec(name) is None]
     if absent:
         raise MissingExtraError(
             f"{what} needs {', '.join(absent)}: install the training extra with  pip install 'ontogeny[train]'"
