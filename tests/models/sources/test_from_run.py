@@ -67,6 +67,16 @@ def test_a_step_that_was_not_saved_is_refused_with_those_that_were(parent: Path,
         execute(child(parent, step=5), runs_dir=tmp_path / "runs")
 
 
+def test_a_recipe_that_comes_from_itself_is_refused_with_the_cycle(parent: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    for path, other in ((first, second), (second, first)):
+        path.write_text(dump_recipe(child(parent)).replace(str(parent), str(other)))
+    with pytest.raises(RecipeError, match=rf"^model: {first} from {second} from {first}: a model cannot come from"):
+        load_recipe(second).train_hash  # noqa: B018
+    first.write_text(dump_recipe(child(parent)))
+    assert load_recipe(second).train_hash
+
+
 def test_either_a_recipe_or_a_run(parent: Path) -> None:
     with pytest.raises(RecipeError, match="either recipe or run"):
         child(parent, run="runs/x")

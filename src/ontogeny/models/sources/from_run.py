@@ -1,10 +1,15 @@
 """A checkpoint of an earlier run of ours."""
 
+from contextvars import ContextVar
 from typing import Any, Self
 
 from pydantic import model_validator
 
 from ontogeny.core.contracts import ModelSource, Origin
+from ontogeny.core.errors import RecipeError
+
+_BEING_READ: ContextVar[tuple[tuple[str, tuple[str, ...]], ...]] = ContextVar("being_read", default=())
+"""The parent recipes that are being identified, each with its overrides: the chain from child to ancestor."""
 
 
 class FromRun(ModelSource):
@@ -26,13 +31,27 @@ class FromRun(ModelSource):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """The parent recipe counts by what shapes its weights, not by its name."""
+        """The parent recipe counts by what shapes its weights, not by its name.
+
+        Raises RecipeError if it is its own ancestor.
+        """
         content = self.model_dump(mode="json")
         if self.recipe is not None:
-            from ontogeny.core.recipe_file import load_recipe
-
-            content["recipe"] = load_recipe(self.recipe, self.overrides).train_hash
+            content["recipe"] = self._train_hash(self.recipe)
         return content
+
+    def _train_hash(self, recipe: str) -> str:
+        from ontogeny.core.recipe_file import load_recipe
+
+        chain = (*_BEING_READ.get(), (recipe, self.overrides))
+        if chain[-1] in chain[:-1]:
+            cycle = " from ".join(name for name, _ in chain[chain.index(chain[-1]) :])
+            raise RecipeError(f"model: {cycle}: a model cannot come from itself; let one of these start from another")
+        before = _BEING_READ.set(chain)
+        try:
+            return load_recipe(recipe, self.overrides).train_hash
+        finally:
+            _BEING_READ.reset(before)
 
     def origin(self, resolve_run: Any) -> Origin:
         """The checkpoint's directory; `resolve_run(self)` finds the run, or trains it."""
