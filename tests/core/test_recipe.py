@@ -154,6 +154,16 @@ IMPOSSIBLE: dict[str, tuple[Change, tuple[str | int, ...], str]] = {
         ("tokenizer",),
         "say either path (load it) or vocab_size (train it), not both",
     ),
+    "nothing to look at": (
+        lambda t: t["data"].pop("probes") and t.update(measures=["weight_drift", "evaluation"]),
+        ("measures", 1),
+        "'evaluation' looks at probe sets, and there is none: name passages in data.probes",
+    ),
+    "falling below zero": (
+        lambda t: t["train"].update(lr={"shape": "piecewise", "points": [[0, 1e-3], [1, -1e-4]]}),
+        ("train", "lr"),
+        "a learning rate is at least 0, found -0.0001",
+    ),
     "path as a name": (lambda t: t.update(name="a/../../b"), ("name",), "pattern"),
 }
 
@@ -166,6 +176,32 @@ def test_impossible_combinations_say_where_and_why(what: str) -> None:
     faults = [(item["loc"], item["msg"]) for item in caught.value.errors()]
     assert [fault[0] for fault in faults] == [location]
     assert message in faults[0][1]
+
+
+@pytest.mark.parametrize("lr", [-1, {"shape": "ramp", "value": -1e-3, "final": 2}])
+def test_a_learning_rate_is_never_negative(lr: Any) -> None:
+    with pytest.raises(ValidationError, match="a learning rate is at least 0"):
+        recipe(lambda tree: tree["train"].update(lr=lr))
+    assert recipe(lambda tree: tree["train"].update(lr=0)).train is not None
+
+
+def test_a_context_of_one_token_predicts_nothing() -> None:
+    with pytest.raises(ValidationError, match="greater than or equal to 2"):
+        recipe(lambda tree: tree["model"].update(context_length=0))
+
+
+@pytest.mark.parametrize("kind", ["token_nll", "generation", "gradient_norms"])
+def test_an_empty_list_of_probe_sets_is_refused(kind: str) -> None:
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        recipe(lambda tree: tree.update(measures=[{"kind": kind, "probes": []}]))
+
+
+def test_what_looks_at_weights_alone_needs_no_probe_set() -> None:
+    def only_weights(tree: dict[str, Any]) -> None:
+        del tree["data"]["probes"]
+        tree["measures"] = ["weight_drift"]
+
+    assert [measure.group for measure in recipe(only_weights).measures] == ["weight_drift"]
 
 
 def test_two_of_one_kind_with_names_of_their_own() -> None:

@@ -215,3 +215,15 @@ def test_impossible_cadences(settings: dict[str, Any]) -> None:
 def test_cadence_written_out_can_be_read_again() -> None:
     cadence = Cadence(every_epochs=0.5)
     assert Cadence.model_validate_json(cadence.model_dump_json()) == cadence
+
+
+@pytest.mark.parametrize("points", [[[0, 1], [1.5, 2]], [[-0.1, 1], [1, 2]]])
+def test_points_lie_within_training(points: list[list[float]]) -> None:
+    with pytest.raises(ValidationError, match="progress runs from 0 to 1, found points from"):
+        curve(4, shape="piecewise", points=points)
+
+
+def test_lowest_by_hand() -> None:
+    assert Schedule(shape="linear", value=1.0, final=0.5).lowest == 0
+    assert Schedule(shape="ramp", value=-1.0, final=2.0).lowest == -2
+    assert Schedule(shape="piecewise", points=((0.0, 1.0), (0.5, -3.0), (1.0, 2.0))).lowest == -3

@@ -171,7 +171,7 @@ class _Measure(Component):
 class StreamMeasure(_Measure):
     """A measure fed by forward passes that it shares with others. It sees, and never touches, the model."""
 
-    probes: tuple[str, ...] | None = None
+    probes: tuple[str, ...] | None = Field(default=None, min_length=1)
     """Which probe sets to look at; by default all."""
 
     needs: ClassVar[frozenset[Need]] = frozenset()

@@ -180,6 +180,8 @@ class Train(Settings):
     def _consistent(self) -> Self:
         if [self.steps, self.epochs, self.tokens].count(None) != 2:
             raise ValueError("say exactly one of steps, epochs, tokens")
+        if self.lr.lowest < 0:
+            raise refusal(f"a learning rate is at least 0, found {self.lr.lowest:g}", "lr")
         if self.batch % self.accumulate:
             raise refusal(f"batch {self.batch} cannot be cut into {self.accumulate} equal micro-batches", "accumulate")
         return self
@@ -217,6 +219,9 @@ class Recipe(Settings):
                 if name in names[:i]:
                     raise refusal(f"a second one is called '{name}': give one of them a name of its own", key, i)
         for i, measure in enumerate(self.measures):
+            if looks_at_probes(measure) and not self.data.probes:
+                message = f"'{measure.group}' looks at probe sets, and there is none: name passages in data.probes"
+                raise refusal(message, "measures", i)
             for j, probe in enumerate(getattr(measure, "probes", None) or ()):
                 if probe not in self.data.probes:
                     message = f"unknown probe set '{probe}': {closest(probe, self.data.probes)}"
@@ -251,6 +256,11 @@ class Recipe(Settings):
         for key in ("probes", "allow_overlap"):
             del content["data"][key]
         return _digest(content)
+
+
+def looks_at_probes(measure: StreamMeasure | StateMeasure) -> bool:
+    """Does it look at probe sets, rather than at the weights alone?"""
+    return "probes" in type(measure).model_fields
 
 
 def _digest(content: Any) -> str:

@@ -71,6 +71,9 @@ class Schedule(Settings):
             at = [point[0] for point in self.points]
             if len(at) < 2 or at != sorted(set(at)):
                 raise refusal("piecewise needs at least two points, in rising order of progress", "points")
+            if at[0] < 0 or at[-1] > 1:
+                found = f"{at[0]:g} to {at[-1]:g}"
+                raise refusal(f"progress runs from 0 to 1, found points from {found}", "points")
         if self.shape == "wsd" and self.warmup + self.decay > 1:
             raise ValueError(f"wsd: warmup {self.warmup:g} and decay {self.decay:g} add up to more than 1")
         return self
@@ -85,6 +88,13 @@ class Schedule(Settings):
             decay_steps = max(round(self.decay * total), 1)
             return self._line(self.value, self._floor, (step - (total - decay_steps)) / decay_steps)
         return self._curve((step - warm_steps) / max(total - warm_steps, 1))
+
+    @property
+    def lowest(self) -> float:
+        """A value that it never falls below, over a whole training."""
+        if self.shape == "piecewise":
+            return min(0.0, *(value for _, value in self.points))
+        return min(0.0, self.value, self._floor)
 
     @property
     def _floor(self) -> float:

@@ -27,7 +27,7 @@ class Generation(StateMeasure):
     model's configuration says. Sampling is drawn from seed, step and probe set.
     """
 
-    probes: tuple[str, ...] | None = None
+    probes: tuple[str, ...] | None = Field(default=None, min_length=1)
     """Which probe sets to take prompts from; by default all."""
     prompts: int = Field(default=4, ge=1)
     """Prompts per probe set: the first passages."""

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from pydantic import Field
 
 from ontogeny.core.contracts import Context, Seen, StateMeasure, Unit
 from ontogeny.core.passages import ProbeSet
@@ -21,7 +22,7 @@ class GradientNorms(StateMeasure):
     model with LoRA these are the adapters. `block_norm` [probe, block] and `norm` [probe], in float64.
     """
 
-    probes: tuple[str, ...] | None = None
+    probes: tuple[str, ...] | None = Field(default=None, min_length=1)
     """Which probe sets to look at; by default all."""
 
     cost: ClassVar[str] = "one forward and one backward pass over the probe sets, about three forward passes"

@@ -2,6 +2,8 @@
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from ontogeny.core.contracts import ModelSource
 from ontogeny.core.seeds import derive_seed
 
@@ -33,7 +35,7 @@ class Ladder(ModelSource):
 
     size: Size = "nano"
     """pico 0.11 M, nano 0.36 M, micro 1.32 M, mini 5.79 M parameters at a vocabulary of 2048; then Pythia's sizes."""
-    context_length: int | None = None
+    context_length: int | None = Field(default=None, ge=2)
     """Longest sequence in tokens; by default the passage length of the recipe."""
 
     def load(self, context: Any) -> Any:
