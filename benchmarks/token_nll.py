@@ -198,7 +198,7 @@ def _fitting(documents: list[np.ndarray]) -> tuple[int, ...]:
     return tuple(b for b in HARNESS_BATCHES if b <= len(documents) and b * longest * VOCABULARY * 8 < free * 2 / 3)
 
 
-def main(documents: int = 64, repeats: int = 5) -> dict[str, Any]:
+def main(documents: int = 32, repeats: int = 5) -> dict[str, Any]:
     """Measure, print a table, and return what it holds."""
     model, texts = _model(), _documents(documents)
     tokens = sum(len(text) for text in texts)
@@ -259,7 +259,7 @@ def _print(result: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--documents", type=int, default=64)
+    parser.add_argument("--documents", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--memory-of", metavar="SIDE", default=None, help="print the peak KiB that one side adds")
     parser.add_argument("--json", action="store_true", help="print the result as JSON, last")
