@@ -12,12 +12,14 @@ import torch
 from ontogeny.core.contracts import StepEvent
 from ontogeny.core.errors import DataError, OntogenyError, StoreError
 from ontogeny.core.recipe import Recipe
-from ontogeny.core.recipe_file import validate
+from ontogeny.core.recipe_file import validate, validate_component
 from ontogeny.objectives.compose import Objective
 from ontogeny.store.run import open_run
 from ontogeny.train import execute as execution
 from ontogeny.train import loop, state
+from ontogeny.train.backfill import backfill
 from ontogeny.train.execute import Looked, Saved, execute, resume
+from ontogeny.train.parents import find_finished_run
 from tests.train.conftest import differences, tree, write_text
 
 Bomb = Callable[[pytest.MonkeyPatch], Any]
@@ -64,6 +66,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, texts: Path) -> Path:
 # the 22 examples in batches of 6 give 4 steps an epoch, each of 3 micro-batches
 POINTS = {
     "before the first checkpoint": ("train_loss", 2),
+    "after the first checkpoint": ("event", 2),
     "mid-step": ("step", 6),
     "mid-accumulation": ("train_loss", 3 * 6 + 2),
     "at an epoch boundary": ("event", 8),
@@ -227,3 +230,114 @@ def test_looks_happen_before_the_checkpoint_of_their_state(recipe: Recipe, tmp_p
 def test_micro_batch_seeds_differ() -> None:
     seeds = {loop.micro_batch_seed(0, s, r, m) for s in range(3) for r in range(2) for m in range(3)}
     assert len(seeds) == 18
+
+
+def test_lora_on_a_run_of_ours_resumes_exactly(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base is elsewhere, the adapters are what is saved: weights, moments and files are the same again."""
+    parent = execute(validate(tree(texts, measures=[]), "test"), runs_dir=tmp_path / "parent")
+    content = tree(texts, name="lora", model={"kind": "from_run", "run": str(parent)})
+    content["train"] = {**content["train"], "lora": {"rank": 2, "dropout": 0.1}}
+    del content["tokenizer"]
+    recipe = validate(content, "test")
+    whole = execute(recipe, runs_dir=tmp_path / "whole")
+
+    def work() -> None:
+        with monkeypatch.context() as patch:
+            execute(recipe, runs_dir=tmp_path / "killed", listen=arm(patch, "step", 6))
+
+    assert in_child(work) == signal.SIGKILL
+    path = execute(recipe, runs_dir=tmp_path / "killed")
+    assert differences(whole, path) == []
+    for file in path.rglob("*.json"):
+        if file.name not in ("recipe.json", "provenance.json"):
+            assert str(tmp_path) not in file.read_text(), file
+    base = path / "base" / "model.safetensors"
+    damaged = bytearray(base.read_bytes())
+    damaged[-1] ^= 1
+    base.write_bytes(damaged)
+    with pytest.raises(StoreError, match=r"not the weights that were saved .*base was changed or damaged"):
+        resume(path, steps=14)
+
+
+def test_texts_changed_before_the_first_checkpoint_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_text(tmp_path / "words")
+    recipe = validate(tree(folder), "test")
+
+    def work() -> None:
+        with monkeypatch.context() as patch:
+            execute(recipe, runs_dir=tmp_path / "runs", listen=arm(patch, "save_model", 1))
+
+    assert in_child(work) == signal.SIGKILL
+    for file in folder.iterdir():
+        file.write_text(file.read_text().upper())
+    with pytest.raises(DataError, match="no longer those that the run began with"):
+        execute(recipe, runs_dir=tmp_path / "runs")
+
+
+def test_a_finished_run_on_other_texts_is_not_passed_off(tmp_path: Path) -> None:
+    folder = write_text(tmp_path / "words")
+    recipe = validate(tree(folder, measures=[]), "test")
+    execute(recipe, runs_dir=tmp_path / "runs")
+    for file in folder.iterdir():
+        file.write_text(file.read_text().upper())
+    with pytest.raises(DataError, match="start a new run"):
+        execute(recipe, runs_dir=tmp_path / "runs")
+
+
+def test_later_looks_survive_an_extension_and_are_never_doubled(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    path = execute(recipe, runs_dir=tmp_path)
+    rows = len(open_run(path).metrics)
+    backfill(path, [validate_component("ontogeny.measures", kind) for kind in ("evaluation", "cloze")])
+    once = open_run(path).metrics
+    assert not once[once["scope"] != "timing"].duplicated(["step", "name", "scope"]).any()
+    assert len(once) > rows
+    before = open_run(path).series("cloze/accuracy", "novel")["value"].tolist()
+    assert len(before) == 4
+    resume(path, steps=14)
+    run = open_run(path)
+    assert run.series("cloze/accuracy", "novel")["value"].tolist() == before
+    assert not run.metrics[run.metrics["scope"] != "timing"].duplicated(["step", "name", "scope"]).any()
+    assert [note["steps"] for note in run.provenance["backfills"]] == [[0, 4, 8, 12]]
+
+
+def test_an_extended_run_is_not_the_parent_that_the_recipe_describes(recipe: Recipe, tmp_path: Path) -> None:
+    path = execute(recipe, runs_dir=tmp_path)
+    assert find_finished_run(tmp_path, recipe.train_hash) == path
+    resume(path, steps=14)
+    assert find_finished_run(tmp_path, recipe.train_hash) is None
+    said: list[Any] = []
+    assert execute(recipe, runs_dir=tmp_path, listen=said.append) == path
+    assert any("extended from 12 to 14 steps" in event.text for event in said)
+
+
+def test_held_out_text_that_the_parent_may_know_is_refused(texts: Path, tmp_path: Path) -> None:
+    parent = execute(validate(tree(texts, measures=[]), "test"), runs_dir=tmp_path)
+    content = tree(texts, name="child", model={"kind": "from_run", "run": str(parent)})
+    del content["tokenizer"]
+    content["data"] = {**content["data"], "allow_overlap": False, "split_seed": 1}
+    with pytest.raises(DataError, match="split in another way"):
+        execute(validate(content, "test"), runs_dir=tmp_path)
+    content["data"] |= {"allow_overlap": True}
+    execute(validate(content, "test"), runs_dir=tmp_path)
+
+
+def test_a_directory_with_something_in_it_is_left_alone(recipe: Recipe, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "recipe.yaml").write_text("# my comments")
+    with pytest.raises(StoreError, match=r"not empty \(it holds recipe\.yaml\)"):
+        execute(recipe, runs_dir=tmp_path, to=mine)
+    assert (mine / "recipe.yaml").read_text() == "# my comments"
+
+
+def test_an_error_that_is_not_ours_leaves_a_true_status(recipe: Recipe, tmp_path: Path) -> None:
+    def listen(event: Any) -> None:
+        if isinstance(event, StepEvent) and event.step == 3:
+            raise ZeroDivisionError("in a listener")
+
+    with pytest.raises(ZeroDivisionError):
+        execute(recipe, runs_dir=tmp_path, listen=listen)
+    status = open_run(execution.run_path(recipe, tmp_path)).status
+    assert (status["state"], status["message"]) == ("failed", "ZeroDivisionError: in a listener")

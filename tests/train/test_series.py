@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from ontogeny.core.errors import StoreError
+from ontogeny.core.errors import OntogenyError, StoreError
 from ontogeny.core.recipe_file import validate
 from ontogeny.data.tokenizer import train_tokenizer
 from ontogeny.store.run import open_run
+from ontogeny.train.execute import resume
 from ontogeny.train.series import measure_series, parse_stations
 from tests.train.conftest import tree, write_text
 
@@ -76,3 +77,6 @@ def test_identical_weights_under_two_names_are_refused_with_both_names(foreign: 
     stations = parse_stations([f"{foreign}@checkpoint-100,checkpoint-200,checkpoint-300"])
     with pytest.raises(StoreError, match=r"'checkpoint-200' and 'checkpoint-300' hold identical weights"):
         measure_series(looking(foreign), stations, to=tmp_path / "run")
+    with pytest.raises(OntogenyError, match="made of checkpoints trained elsewhere"):
+        resume(tmp_path / "run")
+    assert open_run(tmp_path / "run").status["state"] == "failed"

@@ -1,5 +1,6 @@
 """Build or load the model of a recipe, with one place that talks to transformers."""
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -179,6 +180,16 @@ def save_model(model: Any, folder: Path) -> None:
     """Write safetensors with save_pretrained; of a model with adapters, the adapters only."""
     with _no_progress_bars():
         model.save_pretrained(str(folder), safe_serialization=True)
+    if is_adapter(model):
+        _forget_origin(folder)
+
+
+def _forget_origin(folder: Path) -> None:
+    """Keep out of a run where the base was loaded from: the run is movable, and the same after every resume."""
+    config = folder / "adapter_config.json"
+    content = json.loads(config.read_text(encoding="utf-8"))
+    config.write_text(json.dumps({**content, "base_model_name_or_path": None}, indent=2, sort_keys=True), encoding="utf-8")
+    (folder / "README.md").unlink(missing_ok=True)
 
 
 def load_checkpoint(model_path: Path, base_path: Path, *, trainable: bool = False) -> Any:

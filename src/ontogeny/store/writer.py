@@ -52,9 +52,10 @@ class RunWriter:
         lock = RunLock(folder / schema.LOCK)
         try:
             if (folder / schema.PROVENANCE).exists():
-                raise StoreError(f"{folder} already holds a run: continue it with  ontogeny resume {folder}")
-            durable.write_bytes(folder / schema.RECIPE_YAML, recipe_yaml.encode())
+                raise StoreError(f"{folder} already holds a run: choose another directory, or resume that run")
+            _refuse_what_is_not_ours(folder)
             durable.write_json(folder / schema.RECIPE_JSON, dict(recipe))
+            durable.write_bytes(folder / schema.RECIPE_YAML, recipe_yaml.encode())
             durable.write_json(folder / schema.STATUS, {"state": "created", "updated_unix_s": time.time()})
             durable.write_json(folder / schema.PROVENANCE, {**provenance, "format_version": schema.FORMAT_VERSION})
             return cls(folder, lock)
@@ -181,11 +182,21 @@ class RunWriter:
             raise StoreError(
                 f"{self.path} holds {self.metrics_rows} metrics rows, {metrics_rows} belong to step {step}"
             )
+        late = self._later_looks(step, metrics_rows)
         checkpoints.rewind(self.path / schema.CHECKPOINTS_FOLDER, step)
         for group in self._groups.values():
             group.rewind(step)
         samples.rewind(self.path / schema.SAMPLES_FOLDER, step)
         self._metrics.cut(metrics_rows)
+        self._waiting.extend(late)
+        self.flush()
+
+    def _later_looks(self, step: int, metrics_rows: int) -> list[Any]:
+        """Rows behind that many which are scalars of looks at states up to `step`: backfill wrote them, they stay."""
+        rows = self.run.metrics.iloc[metrics_rows:]
+        of_measures = rows["name"].astype(str).str.contains("/", regex=False) & (rows["scope"] != "timing")
+        kept = rows[(rows["step"] <= step) & of_measures]
+        return list(kept.itertuples(index=False, name=None))
 
     def set_status(self, **fields: Any) -> None:
         """Change fields of status.json, atomically."""
@@ -194,3 +205,12 @@ class RunWriter:
     def update_provenance(self, **fields: Any) -> None:
         """Change fields of provenance.json, atomically."""
         durable.write_json(self.path / schema.PROVENANCE, {**self.run.provenance, **fields})
+
+
+def _refuse_what_is_not_ours(folder: Path) -> None:
+    """Raise StoreError if a directory holds more than a writer leaves that was killed while it made a run there."""
+    ours = {schema.LOCK, schema.RECIPE_JSON, schema.RECIPE_YAML, schema.STATUS}
+    found = {path.name for path in folder.iterdir() if not path.name.endswith(".tmp")}
+    if found - ours or (schema.RECIPE_YAML in found and schema.RECIPE_JSON not in found):
+        stranger = min(found - ours, default=schema.RECIPE_YAML)
+        raise StoreError(f"{folder} is not empty (it holds {stranger}): choose an empty or a new directory")

@@ -1,5 +1,6 @@
 """Look afterwards: measures over the saved checkpoints of a run, exactly as they would have looked live."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,13 @@ from ontogeny.core.contracts import Progress
 from ontogeny.core.errors import StoreError, closest
 from ontogeny.core.recipe import TERMS, Recipe
 from ontogeny.data.tokenizer import load_tokenizer
-from ontogeny.models.build import load_checkpoint
 from ontogeny.objectives.compose import Objective
-from ontogeny.store.run import Checkpoint, open_run
+from ontogeny.store.run import Checkpoint, Run, open_run
 from ontogeny.store.writer import RunWriter
 from ontogeny.train.history import WeightsHistory, saved_weights
 from ontogeny.train.observe import Looked, Measure, Observer, check_probes
-from ontogeny.train.parents import recipe_of
+from ontogeny.train.parents import load_verified, recipe_of
+from ontogeny.train.provenance import environment
 from ontogeny.train.session import to_device
 
 
@@ -33,20 +34,30 @@ def backfill(
     run = open_run(path)
     chosen = _choose(run.checkpoints, steps, path)
     check_probes(measures, run.probes)
-    total_steps = int(run.status.get("total_steps") or 0)
     with RunWriter.attach(path) as writer:
         tokenizer = load_tokenizer(str(path / "tokenizer"))
         due = {measure.group: frozenset(c.step for c in chosen) for measure in measures}
         recipe = recipe_of(run) if run.recipe_yaml else None
         observer = observer_for(writer, measures, tokenizer, recipe, due, saved_weights(run))
+        observer.recorded = _recorded(run)
+        note = {"measures": [m.model_dump(mode="json") for m in measures], "steps": [c.step for c in chosen]}
+        note |= {"unix_s": time.time(), "environment": environment()}
+        writer.update_provenance(backfills=[*run.provenance.get("backfills", []), note])
         for checkpoint in chosen:
             checkpoint.verify()
-            model = to_device(load_checkpoint(checkpoint.model_path, path / "base"))
+            model = to_device(load_verified(run, checkpoint))
             place = checkpoint.place
+            total_steps = int(checkpoint.manifest["extra"].get("total_steps") or run.status.get("total_steps") or 0)
             progress = Progress(step=place.step, total_steps=total_steps, epoch=place.epoch)
             listen(observer.look(model, place, progress))
         writer.flush()
     return [c.step for c in chosen]
+
+
+def _recorded(run: Run) -> frozenset[tuple[int, str, str]]:
+    """(step, scope, name) of the measures' scalars that the metrics hold already."""
+    rows = run.metrics
+    return frozenset(zip(rows["step"], rows["scope"].astype(str), rows["name"].astype(str), strict=True))
 
 
 def observer_for(

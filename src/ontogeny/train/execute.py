@@ -18,18 +18,17 @@ from ontogeny.models.build import (
     LoadContext,
     build_model,
     is_adapter,
-    load_checkpoint,
     read_limits,
     save_model,
 )
 from ontogeny.objectives.compose import Objective
-from ontogeny.store.run import Checkpoint, Run, open_run
+from ontogeny.store.run import Run, open_run
 from ontogeny.store.schema import PROVENANCE
 from ontogeny.store.writer import RunWriter
 from ontogeny.train.history import saved_weights
 from ontogeny.train.loop import NonFiniteLossError, training_steps
 from ontogeny.train.observe import Looked, Observer
-from ontogeny.train.parents import origin_of, recipe_of
+from ontogeny.train.parents import check_held_out, load_verified, origin_of, recipe_of
 from ontogeny.train.provenance import describe, environment
 from ontogeny.train.session import Session, open_session, to_device
 from ontogeny.train.state import restore_trainer, save_trainer
@@ -73,7 +72,7 @@ def execute(recipe: Recipe, *, runs_dir: Path, to: Path | None = None, listen: L
     if (path / PROVENANCE).exists():
         if recipe_of(open_run(path)).recipe_hash != recipe.recipe_hash:
             raise StoreError(f"{path} holds a run of another recipe: choose another directory with --to")
-        return resume(path, listen=listen)
+        return _return_or_continue(path, runs_dir, listen)
     prepared, model, parent = _prepare(recipe, runs_dir, listen)
     provenance = describe(recipe, prepared.provenance, model, parent)
     with RunWriter.create(
@@ -83,20 +82,32 @@ def execute(recipe: Recipe, *, runs_dir: Path, to: Path | None = None, listen: L
     return path
 
 
-def resume(path: Path, *, steps: int | None = None, listen: Listener = silent) -> Path:
+def _return_or_continue(path: Path, runs_dir: Path, listen: Listener) -> Path:
+    """A run that is there already: finished, on the same texts; or to be continued."""
+    run = open_run(path)
+    if not _is_finished(run):
+        return resume(path, runs_dir=runs_dir, listen=listen)
+    _require_same_texts(run, prepare(recipe_of(run), tokenizer=load_tokenizer(str(path / "tokenizer"))))
+    for extension in run.provenance.get("extensions", []):
+        listen(Stage(text=f"{path} was extended from {extension['from_steps']} to {extension['to_steps']} steps"))
+    return path
+
+
+def resume(path: Path, *, steps: int | None = None, runs_dir: Path | None = None, listen: Listener = silent) -> Path:
     """Continue a run from its last checkpoint, bit for bit as if it had not stopped; `steps` extends it.
 
-    Raises StoreError if a checkpoint is damaged, DataError if the texts have changed since.
+    `runs_dir`: where a parent run is looked for, by default beside the run. Raises StoreError if a checkpoint is
+    damaged, DataError if the texts have changed since, OntogenyError if the run was not trained here.
     """
     run = open_run(path)
-    recipe = recipe_of(run)
-    total = run.status.get("total_steps")
+    recipe = _recipe_to_continue(run)
+    total = _total_steps(run)
     if steps is not None and total is not None and steps <= total:
         raise OntogenyError(f"{path}: has {total} steps already; --steps must be more")
-    if steps is None and run.status.get("state") == "finished":
+    if steps is None and _is_finished(run):
         return path
     if not run.checkpoints:
-        return _begin_again(recipe, path, listen)
+        return _begin_again(recipe, run, runs_dir or path.parent, listen)
     last = run.checkpoints[-1]
     last.verify()
     if recipe.train is None:
@@ -106,8 +117,8 @@ def resume(path: Path, *, steps: int | None = None, listen: Listener = silent) -
     _require_same_texts(run, prepared)
     with RunWriter.attach(path) as writer:
         writer.rewind(last.step, last.manifest["extra"]["metrics_rows"])
-        _note_resume(writer, last, total, steps)
-        model = load_checkpoint(last.model_path, path / "base", trainable=True)
+        _note_resume(writer, last.step, total, steps)
+        model = load_verified(run, last, trainable=True)
         with keep_status(writer):
             session = _open(recipe, model, prepared, steps or total)
             restore_trainer(session, last.trainer_path)
@@ -129,13 +140,37 @@ def _begin(recipe: Recipe, writer: RunWriter, model: Any, prepared: Prepared, li
             Training(recipe, _open(recipe, model, prepared, None), writer, prepared, listen).carry_out()
 
 
-def _begin_again(recipe: Recipe, path: Path, listen: Listener) -> Path:
+def _begin_again(recipe: Recipe, run: Run, runs_dir: Path, listen: Listener) -> Path:
     """A run that stopped before its first checkpoint has nothing to continue from."""
-    prepared, model, _ = _prepare(recipe, path.parent, listen)
-    with RunWriter.attach(path) as writer:
+    prepared, model, _ = _prepare(recipe, runs_dir, listen)
+    _require_same_texts(run, prepared)
+    with RunWriter.attach(run.path) as writer:
         writer.rewind(-1, 0)
+        _note_resume(writer, 0, None, None)
         _begin(recipe, writer, model, prepared, listen)
-    return path
+    return run.path
+
+
+def _recipe_to_continue(run: Run) -> Recipe:
+    """Raises OntogenyError for what was recorded here but not trained here."""
+    if "stations" in run.provenance:
+        raise OntogenyError(
+            f"{run.path} was made of checkpoints trained elsewhere: look again with  ontogeny measure --checkpoints … "
+            "--to ANOTHER_DIRECTORY"
+        )
+    if not run.recipe_yaml:
+        raise OntogenyError(f"{run.path} was recorded in somebody else's training loop: resume it there")
+    return recipe_of(run)
+
+
+def _total_steps(run: Run) -> int | None:
+    """Length of the run in steps, extensions included."""
+    known = [run.status.get("total_steps"), *(e["to_steps"] for e in run.provenance.get("extensions", []))]
+    return max((steps for steps in known if steps is not None), default=None)
+
+
+def _is_finished(run: Run) -> bool:
+    return run.status.get("state") == "finished" and run.status.get("step") == _total_steps(run)
 
 
 def _open(recipe: Recipe, model: Any, prepared: Prepared, total_steps: int | None) -> Session:
@@ -157,6 +192,8 @@ def _prepare(recipe: Recipe, runs_dir: Path, listen: Listener) -> tuple[Prepared
         return execute(parent, runs_dir=runs_dir, listen=listen)
 
     origin = origin_of(recipe, runs_dir, train_first)
+    if origin is not None and origin.parent is not None:
+        check_held_out(recipe, origin.parent)
 
     def tell(text: str) -> None:
         listen(Stage(text=text))
@@ -203,12 +240,12 @@ def _require_same_texts(run: Run, prepared: Prepared) -> None:
             )
 
 
-def _note_resume(writer: RunWriter, last: Checkpoint, total: int | None, steps: int | None) -> None:
+def _note_resume(writer: RunWriter, step: int, total: int | None, steps: int | None) -> None:
     provenance = writer.run.provenance
-    resumes = [*provenance.get("resumes", []), {"step": last.step, "unix_s": time.time(), "environment": environment()}]
+    resumes = [*provenance.get("resumes", []), {"step": step, "unix_s": time.time(), "environment": environment()}]
     extensions = provenance.get("extensions", [])
     if steps is not None and steps != total:
-        extensions = [*extensions, {"at_step": last.step, "from_steps": total, "to_steps": steps}]
+        extensions = [*extensions, {"at_step": step, "from_steps": total, "to_steps": steps}]
     writer.update_provenance(resumes=resumes, extensions=extensions)
 
 
@@ -257,7 +294,7 @@ class Training:
         session.wrapped.train()
         self.writer.set_status(step=session.step, total_steps=session.total_steps)
         self.listen(Stage(text="training", total_steps=session.total_steps, step=session.step))
-        if session.step == 0:
+        if session.step == 0 and not self.writer.run.checkpoints:
             self.at_state()
         try:
             for event in training_steps(session):
@@ -279,7 +316,7 @@ class Training:
         add(step, "learning_rate", "train", event.learning_rate)
         add(step, "grad_norm", "train", event.grad_norm)
         add(step, "supervised_tokens", "train", event.supervised_tokens)
-        add(step, "tokens_seen", "train", event.tokens_seen)
+        add(step, "tokens_seen", "train", event.tokens_seen - event.tokens)
         add(step, "epoch", "train", event.progress.epoch)
         add(step, "step_seconds", "timing", event.seconds)
 
@@ -298,7 +335,8 @@ class Training:
     def _save(self, place: Place) -> None:
         started = time.perf_counter()
         self.writer.flush()
-        with self.writer.checkpoint(place, extra={"metrics_rows": self.writer.metrics_rows}) as folder:
+        extra = {"metrics_rows": self.writer.metrics_rows, "total_steps": self.session.total_steps}
+        with self.writer.checkpoint(place, extra=extra) as folder:
             save_model(self.session.model, folder / "model")
             save_trainer(self.session, folder / "trainer")
         self.writer.set_status(step=place.step, total_steps=self.session.total_steps)

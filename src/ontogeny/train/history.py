@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ontogeny.models.build import load_checkpoint
 from ontogeny.models.weights import effective_weights
 from ontogeny.store.run import Run
+from ontogeny.train.parents import load_verified
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,6 +60,6 @@ def saved_weights(run: Run) -> WeightsHistory:
 
     def read(step: int) -> Weights:
         checkpoint = next(c for c in run.checkpoints if c.step == step)
-        return effective_weights(load_checkpoint(checkpoint.model_path, run.path / "base"))
+        return effective_weights(load_verified(run, checkpoint))
 
     return WeightsHistory(lambda: [c.step for c in run.checkpoints], read)

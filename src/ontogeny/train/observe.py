@@ -1,7 +1,7 @@
 """When measures look, what they get to see, and where it goes. The same live, in backfill and in foreign loops."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,8 @@ class Observer:
         self.seed = seed
         self.due = dict(due)
         self.history = history
+        self.recorded: Container[tuple[int, str, str]] = frozenset()
+        """(step, scope, name) of scalars that the metrics hold already: looking again does not double them."""
 
     def is_due(self, step: int) -> bool:
         """Does any measure look at that state?"""
@@ -85,7 +87,8 @@ class Observer:
             scalars |= self._store(measure, place, seen[measure.group])
         seconds["store"] = time.perf_counter() - started
         for (scope, name), value in scalars.items():
-            self.writer.add_metric(place.step, name, scope, value)
+            if (place.step, scope, name) not in self.recorded:
+                self.writer.add_metric(place.step, name, scope, value)
         for name, value in seconds.items():
             self.writer.add_metric(place.step, f"measure/{name}", "timing", value)
         return Looked(step=place.step, scalars=scalars, seconds=seconds)
@@ -103,7 +106,9 @@ class Observer:
 
     def _store(self, measure: Measure, place: Place, seen: Seen) -> dict[tuple[str, str], float]:
         group = measure.group
-        self.writer.put_measure(group, place, seen.arrays)
+        settings = measure.model_dump_json(exclude={"at", "name"})
+        described = seen.arrays.assign_attrs(kind=type(measure).kind, settings=settings)
+        self.writer.put_measure(group, place, described)
         if seen.samples:
             self.writer.add_samples(place.step, group, seen.samples)
         return scalars_of(group, seen)

@@ -18,7 +18,8 @@ def keep_status(writer: RunWriter) -> Iterator[None]:
         writer.flush()
         writer.set_status(state="interrupted", message="stopped by the user")
         raise
-    except OntogenyError as error:
-        writer.set_status(state="failed", message=str(error))
+    except Exception as error:
+        kind = "" if isinstance(error, OntogenyError) else f"{type(error).__name__}: "
+        writer.set_status(state="failed", message=f"{kind}{error}")
         raise
     writer.set_status(state="finished", message="", finished_unix_s=time.time())
