@@ -12,7 +12,7 @@ from tests.store.scenarios import place, sample, seen
 
 def test_a_run_is_created_once(tmp_path: Path) -> None:
     scenarios.create(tmp_path / "run").close()
-    with pytest.raises(StoreError, match="already holds a run: continue it with  ontogeny resume"):
+    with pytest.raises(StoreError, match="already holds a run: choose another directory"):
         scenarios.create(tmp_path / "run")
     RunWriter.attach(tmp_path / "run").close()  # the refusal has released the lock
 

@@ -323,11 +323,11 @@ def test_held_out_text_that_the_parent_may_know_is_refused(texts: Path, tmp_path
     execute(validate(content, "test"), runs_dir=tmp_path)
 
 
-def test_a_directory_with_something_in_it_is_left_alone(recipe: Recipe, tmp_path: Path) -> None:
+def test_a_recipe_of_the_users_own_is_not_overwritten(recipe: Recipe, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "recipe.yaml").write_text("# my comments")
-    with pytest.raises(StoreError, match=r"not empty \(it holds recipe\.yaml\)"):
+    with pytest.raises(StoreError, match=r"recipe\.yaml would be overwritten"):
         execute(recipe, runs_dir=tmp_path, to=mine)
     assert (mine / "recipe.yaml").read_text() == "# my comments"
 

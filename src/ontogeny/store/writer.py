@@ -53,7 +53,7 @@ class RunWriter:
         try:
             if (folder / schema.PROVENANCE).exists():
                 raise StoreError(f"{folder} already holds a run: choose another directory, or resume that run")
-            _refuse_what_is_not_ours(folder)
+            _refuse_a_recipe_of_others(folder)
             durable.write_json(folder / schema.RECIPE_JSON, dict(recipe))
             durable.write_bytes(folder / schema.RECIPE_YAML, recipe_yaml.encode())
             durable.write_json(folder / schema.STATUS, {"state": "created", "updated_unix_s": time.time()})
@@ -207,10 +207,7 @@ class RunWriter:
         durable.write_json(self.path / schema.PROVENANCE, {**self.run.provenance, **fields})
 
 
-def _refuse_what_is_not_ours(folder: Path) -> None:
-    """Raise StoreError if a directory holds more than a writer leaves that was killed while it made a run there."""
-    ours = {schema.LOCK, schema.RECIPE_JSON, schema.RECIPE_YAML, schema.STATUS}
-    found = {path.name for path in folder.iterdir() if not path.name.endswith(".tmp")}
-    if found - ours or (schema.RECIPE_YAML in found and schema.RECIPE_JSON not in found):
-        stranger = min(found - ours, default=schema.RECIPE_YAML)
-        raise StoreError(f"{folder} is not empty (it holds {stranger}): choose an empty or a new directory")
+def _refuse_a_recipe_of_others(folder: Path) -> None:
+    """Raise StoreError where a recipe would be overwritten that no run wrote: ours have recipe.json beside them."""
+    if (folder / schema.RECIPE_YAML).exists() and not (folder / schema.RECIPE_JSON).exists():
+        raise StoreError(f"{folder / schema.RECIPE_YAML} would be overwritten: choose another directory for the run")
