@@ -76,7 +76,8 @@ def _look(
     for name, table in nll.items() if metrics else ():
         means = np.nanmean(table, axis=1)
         writer.add_metric(step, "evaluation/nll", name, float(np.nanmean(table)))
-        writer.add_metric(step, "evaluation/nll_se", name, float(means.std(ddof=1) / np.sqrt(len(means))))
+        error = means.std(ddof=1) / np.sqrt(len(means)) if len(means) > 1 else np.nan
+        writer.add_metric(step, "evaluation/nll_se", name, float(error))
     if metrics:
         return
     flat = np.concatenate([table.ravel() for table in nll.values()]).astype(np.float32)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ontogeny.report.estimates import clustered_mean, mean_over_seeds, share
+from ontogeny.report.estimates import clustered_mean, mean_over_seeds, share, unpaired
 
 WEIGHTS = np.full(4, 2.0)
 
@@ -51,11 +51,29 @@ def test_false_positives_come_as_often_as_an_interval_promises() -> None:
 
 
 def test_seeds() -> None:
-    # Mean 2, sd 1, SE 1 / sqrt(3) = 0.57735, t(2) = 4.30265: half 2.48414.
-    found = mean_over_seeds([1.0, 2.0, 3.0])
-    assert (found.value, found.low, found.high) == pytest.approx((2, -0.48414, 4.48414), abs=1e-5)
-    assert np.isnan(mean_over_seeds([1.0]).low)
-    assert mean_over_seeds([1.0, 1.0]).basis == "2 seeds, all alike"
+    # Mean 3, sd 1.58114, SE 0.70711, t(4) = 2.77645: half 1.96324.
+    found = mean_over_seeds([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert (found.value, found.low, found.high) == pytest.approx((3, 1.03676, 4.96324), abs=1e-5)
+    assert found.ends == (found.low, found.high)
+    assert found.above_zero
+    assert mean_over_seeds([1.0] * 5).basis == "5 seeds, all alike"
+
+
+def test_few_seeds_have_a_range_and_no_interval() -> None:
+    found = mean_over_seeds([1.0, 2.0, 3.0, 6.0])
+    assert (found.value, found.ends) == (3, (1, 6))
+    assert np.isnan(found.low)
+    assert (found.above_zero, found.rose, found.fell) == (False, True, False)
+    assert found.why == "4 seeds: too few for an interval over seeds (5 are needed)"
+    mixed = mean_over_seeds([-1.0, 2.0])
+    assert (mixed.rose, mixed.fell) == (False, False)
+
+
+def test_a_standard_error_that_is_not_a_number_gives_no_interval() -> None:
+    found = unpaired(1.4, [np.nan, 0.1], 1, "passages")
+    assert (found.ends, found.how, found.basis) == (None, "", "1 passages, too few for an interval")
+    # sqrt(0.3^2 + 0.4^2) = 0.5, times 1.95996.
+    assert unpaired(1.0, [0.3, 0.4], 8, "passages").low == pytest.approx(1 - 0.97998, abs=1e-5)
 
 
 def test_shares() -> None:

@@ -50,8 +50,8 @@ def test_the_page_of_a_demo_stays_small(tmp_path: Path) -> None:
         for one in sets.values():
             writer.put_probes(one)
         for step in range(25):
-            noise = {name: draw.gamma(1, 3, one.token_count) for name, one in sets.items()}
-            ranks = {name: draw.integers(0, 2048, one.token_count) for name, one in sets.items()}
+            noise = {name: draw.gamma(1, 3, sum(map(len, one.passages))) for name, one in sets.items()}
+            ranks = {name: draw.integers(0, 2048, sum(map(len, one.passages))) for name, one in sets.items()}
             writer.put_measure("token_nll", synthetic.place(step), synthetic.token_nll(sets, noise, ranks, noise))
     page = write_report([open_run(tmp_path / "run")], live=True)
     assert page.stat().st_size < 5e6

@@ -78,6 +78,22 @@ def test_one_document_is_too_little_for_a_verdict(make_run: MakeRun) -> None:
     assert "1 document, too few for an interval" in one.small
 
 
+@pytest.mark.parametrize("metrics", [False, True])
+def test_whether_one_document_was_forgotten_is_uncertain(make_run: MakeRun, metrics: bool) -> None:
+    # A single passage has neither an interval nor a standard error.
+    one = said(make_run({"general": [passages(5.14), passages(6.53)]}, metrics=metrics))["forgot"]
+    assert one.text == (
+        "Whether it forgot is uncertain, for want of an interval: on general the loss went from 5.14 to 6.53 nats per "
+        "token."
+    )
+    assert "too few for an interval" in one.small
+
+
+def test_without_a_standard_error_it_is_uncertain_what_was_learned(make_run: MakeRun) -> None:
+    one = said(make_run({"train": [passages(5), passages(1)]}, metrics=True))["learned"]
+    assert one.text.startswith("Whether it learned the text it was trained on is uncertain, for want of an interval")
+
+
 def test_a_turn_needs_evidence_on_both_sides(make_run: MakeRun) -> None:
     # Fall as TRAIN, then the same back: both intervals exclude 0.
     turned = said(make_run({"novel": [*TRAIN, TRAIN[0]], "train": [*TRAIN, TRAIN[1]]}, "turned"))["learned"]
@@ -135,13 +151,47 @@ def test_a_single_look_is_not_a_change(make_run: MakeRun) -> None:
     assert text == "What it learned is not known yet: fewer than two looks at train."
 
 
+def seeds(make_run: MakeRun, name: str, ends: tuple[float, ...], **more: Any) -> list[Run]:
+    """Runs whose loss on `name` goes from 5 to each of these."""
+    return [
+        make_run({name: [passages(5, 5, 5, 5), passages(*[end] * 4)]}, f"seed{i}", seed=i, **more)
+        for i, end in enumerate(ends)
+    ]
+
+
 def test_seeds_speak_together(make_run: MakeRun) -> None:
-    # Changes per seed: -4, -3, -2: mean -3, sd 1, t(2): half 2.484.
-    ends = ((2, 0, 1, 1), (2, 2, 2, 2), (3, 3, 3, 3))
-    runs = [make_run({"train": [TRAIN[0], passages(*end)]}, f"seed{i}", seed=i) for i, end in enumerate(ends)]
-    one = said(*runs)["learned"]
+    # Changes per seed: -4, -3, -2, -3, -3: mean -3, sd 0.70711, SE 0.31623, t(4) = 2.77645: half 0.878.
+    one = said(*seeds(make_run, "train", (1, 2, 3, 2, 2)))["learned"]
     assert one.text == "It learned the text it was trained on: the loss on train fell from 5.00 to 2.00 nats per token."
-    assert "train −3.00 (−5.48 to −0.52; 3 seeds)" in one.small
+    assert "train −3.00 (−3.88 to −2.12; 5 seeds)" in one.small
+
+
+def test_few_seeds_speak_for_themselves_alone(make_run: MakeRun) -> None:
+    one = said(*seeds(make_run, "train", (1, 2, 3)))["learned"]
+    assert one.text == "In these 3 runs the loss on train fell from 5.00 to 2.00 nats per token."
+    assert one.small == (
+        "Change from step 0 to step 10: train −3.00 (range −4.00 to −2.00; 3 seeds). 3 seeds: too few for an interval "
+        "over seeds (5 are needed)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("ends", "text"),
+    [
+        ((6, 7), "In these 2 runs on general the loss rose from 5.00 to 6.50 nats per token."),
+        ((4, 7), "In these 2 runs on general the loss went from 5.00 to 5.50 nats per token."),
+    ],
+)
+def test_few_seeds_make_no_claim_of_forgetting(make_run: MakeRun, ends: tuple[float, ...], text: str) -> None:
+    assert said(*seeds(make_run, "general", ends))["forgot"].text == text
+
+
+def test_few_seeds_memorized_for_themselves(make_run: MakeRun) -> None:
+    found = [{"train": [[0] * 4, last]} for last in ([1, 0, 0, 0], [1, 1, 1, 0])]
+    runs = [make_run({"train": TRAIN}, f"s{i}", seed=i, extractable=one) for i, one in enumerate(found)]
+    one = said(*runs)["memorized"]
+    assert one.text.startswith("These 2 runs memorized, on average, 50% of the 4 passages of train: given")
+    assert "train 50%, range 25% to 75% (0%). 2 seeds: too few for an interval over seeds (5 are needed)." in one.small
 
 
 def test_numbers() -> None:

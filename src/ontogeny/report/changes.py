@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ontogeny.report.estimates import Estimate, clustered_mean, mean_over_seeds, share
+from ontogeny.report.estimates import Estimate, clustered_mean, mean_over_seeds, share, unpaired
 from ontogeny.report.gather import Band, View, roles
 from ontogeny.report.passages import document_of
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 NLL = "evaluation/nll"
-UNPAIRED = "intervals from standard errors, not paired"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +98,7 @@ def _from_metrics(run: View, probe: str) -> Change | None:
     if len(rows[0]) < 2:
         return None
     (steps, values), errors = rows, dict(zip(*_series(run, f"{NLL}_se", probe), strict=True))
-    difference = float(values[-1] - values[0])
-    half = 1.96 * float(np.hypot(errors.get(steps[0], np.nan), errors.get(steps[-1], np.nan)))
+    ends = [float(errors.get(steps[i], np.nan)) for i in (0, -1)]
     return Change(
         probe=probe,
         first=float(values[0]),
@@ -108,14 +106,7 @@ def _from_metrics(run: View, probe: str) -> Change | None:
         first_step=int(steps[0]),
         last_step=int(steps[-1]),
         checkpoints=len(steps),
-        difference=Estimate(
-            value=difference,
-            low=difference - half,
-            high=difference + half,
-            n=len(run.probes[probe]),
-            basis=f"{len(run.probes[probe])} passages",
-            how=UNPAIRED,
-        ),
+        difference=unpaired(float(values[-1] - values[0]), ends, len(run.probes[probe]), "passages"),
     )
 
 
@@ -196,8 +187,8 @@ def _answers(state: "xr.Dataset", mine: np.ndarray) -> np.ndarray | None:
 def _unpaired(run: View, metric: str, probe: str, at: float) -> Estimate:
     """The same from standard errors alone, as if the two looks were independent."""
     steps, values = _series(run, f"{metric}_se", probe)
-    half = 1.96 * float(np.hypot(values[0], values[-1])) if len(steps) > 1 else np.nan
-    return Estimate(value=at, low=at - half, high=at + half, n=0, basis="items", how=UNPAIRED)
+    errors = [float(values[0]), float(values[-1])] if len(steps) > 1 else [np.nan, np.nan]
+    return unpaired(at, errors, 0, "items")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,8 @@ from scipy.special import stdtrit
 
 Z = 1.959963984540054
 PAIRED = "t intervals, paired, clustered by document"
+SEEDS_FOR_T = 5
+"""A claim about training needs so many seeds; with fewer, the range over them is shown and no interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +25,12 @@ class Estimate:
     """What the units are, ready to print: 48 passages from 31 documents."""
     how: str = ""
     """How the interval was made, ready to print; empty without one."""
+    why: str = ""
+    """Why there is none, ready to print, where `basis` does not say it."""
+    least: float = np.nan
+    """The lowest of the runs behind a mean over seeds; NaN otherwise."""
+    most: float = np.nan
+    """The highest of them."""
 
     @property
     def above_zero(self) -> bool:
@@ -33,6 +41,22 @@ class Estimate:
     def below_zero(self) -> bool:
         """Is the whole interval below zero?"""
         return bool(self.high < 0)
+
+    @property
+    def rose(self) -> bool:
+        """Is the whole interval above zero, or without one every single run?"""
+        return self.above_zero or (not self.how and self.least > 0)
+
+    @property
+    def fell(self) -> bool:
+        """Is the whole interval below zero, or without one every single run?"""
+        return self.below_zero or (not self.how and self.most < 0)
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """The interval, or without one the range over seeds; None without either."""
+        low, high = (self.low, self.high) if self.how else (self.least, self.most)
+        return (low, high) if np.isfinite([low, high]).all() else None
 
 
 def clustered_mean(totals: np.ndarray, weights: np.ndarray, clusters: Sequence[str], units: str) -> Estimate:
@@ -60,20 +84,47 @@ def clustered_mean(totals: np.ndarray, weights: np.ndarray, clusters: Sequence[s
 
 
 def mean_over_seeds(values: Sequence[float]) -> Estimate:
-    """Mean of one number per run, with a t interval over runs that differ in the seed alone."""
+    """Mean of one number per run, over runs that differ in the seed alone; what is not finite is left out.
+
+    The interval is t with n - 1 degrees of freedom, from SEEDS_FOR_T seeds on; `least` and `most` are always given.
+    """
     array = np.asarray(values, dtype=np.float64)
     array = array[np.isfinite(array)]
     n = len(array)
     mean = float(array.mean()) if n else np.nan
-    if n < 2:
-        return Estimate(
-            value=mean, low=np.nan, high=np.nan, n=n, basis=f"{counted(n, 'seed')}, too few for an interval"
-        )
-    if np.ptp(array) == 0:
-        return Estimate(value=mean, low=np.nan, high=np.nan, n=n, basis=f"{n} seeds, all alike")
+    least, most = (float(array.min()), float(array.max())) if n else (np.nan, np.nan)
+    if n < SEEDS_FOR_T:
+        seeds = counted(n, "seed")
+        why = f"{seeds}: too few for an interval over seeds ({SEEDS_FOR_T} are needed)"
+        return Estimate(value=mean, low=np.nan, high=np.nan, n=n, basis=seeds, why=why, least=least, most=most)
+    if least == most:
+        basis = f"{n} seeds, all alike"
+        return Estimate(value=mean, low=np.nan, high=np.nan, n=n, basis=basis, least=least, most=most)
     half = float(stdtrit(n - 1, 0.975) * array.std(ddof=1) / np.sqrt(n))
     return Estimate(
-        value=mean, low=mean - half, high=mean + half, n=n, basis=f"{n} seeds", how="t intervals over seeds"
+        value=mean,
+        low=mean - half,
+        high=mean + half,
+        n=n,
+        basis=f"{n} seeds",
+        how="t intervals over seeds",
+        least=least,
+        most=most,
+    )
+
+
+def unpaired(value: float, errors: Sequence[float], n: int, units: str) -> Estimate:
+    """A difference of two independent numbers from their standard errors; no interval if one of these is not finite."""
+    half = Z * float(np.hypot(*errors))
+    known = bool(np.isfinite(half))
+    basis = f"{n} {units}" if n else units
+    return Estimate(
+        value=value,
+        low=value - half,
+        high=value + half,
+        n=n,
+        basis=basis if known else f"{basis}, too few for an interval",
+        how="intervals from standard errors, not paired" if known else "",
     )
 
 

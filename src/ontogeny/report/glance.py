@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from ontogeny.report.changes import change, extracted
 from ontogeny.report.estimates import Estimate
 from ontogeny.report.gather import RunGroup
@@ -45,4 +43,5 @@ def glance(runs: RunGroup) -> Glance | None:
 
 
 def _ends(estimate: Estimate) -> str:
-    return f" ({signed(estimate.low)} to {signed(estimate.high)})" if np.isfinite(estimate.low) else ""
+    what = "" if estimate.how else "range "
+    return f" ({what}{signed(estimate.ends[0])} to {signed(estimate.ends[1])})" if estimate.ends else ""

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from ontogeny.report.changes import Change, Extracted, accuracies, change, extracted, with_role
-from ontogeny.report.estimates import Estimate
+from ontogeny.report.estimates import SEEDS_FOR_T, Estimate
 from ontogeny.report.gather import Band, View
 
 About = Literal["learned", "forgot", "memorized"]
@@ -45,13 +45,14 @@ def percent(x: float) -> str:
 
 def interval(estimate: Estimate) -> str:
     """−5.27 (−5.40 to −5.14; 48 passages from 31 documents): a change with its interval and what it rests on."""
-    ends = f"{signed(estimate.low)} to {signed(estimate.high)}; " if np.isfinite(estimate.low) else ""
+    what = "" if estimate.how else "range "
+    ends = f"{what}{signed(estimate.ends[0])} to {signed(estimate.ends[1])}; " if estimate.ends else ""
     return f"{signed(estimate.value)} ({ends}{estimate.basis})"
 
 
 def _went(one: Change) -> str:
-    """Fell from a to b, rose from a to b, or went from a to b when the interval holds zero."""
-    verb = "fell" if one.difference.below_zero else "rose" if one.difference.above_zero else "went"
+    """Fell from a to b, rose from a to b, or went from a to b when the interval (the range of few seeds) holds zero."""
+    verb = "fell" if one.difference.fell else "rose" if one.difference.rose else "went"
     return f"{verb} from {number(one.first)} to {number(one.last)}"
 
 
@@ -71,7 +72,9 @@ def _learned(band: Band) -> Sentence:
         start = "It learned a part of the text it was trained on"
     else:
         start = "It did not measurably learn the text it was trained on"
-    text = f"{start}: the loss on {_joined([f'{one.probe} {_went(one)}' for one in trained])} nats per token"
+    few = _few_seeds(band, trained)
+    start = f"{few} the" if few else f"{start}: the"
+    text = f"{start} loss on {_joined([f'{one.probe} {_went(one)}' for one in trained])} nats per token"
     held = [one for one in _changes(band, "held out") if not _not_finite([one])]
     unseen = _joined([f"on unseen text of the same kind ({one.probe}) it {_carried(one)}" for one in held])
     text += f"; {unseen}" if unseen else ""
@@ -83,12 +86,8 @@ def _carried(one: Change) -> str:
     if one.turned:
         down = f"fell from {number(one.first)} to {number(one.lowest)} by step {one.lowest_step:,}"
         return f"{down} and then rose to {number(one.last)}"
-    if one.difference.below_zero:
-        return f"fell from {number(one.first)} to {number(one.last)}"
-    if one.difference.above_zero:
-        return f"rose from {number(one.first)} to {number(one.last)}"
-    if not one.difference.how:
-        return f"went from {number(one.first)} to {number(one.last)}"
+    if one.difference.fell or one.difference.rose or not one.difference.how:
+        return _went(one)
     return f"did not change measurably ({number(one.first)} to {number(one.last)})"
 
 
@@ -102,8 +101,8 @@ def _forgot(band: Band) -> Sentence:
         )
     tasks = [task for one in others for task in accuracies(band, one.probe)]
     text = _forgetting(band, others)
-    worse = [task for task in tasks if task.difference.below_zero]
-    if worse and any(one.difference.above_zero for one in others):
+    worse = [task for task in tasks if task.difference.fell]
+    if worse and any(one.difference.rose for one in others):
         found = [f"{t.task} in {percent(t.last)} of cases, before in {percent(t.first)}" for t in worse]
         text += f"; it finds {_joined(found)}"
     small = [_small(others)]
@@ -117,6 +116,8 @@ def _forgetting(band: Band, others: list[Change]) -> str:
     """The sentence without its task results."""
     worse = [one for one in others if one.difference.above_zero]
     went = _joined([f"on {one.probe} the loss {_went(one)}" for one in worse or others])
+    if few := _few_seeds(band, others):
+        return f"{few} {went} nats per token"
     if worse:
         return f"It forgot: {went} nats per token"
     if any(one.turned for one in others):
@@ -124,14 +125,17 @@ def _forgetting(band: Band, others: list[Change]) -> str:
         return f"It lost again some of what it learned on the way: {_joined(back)} nats per token"
     if (band.runs[0].recipe.get("model") or {}).get("kind") == "ladder":
         return f"It began with random weights and had nothing to forget: {went} nats per token"
+    if not all(one.difference.how for one in others):
+        return f"Whether it forgot is uncertain, for want of an interval: {went} nats per token"
     measurable = "" if all(one.difference.below_zero for one in others) else " measurable"
     return f"It forgot nothing{measurable}: {went} nats per token"
 
 
 def _points(difference: Estimate) -> str:
     """A difference of shares in percentage points."""
-    at, low, high = (f"{100 * x:+.1f}".replace("-", "−") for x in (difference.value, difference.low, difference.high))
-    return f"{at} points ({low} to {high}; {difference.basis})" if np.isfinite(difference.low) else f"{at} points"
+    at, *ends = (f"{100 * x:+.1f}".replace("-", "−") for x in (difference.value, *(difference.ends or ())))
+    what = "" if difference.how else "range "
+    return f"{at} points ({what}{ends[0]} to {ends[1]}; {difference.basis})" if ends else f"{at} points"
 
 
 def _memorized(band: Band) -> Sentence:
@@ -141,7 +145,7 @@ def _memorized(band: Band) -> Sentence:
         hint = "no trained probe set was looked at" if controls else "no measure looked for it"
         how = f"The measure extraction shows it: {how_to_add(band.runs[0], 'extraction')}."
         return Sentence(about="memorized", text=f"What it memorized is not known: {hint}.", small=how)
-    text = _memory(trained, controls) if len(band.runs) == 1 else _memory_of_seeds(trained)
+    text = _memory(trained, controls) if len(band.runs) == 1 else _memory_of_seeds(band, trained)
     asked = [*trained, *controls]
     lines = "; ".join(f"{one.probe} {_share(one)}" for one in asked)
     caution = "" if len(band.runs) > 1 else ", passages counted as independent"
@@ -165,12 +169,15 @@ def _memory(trained: list[Extracted], controls: list[Extracted]) -> str:
     return f"{text}; of text it never trained on, it completes {seen}" if seen else text
 
 
-def _memory_of_seeds(trained: list[Extracted]) -> str:
+def _memory_of_seeds(band: Band, trained: list[Extracted]) -> str:
     """The sentence for several seeds."""
     if not any(one.last.value for one in trained):
-        return f"Nothing was memorized verbatim with any seed ({_joined([f'0% of {one.probe}' for one in trained])})"
-    shares = [f"{percent(one.last.value)} of the {one.n} passages of {one.probe}" for one in trained]
-    return f"It memorized, on average over seeds, {_joined(shares)}{_asked(trained)}"
+        none = _joined([f"0% of {one.probe}" for one in trained])
+        return f"Nothing was memorized verbatim in any of these {len(band.runs)} runs ({none})"
+    shares = _joined([f"{percent(one.last.value)} of the {one.n} passages of {one.probe}" for one in trained])
+    if all(one.last.how for one in trained):
+        return f"It memorized, on average over seeds, {shares}{_asked(trained)}"
+    return f"These {len(band.runs)} runs memorized, on average, {shares}{_asked(trained)}"
 
 
 def _asked(found: list[Extracted]) -> str:
@@ -184,15 +191,24 @@ def _asked(found: list[Extracted]) -> str:
 def _share(one: Extracted) -> str:
     """47 of 47, 92.4% to 100% (0%): count or mean, interval, and the share at the first checkpoint."""
     value = percent(one.last.value) if one.count is None else f"{one.count} of {one.n}"
-    ends = f", {percent(one.last.low)} to {percent(one.last.high)}" if np.isfinite(one.last.low) else ""
+    what = "" if one.last.how else "range "
+    ends = f", {what}{percent(one.last.ends[0])} to {percent(one.last.ends[1])}" if one.last.ends else ""
     short = f", {one.too_short} too short" if one.too_short else ""
     return f"{value}{ends}{short} ({percent(one.first.value)})"
 
 
 def _how(estimates: list[Estimate]) -> str:
-    """How the intervals of a line were made."""
+    """How the intervals of a line were made, or why there are none."""
     ways = list(dict.fromkeys(one.how for one in estimates if one.how))
-    return f"95% {' and '.join(ways)}" if ways else "No intervals"
+    reasons = list(dict.fromkeys(one.why for one in estimates if one.why))
+    made = [f"95% {' and '.join(ways)}"] if ways else []
+    return "; ".join([*made, *reasons]) or "No intervals"
+
+
+def _few_seeds(band: Band, changes: list[Change]) -> str:
+    """How a sentence about runs begins that are too few for a claim about training; empty if they are not."""
+    several = len(band.runs) > 1 and any(one.difference.n < SEEDS_FOR_T for one in changes)
+    return f"In these {len(band.runs)} runs" if several else ""
 
 
 def _extracted(band: Band, role: str) -> list[Extracted]:

@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
+from ontogeny.report.estimates import SEEDS_FOR_T
 from ontogeny.report.gather import RunGroup
 
 HEIGHT = 230
-SEEDS_FOR_T = 5
-"""With fewer seeds a band shows the range, not an interval."""
 MOST_BARS = 200
 """With more points, intervals are drawn as an area."""
 BINS = 300
