@@ -1,18 +1,15 @@
 """Build or load the model of a recipe, with one place that talks to transformers."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ontogeny.core.contracts import Origin
 from ontogeny.core.errors import DataError, RecipeError
 from ontogeny.core.recipe import Lora, Recipe
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _DROPOUT_FIELDS = (
     "dropout", "hidden_dropout", "attention_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "activation_dropout",
@@ -69,8 +66,12 @@ def read_limits(origin: Origin) -> Limits:
 
 
 def load_causal_lm(origin: Origin, **config_overrides: Any) -> Any:
-    """Load a causal language model in float32 on CPU; merge its LoRA adapter, if any."""
+    """Load a causal language model in float32 on CPU; merge its LoRA adapter, if any.
+
+    Raises RecipeError if there is none, or if its files are damaged or do not belong together.
+    """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     _require_local_model(origin.path)
@@ -84,7 +85,7 @@ def load_causal_lm(origin: Origin, **config_overrides: Any) -> Any:
                 use_safetensors=True,
                 **config_overrides,
             )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise RecipeError(f"model '{origin.path}' cannot be loaded: {_first_line(error)}") from None
     if origin.adapter is not None:
         from peft import PeftModel
@@ -188,7 +189,9 @@ def _forget_origin(folder: Path) -> None:
     """Keep out of a run where the base was loaded from: the run is movable, and the same after every resume."""
     config = folder / "adapter_config.json"
     content = json.loads(config.read_text(encoding="utf-8"))
-    config.write_text(json.dumps({**content, "base_model_name_or_path": None}, indent=2, sort_keys=True), encoding="utf-8")
+    config.write_text(
+        json.dumps({**content, "base_model_name_or_path": None}, indent=2, sort_keys=True), encoding="utf-8"
+    )
     (folder / "README.md").unlink(missing_ok=True)
 
 
@@ -201,8 +204,3 @@ def load_checkpoint(model_path: Path, base_path: Path, *, trainable: bool = Fals
     return PeftModel.from_pretrained(
         load_causal_lm(Origin(path=str(base_path))), str(model_path), is_trainable=trainable
     )
-
-
-def clone_weights(weights: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
-    """Copies that later updates do not touch."""
-    return {name: tensor.clone() for name, tensor in weights.items()}

@@ -58,6 +58,23 @@ def test_pickled_weights_are_not_loaded(tmp_path: Path) -> None:
         load(Pretrained(path=str(folder)))
 
 
+def test_damaged_weights_are_one_line(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    (folder / "model.safetensors").write_bytes(b"garbage" * 9)
+    with pytest.raises(RecipeError, match="cannot be loaded: ") as error:
+        load(Pretrained(path=str(folder)))
+    assert "\n" not in str(error.value)
+
+
+def test_weights_of_another_shape_are_one_line(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    config = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(config.replace('"vocab_size": 300', '"vocab_size": 301'))
+    with pytest.raises(RecipeError, match="cannot be loaded: ") as error:
+        load(Pretrained(path=str(folder)))
+    assert "\n" not in str(error.value)
+
+
 def test_special_tokens_are_aligned(tmp_path: Path) -> None:
     """A configuration made from scratch names ids that are ordinary tokens here."""
     model = load(Pretrained(path=str(saved(tmp_path))))
