@@ -6,7 +6,7 @@ s updates; checkpoint s is state s on disk.
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
@@ -276,19 +276,3 @@ class ModelSource(Component):
 
         `context` is `models.build.LoadContext`.
         """
-
-
-Severity = Literal["error", "warning", "note"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """A verdict on a run, or why there is none."""
-
-    rule: str
-    verdict: Literal["finding", "clear", "not assessable"]
-    severity: Severity
-    statement: str
-    evidence: Mapping[str, Any] = field(default_factory=dict)
-    threshold: str = ""
-    remedy: str = ""

@@ -48,10 +48,5 @@ class ProbeSet:
         """SHA-256 over the passages' fingerprints in order, 16 hex digits."""
         return hashlib.sha256("".join(p.fingerprint for p in self.passages).encode()).hexdigest()[:16]
 
-    @property
-    def token_count(self) -> int:
-        """Tokens in all passages together."""
-        return sum(len(p) for p in self.passages)
-
     def __len__(self) -> int:
         return len(self.passages)
