@@ -100,6 +100,15 @@ def test_a_tokenizer_that_is_given_is_used(make_recipe: Any, byte_tokenizer: Any
     assert all(len(p) == len(p.text.encode()) for p in given.examples)
 
 
+def test_a_tokenizer_that_cannot_pad_is_refused(make_recipe: Any, byte_tokenizer: Any, corpus: Any) -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    bare = PreTrainedTokenizerFast(tokenizer_object=byte_tokenizer.backend_tokenizer, name_or_path="bare")
+    recipe = make_recipe(corpora={"c": corpus}, train=[{"of": "c/train"}], **SMALL)
+    with pytest.raises(DataError, match="the tokenizer 'bare' has no pad or end-of-text token: set one"):
+        prepare(recipe, tokenizer=bare)
+
+
 def test_a_tokenizer_is_loaded_by_path(make_recipe: Any, byte_tokenizer: Any, corpus: Any, tmp_path: Path) -> None:
     byte_tokenizer.save_pretrained(tmp_path / "tokenizer")
     recipe = make_recipe(

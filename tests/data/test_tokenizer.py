@@ -20,6 +20,7 @@ from ontogeny.data.tokenizer import (
     encode_batch,
     end_of_text_id,
     load_tokenizer,
+    looks_local,
     train_tokenizer,
 )
 
@@ -161,9 +162,26 @@ def test_a_tokenizer_without_padding_pads_with_its_end(merged: Any, tmp_path: Pa
 
 
 def test_missing_tokenizer_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no tokenizer at '.*nowhere': name a directory with tokenizer.json") as caught:
-        load_tokenizer(str(tmp_path / "nowhere"))
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "tokenizer.json").write_text("{")
+    with pytest.raises(DataError, match=r"no tokenizer at '.*damaged': name a directory with tokenizer.json") as caught:
+        load_tokenizer(str(tmp_path / "damaged"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["./nowhere", "../nowhere", "here/nowhere", "a/b/nowhere", "{tmp}/nowhere"])
+def test_a_local_path_is_never_looked_for_on_a_hub(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    with pytest.raises(DataError, match=r"no tokenizer at '.*nowhere': there is no such directory"):
+        load_tokenizer(path.format(tmp=tmp_path))
+    assert not looks_local("some/model")
+
+
+def test_a_model_without_a_tokenizer_does_not_get_an_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "gpt_neox"}')
+    with pytest.raises(DataError, match=r"the directory has no tokenizer\.json"):
+        load_tokenizer(str(tmp_path))
 
 
 def test_a_tokenizer_without_an_end_says_so() -> None:

@@ -59,14 +59,19 @@ def prepare(
     `tokenizer`: used as it is; else the one that the recipe names; else one is trained on the training splits.
     `vocab_limit`: rows of the model's embedding. `context_length`: the model's longest input in tokens.
     `tell` is called with a line before each slow stage. Deterministic: same recipe, files and versions, same result.
-    Raises DataError: empty corpus, too few documents or passages, a passage longer than the context, ids beyond the
-    embedding, splits that share text.
+    Raises DataError: a tokenizer that cannot pad, empty corpus, too few documents or passages, a passage longer than the
+    context, ids beyond the embedding, splits that share text.
     """
     data = recipe.data
     texts = _read(recipe, needs_tokenizer=tokenizer is None, tell=tell)
     trained_on: list[str] = []
     if tokenizer is None:
         tokenizer, trained_on = _tokenizer(recipe, texts, tell)
+    if tokenizer.pad_token_id is None:
+        raise DataError(
+            f"the tokenizer '{tokenizer.name_or_path}' has no pad or end-of-text token: set one with "
+            "tokenizer.add_special_tokens({'eos_token': …}), and save it again"
+        )
     used = list(dict.fromkeys(take.of for take in (*data.train, *data.probes.values())))
     passages: dict[str, list[Passage]] = {}
     for split in used:

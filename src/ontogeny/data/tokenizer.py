@@ -1,8 +1,10 @@
 """Tokenizers: trained here or loaded, and text to ids with the bytes that each id stands for."""
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 END_OF_TEXT = "<|endoftext|>"
+_FORMS = ("tokenizer*", "vocab*", "*.model")
+"""Files of a tokenizer. In a directory without one, transformers would make up an empty tokenizer."""
 _BATCH_CHARS = 4_000_000
 
 Encoded = tuple[np.ndarray, np.ndarray]
@@ -57,6 +61,10 @@ def load_tokenizer(path: str, revision: str | None = None) -> "PreTrainedTokeniz
     """
     from transformers import AutoTokenizer
 
+    if looks_local(path) and not Path(path).is_dir():
+        raise DataError(f"no tokenizer at '{path}': there is no such directory")
+    if Path(path).is_dir() and not any(file for form in _FORMS for file in Path(path).glob(form)):
+        raise DataError(f"no tokenizer at '{path}': the directory has no tokenizer.json; save the tokenizer there, too")
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(path, revision=revision or "main")
     except (OSError, ValueError, KeyError) as error:
@@ -69,6 +77,13 @@ def load_tokenizer(path: str, revision: str | None = None) -> "PreTrainedTokeniz
     if tokenizer.pad_token is None and tokenizer.eos_token is not None:
         tokenizer.pad_token = tokenizer.eos_token
     return cast("PreTrainedTokenizerFast", tokenizer)
+
+
+def looks_local(path: str) -> bool:
+    """Can this only mean a place on this machine, never a name on a hub?"""
+    if path.startswith((".", "~")) or Path(path).is_absolute():
+        return True
+    return len(Path(path).parts) > 2 or (os.sep in path and Path(path).parent.is_dir())
 
 
 def end_of_text_id(tokenizer: "PreTrainedTokenizerFast") -> int:
