@@ -59,8 +59,8 @@ def prepare(
     `tokenizer`: used as it is; else the one that the recipe names; else one is trained on the training splits.
     `vocab_limit`: rows of the model's embedding. `context_length`: the model's longest input in tokens.
     `tell` is called with a line before each slow stage. Deterministic: same recipe, files and versions, same result.
-    Raises DataError: a tokenizer that cannot pad, empty corpus, too few documents or passages, a passage longer than the
-    context, ids beyond the embedding, splits that share text.
+    Raises DataError: a tokenizer that cannot pad, empty corpus, too few documents or passages, a passage longer than
+    the context, ids beyond the embedding, splits that share text.
     """
     data = recipe.data
     texts = _read(recipe, needs_tokenizer=tokenizer is None, tell=tell)

@@ -10,6 +10,7 @@ from typing import Any
 from ontogeny.core.contracts import Origin
 from ontogeny.core.errors import DataError, RecipeError
 from ontogeny.core.recipe import Lora, Recipe
+from ontogeny.data.tokenizer import looks_local
 
 _DROPOUT_FIELDS = (
     "dropout", "hidden_dropout", "attention_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "activation_dropout",
@@ -98,7 +99,7 @@ def _require_local_model(path: str) -> None:
     folder = Path(path)
     if folder.is_dir() and not (folder / "config.json").exists():
         raise RecipeError(f"model '{path}': the directory has no config.json; give one written by save_pretrained")
-    if path.startswith((".", "/", "~")) and not folder.exists():
+    if looks_local(path) and not folder.exists():
         raise RecipeError(f"model '{path}': no such directory")
 
 

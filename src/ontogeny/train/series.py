@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ontogeny.core.contracts import Origin, Place, Progress
-from ontogeny.core.errors import StoreError
+from ontogeny.core.errors import StoreError, closest
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import dump_recipe
 from ontogeny.data.prepare import prepare
-from ontogeny.data.tokenizer import load_tokenizer
+from ontogeny.data.tokenizer import load_tokenizer, looks_local
 from ontogeny.models.build import align_special_tokens, load_causal_lm, read_limits
 from ontogeny.models.weights import effective_weights, fingerprint
 from ontogeny.store.writer import RunWriter
@@ -37,7 +37,8 @@ def parse_stations(specs: Sequence[str]) -> list[Station]:
     """Read ``DIR_OR_HUB_ID@step1,step2,…`` or plain directories into stations, sorted by step.
 
     Below a local directory the names after @ are sub-directories, on a hub they are revisions. The step is the last
-    number in a name. Raises StoreError for a name without a number or a step that stands twice.
+    number in a name. Raises StoreError for a name without a number, a step that stands twice, or a sub-directory that
+    is not there.
     """
     found: list[Station] = []
     for spec in specs:
@@ -46,9 +47,7 @@ def parse_stations(specs: Sequence[str]) -> list[Station]:
             found.append(_station(Path(base).name, Origin(path=base)))
             continue
         for name in filter(None, names.split(",")):
-            local = Path(base).is_dir()
-            origin = Origin(path=str(Path(base) / name)) if local else Origin(path=base, revision=name)
-            found.append(_station(name, origin))
+            found.append(_station(name, _below(base, name)))
     found.sort(key=lambda station: station.step)
     for left, right in itertools.pairwise(found):
         if left.step == right.step:
@@ -58,6 +57,18 @@ def parse_stations(specs: Sequence[str]) -> list[Station]:
             "--checkpoints needs at least one directory or hub id, such as  ./out@checkpoint-100,checkpoint-200"
         )
     return found
+
+
+def _below(base: str, name: str) -> Origin:
+    """A sub-directory of a local directory, or a revision on a hub."""
+    folder = Path(base)
+    if not looks_local(base) and not folder.is_dir():
+        return Origin(path=base, revision=name)
+    if not (folder / name).is_dir():
+        there = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+        what = closest(name, there) if folder.is_dir() else f"'{base}' is no directory"
+        raise StoreError(f"--checkpoints {base}@{name}: no such checkpoint directory: {what}")
+    return Origin(path=str(folder / name))
 
 
 def _station(name: str, origin: Origin) -> Station:

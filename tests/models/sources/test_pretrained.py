@@ -39,7 +39,10 @@ def test_dropout_can_be_set(tmp_path: Path) -> None:
     assert load(source, dropout=0.2).config.hidden_dropout == 0.2  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(("path", "message"), [("./nowhere", "no such directory"), (".", r"no config\.json")])
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("./nowhere", "no such directory"), ("a/b/nowhere", "no such directory"), (".", r"no config\.json")],
+)
 def test_what_is_not_a_model_is_one_line(
     path: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
