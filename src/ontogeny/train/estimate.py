@@ -97,10 +97,17 @@ def _build(recipe: Recipe, runs_dir: Path) -> tuple[Prepared, Any, Recipe | None
     tokenizer, limits = None, Limits()
     if origin is not None:
         limits = read_limits(origin)
-        tokenizer = load_tokenizer(origin.tokenizer or origin.path, origin.revision)
+        if recipe.tokenizer.path is None and recipe.tokenizer.vocab_size is None:
+            tokenizer = load_tokenizer(origin.tokenizer or origin.path, origin.revision)
     prepared = prepare(recipe, tokenizer, limits.vocab_size, limits.context_length)
-    seed = recipe.train.seed if recipe.train else 0
-    context = LoadContext(tokenizer=prepared.tokenizer, length=recipe.data.length, seed=seed, origin=origin)
+    train = recipe.train
+    context = LoadContext(
+        tokenizer=prepared.tokenizer,
+        length=recipe.data.length,
+        seed=train.seed if train else 0,
+        dropout=train.dropout if train else None,
+        origin=origin,
+    )
     return prepared, build_model(recipe, context), None
 
 
