@@ -15,7 +15,6 @@ app = typer.Typer(
     name="ontogeny",
     help="The laboratory for the training dynamics of language models: see which text your model learned, memorized "
     "and forgot at every checkpoint, and whether your curves can be trusted.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     rich_markup_mode="markdown",
@@ -27,6 +26,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard out
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 RunDir = Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")]
 To = Annotated[Path | None, typer.Option("--to", help="Write here instead.")]
+
+Track = Annotated[list[str] | None, typer.Option("--track", help="Mirror scalars: tensorboard, wandb, trackio.")]
+
+# The parser's errors. Typer brings its own copy of click or uses click itself, as its version has it.
+_UsageError: Any = typer.BadParameter.__base__
 
 _RUNS = Path("runs")
 
@@ -70,7 +74,7 @@ def run(
     plan: Annotated[bool, typer.Option("--plan", help="Say time, disk and memory; do not run.")] = False,
     to: To = None,
     runs: RunsDir = _RUNS,
-    track: Annotated[list[str] | None, typer.Option(help="Mirror scalars: tensorboard, wandb, trackio.")] = None,
+    track: Track = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -103,6 +107,7 @@ def run(
 def resume(
     run_dir: RunDir,
     steps: Annotated[int | None, typer.Option(help="Extend the run to this many steps in all.")] = None,
+    track: Track = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -115,13 +120,16 @@ def resume(
     require_training_extra("ontogeny resume")
     from ontogeny.verbs.train import resume_run
 
-    _tell_run(resume_run(run_dir, steps=steps, quiet=quiet), as_json)
+    _tell_run(resume_run(run_dir, steps=steps, quiet=quiet, track=track or []), as_json)
 
 
 @app.command()
 def measure(
     run_dir: Annotated[Path | None, typer.Argument(help="Run directory.", metavar="[RUN]")] = None,
-    settings: Annotated[list[str] | None, typer.Argument(help="Settings of the measure: prefix=50 suffix=50")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(help="Settings: prefix_tokens=50 suffix_tokens=50; or extraction.prefix_tokens=50"),
+    ] = None,
     kind: Annotated[list[str] | None, typer.Option("--kind", "-k", help="Which measure; repeat for several.")] = None,
     at: Annotated[
         list[int] | None, typer.Option("--at", help="Only at these steps; by default all checkpoints.")
@@ -251,19 +259,31 @@ def _table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _parser_line(error: Any) -> str:
+    """What the parser says in a box of several lines, in one."""
+    said = " ".join(error.format_message().split()).rstrip(".")
+    verb = error.ctx.command_path if error.ctx is not None else "ontogeny"
+    return f"{said[:1].lower()}{said[1:]} (see  {verb} --help)"
+
+
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line; errors are one line unless --debug. Exit codes: 0 fine, 2 wrong use, 3 the run failed."""
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
     try:
-        app(given, prog_name="ontogeny")
+        code = app(given or ["--help"], prog_name="ontogeny", standalone_mode=False)
+    except _UsageError as error:
+        if debug:
+            raise
+        typer.echo(f"ontogeny: {_parser_line(error)}", err=True)
+        sys.exit(2)
     except OntogenyError as error:
         if debug:
             raise
         typer.echo(f"ontogeny: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         typer.echo("ontogeny: stopped; continue with  ontogeny resume RUN", err=True)
         sys.exit(130)
     except Exception as error:
@@ -272,4 +292,4 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         first = (str(error).strip().splitlines() or [""])[0]
         typer.echo(f"ontogeny: {type(error).__name__}: {first}\n(a defect of ontogeny: --debug shows where)", err=True)
         sys.exit(3)
-    sys.exit(0)
+    sys.exit(code or 0)

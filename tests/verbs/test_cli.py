@@ -8,7 +8,9 @@ import pytest
 
 from ontogeny.cli import main
 from ontogeny.core.recipe_file import load_recipe
+from ontogeny.core.yaml_tree import read_yaml, write_yaml
 from ontogeny.store.run import open_run
+from ontogeny.verbs.train import recipe_for_text
 from tests.train.conftest import write_text
 
 RECIPE = """
@@ -169,6 +171,49 @@ def test_measure_checkpoints_made_elsewhere(run: Path, recipe_file: Path, tmp_pa
     assert (tmp_path / "series" / "report.html").exists()
 
 
+def test_settings_of_several_kinds_say_whose_they_are(run: Path, ontogeny) -> None:  # type: ignore[no-untyped-def]
+    kinds = ("--kind", "extraction", "--kind", "weight_drift")
+    own = ("extraction.prefix_tokens=5", "extraction.suffix_tokens=3", "extraction.name=short")
+    called = ontogeny("measure", run, *own, *kinds, "--at", 6, "--quiet", "--json")
+    assert called.code == 0, called.err
+    looked = open_run(run).provenance["backfills"][-1]["measures"]
+    assert [(m["kind"], m.get("prefix_tokens")) for m in looked] == [("extraction", 5), ("weight_drift", None)]
+
+
+def test_a_length_of_ones_own_replaces_the_length_of_text(recipe_file: Path) -> None:
+    texts = sorted((recipe_file.parent / "words").iterdir())
+    train = recipe_for_text(texts, None, ["train.steps=5"]).train
+    assert train is not None
+    assert (train.steps, train.epochs) == (5, None)
+
+
+def test_a_run_without_probe_sets_is_not_looked_at_with_them(recipe_file: Path, tmp_path: Path, ontogeny) -> None:  # type: ignore[no-untyped-def]
+    blind = tmp_path / "blind.yaml"
+    tree = read_yaml(recipe_file.read_text(), "")[0]
+    del tree["data"]["probes"]
+    blind.write_text(write_yaml(tree | {"measures": ["weight_drift"], "train": {"steps": 1}}))
+    run = ontogeny("run", blind, "--runs", tmp_path, "--quiet", "--json").json()["run"]
+    called = ontogeny("measure", run, "--kind", "token_nll")
+    assert called.code == 2
+    assert "'token_nll' looks at probe sets, and the run has none" in called.err
+
+
+def test_a_resumed_run_can_be_tracked(recipe_file: Path, tmp_path: Path, ontogeny, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    first = ontogeny("run", recipe_file, "train.steps=2", "--runs", tmp_path, "--quiet", "--json").json()["run"]
+    monkeypatch.chdir(tmp_path)
+    called = ontogeny("resume", first, "--steps", 3, "--track", "tensorboard", "--quiet")
+    assert called.code == 0, called.err
+    assert list((tmp_path / "tracking").rglob("events.out*"))
+
+
+def test_help_and_version_end_well(ontogeny) -> None:  # type: ignore[no-untyped-def]
+    for arguments in ((), ("--help",), ("run", "-h")):
+        called = ontogeny(*arguments)
+        assert (called.code, called.err) == (0, "")
+        assert "Usage" in called.out
+    assert ontogeny("--version").out.startswith("ontogeny ")
+
+
 WRONG = {
     "unknown recipe": (["run", "demoo"], "did you mean 'demo'"),
     "no recipe": (["run"], "name a recipe"),
@@ -181,6 +226,18 @@ WRONG = {
     "no such step": (["measure", "{run}", "--kind", "cloze", "--at", "5"], "no checkpoint at step 5"),
     "unknown schema": (["schema", "token_nl"], "did you mean 'token_nll'"),
     "shorter than it is": (["resume", "{run}", "--steps", "2"], "must be more"),
+    "unknown verb": (["runn"], "Did you mean 'run'"),
+    "no verb": (["--quiet"], "--quiet"),
+    "unknown option": (["run", "--plann"], "--plan"),
+    "missing argument": (["resume"], "missing argument 'RUN' (see  ontogeny resume --help"),
+    "not a number": (["measure", "{run}", "--kind", "cloze", "--at", "abc"], "invalid value for '--at'"),
+    "one kind twice": (["measure", "{run}", "--kind", "cloze", "--kind", "cloze"], "--kind cloze stands twice"),
+    "whose setting": (
+        ["measure", "{run}", "prefix_tokens=8", "--kind", "extraction", "--kind", "cloze"],
+        "prefix_tokens=8: say whose setting it is, for instance extraction.prefix_tokens=8",
+    ),
+    "unknown tracker": (["resume", "{run}", "--track", "abacus"], "--track abacus"),
+    "no such sub-directory": (["measure", "--checkpoints", "{run}@step1"], "no such checkpoint directory: known:"),
     "unknown format": (["export", "{run}", "--format", "xls"], "csv"),
 }
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ontogeny.core.errors import OntogenyError
+from ontogeny.core.recipe import looks_at_probes
 from ontogeny.core.recipe_file import apply_overrides, validate, validate_component
 from ontogeny.report.page import write_report
 from ontogeny.store.run import open_run
@@ -24,6 +25,9 @@ def measure_run(
 
         raise OntogenyError(f"say which measure: --kind {'|'.join(kinds_of('ontogeny.measures'))}")
     measures = [validate_component("ontogeny.measures", tree) for tree in _component_trees(kinds, settings)]
+    blind = [measure.group for measure in measures if looks_at_probes(measure)]
+    if blind and not open_run(path).probes:
+        raise OntogenyError(f"{path}: '{blind[0]}' looks at probe sets, and the run has none")
     with listening(quiet=quiet) as listen:
         backfill(path, measures, steps=at, listen=listen)
     write_report([open_run(path)])
@@ -84,4 +88,17 @@ def _series_tree(name: str, origin: Any, corpora: dict[str, dict[str, Any]]) -> 
 
 
 def _component_trees(kinds: Sequence[str], settings: Sequence[str]) -> list[dict[str, Any]]:
-    return [apply_overrides({"kind": kind}, settings) for kind in kinds]
+    """Each kind with its settings: ``prefix_tokens=8``, or ``extraction.prefix_tokens=8`` where there are several."""
+    for i, kind in enumerate(kinds):
+        if kind in kinds[:i]:
+            raise OntogenyError(f"--kind {kind} stands twice: name each measure once")
+    own: dict[str, list[str]] = {kind: [] for kind in kinds}
+    for setting in settings:
+        kind, dot, rest = setting.partition(".")
+        if dot and kind in own and "=" not in kind:
+            own[kind].append(rest)
+        elif len(own) == 1:
+            own[kinds[0]].append(setting)
+        else:
+            raise OntogenyError(f"{setting}: say whose setting it is, for instance {kinds[0]}.{setting}")
+    return [apply_overrides({"kind": kind}, settings) for kind, settings in own.items()]

@@ -12,6 +12,7 @@ from ontogeny.report.page import write_report
 from ontogeny.store.run import open_run
 from ontogeny.store.schema import PROVENANCE
 from ontogeny.train.execute import Listener, execute, resume, run_path
+from ontogeny.train.parents import recipe_of
 from ontogeny.verbs.console import listening
 from ontogeny.verbs.live_page import LivePage
 
@@ -51,10 +52,11 @@ def run_recipe(recipe: Recipe, *, runs_dir: Path, to: Path | None, quiet: bool, 
         )
 
 
-def resume_run(path: Path, *, steps: int | None, quiet: bool) -> Path:
+def resume_run(path: Path, *, steps: int | None, quiet: bool, track: Sequence[str] = ()) -> Path:
     """Continue a run, and write its page."""
-    with listening(quiet=quiet) as listen:
-        return _with_page(path, listen, lambda on: resume(path, steps=steps, listen=on))
+    recipe = recipe_of(open_run(path))
+    with listening(quiet=quiet) as listen, _mirrored(listen, track, recipe) as mirrored:
+        return _with_page(path, mirrored, lambda on: resume(path, steps=steps, listen=on))
 
 
 def _with_page(path: Path, listen: Listener, work: Callable[[Listener], Path]) -> Path:
