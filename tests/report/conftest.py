@@ -1,6 +1,7 @@
 """Runs to report on: one that looks real, and tiny ones whose numbers are worked by hand."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,10 @@ def make_run(tmp_path: Path) -> MakeRun:
         recipe: Mapping[str, Any] | None = None,
         documents: bool = True,
         seed: int = 0,
+        called: Mapping[str, str] | None = None,
+        kinds: bool = True,
     ) -> Run:
+        groups = Groups(called or {}, kinds)
         tables = {key: np.asarray(value, dtype=np.float64) for key, value in nll.items()}
         sets = {key: probe_set(key, *table.shape[1:], documents) for key, table in tables.items()}
         settings = {**synthetic.RECIPE, **(recipe or {}), "train": {**synthetic.RECIPE["train"], "seed": seed}}
@@ -46,13 +50,26 @@ def make_run(tmp_path: Path) -> MakeRun:
             for one in sets.values():
                 writer.put_probes(one)
             for i in range(len(next(iter(tables.values())))):
-                _look(writer, 10 * i, {key: table[i] for key, table in tables.items()}, sets, metrics)
+                _look(writer, 10 * i, {key: table[i] for key, table in tables.items()}, sets, metrics, groups)
                 if extractable:
                     found = {key: flags[i] for key, flags in extractable.items()}
-                    writer.put_measure("extraction", synthetic.place(10 * i), extraction(found))
+                    groups.put(writer, "extraction", 10 * i, extraction(found))
         return open_run(path)
 
     return make
+
+
+@dataclass(frozen=True)
+class Groups:
+    """What the recipe calls measures (kind -> name), and whether the stored groups say their kind."""
+
+    called: Mapping[str, str]
+    say_kind: bool
+
+    def put(self, writer: RunWriter, kind: str, step: int, data: xr.Dataset) -> None:
+        """Store what a measure saw under the name that it goes by."""
+        attrs = {"kind": kind} if self.say_kind else {}
+        writer.put_measure(self.called.get(kind, kind), synthetic.place(step), data.assign_attrs(attrs))
 
 
 def probe_set(name: str, passages: int, tokens: int, documents: bool = True) -> ProbeSet:
@@ -71,13 +88,19 @@ def probe_set(name: str, passages: int, tokens: int, documents: bool = True) -> 
 
 
 def _look(
-    writer: RunWriter, step: int, nll: Mapping[str, np.ndarray], sets: Mapping[str, ProbeSet], metrics: bool
+    writer: RunWriter,
+    step: int,
+    nll: Mapping[str, np.ndarray],
+    sets: Mapping[str, ProbeSet],
+    metrics: bool,
+    groups: Groups,
 ) -> None:
+    evaluation = groups.called.get("evaluation", "evaluation")
     for name, table in nll.items() if metrics else ():
         means = np.nanmean(table, axis=1)
-        writer.add_metric(step, "evaluation/nll", name, float(np.nanmean(table)))
+        writer.add_metric(step, f"{evaluation}/nll", name, float(np.nanmean(table)))
         error = means.std(ddof=1) / np.sqrt(len(means)) if len(means) > 1 else np.nan
-        writer.add_metric(step, "evaluation/nll_se", name, float(error))
+        writer.add_metric(step, f"{evaluation}/nll_se", name, float(error))
     if metrics:
         return
     flat = np.concatenate([table.ravel() for table in nll.values()]).astype(np.float32)
@@ -86,7 +109,7 @@ def _look(
         "rank": synthetic.variable("token", np.where(np.isfinite(flat), np.rint(flat), -1).astype(np.int32)),
         "entropy_nats": synthetic.variable("token", flat / 2, "nats"),
     }
-    writer.put_measure("token_nll", synthetic.place(step), xr.Dataset(values, synthetic.token_coordinates(dict(sets))))
+    groups.put(writer, "token_nll", step, xr.Dataset(values, synthetic.token_coordinates(dict(sets))))
 
 
 def extraction(found: Mapping[str, Any]) -> xr.Dataset:

@@ -70,10 +70,10 @@ def test_few_seeds_have_a_range_and_no_interval() -> None:
 
 
 def test_a_standard_error_that_is_not_a_number_gives_no_interval() -> None:
-    found = unpaired(1.4, [np.nan, 0.1], 1, "passages")
+    found = unpaired(1.4, (np.nan, 0.1), 1, "passages")
     assert (found.ends, found.how, found.basis) == (None, "", "1 passages, too few for an interval")
     # sqrt(0.3^2 + 0.4^2) = 0.5, times 1.95996.
-    assert unpaired(1.0, [0.3, 0.4], 8, "passages").low == pytest.approx(1 - 0.97998, abs=1e-5)
+    assert unpaired(1.0, (0.3, 0.4), 8, "passages").low == pytest.approx(1 - 0.97998, abs=1e-5)
 
 
 def test_shares() -> None:

@@ -119,6 +119,27 @@ def test_scalars_without_a_figure_get_one_and_companions_and_constants_do_not(tm
     assert "mine/length = 64" in figure.caption
 
 
+def test_figures_find_a_measure_by_its_kind(tmp_path: Path) -> None:
+    rows = [(step, f"ev/{name}", "train", 2.0 - step) for step in (0, 1) for name in ("nll", "objective", "own")]
+    names = ["ev", "evaluation"]
+    made = [
+        write_metrics(
+            tmp_path / name,
+            [(step, metric.replace("ev/", f"{name}/"), scope, value) for step, metric, scope, value in rows],
+            measures=[{"kind": "evaluation", "name": name}],
+        )
+        for name in names
+    ]
+    for name, one in zip(names, made, strict=True):
+        drawn = draw_all(RunGroup([one]))
+        assert [row["value"] for row in rows_of(drawn["loss-probe-loss"].chart)] == [2.0, 1.0]
+        rest = remaining(RunGroup([one]), drawn.values())
+        assert rest is not None
+        assert list(rest.panels) == [f"{name}/own"]
+    together = draw_all(RunGroup(made))["loss-probe-loss"]
+    assert len(rows_of(together.panels["train"])) == 4
+
+
 def test_groups_are_compared_by_probe_set(make_run: MakeRun) -> None:
     table = {"train": np.ones((2, 2, 2)), "general": np.ones((2, 2, 2))}
     runs = [make_run(table, f"r{i}", metrics=True, recipe={"checkpoints": {"every_steps": i}}) for i in (1, 2)]

@@ -1,7 +1,12 @@
 from pathlib import Path
 from typing import Any
 
-from ontogeny.report.gather import RunGroup, roles
+import numpy as np
+import pytest
+import xarray as xr
+
+from ontogeny.core.contracts import Place
+from ontogeny.report.gather import RunGroup, View, roles
 from ontogeny.store.run import Run, open_run
 from ontogeny.store.writer import RunWriter
 from tests.report.conftest import MakeRun
@@ -60,3 +65,41 @@ def test_scalars_are_tidy_and_the_last_value_of_a_state_counts(tmp_path: Path) -
     frame = RunGroup([write_metrics(tmp_path / "run", rows)]).scalars("m/x", ["a"])
     assert frame[["step", "epoch", "scope", "value"]].to_numpy().tolist() == [[0, 0.0, "a", 2.0], [5, 0.5, "a", 4.0]]
     assert RunGroup([write_metrics(tmp_path / "none", [])]).scalars("m/x").empty
+
+
+def view_of(path: Path, **kinds: str) -> View:
+    """A run with groups of these kinds, each seen at steps 0 and 18, eleven steps to an epoch."""
+    with RunWriter.create(path, recipe_yaml="", recipe=RECIPE, provenance={}) as writer:
+        for step in range(18):
+            writer.add_metric(step, "epoch", "train", step / 11)
+        for group, kind in kinds.items():
+            for step in (0, 18):
+                place = Place(step=step, epoch=step / 11, tokens_seen=0, flops=0, flops_counted=0, weights_sha256="")
+                data = xr.Dataset({"x": ((), 1.0, {"units": "1", "long_name": "x"})}, attrs={"kind": kind})
+                writer.put_measure(group, place, data)
+    return RunGroup([open_run(path)]).runs[0]
+
+
+def test_a_kind_stands_for_the_group_of_its_name_else_for_the_first(tmp_path: Path) -> None:
+    both = view_of(tmp_path / "both", a="extraction", b="extraction", extraction="extraction")
+    assert both.group_of("extraction") == "extraction"
+    assert both.name_of("extraction/share") == "extraction/share"
+    renamed = view_of(tmp_path / "renamed", a="extraction", b="extraction")
+    assert renamed.group_of("extraction") == "a"
+    assert renamed.name_of("extraction/share") == "a/share"
+    assert renamed.name_of("loss") == "loss"
+    assert renamed.group_of("cloze") == "cloze"
+
+
+def test_a_name_taken_by_another_kind_is_not_that_kind(tmp_path: Path) -> None:
+    taken = view_of(tmp_path / "taken", extraction="cloze")
+    assert taken.group_of("extraction") == ""
+    assert taken.group_of("cloze") == "extraction"
+
+
+def test_the_epoch_after_the_last_step_is_that_of_the_checkpoint(tmp_path: Path) -> None:
+    # Rows of steps end at 17 / 11 = 1.545; the checkpoint after the last step is at 18 / 11 = 1.636.
+    for name, groups in (("looked", {"evaluation": "evaluation"}), ("not", {})):
+        view = view_of(tmp_path / name, **groups)
+        epochs = RunGroup([view._run]).epochs_at(view, np.array([0, 9, 18]))
+        assert epochs == pytest.approx([0, 9 / 11, 18 / 11])

@@ -124,6 +124,23 @@ def test_nothing_memorized_is_said_with_a_bound(make_run: MakeRun) -> None:
     ).replace("49.0%", "49%")
 
 
+@pytest.mark.parametrize("kinds", [True, False])
+def test_measures_are_found_by_their_kind(make_run: MakeRun, kinds: bool) -> None:
+    # The kind is that of the stored group, or else that of the recipe.
+    called = {"extraction": "ext", "token_nll": "tokens"}
+    recipe = {} if kinds else {"measures": [{"kind": kind, "name": name} for kind, name in called.items()]}
+    found = {"train": [[0] * 4, [1, 1, 1, 0]]}
+    one = said(make_run({"train": TRAIN}, extractable=found, called=called, kinds=kinds, recipe=recipe))
+    assert one["memorized"].text.startswith("It memorized 3 of 4 passages of train")
+    assert one["learned"].text.startswith("It learned the text it was trained on")
+
+
+def test_metrics_are_found_by_their_kind(make_run: MakeRun) -> None:
+    recipe = {"measures": [{"kind": "evaluation", "name": "ev"}]}
+    one = said(make_run({"train": TRAIN}, metrics=True, called={"evaluation": "ev"}, recipe=recipe))
+    assert one["learned"].text.startswith("It learned the text it was trained on")
+
+
 def test_what_was_not_measured_names_the_measure(make_run: MakeRun) -> None:
     found = said(make_run({"train": TRAIN}))
     assert found["memorized"].text == "What it memorized is not known: no measure looked for it."

@@ -46,7 +46,9 @@ def summary(runs: RunGroup) -> pd.DataFrame:
     Columns: run, seed, step, epoch, the training loss (mean since the row before), then `<scope> <measure>/<name>`.
     """
     names = [name for name in runs.metric_names if "/" in name and not name.startswith("measure/")]
-    long = pd.concat([runs.scalars(name).assign(name=name) for name in names]) if names else pd.DataFrame()
+    long = (
+        pd.concat([runs.scalars(name, literal=True).assign(name=name) for name in names]) if names else pd.DataFrame()
+    )
     loss = runs.scalars("loss", ["train"])
     if long.empty:
         return loss.rename(columns={"value": "training loss"}).drop(columns=["band", "scope"])

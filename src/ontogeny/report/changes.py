@@ -98,7 +98,7 @@ def _from_metrics(run: View, probe: str) -> Change | None:
     if len(rows[0]) < 2:
         return None
     (steps, values), errors = rows, dict(zip(*_series(run, f"{NLL}_se", probe), strict=True))
-    ends = [float(errors.get(steps[i], np.nan)) for i in (0, -1)]
+    ends = float(errors.get(steps[0], np.nan)), float(errors.get(steps[-1], np.nan))
     return Change(
         probe=probe,
         first=float(values[0]),
@@ -111,8 +111,8 @@ def _from_metrics(run: View, probe: str) -> Change | None:
 
 
 def _series(run: View, name: str, scope: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of one scalar of one scope, by step."""
-    rows = run.metrics.get(name)
+    """Steps and values of one scalar (<kind>/<variable>) of one scope, by step."""
+    rows = run.metrics.get(run.name_of(name))
     if rows is None:
         return np.empty(0, int), np.empty(0)
     rows = rows[rows["scope"] == scope].drop_duplicates("step", keep="last").sort_values("step")
@@ -160,7 +160,7 @@ def accuracies(band: Band, probe: str) -> list[Accuracy]:
 
 def _paired(run: View, metric: str, probe: str) -> Estimate | None:
     """Last minus first on the same items; None without single answers."""
-    group = metric.partition("/")[0]
+    group = run.group_of(metric.partition("/")[0])
     data = run.measure(group) if group in run.measures else None
     if data is None or data.sizes.get("checkpoint", 0) < 2 or "passage_of_item" not in data.coords:
         return None
@@ -187,7 +187,7 @@ def _answers(state: "xr.Dataset", mine: np.ndarray) -> np.ndarray | None:
 def _unpaired(run: View, metric: str, probe: str, at: float) -> Estimate:
     """The same from standard errors alone, as if the two looks were independent."""
     steps, values = _series(run, f"{metric}_se", probe)
-    errors = [float(values[0]), float(values[-1])] if len(steps) > 1 else [np.nan, np.nan]
+    errors = (float(values[0]), float(values[-1])) if len(steps) > 1 else (np.nan, np.nan)
     return unpaired(at, errors, 0, "items")
 
 
@@ -227,9 +227,10 @@ def extracted(band: Band, probe: str) -> Extracted | None:
 
 
 def _extracted_of(run: View, probe: str) -> Extracted | None:
-    if "extraction" not in run.measures:
+    group = run.group_of("extraction")
+    if group not in run.measures:
         return None
-    data = run.measure("extraction")
+    data = run.measure(group)
     if not data.sizes.get("checkpoint", 0) or "extractable" not in data:
         return None
     mine = data["probe_of_passage"].to_numpy().astype(str) == probe

@@ -113,9 +113,9 @@ def mean_over_seeds(values: Sequence[float]) -> Estimate:
     )
 
 
-def unpaired(value: float, errors: Sequence[float], n: int, units: str) -> Estimate:
+def unpaired(value: float, errors: tuple[float, float], n: int, units: str) -> Estimate:
     """A difference of two independent numbers from their standard errors; no interval if one of these is not finite."""
-    half = Z * float(np.hypot(*errors))
+    half = Z * float(np.hypot(errors[0], errors[1]))
     known = bool(np.isfinite(half))
     basis = f"{n} {units}" if n else units
     return Estimate(

@@ -93,6 +93,42 @@ class View:
             self._measures[group] = self._run.measure(group)
         return self._measures[group]
 
+    def group_of(self, kind: str) -> str:
+        """The group of a kind of measure, whatever the recipe calls it: the one named as the kind, else the first.
+
+        The kind itself where no group is of that kind; empty if a measure of another kind goes by that name.
+        """
+        groups = [group for group, its in self._kinds.items() if its == kind]
+        if kind in groups or not groups:
+            return kind if self._kinds.get(kind, kind) == kind else ""
+        return groups[0]
+
+    def name_of(self, metric: str) -> str:
+        """The name of a metric in this run, from <kind>/<variable>; any other name is left as it is."""
+        kind, slash, variable = metric.partition("/")
+        return f"{self.group_of(kind)}/{variable}" if slash else metric
+
+    @cached_property
+    def _kinds(self) -> dict[str, str]:
+        """Kind by group; a group that does not say its kind has that of the recipe, or is called after it."""
+        listed = [one for one in self.recipe.get("measures") or () if isinstance(one, Mapping)]
+        known = {str(one.get("name") or one.get("kind")): str(one.get("kind")) for one in listed}
+        found = {group: self.measure(group).attrs.get("kind", known.get(group, group)) for group in self.measures}
+        return found | {name: kind for name, kind in known.items() if name not in found}
+
+    @cached_property
+    def epochs(self) -> tuple[np.ndarray, np.ndarray]:
+        """Steps and their epochs, float64 [n] each, by step: those of checkpoints, and of every optimizer step."""
+        known: dict[float, float] = {}
+        if (rows := self.metrics.get("epoch")) is not None:
+            known |= dict(zip(rows["step"].to_numpy(float), rows["value"].to_numpy(float), strict=True))
+        for group in self.measures:
+            data = self.measure(group)
+            if {"step", "epoch"} <= set(data.coords):
+                known |= dict(zip(data["step"].to_numpy().astype(float), data["epoch"].to_numpy(), strict=True))
+        steps = np.array(sorted(step for step, epoch in known.items() if np.isfinite(epoch)))
+        return steps, np.array([known[step] for step in steps], dtype=np.float64)
+
 
 @dataclass(frozen=True)
 class Band:
@@ -139,12 +175,15 @@ class RunGroup:
         """Names of all metrics, in order of first appearance."""
         return tuple(dict.fromkeys(name for run in self.runs for name in run.metrics))
 
-    def scalars(self, name: str, scopes: Iterable[str] | None = None) -> pd.DataFrame:
-        """One metric of all runs: columns band, run, seed, step, epoch, scope, value; a state's last value counts."""
+    def scalars(self, name: str, scopes: Iterable[str] | None = None, literal: bool = False) -> pd.DataFrame:
+        """One metric of all runs: columns band, run, seed, step, epoch, scope, value; a state's last value counts.
+
+        Those of measures go by <kind>/<variable>; `literal`: by the name in the store, <group>/<variable>.
+        """
         wanted = None if scopes is None else set(scopes)
         parts = []
         for band, run in self.each():
-            frame = run.metrics.get(name)
+            frame = run.metrics.get(name if literal else run.name_of(name))
             if frame is None:
                 continue
             frame = frame if wanted is None else frame[frame["scope"].isin(wanted)]
@@ -170,18 +209,28 @@ class RunGroup:
             for run in band.runs:
                 yield band, run
 
-    def measures(self, group: str) -> "list[tuple[Band, View, xr.Dataset]]":
+    def measures(self, kind: str) -> "list[tuple[Band, View, xr.Dataset]]":
         """One measure of all runs that have it with at least one checkpoint."""
-        found = [(band, run, run.measure(group)) for band, run in self.each() if group in run.measures]
+        found = [
+            (band, run, run.measure(run.group_of(kind)))
+            for band, run in self.each()
+            if run.group_of(kind) in run.measures
+        ]
         return [(band, run, data) for band, run, data in found if data.sizes.get("checkpoint", 0)]
 
     def epochs_at(self, run: View, steps: np.ndarray) -> np.ndarray:
-        """Epoch of each step, interpolated between recorded ones; NaN where the run recorded none."""
-        known = run.metrics.get("epoch")
-        if known is None or known.empty:
+        """Epoch of each step, interpolated between recorded ones; NaN where the run recorded none.
+
+        Beyond the last it goes on as between the last two: training notes the epoch before each step, not after it.
+        """
+        known, epochs = run.epochs
+        if not len(known):
             return np.full(len(steps), np.nan)
-        ordered = known.drop_duplicates("step", keep="last").sort_values("step")
-        return np.interp(steps, ordered["step"].to_numpy(float), ordered["value"].to_numpy(float))
+        inside = np.interp(steps, known, epochs)
+        if len(known) < 2:
+            return inside
+        slope = (epochs[-1] - epochs[-2]) / (known[-1] - known[-2])
+        return inside + slope * np.maximum(np.asarray(steps) - known[-1], 0)
 
     @cached_property
     def log_spaced(self) -> bool:

@@ -179,7 +179,7 @@ def _sections(
         missing = [
             {"what": what, "how": how_to_add(runs.runs[0], kind)}
             for kind, what in plan.measures
-            if all(kind not in run.measures for run in runs.runs)
+            if all(run.group_of(kind) not in run.measures for run in runs.runs)
         ]
         _widen(drawn)
         use_template = plan.template and filled.get(plan.id, False)

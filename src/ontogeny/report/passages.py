@@ -82,9 +82,10 @@ class Segments:
 
 def passage_losses(run: "View") -> PassageLosses | None:
     """Per-passage NLL of a run; None if it has no per-token record of its present probe sets."""
-    if MEASURE not in run.measures:
+    group = run.group_of(MEASURE)
+    if group not in run.measures:
         return None
-    data = run.measure(MEASURE)
+    data = run.measure(group)
     if not data.sizes.get("checkpoint", 0) or not data.sizes.get("token", 0):
         return None
     segments = Segments.of(data)

@@ -43,7 +43,7 @@ def build(run: View, most_cells: int = MOST_CELLS) -> Reader | None:
     losses = run.losses
     if losses is None:
         return None
-    data = run.measure(MEASURE)
+    data = run.measure(run.group_of(MEASURE))
     segments = Segments.of(data)
     known = np.asarray([name in run.probes for name in segments.probe])
     if not known.any():
@@ -136,7 +136,8 @@ def _read(array: "xr.DataArray", checkpoints: np.ndarray, tokens: np.ndarray) ->
 
 def _extracted(run: View, data: "xr.Dataset", tokens: np.ndarray, checkpoints: np.ndarray) -> np.ndarray | None:
     """uint8 [token, checkpoint]: does the token lie in text that comes out verbatim? None if nobody looked at these."""
-    mask = run.measure("extraction").get("in_extractable_suffix") if "extraction" in run.measures else None
+    group = run.group_of("extraction")
+    mask = run.measure(group).get("in_extractable_suffix") if group in run.measures else None
     same = ("probe_of_token", "passage", "position")
     if (
         mask is None

@@ -13,18 +13,18 @@ COMPANIONS = ("_se", "_low", "_high")
 
 def remaining(runs: RunGroup, figures: Iterable[Figure]) -> Figure | None:
     """Whatever measures recorded as scalars and no figure draws, at most MOST of them."""
-    drawn = {name for figure in figures for name in figure.metrics}
+    drawn = {run.name_of(name) for figure in figures for name in figure.metrics for run in runs.runs}
     known = set(runs.metric_names)
     names = [name for name in runs.metric_names if "/" in name and name not in drawn and not _is_companion(name, known)]
     charts: dict[str, Any] = {}
     constant: list[str] = []
     for name in names:
-        values = runs.scalars(name)
+        values = runs.scalars(name, literal=True)
         values = values[values["scope"] != "timing"]
         if values["value"].nunique(dropna=False) == 1:
             constant.append(f"{name} = {values['value'].iloc[0]:.6g}")
             continue
-        chart = trajectory(runs, name, Axis("", ".4g"), set(values["scope"]))
+        chart = trajectory(runs, name, Axis("", ".4g"), set(values["scope"]), literal=True)
         if isinstance(chart, dict):
             charts |= {f"{name}, {scope}": one for scope, one in chart.items()}
         elif chart is not None:

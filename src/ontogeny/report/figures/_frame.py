@@ -41,9 +41,14 @@ class Axis:
         return alt.Y("value:Q", title=self.title or None, axis=axis, scale=limits)
 
 
-def trajectory(runs: RunGroup, metric: str, axis: Axis, scopes: Iterable[str] | None = None) -> Any:
-    """A chart of one metric over steps; charts by probe set when groups of runs are compared; None without rows."""
-    frame = summarize(runs, metric, scopes, relative=axis.scale == "log")
+def trajectory(
+    runs: RunGroup, metric: str, axis: Axis, scopes: Iterable[str] | None = None, literal: bool = False
+) -> Any:
+    """A chart of one metric over steps; charts by probe set when groups of runs are compared; None without rows.
+
+    `metric` is <kind>/<variable>, or `literal`, <group>/<variable>, as in `RunGroup.scalars`.
+    """
+    frame = summarize(runs, metric, scopes, relative=axis.scale == "log", literal=literal)
     return draw(runs, frame[frame["value"] > 0] if axis.scale == "log" else frame, axis)
 
 
@@ -59,7 +64,13 @@ def draw(runs: RunGroup, frame: pd.DataFrame, axis: Axis) -> Any:
     return {scope: _lines(runs, frame[frame["scope"] == scope], "band", bands, axis) for scope in scopes}
 
 
-def summarize(runs: RunGroup, metric: str, scopes: Iterable[str] | None = None, relative: bool = False) -> pd.DataFrame:
+def summarize(
+    runs: RunGroup,
+    metric: str,
+    scopes: Iterable[str] | None = None,
+    relative: bool = False,
+    literal: bool = False,
+) -> pd.DataFrame:
     """Rows per run (`seeds` = 1), or per band and step: band, run, scope, step, epoch, value, low, high, seeds, kind.
 
     kind "mean" rows make the line and the band; kind "run" rows are the single runs behind a band of several.
@@ -67,10 +78,12 @@ def summarize(runs: RunGroup, metric: str, scopes: Iterable[str] | None = None, 
     one; for a band the range, or from five seeds on the 95% t interval. `relative`: the standard error is taken as one
     of the logarithm (delta method), so that an interval of a positive quantity stays positive.
     """
-    values = runs.scalars(metric, scopes)
+    values = runs.scalars(metric, scopes, literal)
     if values.empty:
         return values.assign(low=[], high=[], seeds=[], kind=[])
-    values = values.merge(_interval(runs, metric, scopes, relative), on=["band", "run", "scope", "step"], how="left")
+    values = values.merge(
+        _interval(runs, metric, values, relative, literal), on=["band", "run", "scope", "step"], how="left"
+    )
     return over_seeds(runs, values)
 
 
@@ -168,11 +181,14 @@ def rounded(frame: pd.DataFrame, digits: int = 5) -> pd.DataFrame:
     return out
 
 
-def _interval(runs: RunGroup, metric: str, scopes: Iterable[str] | None, relative: bool) -> pd.DataFrame:
+def _interval(runs: RunGroup, metric: str, values: pd.DataFrame, relative: bool, literal: bool) -> pd.DataFrame:
     keys = ["band", "run", "scope", "step"]
-    error, low, high = (runs.scalars(f"{metric}_{end}", scopes)[[*keys, "value"]] for end in ("se", "low", "high"))
+    error, low, high = (
+        runs.scalars(f"{metric}_{end}", set(values["scope"]), literal)[[*keys, "value"]]
+        for end in ("se", "low", "high")
+    )
     if not error.empty:
-        value = runs.scalars(metric, scopes)[[*keys, "value"]].merge(error, on=keys, suffixes=("", "_se"))
+        value = values[[*keys, "value"]].merge(error, on=keys, suffixes=("", "_se"))
         half = 1.96 * value["value_se"]
         if relative:
             factor = np.exp(half / value["value"])

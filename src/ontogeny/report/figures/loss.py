@@ -17,9 +17,7 @@ def probe_loss(runs: RunGroup) -> Figure | None:
     if chart is None:
         return None
     same = _objective_is_loss(runs)
-    redundant = [
-        name for name in runs.metric_names if same and name.startswith(("evaluation/objective", "evaluation/term_"))
-    ]
+    redundant = _variables(runs, "evaluation", ("objective", "term_")) if same else []
     caption = "Mean negative log-likelihood (NLL) per token of each probe set, looked at again at every checkpoint."
     return Figure(
         title="Loss on every probe set",
@@ -63,7 +61,7 @@ def training_loss(runs: RunGroup) -> Figure | None:
     caption = "The objective on each step's batch, before the update."
     if width > 1:
         caption += f" Each point is the mean of {width} steps; the area is their range."
-    metrics = ("loss", "epoch", "tokens", "supervised_tokens", "tokens_seen")
+    metrics = ("loss", "epoch", "supervised_tokens", "tokens_seen")
     return Figure(title="Training loss", caption=caption, chart=chart, section="curves", order=30, metrics=metrics)
 
 
@@ -81,6 +79,13 @@ def objective(runs: RunGroup) -> Figure | None:
         order=35,
         metrics=(OBJECTIVE,),
     )
+
+
+def _variables(runs: RunGroup, kind: str, beginnings: tuple[str, ...]) -> list[str]:
+    """What a kind of measure recorded, as <kind>/<variable>, of variables that begin so."""
+    groups = {run.group_of(kind) for run in runs.runs}
+    named = [name.partition("/") for name in runs.metric_names]
+    return [f"{kind}/{variable}" for group, _, variable in named if group in groups and variable.startswith(beginnings)]
 
 
 def _objective_is_loss(runs: RunGroup) -> bool:
