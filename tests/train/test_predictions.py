@@ -43,13 +43,13 @@ def test_equal_logits_are_ranked_by_id() -> None:
 
 
 def test_equal_logits_across_tiles_of_the_vocabulary() -> None:
-    # 2600 equal logits fill two tiles and a half: the rank of an id is the id, NLL and entropy are ln 2600
-    targets = [0, 1, 1023, 1024, 1025, 2047, 2048, 2599]
-    found = predict(torch.full((8, 2600), 3.7), targets)
+    # 5000 equal logits fill two tiles and a half: the rank of an id is the id, NLL and entropy are ln 5000
+    targets = [0, 1, 2047, 2048, 2049, 4095, 4096, 4999]
+    found = predict(torch.full((8, 5000), 3.7), targets)
     assert found["rank"].tolist() == targets
     assert found["top1"].tolist() == [0] * 8
-    assert np.allclose(found["nll"], np.log(2600), rtol=1e-6)
-    assert np.allclose(found["entropy"], np.log(2600), rtol=1e-6)
+    assert np.allclose(found["nll"], np.log(5000), rtol=1e-6)
+    assert np.allclose(found["entropy"], np.log(5000), rtol=1e-6)
 
 
 def test_extreme_logits() -> None:
@@ -76,15 +76,15 @@ def test_nothing_to_predict() -> None:
 
 
 def test_random_logits_over_many_tiles_agree_with_float64() -> None:
-    # 300 rows are two tiles of rows, 2500 ids two and a half of vocabulary; quantised, so that many logits are equal
+    # 300 rows are two tiles of rows, 5000 ids two and a half of vocabulary; quantised, so that many logits are equal
     generator = torch.Generator().manual_seed(0)
-    logits = (torch.randn(300, 2500, generator=generator) * 6).round() / 2
-    targets = torch.randint(0, 2500, (300,), generator=generator)
+    logits = (torch.randn(300, 5000, generator=generator) * 6).round() / 2
+    targets = torch.randint(0, 5000, (300,), generator=generator)
     found = predict(logits, targets.tolist())
     exact = logits.double().numpy()
     log_p = exact - np.logaddexp.reduce(exact, axis=-1, keepdims=True)
     of_target = np.take_along_axis(exact, targets.numpy()[:, None], 1)
-    before = (exact > of_target) | ((exact == of_target) & (np.arange(2500) < targets.numpy()[:, None]))
+    before = (exact > of_target) | ((exact == of_target) & (np.arange(5000) < targets.numpy()[:, None]))
     assert np.allclose(found["nll"], -np.take_along_axis(log_p, targets.numpy()[:, None], 1)[:, 0], atol=3e-6)
     assert np.allclose(found["entropy"], -(np.exp(log_p) * log_p).sum(1), atol=3e-6)
     assert found["rank"].tolist() == before.sum(1).tolist()

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from ontogeny.models.halves import Halves
 
 PREDICTIONS = frozenset({"nll", "rank", "entropy", "top1"})
-_CPU_TILE = (256, 1024)
+_CPU_TILE = (256, 2048)
 _CUDA_TILE = (1024, 8192)
 _FAR_BELOW = -1e30
 
