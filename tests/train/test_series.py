@@ -53,6 +53,8 @@ def test_stations_are_read_from_their_names(tmp_path: Path) -> None:
     assert [(s.step, s.origin.path, s.origin.revision) for s in local] == [(7, str(tmp_path / "checkpoint-7"), None)]
     with pytest.raises(StoreError, match=r"checkpoint-8: no such checkpoint directory: did you mean 'checkpoint-7'"):
         parse_stations([f"{tmp_path}@checkpoint-7,checkpoint-8"])
+    with pytest.raises(StoreError, match="checkpoint-7' has no sub-directory"):
+        parse_stations([f"{tmp_path}/checkpoint-7@step1"])
     with pytest.raises(StoreError, match=r"@step1: no such checkpoint directory: '\./nowhere' is no directory"):
         parse_stations(["./nowhere@step1"])
     with pytest.raises(StoreError, match="holds no step"):

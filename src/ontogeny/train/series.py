@@ -66,7 +66,8 @@ def _below(base: str, name: str) -> Origin:
         return Origin(path=base, revision=name)
     if not (folder / name).is_dir():
         there = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-        what = closest(name, there) if folder.is_dir() else f"'{base}' is no directory"
+        missing = f"'{base}' has no sub-directory" if folder.is_dir() else f"'{base}' is no directory"
+        what = closest(name, there) if there else missing
         raise StoreError(f"--checkpoints {base}@{name}: no such checkpoint directory: {what}")
     return Origin(path=str(folder / name))
 
