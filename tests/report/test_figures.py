@@ -140,6 +140,13 @@ def test_figures_find_a_measure_by_its_kind(tmp_path: Path) -> None:
     assert len(rows_of(together.panels["train"])) == 4
 
 
+def test_bars_over_passages_say_what_they_assume(run: Run) -> None:
+    drawn = draw_all(RunGroup([run]))
+    for name in ("loss-probe-loss", "loss-generalisation-gap", "tasks-cloze", "memorization-extraction"):
+        assert "passages counted as independent" in drawn[name].caption
+    assert "independent" not in drawn["loss-first-choice"].caption
+
+
 def test_groups_are_compared_by_probe_set(make_run: MakeRun) -> None:
     table = {"train": np.ones((2, 2, 2)), "general": np.ones((2, 2, 2))}
     runs = [make_run(table, f"r{i}", metrics=True, recipe={"checkpoints": {"every_steps": i}}) for i in (1, 2)]

@@ -35,6 +35,20 @@ def test_the_same_seed_twice_is_no_second_seed(make_run: MakeRun) -> None:
     assert [band.label for band in RunGroup(runs).bands] == ["once", "again"]
 
 
+def test_the_seed_of_the_run_started_from_is_a_seed(make_run: MakeRun) -> None:
+    given: list[list[str]] = [
+        [],
+        ["train.seed=1"],
+        ["train.seed=2"],
+        ["train.seed=2", "train.lr=1"],
+        ["data.split_seed=1"],
+    ]
+    runs = [
+        make_run(NLL, f"r{i}", recipe={"model": {"kind": "from_run", "overrides": one}}) for i, one in enumerate(given)
+    ]
+    assert [[run.name for run in band.runs] for band in RunGroup(runs).bands] == [["r0", "r1", "r2"], ["r3"], ["r4"]]
+
+
 def test_runs_of_one_name_are_told_apart(make_run: MakeRun) -> None:
     run = make_run(NLL)
     assert [one.name for one in RunGroup([run, run]).runs] == ["hand (1)", "hand (2)"]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ontogeny.store.run import Run
 
 Role = Literal["trained", "held out", "other"]
+_SEED = "train.seed="
 
 
 class View:
@@ -149,13 +150,16 @@ class RunGroup:
 
     @cached_property
     def bands(self) -> tuple[Band, ...]:
-        """Runs grouped by recipe without name, description and seed; labelled by what differs between the groups."""
+        """Runs grouped by recipe without name, description and seed, labelled by what differs between the groups.
+
+        The seed is train.seed, and that of the run a model comes from where the recipe sets it in model.overrides.
+        """
         together: dict[str, list[View]] = {}
         occurrences: dict[str, int] = {}
         for run in self.runs:
             content = _content(run)
             key = json.dumps(content, sort_keys=True, default=str) if content else f"run {len(together)}"
-            again = f"{key} seed {run.seed}"
+            again = f"{key} seed {_seeds(run)}"
             occurrences[again] = occurrences.get(again, 0) + 1
             together.setdefault(f"{key} #{occurrences[again]}", []).append(run)
         groups = list(together.values())
@@ -272,7 +276,17 @@ def _content(run: View) -> dict[str, Any]:
     content = {key: value for key, value in run.recipe.items() if key not in ("name", "about")}
     if isinstance(content.get("train"), Mapping):
         content["train"] = {key: value for key, value in content["train"].items() if key != "seed"}
+    if isinstance(content.get("model"), Mapping):
+        model = dict(content["model"])
+        overrides = [one for one in model.pop("overrides", None) or () if not str(one).startswith(_SEED)]
+        content["model"] = {**model, "overrides": overrides} if overrides else model
     return content
+
+
+def _seeds(run: View) -> list[str]:
+    """The run's seed, and the one that its recipe gives the run it starts from."""
+    overrides = (run.recipe.get("model") or {}).get("overrides") or ()
+    return [str(run.seed), *(str(one) for one in overrides if str(one).startswith(_SEED))]
 
 
 def _labels(groups: list[list[View]]) -> list[str]:

@@ -27,16 +27,38 @@ def facts(run: View) -> Rows:
 
 
 def alarms(run: View) -> list[str]:
-    """What a reader must not overlook: a run that failed or stopped, or one that was extended."""
+    """What a reader must not overlook: a run that failed or stopped, was extended, or went on in other surroundings."""
     status = run.status
     found = []
     if status.get("state") in ("failed", "interrupted"):
         found.append(
             f"{run.name} {status['state']} at step {status.get('step', '?')}. {status.get('message') or ''}".strip()
         )
+    found += [
+        f"{run.name} was extended from {_number(one.get('from_steps'))} to {_number(one.get('to_steps'))} steps "
+        f"at step {_number(one.get('at_step'))}: schedules were stretched."
+        for one in run.provenance.get("extensions") or []
+    ]
+    begun = run.provenance.get("environment") or {}
+    for one in run.provenance.get("resumes") or []:
+        if other := _differing(begun, one.get("environment") or begun):
+            found.append(
+                f"{run.name} was resumed at step {_number(one.get('step'))} under other versions or threads: exactness "
+                f"does not hold across them ({'; '.join(other)})."
+            )
     if not run.metrics:
         found.append(f"{run.name} has recorded no numbers yet.")
     return found
+
+
+def _differing(begun: Mapping[str, Any], resumed: Mapping[str, Any]) -> list[str]:
+    """What of versions, threads and device is not as it was at the start: torch 2.13.0, then 2.14.0."""
+    before, after = (
+        {**(one.get("packages") or {}), "threads": one.get("threads"), "device": one.get("device")}
+        for one in (begun, resumed)
+    )
+    names = [name for name in dict.fromkeys([*before, *after]) if before.get(name) != after.get(name)]
+    return [f"{name} {before.get(name) or 'none'}, then {after.get(name) or 'none'}" for name in names]
 
 
 def groups(run: View) -> list[dict[str, Any]]:
@@ -163,6 +185,10 @@ def _status(status: Mapping[str, Any]) -> str:
 def moment(unix_s: Any) -> str:
     """A point in time, in UTC."""
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(unix_s)) if isinstance(unix_s, int | float) else ""
+
+
+def _number(n: Any) -> str:
+    return f"{n:,}" if isinstance(n, int) else "?"
 
 
 def _count(n: Any, what: str) -> str:

@@ -15,6 +15,8 @@ from ontogeny.report.gather import RunGroup
 HEIGHT = 230
 MOST_BARS = 200
 """With more points, intervals are drawn as an area."""
+INDEPENDENT = "passages counted as independent"
+"""What bars assume and sentences do not, which take the passages of a document together."""
 BINS = 300
 """Points of a line that has one value per optimizer step."""
 
@@ -144,7 +146,9 @@ def _binned(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     return frame, width
 
 
-def interval_note(runs: RunGroup, what: str = "95% intervals (±1.96 standard errors over passages)") -> str:
+def interval_note(
+    runs: RunGroup, what: str = f"95% intervals (±1.96 standard errors over passages), {INDEPENDENT}"
+) -> str:
     """What the shaded areas and bars of a trajectory mean, for its caption."""
     notes = [f"Bars: {what}."] if any(len(band.runs) == 1 for band in runs.bands) and what else []
     for n in sorted({len(band.runs) for band in runs.bands} - {1}):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from ontogeny.report.figure import Figure
-from ontogeny.report.figures._frame import Axis, draw, interval_note, over_seeds, per_step, trajectory
+from ontogeny.report.figures._frame import INDEPENDENT, Axis, draw, interval_note, over_seeds, per_step, trajectory
 from ontogeny.report.gather import RunGroup, roles
 
 NLL = "evaluation/nll"
@@ -36,7 +36,7 @@ def generalisation_gap(runs: RunGroup) -> Figure | None:
         return None
     caption = (
         "NLL of unseen text minus NLL of the trained text. At the dashed line the model does as well on unseen text. "
-        + interval_note(runs, "95% intervals; the two sets of passages are independent")
+        + interval_note(runs, f"95% intervals, {INDEPENDENT}, as are the two sets")
     )
     return Figure(title="Generalisation gap", caption=caption, chart=chart, section="curves", order=20)
 

@@ -1,7 +1,7 @@
 """What can be extracted verbatim."""
 
 from ontogeny.report.figure import Figure
-from ontogeny.report.figures._frame import Axis, interval_note, trajectory
+from ontogeny.report.figures._frame import INDEPENDENT, Axis, interval_note, trajectory
 from ontogeny.report.gather import RunGroup
 
 MEASURE = "extraction"
@@ -15,7 +15,7 @@ def extraction(runs: RunGroup) -> Figure | None:
     return Figure(
         title="Verbatim memorization",
         caption=f"{_asked(runs)} Text that was never trained on is the control. "
-        + interval_note(runs, "95% Wilson intervals over passages"),
+        + interval_note(runs, f"95% Wilson intervals, {INDEPENDENT}"),
         chart=chart,
         section="memorization",
         order=10,

@@ -1,11 +1,11 @@
 """Tasks made from held-out text: last word (cloze) and right continuation among several."""
 
 from ontogeny.report.figure import Figure
-from ontogeny.report.figures._frame import Axis, interval_note, trajectory
+from ontogeny.report.figures._frame import INDEPENDENT, Axis, interval_note, trajectory
 from ontogeny.report.gather import RunGroup
 
 CHANCE = 0.25
-ITEMS = "±1.96 standard errors over items"
+ITEMS = f"±1.96 standard errors over items, {INDEPENDENT}"
 
 
 def cloze(runs: RunGroup) -> Figure | None:
