@@ -11,6 +11,7 @@ from ontogeny.core.contracts import Origin
 from ontogeny.core.errors import DataError, RecipeError
 from ontogeny.core.recipe import Lora, Recipe
 from ontogeny.data.tokenizer import looks_local
+from ontogeny.models.weights import own_memory
 
 _DROPOUT_FIELDS = (
     "dropout", "hidden_dropout", "attention_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "activation_dropout",
@@ -92,6 +93,7 @@ def load_causal_lm(origin: Origin, **config_overrides: Any) -> Any:
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, origin.adapter).merge_and_unload()
+    own_memory(model)
     return model
 
 

@@ -23,6 +23,16 @@ def effective_weights(model: Any) -> "dict[str, Tensor]":
     return {name: tensor.detach().cpu() for name, tensor in _walk(_base(model), "", set(), merge=_is_peft(model))}
 
 
+def own_memory(model: Any) -> None:
+    """Move every parameter and buffer into memory of its own, in place; ties stay tied.
+
+    Tensors that are mapped from a file begin at any byte. Products of a matrix and a single row then round differently
+    than with the aligned memory of a live model, so what is loaded would not give the bits that were saved.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()
+
+
 def fingerprint(weights: "Mapping[str, Tensor]") -> str:
     """SHA-256, in hex, over sorted names, dtypes, shapes and raw bytes. Tensors lie on CPU."""
     import torch
