@@ -284,9 +284,7 @@ def test_a_finished_run_on_other_texts_is_not_passed_off(tmp_path: Path) -> None
         execute(recipe, runs_dir=tmp_path / "runs")
 
 
-def test_later_looks_survive_an_extension_and_are_never_doubled(
-    recipe: Recipe, tmp_path: Path
-) -> None:
+def test_later_looks_survive_an_extension_and_are_never_doubled(recipe: Recipe, tmp_path: Path) -> None:
     path = execute(recipe, runs_dir=tmp_path)
     rows = len(open_run(path).metrics)
     backfill(path, [validate_component("ontogeny.measures", kind) for kind in ("evaluation", "cloze")])
