@@ -1,5 +1,6 @@
 """The verbs that train: run, resume, demo."""
 
+import contextlib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -63,11 +64,20 @@ def _with_page(path: Path, listen: Listener, work: Callable[[Listener], Path]) -
     """Keep the page fresh during the work, and write it a last time however the work ends."""
     page = LivePage(listen)
     try:
-        return work(page.listen)
-    finally:
+        done = work(page.listen)
+    except BaseException:
         page.finish()
-        if (path / PROVENANCE).exists():
-            write_report([open_run(path)])
+        with contextlib.suppress(OntogenyError):  # what stopped the run is what the user must hear of
+            _last_page(path)
+        raise
+    page.finish()
+    _last_page(done)
+    return done
+
+
+def _last_page(path: Path) -> None:
+    if (path / PROVENANCE).exists():
+        write_report([open_run(path)])
 
 
 def demo(*, runs_dir: Path, quiet: bool) -> Path:
