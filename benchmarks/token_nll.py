@@ -195,10 +195,16 @@ def _fitting(documents: list[np.ndarray]) -> tuple[int, ...]:
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) * 1024
     longest = max(len(document) for document in documents)
-    return tuple(b for b in HARNESS_BATCHES if b <= len(documents) and b * longest * VOCABULARY * 8 < free * 2 / 3)
+    fitting = tuple(b for b in HARNESS_BATCHES if b <= len(documents) and b * longest * VOCABULARY * 8 < free * 2 / 3)
+    if not fitting:
+        sys.exit(
+            f"the harness needs at least {HARNESS_BATCHES[0]} documents and the memory for one batch of them: "
+            f"{len(documents)} documents of up to {longest} tokens, {free / 2**30:.1f} GiB free"
+        )
+    return fitting
 
 
-def main(documents: int = 32, repeats: int = 5) -> dict[str, Any]:
+def main(documents: int = 20, repeats: int = 4) -> dict[str, Any]:
     """Measure, print a table, and return what it holds."""
     model, texts = _model(), _documents(documents)
     tokens = sum(len(text) for text in texts)
@@ -259,8 +265,8 @@ def _print(result: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--documents", type=int, default=32)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--documents", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--memory-of", metavar="SIDE", default=None, help="print the peak KiB that one side adds")
     parser.add_argument("--json", action="store_true", help="print the result as JSON, last")
     arguments = parser.parse_args()
