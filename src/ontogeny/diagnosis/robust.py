@@ -1,0 +1,170 @@
+"""Statistics for short, noisy, autocorrelated curves. numpy alone; random numbers from a fixed seed, so pure."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+TO_SD = 1.4826
+"""Median absolute deviation to standard deviation, for normal noise: 1 / Phi^-1(3/4)."""
+_DRAWS = 400
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """An estimate with a 95% interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def spread(values: np.ndarray) -> float:
+    """Robust standard deviation: 1.4826 x median absolute deviation from the median. NaN of nothing."""
+    return float(TO_SD * np.median(np.abs(values - np.median(values)))) if len(values) else float("nan")
+
+
+def noise(values: np.ndarray) -> float:
+    """Robust sd of the noise about a smooth curve, from second differences x[i-1] - 2 x[i] + x[i+1], over sqrt(6).
+
+    A straight trend drops out. Positive autocorrelation makes it too small, never too large. NaN below 4 points.
+    """
+    if len(values) < 4:
+        return float("nan")
+    second = values[2:] - 2 * values[1:-1] + values[:-2]
+    return float(TO_SD * np.median(np.abs(second)) / np.sqrt(6.0))
+
+
+def before(values: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
+    """Median and robust sd of the `window` values before each one; NaN for the first `window`. Both float64 [n]."""
+    middle, width = np.full(len(values), np.nan), np.full(len(values), np.nan)
+    if len(values) <= window:
+        return middle, width
+    for start in range(0, len(values) - window, 65_536):  # bounded memory
+        stop = min(start + 65_536, len(values) - window)
+        windows = np.lib.stride_tricks.sliding_window_view(values[start : stop + window - 1], window)
+        center = np.median(windows, axis=1)
+        middle[start + window : stop + window] = center
+        width[start + window : stop + window] = TO_SD * np.median(np.abs(windows - center[:, None]), axis=1)
+    return middle, width
+
+
+def smooth(values: np.ndarray, window: int) -> np.ndarray:
+    """Centred running median over an odd `window`, shortened at the ends. float64 [n]."""
+    half = max(window // 2, 0)
+    if half == 0 or len(values) < 3:
+        return values.astype(np.float64)
+    padded = np.concatenate([np.full(half, np.nan), values, np.full(half, np.nan)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
+    return np.nanmedian(windows, axis=1)
+
+
+def ends(values: np.ndarray, share: float = 0.1, least: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    """The first and the last `share` of a curve, at least `least` values each (fewer if it is shorter than both)."""
+    count = min(max(int(len(values) * share), least), len(values) // 2)
+    return values[:count], values[len(values) - count :]
+
+
+def autocorrelation_time(values: np.ndarray) -> float:
+    """Integrated autocorrelation time 1 + 2 sum rho_k, of what remains about a straight line; at least 1.
+
+    Summed while the pair rho_2k + rho_2k+1 is positive (Geyer, "Practical Markov chain Monte Carlo", 1992).
+    """
+    n = len(values)
+    if n < 8:
+        return 1.0
+    x = np.arange(n)
+    rest = values - np.polyval(np.polyfit(x, values, 1), x)
+    variance = float(np.dot(rest, rest))
+    if variance <= 0:
+        return 1.0
+    size = 1 << (2 * n - 1).bit_length()
+    spectrum = np.fft.rfft(rest, size)
+    rho = np.fft.irfft(spectrum * np.conj(spectrum), size)[: n // 2] / variance
+    total = -1.0
+    for first, second in zip(rho[0::2], rho[1::2], strict=False):
+        if first + second <= 0:
+            break
+        total += 2 * (first + second)
+    return max(total, 1.0)
+
+
+def mean(values: np.ndarray) -> Estimate:
+    """Mean with a 95% interval from the effective sample size n / autocorrelation time (normal approximation)."""
+    n = len(values)
+    if n < 2:
+        value = float(values[0]) if n else float("nan")
+        return Estimate(value=value, low=float("-inf"), high=float("inf"), n=n)
+    effective = max(n / autocorrelation_time(values), 2.0)
+    error = float(np.std(values, ddof=1) / np.sqrt(effective))
+    value = float(values.mean())
+    return Estimate(value=value, low=value - 1.96 * error, high=value + 1.96 * error, n=n)
+
+
+def difference(later: np.ndarray, earlier: np.ndarray) -> Estimate:
+    """Mean of `later` minus mean of `earlier`, errors of both from their effective sample sizes."""
+    one, other = mean(later), mean(earlier)
+    value = one.value - other.value
+    half = float(np.hypot((one.high - one.low) / 2, (other.high - other.low) / 2))
+    return Estimate(value=value, low=value - half, high=value + half, n=min(one.n, other.n))
+
+
+def trend(steps: np.ndarray, values: np.ndarray) -> Estimate:
+    """Total change along a straight line (least squares) from the first to the last step, with a 95% interval.
+
+    The slope's error is inflated by the square root of the residuals' autocorrelation time. NaN below 4 points.
+    """
+    n = len(values)
+    if n < 4 or steps[-1] == steps[0]:
+        return Estimate(value=float("nan"), low=float("-inf"), high=float("inf"), n=n)
+    x = (steps - steps[0]) / (steps[-1] - steps[0])
+    slope, intercept = np.polyfit(x, values, 1)
+    rest = values - slope * x - intercept
+    error = np.sqrt(np.dot(rest, rest) / (n - 2) / np.dot(x - x.mean(), x - x.mean()))
+    error *= np.sqrt(autocorrelation_time(rest))
+    width = 1.96 + 2.4 / (n - 2) + 5.0 / (n - 2) ** 2  # Student's t quantile to about 2% for n - 2 >= 2
+    return Estimate(value=float(slope), low=float(slope - width * error), high=float(slope + width * error), n=n)
+
+
+def ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 0, ties averaged. float64 [n]."""
+    order = np.argsort(values, kind="stable")
+    ranked = np.empty(len(values))
+    ranked[order] = np.arange(len(values))
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    sums = np.zeros(len(counts))
+    np.add.at(sums, inverse, ranked)
+    return np.asarray(sums[inverse] / counts[inverse])
+
+
+def change_correlation(one: np.ndarray, other: np.ndarray) -> Estimate:
+    """Spearman correlation of the *changes* of two curves (two random walks correlate; their steps do not).
+
+    Interval by Fisher's z with variance 1.06 / (n - 3) for n changes (Fieller et al., 1957). Below 6 points the
+    interval is [-1, 1].
+    """
+    first, second = ranks(np.diff(one)), ranks(np.diff(other))
+    n = len(first)
+    if n < 5 or np.std(first) == 0 or np.std(second) == 0:
+        return Estimate(value=float("nan"), low=-1.0, high=1.0, n=n)
+    r = float(np.clip(np.corrcoef(first, second)[0, 1], -0.999999, 0.999999))
+    half = 1.96 * np.sqrt(1.06 / (n - 3))
+    return Estimate(value=r, low=float(np.tanh(np.arctanh(r) - half)), high=float(np.tanh(np.arctanh(r) + half)), n=n)
+
+
+def block_permutation(values: np.ndarray, at: int, block: int | None = None) -> float:
+    """P-value of a difference in means before and after index `at`, under permutation of whole blocks.
+
+    Blocks keep the autocorrelation inside them; by default they are as long as twice its time. Two-sided, with the
+    observed arrangement counted: (1 + exceedances) / (1 + 400). 1 where fewer than 4 blocks stand on a side.
+    """
+    size = block or max(int(2 * autocorrelation_time(values)), 1)
+    usable = values[: len(values) // size * size].reshape(-1, size).mean(axis=1)
+    split = at // size
+    if split < 4 or len(usable) - split < 4:
+        return 1.0
+    observed = abs(usable[split:].mean() - usable[:split].mean())
+    generator = np.random.default_rng(0)
+    drawn = np.array([generator.permutation(usable) for _ in range(_DRAWS)])
+    apart = np.abs(drawn[:, split:].mean(axis=1) - drawn[:, :split].mean(axis=1))
+    return float((1 + np.sum(apart >= observed * (1 - 1e-12))) / (1 + _DRAWS))

@@ -1,0 +1,189 @@
+"""Collects the entries of a log as they stand in the file, and makes a `History` of them: names, segments, rounding."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ontogeny.integrations.importers._names import Meaning, understand
+from ontogeny.integrations.importers._segments import Cut, cut
+from ontogeny.store.history import Axis, History, Segment, Series
+
+MOST_LABELS = 2000
+"""Series beyond that many are not read: it is a table of something else."""
+_MOST_DECIMALS = 12
+
+
+class Builder:
+    """Add entries in the order of the file, then `build`. Nothing is dropped but exact repetitions, which are counted.
+
+    `row_word`: what rows count, `line` or `entry` or `row`. `meaning`: what a label means, by default `understand`.
+    """
+
+    def __init__(self, path: str, form: str, *, row_word: str = "line",
+                 meaning: Callable[[str], Meaning | None] = understand) -> None:  # fmt: skip
+        self.path, self.form, self.row_word = path, form, row_word
+        self.config: dict[str, Any] = {}
+        self.notes: list[str] = []
+        self.partial = False
+        self.nothing = ""
+        self._meaning = meaning
+        self._rows: list[int] = []
+        self._steps: list[int] = []
+        self._epochs: list[float] = []
+        self._times: list[float] = []
+        self._writers: list[str] = []
+        self._stepless: list[int] = []
+        self._values: dict[str, tuple[list[int], list[float]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(
+        self,
+        row: int,
+        values: Mapping[str, float],
+        *,
+        step: float | None = None,
+        epoch: float | None = None,
+        time_unix_s: float | None = None,
+        writer: str = "",
+    ) -> None:
+        """Add one entry: its place in the file, its numbers by the log's own labels, and its step where it says one.
+
+        `writer` tells apart what different processes or runs wrote, where the log says so; each becomes a segment.
+        """
+        index = len(self._rows)
+        self._rows.append(row)
+        known = step is not None and math.isfinite(step) and abs(step) < 2**53
+        if not known:
+            self._stepless.append(index)
+        self._steps.append(int(step) if known and step is not None else 0)
+        self._epochs.append(math.nan if epoch is None else float(epoch))
+        self._times.append(math.nan if time_unix_s is None else float(time_unix_s))
+        self._writers.append(writer)
+        for label, value in values.items():
+            found = self._values.get(label)
+            if found is None:
+                if len(self._values) >= MOST_LABELS:
+                    self.note(f"more than {MOST_LABELS} different labels: the rest was not read", partial=True)
+                    continue
+                found = self._values[label] = ([], [])
+            found[0].append(index)
+            found[1].append(float(value))
+
+    def note(self, text: str, *, partial: bool = False) -> None:
+        """Say something that a reader must know, once."""
+        self.partial = self.partial or partial
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def build(self) -> History:
+        """Understand what was added."""
+        segments = self._segments() if self._rows else ()
+        nothing = self.nothing
+        if not segments and not nothing:
+            nothing = (
+                "it holds no entry that is a number at a step" if not self._rows else "none of its values is a metric"
+            )
+        return History(
+            path=self.path,
+            form=self.form,
+            segments=() if nothing else segments,
+            row_word=self.row_word,
+            config={key: value for key, value in self.config.items() if value is not None},
+            notes=tuple(self.notes),
+            partial=self.partial,
+            nothing=nothing,
+        )
+
+    def _segments(self) -> tuple[Segment, ...]:
+        steps, axis = self._axis()
+        rows = np.array(self._rows, dtype=np.int64)
+        epochs, times = np.array(self._epochs), np.array(self._times)
+        named = self._named()
+        pieces = cut(
+            steps,
+            {key: (np.array(i, dtype=np.int64), np.array(v)) for key, (_, i, v) in named.items()},
+            self._writers if any(self._writers) else None,
+        )
+        for note in pieces.notes:
+            self.note(note)
+        segments: list[Segment] = []
+        for piece in pieces.cuts:
+            series = [
+                Series(
+                    name=key.name, scope=key.scope, label=named[key][0], unit=key.unit, steps=steps[index],
+                    values=values, rows=rows[index], epochs=epochs[index], times_unix_s=times[index],
+                    decimals=decimals_of(values),
+                )
+                for key, (index, values) in piece.points.items()
+                if len(index)
+            ]  # fmt: skip
+            if series:
+                segments.append(self._segment(len(segments), piece, series, axis))
+        return tuple(segments)
+
+    def _segment(self, index: int, piece: Cut, series: list[Series], axis: Axis) -> Segment:
+        beginning = piece.beginning if index else "first"
+        reason = piece.reason.format(row_word=self.row_word, row=self._rows[piece.first]) if index else ""
+        return Segment(index=index, series=tuple(series), axis=axis, beginning=beginning, reason=reason)
+
+    def _axis(self) -> tuple[np.ndarray, Axis]:
+        """What entries are counted by: steps; where no entry has one, whole epochs; else the entries themselves.
+
+        An entry without a step in a log of steps stands at the step before it.
+        """
+        count = len(self._rows)
+        if len(self._stepless) < count:
+            steps = np.array(self._steps, dtype=np.int64)
+            if self._stepless:
+                known = np.ones(count, dtype=bool)
+                known[self._stepless] = False
+                last = np.maximum.accumulate(np.where(known, np.arange(count), 0))
+                steps = steps[last]
+                self.note(f"{len(self._stepless)} entries without a step stand at the step before them")
+            return steps, "step"
+        epochs = np.array(self._epochs)
+        if np.isfinite(epochs).all() and (epochs == np.round(epochs)).all():
+            changes = len(np.unique(epochs))
+            if changes > 1 and count <= 8 * changes:
+                return epochs.astype(np.int64), "epoch"
+        return np.arange(1, count + 1, dtype=np.int64), "entry"
+
+    def _named(self) -> dict[Meaning, tuple[str, list[int], list[float]]]:
+        """Values by what they mean. Two labels of one meaning: the one with more values has it, the other its label."""
+        found: dict[Meaning, tuple[str, list[int], list[float]]] = {}
+        for label, (index, values) in sorted(self._values.items(), key=lambda item: -len(item[1][0])):
+            meaning = self._meaning(label)
+            if meaning is None:
+                continue
+            if meaning in found:
+                meaning = Meaning(meaning.scope, label, meaning.unit)
+                self.note(
+                    f"'{label}' and '{found_label(found, meaning, self._meaning(label))}' mean the same: both kept"
+                )
+            found[meaning] = (label, index, values)
+        return found
+
+
+def found_label(found: Mapping[Meaning, tuple[str, Any, Any]], renamed: Meaning, first: Meaning | None) -> str:
+    """The label that holds a meaning already."""
+    return found[first][0] if first is not None and first in found else renamed.name
+
+
+def decimals_of(values: np.ndarray) -> int | None:
+    """Decimals to which all values are rounded, at most 8; None if they carry more, or there is nothing to tell by.
+
+    Judged from the numbers: the fewest decimals that reproduce every one of them. Whole numbers give 0.
+    """
+    finite = values[np.isfinite(values)]
+    finite = finite[np.abs(finite) < 1e9]
+    if len(finite) < 2:
+        return None
+    sample = finite if len(finite) <= 512 else np.concatenate([finite[:256], finite[-256:]])
+    for decimals in range(9):
+        if np.all(np.abs(np.round(sample, decimals) - sample) <= 1e-13 * np.maximum(np.abs(sample), 1.0)):
+            return decimals
+    return None

@@ -1,0 +1,128 @@
+"""What the many names of a metric mean: scope, name in our words, and unit."""
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from ontogeny.store.history import EVAL, TRAIN
+
+
+class Meaning(NamedTuple):
+    """A metric as we call it."""
+
+    scope: str
+    name: str
+    unit: str = ""
+
+
+_UNITS = {"loss": "nats", "nll": "nats", "bits_per_byte": "bits", "bits_per_character": "bits", "entropy": "nats"}
+
+_EVAL_WORDS = {"eval", "evaluation", "val", "valid", "validation", "dev", "test", "tel", "heldout", "holdout"}
+_TRAIN_WORDS = {"train", "training", "trl", "tr"}
+
+_SYNONYMS = {
+    "loss": ("loss", "lm loss", "total loss", "ce loss", "cross entropy", "cross entropy loss", "xent", "loss step",
+             "step loss", "batch loss", "loss total", "epoch loss", "average loss", "avg loss", "ce", "lossf",
+             "avg train loss", "average train loss", "loss epoch", "running loss"),
+    "nll": ("nll", "nll loss", "negative log likelihood"),
+    "perplexity": ("perplexity", "ppl", "perplexity step", "perplexity epoch", "epoch perplexity"),
+    "bits_per_byte": ("bpb", "bits per byte"),
+    "bits_per_character": ("bpc", "bits per character", "bits per char"),
+    "learning_rate": ("learning rate", "lr", "learningrate", "lr step", "current lr", "learning rates", "lr 0",
+                      "lr group 0", "lr pg 1"),
+    "learning_rate_multiplier": ("lrm",),
+    "grad_norm": ("grad norm", "gradient norm", "gradnorm", "gnorm", "norm", "total norm", "total grad norm",
+                  "global grad norm", "grad norm total"),
+    "accuracy": ("accuracy", "acc"),
+    "token_accuracy": ("mean token accuracy", "token accuracy", "token acc"),
+    "entropy": ("entropy", "mean entropy", "policy entropy"),
+    "tokens_seen": ("num tokens", "tokens", "total tokens", "num input tokens seen", "tokens seen", "tokens trained",
+                    "n tokens", "consumed tokens"),
+    "loss_scale": ("loss scale", "scale", "grad scale", "scaler scale"),
+    "tokens_per_second": ("tok sec", "tokens per second", "tps", "throughput", "tokens per second per gpu", "tok s"),
+    "hellaswag": ("hella", "hellaswag", "hellaswag accuracy"),
+}  # fmt: skip
+_BY_WORDS = {synonym: name for name, synonyms in _SYNONYMS.items() for synonym in synonyms}
+
+_REINFORCEMENT = {
+    "reward": ("reward", "mean reward", "rewards mean", "env reward mean", "critic rewards mean", "score mean",
+               "objective rlhf reward", "objective scores"),
+    "reward_std": ("reward std", "rewards std", "std reward", "reward std mean"),
+    "kl": ("kl", "objective kl", "mean kl", "approx kl", "actor kl loss", "kl mean", "policy approxkl avg"),
+    "completion_length": ("completion length", "completions mean length", "mean length", "response length mean",
+                          "completion length mean"),
+    "clipped_ratio": ("completions clipped ratio", "clip ratio", "clip ratio region mean"),
+    "zero_std_share": ("frac reward zero std",),
+}  # fmt: skip
+_BY_WORDS |= {synonym: name for name, synonyms in _REINFORCEMENT.items() for synonym in synonyms}
+
+_PREFERENCE = ("rewards/chosen", "rewards/rejected", "rewards/accuracies", "rewards/margins", "logps/chosen",
+               "logps/rejected", "logits/chosen", "logits/rejected")  # fmt: skip
+
+_NOT_METRICS = {
+    "step", "steps", "global step", "epoch", "iter", "iteration", "current steps", "total steps", "timestamp",
+    "runtime", "elapsed time", "remaining time", "percentage", "wall time", "seed", "elapsed", "eta", "total flos", "time", "dt",
+    "global step max steps", "train speed iter s", "remaining", "batch", "step time", "mfu", "tflops",
+}  # fmt: skip
+_TIMING = re.compile(
+    r"(runtime|per_second|_time|time_|memory|mem_|steps_per_sec|samples_per_sec|mfu|tflops|elapsed|_ms$|seconds)",
+    re.IGNORECASE,
+)
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_PARTS = re.compile(r"[\s_/\-.:|()\[\]]+")
+
+
+@lru_cache(maxsize=65_536)
+def understand(label: str) -> Meaning | None:
+    """What a label of a log means; None for what is no metric (steps, times, memory).
+
+    ``eval_loss`` is ("eval", "loss"); ``eval_code_loss`` is ("code", "loss"); ``Loss/Validation`` is ("eval", "loss");
+    ``train/kd_loss`` is ("train", "term/kd"). What we do not know keeps its own name, in its scope.
+    """
+    stripped = label.strip()
+    preference = _preference(stripped)
+    if preference is not None:
+        return preference
+    words = [word for word in _PARTS.split(_CAMEL.sub("_", stripped).lower()) if word]
+    if not words or " ".join(words) in _NOT_METRICS:
+        return None
+    scope, rest = _scope(words)
+    phrase = " ".join(rest)
+    if phrase in _NOT_METRICS:
+        return None
+    name = _BY_WORDS.get(phrase) or _BY_WORDS.get(" ".join(words))
+    if name:
+        return Meaning(scope, name, _UNITS.get(name, ""))
+    if not rest:  # `train` and `val` alone are losses
+        return Meaning(scope, "loss", "nats")
+    if _TIMING.search(stripped):
+        return None
+    if scope == EVAL and len(rest) > 1 and (name := _BY_WORDS.get(rest[-1])) in ("loss", "perplexity", "accuracy"):
+        return Meaning("_".join(rest[:-1]), name, _UNITS.get(name, ""))
+    if rest[-1] == "loss" and len(rest) > 1:
+        return Meaning(scope, f"term/{'_'.join(rest[:-1])}", "nats")
+    return Meaning(scope, "_".join(rest))
+
+
+def _scope(words: list[str]) -> tuple[str, list[str]]:
+    """`eval` or `train`, and the words that remain without the one that said so."""
+    for known, scope in ((_EVAL_WORDS, EVAL), (_TRAIN_WORDS, TRAIN)):
+        for position in (0, len(words) - 1):
+            if words[position] in known:
+                return scope, words[:position] + words[position + 1 :]
+        for position, word in enumerate(words):
+            if word in known and scope == EVAL:
+                return scope, words[:position] + words[position + 1 :]
+    return TRAIN, words
+
+
+def _preference(label: str) -> Meaning | None:
+    """Preference metrics keep their names, as every trainer of that kind writes them."""
+    bare = label.removeprefix("train/")
+    scope = TRAIN
+    for prefix in ("eval_", "eval/"):
+        if bare.startswith(prefix):
+            bare, scope = bare.removeprefix(prefix), EVAL
+    if bare in _PREFERENCE:
+        return Meaning(scope, bare)
+    return None

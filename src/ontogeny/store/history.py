@@ -1,0 +1,203 @@
+"""A training log as it was understood, wherever it came from: series in segments, each number with its place.
+
+A `History` is what every importer yields and what diagnosis reads. Its numbers can be had as rows of the store's
+metrics table, too. Nothing in it was smoothed, interpolated or repaired.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from ontogeny.store.schema import METRICS
+
+TRAIN = "train"
+EVAL = "eval"
+"""Scope of the evaluation set of a log that has one; others carry the set's own name."""
+
+Axis = Literal["step", "epoch", "entry"]
+Beginning = Literal["first", "resume", "restart", "writer"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Series:
+    """One scalar over time within one segment, in order of step; each step once. All arrays have the same length."""
+
+    name: str
+    """What it is, in our words: `loss`, `learning_rate`, `grad_norm`, `perplexity`, `accuracy`, `reward`, …"""
+    scope: str
+    """`train`, `eval`, or the name of one of several evaluation sets."""
+    label: str
+    """What the log calls it."""
+    steps: np.ndarray
+    """int64. Counts what the segment's axis says."""
+    values: np.ndarray
+    """float64; NaN and infinities as they were logged."""
+    rows: np.ndarray
+    """int64: where each value stands in the file, counted as `History.row_word` says, from 1."""
+    epochs: np.ndarray
+    """float64; NaN where the log does not say."""
+    times_unix_s: np.ndarray
+    """float64; NaN where the log does not say."""
+    unit: str = ""
+    """`nats`, `bits` (per byte or character), … where the log or the name says so; else empty."""
+    decimals: int | None = None
+    """Decimals to which the log rounds; None for full precision."""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def finite(self) -> np.ndarray:
+        """bool: which values are finite."""
+        return np.isfinite(self.values)
+
+    @property
+    def step_size(self) -> float:
+        """Half a unit of the last printed decimal: the most by which rounding can have moved a value. 0 if exact."""
+        return 0.0 if self.decimals is None else 0.5 * 10.0**-self.decimals
+
+    def clean(self) -> "Series":
+        """The finite values alone."""
+        return self if bool(self.finite.all()) else self.where(self.finite)
+
+    def where(self, chosen: np.ndarray) -> "Series":
+        """The values at a boolean mask or at indices."""
+        return self._with(*(array[chosen] for array in self._arrays))
+
+    def joined(self, later: "Series") -> "Series":
+        """This series and, after it, another: of a run and of its resumption."""
+        pairs = zip(self._arrays, later._arrays, strict=True)
+        both = self._with(*(np.concatenate(pair) for pair in pairs))
+        exact = self.decimals is None or later.decimals is None
+        decimals = None if exact else max(self.decimals or 0, later.decimals or 0)
+        return Series(**{**both.__dict__, "decimals": decimals})
+
+    @property
+    def _arrays(self) -> tuple[np.ndarray, ...]:
+        return self.steps, self.values, self.rows, self.epochs, self.times_unix_s
+
+    def _with(self, steps: np.ndarray, values: np.ndarray, rows: np.ndarray, epochs: np.ndarray,
+              times: np.ndarray) -> "Series":  # fmt: skip
+        return Series(
+            name=self.name, scope=self.scope, label=self.label, steps=steps, values=values, rows=rows, epochs=epochs,
+            times_unix_s=times, unit=self.unit, decimals=self.decimals,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Segment:
+    """A stretch of a log in which no step comes back: one writer, one run, without a resumption inside."""
+
+    index: int
+    series: tuple[Series, ...]
+    axis: Axis = "step"
+    """What `Series.steps` count: optimizer steps as logged, whole epochs, or entries where the log has neither."""
+    beginning: Beginning = "first"
+    reason: str = ""
+    """Why it begins here, in words; empty for the first."""
+
+    def get(self, name: str, scope: str = TRAIN) -> Series | None:
+        """One series; None if the log has none of that name."""
+        return self._by_key.get((scope, name))
+
+    def scopes(self, name: str) -> list[Series]:
+        """Series of that name in all scopes but `train`, in the order in which the log brought them."""
+        return [one for one in self.series if one.name == name and one.scope != TRAIN]
+
+    @cached_property
+    def _by_key(self) -> dict[tuple[str, str], Series]:
+        return {(one.scope, one.name): one for one in self.series}
+
+    def __iter__(self) -> Iterator[Series]:
+        return iter(self.series)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class History:
+    """Everything that was understood of one log."""
+
+    path: str
+    form: str
+    """The format, in words: `Hugging Face trainer_state.json`."""
+    segments: tuple[Segment, ...]
+    """Empty if it holds no training curve; `nothing` then says why."""
+    row_word: str = "line"
+    """What `Series.rows` count: `line`, `entry`, `row`."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """What the log says of its own configuration; keys in `CONFIG`."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know: a truncated tail, dropped duplicates, entries that were not understood."""
+    partial: bool = False
+    """Part of the file could not be read; `notes` say what."""
+    nothing: str = ""
+    """Why this is no training curve (a table of runs, a summary, an empty history); empty if it is one."""
+
+    @property
+    def metrics(self) -> pa.Table:
+        """All values as rows of `schema.METRICS`, segment by segment; unknown times are NaN."""
+        every = [one for segment in self.segments for one in segment]
+        counts = [len(one) for one in every]
+
+        def text(values: Sequence[str]) -> pa.Array:
+            words = sorted(set(values))
+            codes = np.repeat([words.index(value) for value in values], counts).astype(np.int32)
+            return pa.DictionaryArray.from_arrays(codes, pa.array(words, pa.string()))
+
+        if not every:
+            return METRICS.empty_table()
+        columns = [
+            np.concatenate([one.steps for one in every]),
+            np.concatenate([one.times_unix_s for one in every]),
+            text([one.name for one in every]),
+            text([one.scope for one in every]),
+            np.concatenate([one.values for one in every]),
+        ]
+        return pa.table([pa.array(column) for column in columns], schema=METRICS)
+
+    @property
+    def entries(self) -> int:
+        """How many values there are."""
+        return sum(len(one) for segment in self.segments for one in segment)
+
+
+CONFIG = {
+    "learning_rate": "peak learning rate as configured",
+    "schedule": "learning-rate schedule by its name: linear, cosine, constant, constant_with_warmup, …",
+    "warmup_steps": "optimizer steps of warm-up",
+    "max_steps": "optimizer steps that were planned",
+    "epochs": "epochs that were planned",
+    "last_step": "the step at which the run says it stands (trainer_state's global_step)",
+    "accumulation": "micro-batches per optimizer step",
+    "batch_size": "examples per device and micro-batch",
+    "devices": "processes or devices",
+    "vocabulary_size": "entries of the vocabulary",
+    "logging_steps": "optimizer steps between two log entries",
+    "eval_steps": "optimizer steps between two evaluations",
+    "label_smoothing": "label smoothing of the training loss",
+    "max_grad_norm": "gradient clipping threshold",
+    "weight_decay": "weight decay",
+    "fp16": "true if trained with a loss scaler",
+    "peft": "kind of adapter: lora, prefix, prompt, …",
+    "model": "name or path of the model",
+    "pretrained": "true if an existing model is fine-tuned",
+    "from_scratch": "true if the model begins at random weights",
+    "best_metric": "value that the run holds for its best",
+    "best_metric_name": "which metric decides what is best",
+    "best_step": "step of the best checkpoint, as the run says",
+    "load_best": "true if the best checkpoint is loaded at the end",
+    "patience": "evaluations of early stopping",
+    "train_examples": "examples in the training set",
+    "eval_examples": "examples in the evaluation set",
+    "eval_runtime_s": "seconds of each evaluation, as a list",
+    "eval_examples_per_second": "rate of each evaluation, as a list",
+    "final_train_loss": "the trainer's mean training loss over the whole run",
+    "term_weights": "weights of the terms of a composite loss as printed: list of (step, {term: weight})",
+    "reported_perplexity": "true if perplexities come from the log and not from us",
+    "interrupted": "true if the log says itself that it was cut",
+    "errors": "error messages in the log: list of (row, text)",
+}
+"""What an importer may say of a run's configuration. Every key is optional."""
