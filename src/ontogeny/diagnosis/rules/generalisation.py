@@ -44,7 +44,7 @@ def _overfit(series: Series, train: Series | None) -> tuple[Found | None, float]
     best = int(np.argmin(series.values))
     low, last = float(series.values[best]), float(series.values[-1])
     rise = last / low - 1 if low > 0 else 0.0
-    noise = robust.noise(series.values)
+    noise = robust.noise(series.values[best:])  # the steep beginning is no noise
     margin = max(2 * noise if np.isfinite(noise) else 0.0, LEAST_RISE * abs(low), 2 * series.step_size)
     above = series.values > low + margin
     run = len(above) if above.all() else int(np.argmin(above[::-1]))

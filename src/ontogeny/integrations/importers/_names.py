@@ -61,8 +61,8 @@ _PREFERENCE = ("rewards/chosen", "rewards/rejected", "rewards/accuracies", "rewa
 
 _NOT_METRICS = {
     "step", "steps", "global step", "epoch", "iter", "iteration", "current steps", "total steps", "timestamp",
-    "runtime", "elapsed time", "remaining time", "percentage", "wall time", "seed", "elapsed", "eta", "total flos", "time", "dt",
-    "global step max steps", "train speed iter s", "remaining", "batch", "step time", "mfu", "tflops",
+    "runtime", "elapsed time", "remaining time", "percentage", "wall time", "seed", "elapsed", "eta", "total flos",
+    "time", "dt", "global step max steps", "train speed iter s", "remaining", "batch", "step time", "mfu", "tflops",
 }  # fmt: skip
 _TIMING = re.compile(
     r"(runtime|per_second|_time|time_|memory|mem_|steps_per_sec|samples_per_sec|mfu|tflops|elapsed|_ms$|seconds)",
