@@ -9,7 +9,7 @@ INSTALLED_BENCH := .venv/.installed-bench
 export PIP_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test slow check format docs bench clean
+.PHONY: help demo test slow check format docs bench bench-diagnose clean
 
 help:
 	@echo "make demo    train a small model, look at it on the way, leave a page (minutes)"
@@ -19,6 +19,7 @@ help:
 	@echo "make format  mend what lint and format can mend"
 	@echo "make docs    the tables of docs/recipes.md from the models"
 	@echo "make bench   speed, side by side with peers; writes docs/benchmarks.md"
+	@echo "make bench-diagnose  what diagnosis finds in real and in planted faults, beside peers; writes docs/benchmarks.md"
 	@echo "make clean   remove .venv and caches"
 
 demo: $(INSTALLED)
@@ -47,6 +48,9 @@ docs: $(INSTALLED)
 
 bench: $(INSTALLED_BENCH)
 	$(BIN)/python -m benchmarks
+
+bench-diagnose: $(INSTALLED_BENCH)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks diagnose_speed planted_faults foreign_logs
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
