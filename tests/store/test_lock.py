@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import socket
@@ -8,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ontogeny.core.errors import StoreError
-from ontogeny.store.lock import RunLock
+from ontogeny.store.lock import RunLock, holder_is_gone
+from ontogeny.store.run import open_run
 from ontogeny.store.writer import RunWriter
 from tests.store import scenarios
 
@@ -42,9 +44,25 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(StoreError, match=f"is being written by process {holder.pid} on {socket.gethostname()}"):
             RunLock(path)
+        assert not holder_is_gone(path)
         holder.send_signal(signal.SIGKILL)
         holder.wait()
+    assert holder_is_gone(path)
     RunLock(path).release()
+
+
+def test_a_run_whose_process_is_gone_says_that_it_was_interrupted(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with scenarios.create(run) as writer:
+        writer.set_status(state="running", step=3)
+        assert open_run(run).status["state"] == "running"
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (run / ".lock").write_text(json.dumps({"pid": gone.pid, "host": socket.gethostname()}), encoding="utf-8")
+    assert open_run(run).status["state"] == "interrupted"
+    assert open_run(run).status["step"] == 3
+    (run / ".lock").write_text(json.dumps({"pid": gone.pid, "host": "elsewhere"}), encoding="utf-8")
+    assert open_run(run).status["state"] == "running"  # it cannot be known from here
 
 
 def test_a_second_writer_in_the_same_process_is_refused(tmp_path: Path) -> None:

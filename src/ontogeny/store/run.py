@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ontogeny.core.errors import StoreError, closest
 from ontogeny.core.passages import ProbeSet
-from ontogeny.store import checkpoints, durable, metrics, probes, samples, schema
+from ontogeny.store import checkpoints, durable, lock, metrics, probes, samples, schema
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,9 +76,11 @@ class Run:
 
     @property
     def status(self) -> dict[str, Any]:
-        """How far it got; empty if it never started."""
+        """How far it got; empty if it never started. A run whose process is gone without a word is `interrupted`."""
         path = self.path / schema.STATUS
         status: dict[str, Any] = durable.read_json(path) if path.exists() else {}
+        if status.get("state") == "running" and lock.holder_is_gone(self.path / schema.LOCK):
+            return {**status, "state": "interrupted", "message": "its process ended without a word"}
         return status
 
     @property
