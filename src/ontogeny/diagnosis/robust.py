@@ -155,10 +155,12 @@ def change_correlation(one: np.ndarray, other: np.ndarray) -> Estimate:
 def block_permutation(values: np.ndarray, at: int, block: int | None = None) -> float:
     """P-value of a difference in means before and after index `at`, under permutation of whole blocks.
 
-    Blocks keep the autocorrelation inside them; by default they are as long as twice its time. Two-sided, with the
+    Blocks keep the autocorrelation inside them; by default they are as long as twice its time, which is taken from the
+    two sides apart (the difference that is tested would look like autocorrelation). Two-sided, with the
     observed arrangement counted: (1 + exceedances) / (1 + 400). 1 where fewer than 4 blocks stand on a side.
     """
-    size = block or max(int(2 * autocorrelation_time(values)), 1)
+    apart = max(autocorrelation_time(values[:at]), autocorrelation_time(values[at:]))
+    size = block or max(int(2 * apart), 1)
     usable = values[: len(values) // size * size].reshape(-1, size).mean(axis=1)
     split = at // size
     if split < 4 or len(usable) - split < 4:
@@ -166,5 +168,5 @@ def block_permutation(values: np.ndarray, at: int, block: int | None = None) -> 
     observed = abs(usable[split:].mean() - usable[:split].mean())
     generator = np.random.default_rng(0)
     drawn = np.array([generator.permutation(usable) for _ in range(_DRAWS)])
-    apart = np.abs(drawn[:, split:].mean(axis=1) - drawn[:, :split].mean(axis=1))
-    return float((1 + np.sum(apart >= observed * (1 - 1e-12))) / (1 + _DRAWS))
+    differences = np.abs(drawn[:, split:].mean(axis=1) - drawn[:, :split].mean(axis=1))
+    return float((1 + np.sum(differences >= observed * (1 - 1e-12))) / (1 + _DRAWS))
