@@ -45,6 +45,7 @@ format: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/python docs/write_recipe_keys.py
+	$(BIN)/python docs/write_findings_index.py
 
 bench: $(INSTALLED_BENCH)
 	$(BIN)/python -m benchmarks

@@ -3,10 +3,11 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ontogeny.integrations.diagnosing import diagnose
     from ontogeny.store.run import open_run as open
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "open"]
+__all__ = ["__version__", "diagnose", "open"]
 
 
 def __getattr__(name: str) -> Any:
@@ -15,4 +16,8 @@ def __getattr__(name: str) -> Any:
         from ontogeny.store.run import open_run
 
         return open_run
+    if name == "diagnose":
+        from ontogeny.integrations.diagnosing import diagnose
+
+        return diagnose
     raise AttributeError(f"module 'ontogeny' has no attribute {name!r}")
