@@ -51,8 +51,8 @@ _REINFORCEMENT = {
     "kl": ("kl", "objective kl", "mean kl", "approx kl", "actor kl loss", "kl mean", "policy approxkl avg"),
     "completion_length": ("completion length", "completions mean length", "mean length", "response length mean",
                           "completion length mean"),
-    "clipped_ratio": ("completions clipped ratio", "clip ratio", "clip ratio region mean"),
-    "zero_std_share": ("frac reward zero std",),
+    "clipped_ratio": ("completions clipped ratio", "response length clip ratio"),
+    "zero_std_share": ("frac reward zero std", "zero std ratio"),
 }  # fmt: skip
 _BY_WORDS |= {synonym: name for name, synonyms in _REINFORCEMENT.items() for synonym in synonyms}
 
@@ -83,6 +83,8 @@ def understand(label: str) -> Meaning | None:
     preference = _preference(stripped)
     if preference is not None:
         return preference
+    if stripped.startswith("term/"):  # an importer that knows it for a term of a composite loss
+        return Meaning(TRAIN, stripped, "nats")
     words = [word for word in _PARTS.split(_CAMEL.sub("_", stripped).lower()) if word]
     if not words or " ".join(words) in _NOT_METRICS:
         return None
