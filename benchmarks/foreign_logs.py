@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,7 +59,7 @@ def ours(path: Path) -> Said:
 
 def trainspotter(path: Path) -> Said:
     """Its command line, JSON output."""
-    done = _run(["trainspotter", "analyze", str(path), "--output", "json"])
+    done = _run(["trainspotter", "analyze"], path, ["--output", "json"])
     try:
         found = json.loads(done.stdout)
     except ValueError:
@@ -69,7 +70,7 @@ def trainspotter(path: Path) -> Said:
 
 def runmedic(path: Path) -> Said:
     """Its command line, JSON output. What it calls critical we call an error."""
-    done = _run(["runmedic", "diagnose", str(path), "--json"])
+    done = _run(["runmedic", "diagnose"], path, ["--json"])
     try:
         found = json.loads(done.stdout)
     except ValueError:
@@ -82,10 +83,17 @@ def runmedic(path: Path) -> Said:
 TOOLS = {"ontogeny": ours, "trainspotter": trainspotter, "runmedic": runmedic}
 
 
-def _run(command: list[str]) -> "subprocess.CompletedProcess[str]":
+def _run(command: list[str], path: Path, options: list[str]) -> "subprocess.CompletedProcess[str]":
+    """Event files are given as both tools want them: alone in a directory, under a name that TensorBoard knows."""
     beside = _BIN / command[0]
     program = str(beside) if beside.exists() else command[0]
-    return subprocess.run([program, *command[1:]], capture_output=True, text=True, check=False, timeout=300)
+    with tempfile.TemporaryDirectory() as name:
+        given = path
+        if "tfevents" in path.name:
+            given = Path(name)
+            (given / f"events.out.tfevents.1700000000.{path.name.partition('.')[0]}").symlink_to(path.resolve())
+        line = [program, *command[1:], str(given), *options]
+        return subprocess.run(line, capture_output=True, text=True, check=False, timeout=300)
 
 
 def states() -> dict[str, str]:
