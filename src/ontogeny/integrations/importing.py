@@ -69,8 +69,7 @@ def read_history(path: Path, mapping: Mapping[str, str] | None = None) -> Histor
             "--map step=COLUMN --map loss=COLUMN"
         )
     builder = Builder(str(path), importer.FORM, meaning=_mapped(mapping) if mapping else understand)
-    if mapping and "step" in mapping:
-        builder.config["step_column"] = mapping["step"]
+    builder.step_label = (mapping or {}).get("step")
     importer.read(source, builder)
     for note in source.notes:
         builder.note(note)

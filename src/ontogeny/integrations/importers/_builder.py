@@ -28,6 +28,8 @@ class Builder:
         self.notes: list[str] = []
         self.partial = False
         self.nothing = ""
+        self.step_label: str | None = None
+        """The label that the user named as the step; None to find it."""
         self._meaning = meaning
         self._rows: list[int] = []
         self._steps: list[int] = []

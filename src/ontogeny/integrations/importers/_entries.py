@@ -1,0 +1,45 @@
+"""Entries that are JSON objects: which key is the step, the epoch, the time, and what is a number."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ontogeny.integrations.importers._builder import Builder
+from ontogeny.integrations.importers._numbers import number_of
+
+STEP_KEYS = (
+    "step", "global_step", "current_steps", "train/global_step", "trainer/global_step", "iter", "iteration", "_step",
+    "steps", "update", "num_updates", "batch", "iter_num",
+)  # fmt: skip
+EPOCH_KEYS = ("epoch", "train/epoch", "Epoch", "epochs")
+TIME_KEYS = ("timestamp", "_timestamp", "time_unix_s", "wall_time")
+_DEEPEST = 3
+
+
+def flat(entry: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Keys and values, nested objects under joined keys: ``{"eval": {"loss": 1}}`` gives ``eval/loss``."""
+    for key, value in entry.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            if depth < _DEEPEST:
+                yield from flat(value, f"{name}/", depth + 1)
+        else:
+            yield name, value
+
+
+def add_entry(row: int, entry: Mapping[str, Any], builder: Builder, *, step: float | None = None) -> bool:
+    """Add one entry; says whether it held a number that could be a metric. Keys with null are as if not there."""
+    values: dict[str, float] = {}
+    for key, raw in flat(entry):
+        value = raw if type(raw) is float else number_of(raw)
+        if value is not None:
+            values[key] = value
+    step_key = builder.step_label or next((key for key in STEP_KEYS if key in values), None)
+    if step is None and step_key is not None:
+        step = values.pop(step_key, None)
+    epoch = next((values.pop(key) for key in EPOCH_KEYS if key in values), None)
+    time = next((values.pop(key) for key in TIME_KEYS if key in values), None)
+    for key in STEP_KEYS:
+        values.pop(key, None)
+    if values:
+        builder.add(row, values, step=step, epoch=epoch, time_unix_s=time)
+    return bool(values)

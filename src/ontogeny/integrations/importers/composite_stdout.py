@@ -1,0 +1,99 @@
+"""Printed logs of a composite loss: weights of a curriculum, total and parts, evaluations between them.
+
+Lines such as ``[CURRICULUM] Step 1000 (4.0%): kd=0.700, feat=0.000``, ``[TOTAL] Loss: 29.0376, Components: 6``, a block
+``Raw loss components:`` with ``kd_loss: 27.4571``, ``[Eval] loss: 51.7094, ppl: …`` and ``Step 499: eval_loss: …``.
+"""
+
+import re
+
+from ontogeny.integrations.importers._builder import Builder
+from ontogeny.integrations.importers._numbers import NUMBER, number_of
+from ontogeny.integrations.importers._source import Source
+
+FORM = "printed log of a composite loss"
+
+_WEIGHTS = re.compile(r"\[CURRICULUM\]\s*Step\s+([\d,]+)[^:]*:\s*(.*)", re.IGNORECASE)
+_WEIGHT = re.compile(rf"([A-Za-z]\w*)\s*=\s*({NUMBER})(?![\w.])")
+_TOTAL = re.compile(rf"\[TOTAL\]\s*Loss:\s*({NUMBER})(?![\w.])", re.IGNORECASE)
+_BLOCK = re.compile(r"\bloss components:\s*$", re.IGNORECASE)
+_PART = re.compile(rf"^\s*(?:[-*]\s+)?([A-Za-z]\w*)_loss:\s*({NUMBER})\s*$")
+_EVAL = re.compile(rf"\[Eval\]\s*loss:\s*({NUMBER})(?:,\s*ppl:\s*({NUMBER}))?", re.IGNORECASE)
+_EVAL_AT = re.compile(rf"\bStep\s+([\d,]+):\s*eval_loss:\s*({NUMBER})(?:,\s*ppl:\s*({NUMBER}))?", re.IGNORECASE)
+_STEP = re.compile(r"^\W*Step\s+([\d,]+)\b", re.IGNORECASE)
+_LAST_STEP = 2.0**53
+"""Larger steps are no steps; NaN is not below it either."""
+
+
+def claim(source: Source) -> float:
+    """It prints a total of parts, and the parts or their weights."""
+    if not source.is_text or b"[TOTAL]" not in source.head.upper() and b"[CURRICULUM]" not in source.head.upper():
+        return 0.0
+    totals = parts = 0
+    for line in source.sample:
+        totals += _TOTAL.search(line) is not None
+        parts += _WEIGHTS.search(line) is not None or _BLOCK.search(line) is not None
+    return 0.97 if totals and parts else 0.0
+
+
+class _Reader:
+    """Where the log stands: the step, whether a block of parts is open, and an evaluation that awaits its step."""
+
+    def __init__(self, builder: Builder) -> None:
+        self.builder = builder
+        self.step: float | None = None
+        self.in_block = False
+        self.pending: tuple[int, dict[str, float]] | None = None
+
+    def line(self, row: int, text: str) -> None:
+        """Understand one line."""
+        if self.in_block and (part := _PART.search(text)):
+            self._add(row, {f"term/{part[1]}": _value(part[2])})
+            return
+        self.in_block = _BLOCK.search(text) is not None
+        if found := _EVAL_AT.search(text):
+            self.pending = None  # the same evaluation, now with its step
+            self.builder.add(row, _evaluation(found[2], found[3]), step=_value(found[1]))
+        elif found := _EVAL.search(text):
+            self.flush()
+            self.pending = row, _evaluation(found[1], found[2])
+        elif found := _WEIGHTS.search(text):
+            self.flush()
+            self.step = _value(found[1])
+            weights = {name: _value(value) for name, value in _WEIGHT.findall(found[2])}
+            if self.step < _LAST_STEP:
+                self.builder.config.setdefault("term_weights", []).append((int(self.step), weights))
+        elif found := _TOTAL.search(text):
+            self.flush()
+            self._add(row, {"loss": _value(found[1])})
+        elif found := _STEP.search(text):
+            self.flush()
+            self.step = _value(found[1])
+
+    def flush(self) -> None:
+        """An evaluation that no line gave a step to belongs to the step before it."""
+        if self.pending is not None:
+            self._add(*self.pending)
+            self.pending = None
+
+    def _add(self, row: int, values: dict[str, float]) -> None:
+        self.builder.add(row, values, step=self.step)
+
+
+def _value(text: str) -> float:
+    found = number_of(text)
+    return float("nan") if found is None else found
+
+
+def _evaluation(loss: str, perplexity: str | None) -> dict[str, float]:
+    values = {"eval_loss": _value(loss)}
+    return values | {"eval_perplexity": _value(perplexity)} if perplexity else values
+
+
+def read(source: Source, builder: Builder) -> None:
+    """Rows are lines. Parts become `term/<name>`; weights, as printed, go to ``config["term_weights"]``."""
+    reader = _Reader(builder)
+    for row, text in source.lines():
+        reader.line(row, text)
+    reader.flush()
+    if builder.config.get("term_weights"):
+        builder.config["reported_perplexity"] = True
