@@ -26,12 +26,13 @@ _LAST_STEP = 2.0**53
 
 def claim(source: Source) -> float:
     """It prints a total of parts, and the parts or their weights."""
-    if not source.is_text or b"[TOTAL]" not in source.head.upper() and b"[CURRICULUM]" not in source.head.upper():
+    if not source.is_text:
         return 0.0
     totals = parts = 0
     for line in source.sample:
-        totals += _TOTAL.search(line) is not None
-        parts += _WEIGHTS.search(line) is not None or _BLOCK.search(line) is not None
+        if "oss" in line or "=" in line:
+            totals += _TOTAL.search(line) is not None
+            parts += _WEIGHTS.search(line) is not None or _BLOCK.search(line) is not None
     return 0.97 if totals and parts else 0.0
 
 
