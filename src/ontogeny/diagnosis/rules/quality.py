@@ -311,7 +311,7 @@ def generation_truncated(view: View) -> Found | Nothing | Lacks:
         return Found(
             severity="warning",
             statement=f"{one.label} is {middle:.4g} at all {len(one)} evaluations from step {one.steps[0]} to "
-            f"{one.steps[-1]} (they differ by {spread:.2%} at most): generated texts end at the length limit",
+            f"{one.steps[-1]} ({one.values.min():.6g} to {one.values.max():.6g}): texts end at the length limit",
             numbers={"length_tokens": middle, "spread_relative": spread, "evaluations": len(one)},
             evidence=(points(one, range(len(one))),),
             certainty="certain" if usual and len(one) >= 6 else "likely",
