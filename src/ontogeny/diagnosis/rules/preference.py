@@ -80,8 +80,9 @@ def preference_not_learned(view: View) -> Found | Nothing | Lacks:
     end, accuracy, margins = float(last.mean()), accuracies(view), view.get("rewards/margins")
     right = float(quarters(accuracy)[1].mean()) if accuracy is not None else math.nan
     margin = float(quarters(margins)[1].mean()) if margins is not None else math.nan
-    numbers = {"start": start, "first_quarter": float(first.mean()), "last_quarter": end, "change": change.value,
-               "change_low": change.low, "change_high": change.high, "accuracy": right, "margin": margin}  # fmt: skip
+    numbers = _known({"start": start, "first_quarter": float(first.mean()), "last_quarter": end,
+                      "change": change.value, "change_low": change.low, "change_high": change.high,
+                      "accuracy": right, "margin": margin})  # fmt: skip
     fell = 1 - end / start
     learned = (change.high < 0 and fell > 0.05) or right > 0.8 or margin > 0.5
     if learned or (fell > 0.05 and not warming) or fell < -0.05:
@@ -100,6 +101,11 @@ def preference_not_learned(view: View) -> Found | Nothing | Lacks:
         certainty="possible" if warming else "likely",
         otherwise="the run was cut within its warm-up: nothing can be learned yet" if warming else "",
     )
+
+
+def _known(numbers: dict[str, float]) -> dict[str, float]:
+    """What is a number: series that a log lacks have none."""
+    return {name: value for name, value in numbers.items() if not math.isnan(value)}
 
 
 def _within_warmup(view: View) -> bool:
@@ -131,7 +137,7 @@ def preference_over_optimised(view: View) -> Found | Nothing | Lacks:
     accuracy = accuracies(view)
     right = float(np.median(quarters(accuracy)[1])) if accuracy is not None else math.nan
     end, margin = float(np.median(quarters(loss)[1])), float(np.median(quarters(margins)[1]))
-    numbers = {"start": start, "loss": end, "accuracy": right, "margin": margin, "margin_grew": grew.value}
+    numbers = _known({"start": start, "loss": end, "accuracy": right, "margin": margin, "margin_grew": grew.value})
     if end >= 0.1 * start or right < 0.999 or grew.low <= 0 or margin < 3:
         return Nothing(numbers=numbers)
     known = f", accuracy {right:.2f}" if accuracy is not None else ""
