@@ -79,7 +79,7 @@ def preference_not_learned(view: View) -> Found | Nothing | Lacks:
     change = robust.difference(last, first)
     end, accuracy, margins = float(last.mean()), accuracies(view), view.get("rewards/margins")
     right = float(quarters(accuracy)[1].mean()) if accuracy is not None else math.nan
-    margin = float(quarters(margins)[1].mean()) if margins is not None else math.nan
+    margin = float(quarters(margins)[1].mean()) if margins is not None and margins.finite.any() else math.nan
     numbers = _known({"start": start, "first_quarter": float(first.mean()), "last_quarter": end,
                       "change": change.value, "change_low": change.low, "change_high": change.high,
                       "accuracy": right, "margin": margin})  # fmt: skip
@@ -261,6 +261,6 @@ def _denominator(held: Series) -> int:
     if held.decimals is not None and held.decimals < 6 and not np.isin(held.values, (0.0, 0.5, 1.0)).all():
         return 0
     counts = np.arange(2, 2001)
-    scaled = held.values[:, None] * counts
+    scaled = np.unique(held.values)[:200, None] * counts
     fits = (np.abs(scaled - np.round(scaled)) < 2e-6 * counts).all(axis=0)
     return int(counts[np.argmax(fits)]) if fits.any() else 0
