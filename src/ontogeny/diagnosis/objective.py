@@ -109,14 +109,14 @@ def _by_values(history: History, names: set[str]) -> tuple[Objective, str] | Non
     examples = _batch_of(accuracy) if accuracy is not None else 0
     if examples and not any(name.startswith(_GENERATED) for name in names):
         return Objective.CLASSIFICATION, f"its accuracy counts examples (multiples of 1/{examples})"
-    loss = next((one.clean() for one in train if one.name == "loss"), None)
-    if loss is None or len(loss) < 10:
+    loss = np.concatenate([np.zeros(0), *(one.clean().values for one in train if one.name == "loss")])
+    if len(loss) < 10:
         return None
-    negative = float(np.mean(loss.values < 0))
-    if 0.05 < negative < 0.95 and float(np.median(np.abs(loss.values))) < 0.5 and abs(float(loss.values[0])) < 0.5:
+    negative = float(np.mean(loss < 0))
+    if 0.05 < negative < 0.95 and float(np.median(np.abs(loss))) < 0.5 and abs(float(loss[0])) < 0.5:
         return Objective.REINFORCEMENT, f"{negative:.0%} of its losses are negative, about zero: a policy gradient's"
     words = set(split(r"[^a-z0-9]+", PurePath(history.path).name.lower()))
-    if abs(float(loss.values[0]) / _LN2 - 1) < _NEAR_LN2:
+    if abs(float(loss[0]) / _LN2 - 1) < _NEAR_LN2:
         if "reward" in words or {"rm"} & words:
             return Objective.REWARD_MODEL, "the file's name says reward, and its loss begins at ln 2"
         if said := words & {"dpo", "ipo", "cdpo"}:
