@@ -30,6 +30,8 @@ class Builder:
         self.nothing = ""
         self.step_label: str | None = None
         """The label that the user named as the step; None to find it."""
+        self.units: dict[str, str] = {}
+        """Units that the log prints beside a label's numbers; else they are those of the meaning."""
         self._meaning = meaning
         self._rows: list[int] = []
         self._steps: list[int] = []
@@ -58,7 +60,7 @@ class Builder:
         """
         index = len(self._rows)
         self._rows.append(row)
-        known = step is not None and math.isfinite(step) and abs(step) < 2**53
+        known = step is not None and abs(step) < 2**53
         if not known:
             self._stepless.append(index)
         self._steps.append(int(step) if known and step is not None else 0)
@@ -116,9 +118,9 @@ class Builder:
         for piece in pieces.cuts:
             series = [
                 Series(
-                    name=key.name, scope=key.scope, label=named[key][0], unit=key.unit, steps=steps[index],
-                    values=values, rows=rows[index], epochs=epochs[index], times_unix_s=times[index],
-                    decimals=decimals_of(values),
+                    name=key.name, scope=key.scope, label=named[key][0],
+                    unit=self.units.get(named[key][0], key.unit), steps=steps[index], values=values,
+                    rows=rows[index], epochs=epochs[index], times_unix_s=times[index], decimals=decimals_of(values),
                 )
                 for key, (index, values) in piece.points.items()
                 if len(index)
@@ -145,7 +147,7 @@ class Builder:
                 known[self._stepless] = False
                 last = np.maximum.accumulate(np.where(known, np.arange(count), 0))
                 steps = steps[last]
-                self.note(f"{len(self._stepless)} entries without a step stand at the step before them")
+                self.note(f"entries without a step ({len(self._stepless)}) stand at the step before them")
             return steps, "step"
         epochs = np.array(self._epochs)
         if np.isfinite(epochs).all() and (epochs == np.round(epochs)).all():
@@ -155,7 +157,7 @@ class Builder:
         return np.arange(1, count + 1, dtype=np.int64), "entry"
 
     def _named(self) -> dict[Meaning, tuple[str, list[int], list[float]]]:
-        """Values by what they mean. Two labels of one meaning: the one with more values has it, the other its label."""
+        """Values by what they mean. Of two labels of one meaning, that with more values has it; the other its label."""
         found: dict[Meaning, tuple[str, list[int], list[float]]] = {}
         for label, (index, values) in sorted(self._values.items(), key=lambda item: -len(item[1][0])):
             meaning = self._meaning(label)
@@ -163,16 +165,8 @@ class Builder:
                 continue
             if meaning in found:
                 meaning = Meaning(meaning.scope, label, meaning.unit)
-                self.note(
-                    f"'{label}' and '{found_label(found, meaning, self._meaning(label))}' mean the same: both kept"
-                )
             found[meaning] = (label, index, values)
         return found
-
-
-def found_label(found: Mapping[Meaning, tuple[str, Any, Any]], renamed: Meaning, first: Meaning | None) -> str:
-    """The label that holds a meaning already."""
-    return found[first][0] if first is not None and first in found else renamed.name
 
 
 def decimals_of(values: np.ndarray) -> int | None:

@@ -23,7 +23,8 @@ _TRAIN_WORDS = {"train", "training", "trl", "tr"}
 _SYNONYMS = {
     "loss": ("loss", "lm loss", "total loss", "ce loss", "cross entropy", "cross entropy loss", "xent", "loss step",
              "step loss", "batch loss", "loss total", "epoch loss", "average loss", "avg loss", "ce", "lossf",
-             "avg train loss", "average train loss", "loss epoch", "running loss"),
+             "avg train loss", "average train loss", "loss epoch", "running loss",
+             "loss metrics global avg loss"),
     "nll": ("nll", "nll loss", "negative log likelihood"),
     "perplexity": ("perplexity", "ppl", "perplexity step", "perplexity epoch", "epoch perplexity"),
     "bits_per_byte": ("bpb", "bits per byte"),
@@ -88,6 +89,8 @@ def understand(label: str) -> Meaning | None:
     words = [word for word in _PARTS.split(_CAMEL.sub("_", stripped).lower()) if word]
     if not words or " ".join(words) in _NOT_METRICS:
         return None
+    if words == ["train", "train", "loss"]:  # the mean over the whole run, as Trainer hands it to its loggers
+        return None
     scope, rest = _scope(words)
     phrase = " ".join(rest)
     if phrase in _NOT_METRICS:
@@ -108,6 +111,8 @@ def understand(label: str) -> Meaning | None:
 
 def _scope(words: list[str]) -> tuple[str, list[str]]:
     """`eval` or `train`, and the words that remain without the one that said so."""
+    if words[0] == "predict" and len(words) > 1:
+        return "predict", words[1:]
     for known, scope in ((_EVAL_WORDS, EVAL), (_TRAIN_WORDS, TRAIN)):
         for position in (0, len(words) - 1):
             if words[position] in known:

@@ -9,6 +9,7 @@ import re
 from ontogeny.integrations.importers._builder import Builder
 from ontogeny.integrations.importers._numbers import NUMBER, number_of
 from ontogeny.integrations.importers._source import Source
+from ontogeny.integrations.importers._text import lines, sample
 
 FORM = "printed log of a composite loss"
 
@@ -29,7 +30,7 @@ def claim(source: Source) -> float:
     if not source.is_text:
         return 0.0
     wanted = [_TOTAL, _WEIGHTS, _BLOCK]
-    for line in source.sample:
+    for line in sample(source):
         if "oss" in line or "=" in line:
             wanted = [one for one in wanted if not one.search(line)]
         if len(wanted) <= 1:
@@ -94,7 +95,7 @@ def _evaluation(loss: str, perplexity: str | None) -> dict[str, float]:
 def read(source: Source, builder: Builder) -> None:
     """Rows are lines. Parts become `term/<name>`; weights, as printed, go to ``config["term_weights"]``."""
     reader = _Reader(builder)
-    for row, text in source.lines():
+    for row, text in lines(source):
         reader.line(row, text)
     reader.flush()
     if builder.config.get("term_weights"):

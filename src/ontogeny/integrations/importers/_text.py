@@ -1,0 +1,117 @@
+"""What text logs share: pairs of a name and a number, the prefix of a logger, and what a log says of itself."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from ontogeny.integrations.importers._builder import Builder
+from ontogeny.integrations.importers._names import understand
+from ontogeny.integrations.importers._numbers import NUMBER, number_of
+from ontogeny.integrations.importers._source import Source
+
+_LOGGER = re.compile(r"^.{0,160}?(?:\bINFO\b|\bWARNING\b)[\])]?\s*[-:>]*\s*")
+_PAIR = re.compile(
+    rf"(?P<name>\b[A-Za-z][\w/.-]{{0,60}}(?:[ -]{{1,3}}[A-Za-z][\w/.-]{{0,60}}){{0,2}}?)\s*[:=]?\s*(?<![\w.])"
+    rf"(?P<value>{NUMBER})(?P<unit>[A-Za-z%]+| (?:BPC|BPB|bpc|bpb)\b)?(?![\w(])"
+)
+_CORE = {
+    "loss", "perplexity", "learning_rate", "grad_norm", "bits_per_byte", "accuracy", "reward", "nll", "token_accuracy",
+}  # fmt: skip
+REPEATED = re.compile(r"\b(?:best|saved|saving|checkpoint|improved)\b", re.IGNORECASE)
+"""Lines that say again what an evaluation gave."""
+BITS = {"bpc": "bits", "bpb": "bits"}
+_BAR = re.compile(r"\d+%\|")
+
+_SETTING = re.compile(
+    r"\b(vocab_size|vocabulary_size|gradient_accumulation_steps|max_iters|max_steps|num_iterations|world[ _]size)\b"
+    r"['\"]?\s*[:=]\s*(\d[\d,]*)\b",
+    re.IGNORECASE,
+)
+_SETTINGS = {
+    "vocab_size": "vocabulary_size", "vocabulary_size": "vocabulary_size",
+    "gradient_accumulation_steps": "accumulation",
+    "max_iters": "max_steps", "max_steps": "max_steps", "num_iterations": "max_steps", "world size": "devices",
+    "world_size": "devices",
+}  # fmt: skip
+_TRAINER = {
+    "Num examples": "train_examples", "Num Epochs": "epochs", "Instantaneous batch size per device": "batch_size",
+    "Gradient Accumulation steps": "accumulation", "Total optimization steps": "max_steps",
+}  # fmt: skip
+_TRAINER_LINE = re.compile(rf"({'|'.join(_TRAINER)})\s*=\s*(\d[\d,]*)")
+_ERROR = re.compile(r"^(?:\[[^\]]*\]:?\s*)*([\w.]*(?:Error|Exception|Interrupt|OutOfMemory\w*)\b.*)")
+MOST_ERRORS = 20
+LONGEST_PRINTED = 4096
+
+
+def lines(source: Source) -> Iterator[tuple[int, str]]:
+    """Lines with their numbers, cut to 4,096 characters: no printed log says more in one, and patterns stay fast."""
+    return ((number, line[:LONGEST_PRINTED]) for number, line in source.lines())
+
+
+def sample(source: Source) -> list[str]:
+    """Lines to recognise a format by, cut in the same way."""
+    return [line[:LONGEST_PRINTED] for line in source.sample]
+
+
+def without_logger(line: str) -> str:
+    """The message of a line, without time, level and name that a logger put before it."""
+    return _LOGGER.sub("", line, count=1)
+
+
+def is_bar(line: str) -> bool:
+    """Is it a progress bar's repaint?"""
+    return _BAR.search(line) is not None
+
+
+def pairs(text: str) -> Iterator[tuple[str, float, str]]:
+    """Name, number and unit of every ``name: 1.5``, ``name=1.5``, ``name 1.5 BPC`` in a line."""
+    for match in _PAIR.finditer(text):
+        value = number_of(match["value"])
+        if value is not None:
+            yield match["name"], value, (match["unit"] or "").strip().lower()
+
+
+def metrics(text: str, builder: Builder) -> dict[str, float]:
+    """The pairs of a line that are metrics, if one of them is a loss, a rate or the like; else nothing."""
+    found: dict[str, float] = {}
+    core = False
+    for name, value, unit in pairs(text):
+        meaning = understand(name)
+        if meaning is None or unit in ("s", "ms", "m", "h", "gib", "mib", "gb", "it"):
+            continue
+        core = core or meaning.name in _CORE or meaning.name.startswith("term/")
+        found.setdefault(name, value)
+        if unit in BITS and meaning.name == "loss":
+            builder.units[name] = BITS[unit]
+    return found if core else {}
+
+
+def learn(line: str, number: int, builder: Builder) -> None:
+    """What a line says of the run's configuration, or of its end."""
+    config = builder.config
+    if "=" in line or ":" in line:
+        for name, value in _SETTING.findall(line):
+            config.setdefault(_SETTINGS[name.lower()], int(value.replace(",", "")))
+        match = _TRAINER_LINE.search(line)
+        if match:
+            key = _TRAINER[match[1]]
+            if not (key == "train_examples" and "epochs" in config):  # later blocks speak of evaluations
+                config[key] = int(match[2].replace(",", ""))
+    if "from scratch" in line:
+        config.setdefault("from_scratch", True)
+    elif "from pretrained" in line or "Loading checkpoint shards" in line or "loading weights file" in line:
+        config.setdefault("pretrained", True)
+    if "Error" in line or "Exception" in line or "Interrupt" in line:
+        match = _ERROR.match(line)
+        if match:
+            errors = config.setdefault("errors", [])
+            if len(errors) < MOST_ERRORS:
+                errors.append((number, match[1][:200]))
+            config["interrupted"] = True
+
+
+def share(source: Source, recognised: Iterable[bool]) -> float:
+    """How sure a text format can be: grows with the lines that it understands, 0.2 for one, below 0.75 for many."""
+    if not source.is_text or source.head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"<",):
+        return 0.0
+    count = sum(recognised)
+    return 0.75 * count / (count + 3) if count else 0.0
