@@ -7,6 +7,7 @@ from ontogeny.integrations.importers._builder import Builder
 from ontogeny.integrations.importers._names import understand
 from ontogeny.integrations.importers._numbers import NUMBER, number_of
 from ontogeny.integrations.importers._source import Source
+from ontogeny.store.history import TRAIN
 
 _LOGGER = re.compile(r"^.{0,160}?(?:\bINFO\b|\bWARNING\b)[\])]?\s*[-:>]*\s*")
 _PAIR = re.compile(
@@ -19,6 +20,7 @@ _CORE = {
 REPEATED = re.compile(r"\b(?:best|saved|saving|checkpoint|improved)\b", re.IGNORECASE)
 """Lines that say again what an evaluation gave."""
 BITS = {"bpc": "bits", "bpb": "bits"}
+_EVALUATION = re.compile(r"(?:\W*)(?:validation|valid|eval|dev|test)\b[^:=]{0,20}:\s*(?=[A-Za-z])", re.IGNORECASE)
 _BAR = re.compile(r"\d+%\|")
 
 _SETTING = re.compile(
@@ -74,12 +76,13 @@ def metrics(text: str, builder: Builder) -> dict[str, float]:
     """The pairs of a line that are metrics, if one of them is a loss, a rate or the like; else nothing."""
     found: dict[str, float] = {}
     core = False
+    told = _EVALUATION.match(text)
     for name, value, unit in pairs(text):
         meaning = understand(name)
         if meaning is None or unit in ("s", "ms", "m", "h", "gib", "mib", "gb", "it"):
             continue
-        core = core or meaning.name in _CORE or meaning.name.startswith("term/")
-        found.setdefault(name, value)
+        core = core or meaning.name in _CORE or meaning.name.startswith(("term/", "bleu", "rouge", "f1", "wer"))
+        found.setdefault(f"{told[0].strip()} {name}" if told and meaning.scope == TRAIN else name, value)
         if unit in BITS and meaning.name == "loss":
             builder.units[name] = BITS[unit]
     return found if core else {}

@@ -1,0 +1,245 @@
+"""Is it one run, whole, from its beginning to its end? Several runs in a file, resumptions, gaps and early ends."""
+
+import numpy as np
+
+from ontogeny.diagnosis import robust
+from ontogeny.diagnosis.objective import EVERY, LIKELIHOOD, SUPERVISED
+from ontogeny.diagnosis.rule import Found, Lacks, Nothing, points, rule
+from ontogeny.diagnosis.view import View
+from ontogeny.store.history import Segment, Series
+
+LEAST_SIDE = 8
+SIDE = 20
+LEAST_JUMP = 0.2
+LEAST_Z = 4.0
+
+
+@rule(
+    title="Several runs in one log",
+    needs="steps",
+    statistic="segments of the log that begin anew: the step returns to the beginning, or another writer's entries",
+    threshold="2 or more",
+    origin="LLaMA-Factory logs that two processes append to; driver logs of several runs",
+    otherwise="a counter that restarts every epoch",
+    refuted_by="each segment continues the loss of the one before it",
+    remedy="they are examined one by one here; elsewhere, split the file before you plot or average it",
+    objectives=EVERY,
+)
+def several_runs(view: View) -> Found | Nothing | Lacks:
+    """The file holds more than one run."""
+    segments = view.history.segments
+    others = [one for one in segments if one.beginning in ("restart", "writer")]
+    if not others or view.segments[0].index != segments[0].index:
+        return Nothing(numbers={"segments": len(segments)})
+    reasons = "; ".join(one.reason for one in others[:2] if one.reason)
+    more = f"; and {len(others) - 2} more" if len(others) > 2 else ""
+    return Found(
+        severity="note",
+        statement=f"the log holds {len(others) + 1} runs or writers, which were kept apart ({reasons}{more})",
+        numbers={"runs": len(others) + 1, "segments": len(segments)},
+        evidence=tuple(points(_longest(one), [0]) for one in others[:6]),
+        certainty="likely",
+    )
+
+
+def _longest(segment: Segment) -> Series:
+    return max(segment.series, key=len)
+
+
+@rule(
+    title="Two values for one step",
+    needs="a resumption that repeats steps",
+    statistic="steps that stand in the log before and after a resumption, with different values of the same series",
+    threshold="1 or more",
+    origin="a GPT-2 log whose step 103,000 has the evaluation losses 3.0373 and 3.0506",
+    otherwise="an evaluation on a random sample, or dropout left on, differs by itself",
+    refuted_by="evaluating the same checkpoint twice gives the difference without any resumption",
+    remedy="take the later values; if they are worse, the optimizer's state or the data's order was not restored",
+    objectives=EVERY,
+)
+def values_disagree_after_resume(view: View) -> Found | Nothing | Lacks:
+    """What was logged again after a resumption is not what was logged before."""
+    if len(view.segments) < 2:
+        return Lacks(what="a resumption that repeats steps")
+    compared = 0
+    for earlier, later in zip(view.segments[:-1], view.segments[1:], strict=True):
+        for one in later:
+            before = earlier.get(one.name, one.scope)
+            if before is None or one.name != "loss":
+                continue
+            common, left, right = np.intersect1d(before.steps, one.steps, return_indices=True)
+            compared += len(common)
+            apart = np.flatnonzero(np.abs(before.values[left] - one.values[right]) > 2 * one.step_size)
+            if len(apart):
+                i = int(apart[0])
+                return Found(
+                    severity="note",
+                    statement=f"after the step went back to {one.steps[0]}, the {one.label} of step {common[i]} is "
+                    f"{one.values[right[i]]:.5g}; it was {before.values[left[i]]:.5g} before",
+                    numbers={"repeated_steps": len(common), "different": len(apart),
+                             "difference": float(one.values[right[i]] - before.values[left[i]])},
+                    evidence=(points(before, left[apart]), points(one, right[apart])),
+                    certainty="certain",
+                )  # fmt: skip
+    return Nothing(numbers={"compared": compared}) if compared else Lacks(what="a loss at a step that was repeated")
+
+
+@rule(
+    title="Jump at a resumption",
+    needs="a resumption with 8 or more entries of the training loss on either side",
+    statistic="difference of the medians of up to 20 entries after and before, over the noise of both sides",
+    threshold="more than 4 sd and 20% upwards",
+    origin="transformers#33336: an optimizer's state that was not restored",
+    otherwise="other data from there on",
+    refuted_by="the same batches give the same loss before and after the resumption",
+    remedy="restore optimizer, scheduler, scaler and data order with the weights; compare the learning rate on both "
+    "sides",
+    objectives=SUPERVISED,
+)
+def resume_jump(view: View) -> Found | Nothing | Lacks:
+    """The loss is higher after a resumption than before."""
+    loss = view.loss.clean() if view.loss is not None else None
+    if loss is None or not view.joins:
+        return Lacks(what="a resumption in the training loss")
+    largest, assessed = 0.0, 0
+    for join in view.joins:
+        at = int(np.searchsorted(loss.steps, join))
+        before, after = loss.values[max(at - SIDE, 0) : at], loss.values[at : at + SIDE]
+        if min(len(before), len(after)) < LEAST_SIDE:
+            continue
+        assessed += 1
+        jump = float(np.median(after) - np.median(before))
+        sd = float(np.hypot(robust.spread(before), robust.spread(after)))
+        relative = jump / abs(float(np.median(before)))
+        largest = max(largest, relative)
+        if jump > LEAST_Z * max(sd, 1e-12) and relative > LEAST_JUMP:
+            return Found(
+                severity="error",
+                statement=f"the {loss.label} jumps from {np.median(before):.4g} to {np.median(after):.4g} "
+                f"(+{relative:.0%}) "
+                f"where the run was resumed at step {join}",
+                numbers={
+                    "before": float(np.median(before)),
+                    "after": float(np.median(after)),
+                    "z": jump / max(sd, 1e-12),
+                },
+                evidence=(points(loss, np.arange(max(at - 6, 0), min(at + 6, len(loss)))),),
+            )
+    if not assessed:
+        return Lacks(what=f"{LEAST_SIDE} entries of the training loss on either side of a resumption")
+    return Nothing(numbers={"largest_relative_jump": largest})
+
+
+@rule(
+    title="The level shifts",
+    needs="a training loss at 30 or more steps",
+    statistic="the largest step of a two-level fit to the training loss (after its trend on either side) over the "
+    "noise, "
+    "at the place where the learning rate breaks its schedule",
+    threshold="an upward step above 8 sd of noise and 8% that lasts to the end, at an entry where the learning rate "
+    "rises "
+    "against its fall",
+    origin="a summariser whose first three entries are of an earlier run: 2.16, then 2.49 and falling",
+    otherwise="a change of data or batch size on purpose",
+    refuted_by="the learning rate of one schedule passes through both sides",
+    remedy="the entries before belong to another run or another set-up: leave them out of any comparison",
+    objectives=LIKELIHOOD,
+)
+def level_shift(view: View) -> Found | Nothing | Lacks:
+    """Loss and learning rate both break at one step: two set-ups in one log."""
+    loss, rate = view.loss, view.learning_rate
+    if loss is None or rate is None or len(loss.clean()) < 30 or len(rate.clean()) < 30:
+        return Lacks(what="a training loss and a learning rate at 30 or more steps")
+    loss, rate = loss.clean(), rate.clean()
+    past = rate.steps > view.warmup_end if rate.values[0] < 0.5 * rate.values.max() else np.ones(len(rate), dtype=bool)
+    change = np.diff(rate.values)
+    falls = np.concatenate([[False], change[:-1] < 0])
+    rises = np.flatnonzero((change > 0) & falls & past[1:])
+    for rise in rises:
+        at = int(np.searchsorted(loss.steps, rate.steps[rise + 1]))
+        before, after = loss.values[max(at - 10, 0) : at], loss.values[at : at + 10]
+        if len(before) < 2 or len(after) < 8:
+            continue
+        sd = robust.noise(loss.values)
+        step = float(after.min() - before.max())
+        if sd > 0 and step > 8 * sd and step > 0.08 * before.max():
+            return Found(
+                severity="warning",
+                statement=f"at step {loss.steps[at]} the {loss.label} goes from {before[-1]:.4g} to {after[0]:.4g} "
+                "and stays "
+                f"there, and the learning rate rises from {rate.values[rise]:.4g} to {rate.values[rise + 1]:.4g}: "
+                "another "
+                "run, or another set-up, from there on",
+                numbers={"step_nats": step, "noise_sd": sd, "at_step": int(loss.steps[at])},
+                evidence=(points(loss, np.arange(max(at - 3, 0), at + 3)), points(rate, [rise, rise + 1])),
+            )
+    return Nothing(numbers={"rises_of_the_rate": len(rises)})
+
+
+@rule(
+    title="Entries are missing",
+    needs="a training loss at 30 or more steps with a regular interval",
+    statistic="the largest distance between two entries, over the usual one (which 95% of them keep)",
+    threshold="more than 3 times",
+    origin="logs that lost their middle when a process was restarted or a file was cut and joined",
+    otherwise="the logging interval was changed for a while",
+    refuted_by="another record of the same run has no entries there either",
+    remedy="look into the other log files of the run; do not fit a trend over the gap",
+    objectives=EVERY,
+)
+def missing_entries(view: View) -> Found | Nothing | Lacks:
+    """A regular log has a hole."""
+    loss = view.loss
+    if loss is None or len(loss) < 30 or view.axis != "step":
+        return Lacks(what="a training loss at 30 or more steps")
+    distances = np.diff(loss.steps)
+    usual = float(np.median(distances))
+    if (distances == usual).mean() < 0.95:
+        return Lacks(what="a regular logging interval")
+    largest = int(np.argmax(distances))
+    times = distances[largest] / usual
+    if times <= 3 or int(loss.steps[largest + 1]) in view.joins:
+        return Nothing(numbers={"largest_over_usual": float(times)})
+    return Found(
+        severity="note",
+        statement=f"there is no entry between step {loss.steps[largest]} and {loss.steps[largest + 1]}, where one is "
+        f"logged every {usual:g} steps",
+        numbers={"missing": int(times) - 1, "interval": usual},
+        evidence=(points(loss, [largest, largest + 1]),),
+        certainty="certain",
+    )
+
+
+@rule(
+    title="Ended before the plan",
+    needs="the planned number of steps, or an error in the log",
+    statistic="last step over planned steps",
+    threshold="below 95%, with 5 or more entries",
+    origin="runs cut at 4%, 34% and 63% of their plan among the foreign logs",
+    otherwise="early stopping, or a log that was copied while the run went on",
+    refuted_by="a later log of the same run",
+    remedy="judge the run as unfinished: the learning rate had not come down, and the last loss is not the final one",
+    objectives=EVERY,
+)
+def cut_short(view: View) -> Found | Nothing | Lacks:
+    """The log ends before the run was meant to."""
+    planned = view.config.get("max_steps")
+    loss = view.loss if view.loss is not None else next(iter(view.eval_losses), None)
+    if not planned or loss is None or len(loss) < 5 or view.axis != "step":
+        return Lacks(what="the planned number of steps")
+    if view.segments[-1].index != view.history.segments[-1].index:
+        return Nothing(numbers={"planned": int(planned)})
+    share = view.last_step / float(planned)
+    if share >= 0.95 or share <= 0:
+        return Nothing(numbers={"share_done": share})
+    rate = view.learning_rate.clean() if view.learning_rate is not None else None
+    left = f", with a learning rate of {rate.values[-1]:.3g} left" if rate is not None and len(rate) else ""
+    said = next((text for _, text in view.config.get("errors", ())), "")
+    return Found(
+        severity="note",
+        statement=f"the log ends at step {view.last_step} of {planned} ({share:.0%} of the plan){left}"
+        + (f"; it says: {said[:80]}" if said else ""),
+        numbers={"share_done": share, "planned": int(planned), "last_step": view.last_step},
+        evidence=(points(loss, [len(loss) - 1]),),
+        certainty="certain",
+    )
