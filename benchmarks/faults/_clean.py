@@ -25,6 +25,8 @@ class Synthetic:
     config: dict = field(default_factory=dict)
     decimals: int | None = None
     """Round losses so, as some trainers do."""
+    then: "Synthetic | None" = None
+    """What stands behind it in the same file: a resumption, or another run."""
 
     def get(self, name: str, scope: str = TRAIN) -> Points:
         """Steps and values of one series."""
@@ -43,16 +45,22 @@ class Synthetic:
         """As an importer would have read it: entries in order of step, train before eval."""
         builder = Builder("synthetic", "synthetic", meaning=_meaning)
         builder.config.update(self.config)
-        entries: list[tuple[int, int, dict[str, float]]] = []
+        part: Synthetic | None = self
+        while part is not None:
+            part.add_to(builder)
+            part = part.then
+        return builder.build()
+
+    def add_to(self, builder: Builder) -> None:
+        """Its own entries alone."""
         by_step: dict[tuple[int, int], dict[str, float]] = {}
         for (scope, name), (steps, values) in self.series.items():
             rounded = values if self.decimals is None or name != "loss" else np.round(values, self.decimals)
             for step, value in zip(steps.tolist(), rounded.tolist(), strict=True):
                 by_step.setdefault((step, int(scope != TRAIN)), {})[f"{scope}|{name}"] = value
         entries = [(step, late, values) for (step, late), values in sorted(by_step.items())]
-        for row, (step, _, values) in enumerate(entries, 1):
-            builder.add(row, values, step=step, epoch=step / self.steps_per_epoch)
-        return builder.build()
+        for step, _, values in entries:
+            builder.add(len(builder) + 1, values, step=step, epoch=step / self.steps_per_epoch)
 
 
 def _meaning(label: str) -> Meaning:

@@ -109,7 +109,7 @@ def resume_jump(view: View) -> Found | Nothing | Lacks:
             continue
         assessed += 1
         jump = float(np.median(after) - np.median(before))
-        sd = float(np.hypot(robust.spread(before), robust.spread(after)))
+        sd = float(np.hypot(robust.noise(before), robust.noise(after)))
         relative = jump / abs(float(np.median(before)))
         largest = max(largest, relative)
         if jump > LEAST_Z * max(sd, 1e-12) and relative > LEAST_JUMP:
@@ -171,7 +171,7 @@ def level_shift(view: View) -> Found | Nothing | Lacks:
                 "another "
                 "run, or another set-up, from there on",
                 numbers={"step_nats": step, "noise_sd": sd, "at_step": int(loss.steps[at])},
-                evidence=(points(loss, np.arange(max(at - 3, 0), at + 3)), points(rate, [rise, rise + 1])),
+                evidence=(points(loss, np.arange(max(at - 3, 0), at + 3)), points(rate, [int(rise), int(rise) + 1])),
             )
     return Nothing(numbers={"rises_of_the_rate": len(rises)})
 

@@ -159,13 +159,14 @@ def suspected_leak(view: View) -> Found | Nothing | Lacks:
     if not assessable:
         return Lacks(what="an evaluation loss at 3 or more steps")
     lowest = min(assessable, key=lambda one: float(one.values.min()))
-    low, first = float(lowest.values.min()), float(lowest.values[0])
+    begun = float(view.loss.clean().values[0]) if view.loss is not None and len(view.loss.clean()) else 0.0
+    low, first = float(lowest.values.min()), max(float(lowest.values[0]), begun)
     train = view.loss.clean().values[-1] if view.loss is not None and len(view.loss.clean()) else np.nan
     if low >= 0.1 or first < 1.0 or not train < 0.5 or low < 0:
         return Nothing(numbers={"lowest_evaluation_loss": low})
     return Found(
         severity="error",
-        statement=f"the {lowest.label} falls from {first:.3g} to {low:.3g} (perplexity {np.exp(low):.2f}) by step "
+        statement=f"the {lowest.label} comes down to {low:.3g} (perplexity {np.exp(low):.2f}) by step "
         f"{lowest.steps[int(np.argmin(lowest.values))]}: held-out text is not that predictable unless the target is "
         "seen",
         numbers={"lowest": low, "perplexity": float(np.exp(low)), "first": first, "training_loss": float(train)},
@@ -193,7 +194,7 @@ def no_evaluation(view: View) -> Found | Nothing | Lacks:
     epochs = float(loss.epochs[-1] - max(loss.epochs[0], 0.0))
     first, last = robust.ends(loss.values)
     share = float(np.median(last) / np.median(first)) if np.median(first) > 0 else 1.0
-    if epochs < 3 or share > 0.5 or view.eval_losses or view.quality:
+    if epochs < 3 or share > 0.5 or any(scope != "train" for scope, _ in view.series):
         return Nothing(numbers={"epochs": epochs, "last_over_first": share})
     return Found(
         severity="note",

@@ -116,7 +116,7 @@ def zero_loss(view: View) -> Found | Nothing | Lacks:
     if loss is None or len(loss) < 5:
         return Lacks(what="a training loss at 5 or more steps")
     zero = loss.values == 0
-    starts = np.flatnonzero(zero & ~np.concatenate([[True], zero[:-1]]))
+    starts = np.flatnonzero(zero & ~np.concatenate([[True], zero[:-1]])).tolist()
     for start in starts:
         run = int(np.argmin(zero[start:])) if not zero[start:].all() else len(zero) - int(start)
         dropped = start >= 3 and bool((loss.values[start - 3 : start] > 0.1).all())

@@ -76,7 +76,7 @@ def not_learning(view: View) -> Found | Nothing | Lacks:
     title="Plateau at word frequencies",
     needs="a training or evaluation loss at 30 or more steps from the beginning",
     statistic="level of the last third, and the change of the loss over the last 60% of the log",
-    threshold="level from 5.5 to 9.5 nats (word pieces), or above 3.1 with a vocabulary of at most 256, with a "
+    threshold="level from 6 to 9.5 nats (word pieces), or above 3.1 with a vocabulary of at most 256, with a "
     "change below 5% over "
     "the last 60% of the log",
     origin="foreign logs that stand at 7.66, 6.4 (pretrained) and 3.31 (characters): the entropy of single tokens",
@@ -99,7 +99,7 @@ def plateau_at_frequencies(view: View) -> Found | Nothing | Lacks:
     change = float(np.median(tail[:third]) - level) / level if level > 0 else 1.0
     first = float(np.max(values[:3]))
     characters = float(view.config.get("vocabulary_size") or (256 if first < math.log(256) * 1.02 else 1e9)) <= 256
-    limit = 3.1 if characters else 5.5
+    limit = 3.1 if characters else 6.0
     flat = abs(change) < (0.02 if characters else 0.05)
     if not limit <= level <= 9.5 or not flat or first > 30 or _evaluation_falls(view):
         return Nothing(numbers={"level": level, "change_over_last_60_percent": change})

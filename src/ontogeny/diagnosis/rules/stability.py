@@ -38,9 +38,9 @@ def excess(loss: Series) -> np.ndarray:
 def spikes(loss: Series) -> list[tuple[int, int, float]]:
     """Begin, end (exclusive) and height in nats of every spike that stands out of the run's own tail.
 
-    A spike is 2 or more neighbouring entries above 6 sd, or one above 6 sd and 25% of the level. It is at least 0.2 nats
-    high, over a level above that, and higher than 4 times the 90% quantile of all excesses, so that heavy-tailed single
-    batches are no spikes.
+    A spike is 2 or more neighbouring entries above 6 sd, or one above 6 sd and 25% of the level. It is at least 0.2
+    nats high, over a level above that, and higher than 4 times the 90% quantile of all excesses, so that single batches
+    with heavy tails are no spikes.
     """
     above = excess(loss)
     middle, _ = robust.before(loss.values, WINDOW)

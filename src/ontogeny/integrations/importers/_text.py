@@ -82,7 +82,7 @@ def metrics(text: str, builder: Builder) -> dict[str, float]:
         if meaning is None or unit in ("s", "ms", "m", "h", "gib", "mib", "gb", "it"):
             continue
         core = core or meaning.name in _CORE or meaning.name.startswith(("term/", "bleu", "rouge", "f1", "wer"))
-        found.setdefault(f"{told[0].strip()} {name}" if told and meaning.scope == TRAIN else name, value)
+        found.setdefault(f"{told[0].strip(' -:')} {name}" if told and meaning.scope == TRAIN else name, value)
         if unit in BITS and meaning.name == "loss":
             builder.units[name] = BITS[unit]
     return found if core else {}
