@@ -4,8 +4,17 @@ import numpy as np
 
 from ontogeny.core.contracts import Clear, Finding, NotAssessable
 from ontogeny.diagnosis.examine import examine
-from ontogeny.diagnosis.rules.generalisation import overfitting
-from tests.diagnosis.curves import history
+from ontogeny.diagnosis.rules.generalisation import (
+    epoch_staircase,
+    forgetting,
+    generalisation_gap,
+    no_evaluation,
+    overfitting,
+    suspected_leak,
+)
+from ontogeny.integrations.importers._builder import Builder
+from ontogeny.store.history import History
+from tests.diagnosis.curves import found, history, is_clear, lacks
 
 
 def test_overfitting_names_the_turn_and_the_rise() -> None:
@@ -35,3 +44,71 @@ def test_four_evaluations_are_too_few() -> None:
     (verdict,) = examine(log, [overfitting]).verdicts
     assert isinstance(verdict, NotAssessable)
     assert "evaluation loss" in verdict.lacks
+
+
+def of_epochs(values: list[float], per_epoch: int, **evaluated: float) -> History:
+    """One entry per step, so many to an epoch."""
+    builder = Builder("by hand", "by hand")
+    for i, value in enumerate(values):
+        builder.add(i + 1, {"loss": value}, step=i + 1, epoch=(i + 1) / per_epoch)
+    for label, value in evaluated.items():
+        builder.add(len(values) + 1, {label: value}, step=len(values), epoch=len(values) / per_epoch)
+    return builder.build()
+
+
+WOBBLE = [0.01 * (-1) ** i for i in range(20)]
+
+
+def test_a_loss_that_steps_down_where_the_data_begin_again() -> None:
+    # three epochs of 20 entries: 1.1, 0.76, 0.45, flat inside each
+    values = [level + w for level in (1.1, 0.76, 0.45) for w in WOBBLE]
+    finding = found(epoch_staircase, of_epochs(values, per_epoch=20))
+    assert finding.numbers["edges"] == 2
+    assert finding.numbers["steps"] == 2
+    assert np.isclose(float(finding.numbers["before"]), 1.1)
+    assert finding.severity == "warning"
+    assert found(epoch_staircase, of_epochs(values, 20, eval_loss=1.0)).severity == "note"
+
+
+def test_a_smooth_fall_over_epochs_is_no_staircase() -> None:
+    assert is_clear(epoch_staircase, of_epochs([2 - 0.02 * i + WOBBLE[i % 20] for i in range(60)], per_epoch=20))
+    assert is_clear(epoch_staircase, of_epochs([v + w for v in (1.402, 1.394, 1.366) for w in WOBBLE], per_epoch=20))
+    assert "epoch" in lacks(epoch_staircase, history(loss=(list(range(60)), [1.0] * 60)))
+
+
+def test_held_out_text_that_is_too_predictable() -> None:
+    loss = ([1, 2, 3, 4, 5], [7.46, 4.0, 1.5, 0.4, 0.15])
+    finding = found(suspected_leak, history(loss=loss, eval_loss=([1, 2, 3, 4, 5], [6.6, 3.0, 1.0, 0.3, 0.0668])))
+    # exp(0.0668) = 1.069
+    assert np.isclose(float(finding.numbers["perplexity"]), 1.069, atol=1e-3)
+    assert is_clear(suspected_leak, history(loss=loss, eval_loss=([1, 2, 3, 4, 5], [6.6, 5.9, 5.5, 5.3, 5.2])))
+
+
+def test_epochs_without_evaluation() -> None:
+    values = [2.0 - 0.016 * i for i in range(100)]  # 2.0 to 0.42 over five epochs
+    assert found(no_evaluation, of_epochs(values, per_epoch=20)).numbers["epochs"] == 4.95
+    assert is_clear(no_evaluation, of_epochs(values, 20, eval_loss=1.0))
+    assert is_clear(no_evaluation, of_epochs(values, per_epoch=90))
+
+
+def test_a_gap_that_opens_while_evaluation_stands_still() -> None:
+    steps = list(range(1, 101))
+    loss = [3.0 * 0.985**s for s in steps]  # 2.96 to 0.66
+    evaluated = list(range(10, 101, 10))
+    level = [2.62, 2.45, 2.41, 2.40, 2.395, 2.394, 2.393, 2.393, 2.393, 2.393]
+    finding = found(generalisation_gap, history(loss=(steps, loss), eval_loss=(evaluated, level)))
+    assert float(finding.numbers["gap_at_end"]) > 1.5
+    follows = [3.0 * 0.985**s + 0.1 for s in evaluated]
+    assert is_clear(generalisation_gap, history(loss=(steps, loss), eval_loss=(evaluated, follows)))
+
+
+def test_what_was_known_is_lost() -> None:
+    steps = list(range(1, 9))
+    new = [3.0, 2.8, 2.6, 2.5, 2.4, 2.3, 2.25, 2.2]
+    general = [3.0, 3.05, 3.1, 3.15, 3.2, 3.25, 3.3, 3.35]
+    finding = found(forgetting, history(eval_loss=(steps, new), eval_general_loss=(steps, general)))
+    # median of the last three is 3.3: 10% above 3.0
+    assert np.isclose(float(finding.numbers["change_general"]), 0.1)
+    both = history(eval_loss=(steps, new), eval_general_loss=(steps, new))
+    assert is_clear(forgetting, both)
+    assert "two evaluation sets" in lacks(forgetting, history(eval_loss=(steps, new)))

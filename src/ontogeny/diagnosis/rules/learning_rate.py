@@ -73,7 +73,8 @@ def rate_jump(view: View) -> Found | Nothing | Lacks:
     rate = _rate(view)
     if rate is None:
         return Lacks(what=f"a learning rate at {LEAST} or more steps")
-    positive = rate.where(rate.values > max(rate.values.max() * 1e-3, 4 * rate.step_size))
+    coarse = 4 * rate.step_size if np.ptp(rate.values) > 0 else 0.0  # there rounding alone makes ratios
+    positive = rate.where(rate.values > max(float(rate.values.max()) * 1e-3, coarse))
     if len(positive) < LEAST:
         return Lacks(what=f"a learning rate above 0 at {LEAST} or more steps")
     ratio = positive.values[1:] / positive.values[:-1]
