@@ -10,7 +10,7 @@ GAP = "·"
 
 
 def sparkline(series: Series, width: int = 40) -> str:
-    """The series in at most `width` characters: medians of equal stretches, from its lowest to its highest finite value.
+    """The series in at most `width` characters: medians of equal stretches, from its lowest to its highest.
 
     The scale is cut at the 2% and 98% quantiles, so that one spike does not flatten the rest.
     """

@@ -52,8 +52,9 @@ def text(history: History, plain: dict[str, Any]) -> str:
             ends = [f"{facts[key]:.4g}" if facts[key] is not None else "-" for key in ("first", "lowest", "last")]
             rounding = "full" if one.decimals is None else f"{one.decimals} decimals"
             unit = f" [{one.unit}]" if one.unit else ""
-            rows.append((one.label[:40], f"{one.scope}/{one.name}{unit}", f"{len(one)}{bad}",
-                         f"{facts['first_step']}–{facts['last_step']}", *ends, rounding, sparkline(one, _SPARK)))  # fmt: skip
+            span = f"{facts['first_step']}–{facts['last_step']}"
+            meaning = f"{one.scope}/{one.name}{unit}"
+            rows.append((one.label[:40], meaning, f"{len(one)}{bad}", span, *ends, rounding, sparkline(one, _SPARK)))
         widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
         lines += [
             "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

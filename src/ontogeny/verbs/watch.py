@@ -1,0 +1,84 @@
+"""Follow a log that grows, and say each finding once."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ontogeny.core.contracts import Finding, Severity
+from ontogeny.core.errors import OntogenyError
+from ontogeny.diagnosis.examine import SEVERITIES, examine
+from ontogeny.integrations.importing import read_history
+
+Say = Callable[[str], None]
+_Key = tuple[str, int]
+
+
+class Watcher:
+    """What was said of a log so far. `look` reads it again if it changed."""
+
+    def __init__(self, path: Path, mapping: dict[str, str] | None, say: Say) -> None:
+        self.path = path
+        self.mapping = mapping
+        self.say = say
+        self.known: dict[_Key, Finding] = {}
+        self.worst: Severity | None = None
+        self._seen: tuple[int, int] | None = None
+        self._said = ""
+
+    def look(self) -> None:
+        """Read the log if its size or time changed, and say what is new. A log that is not there yet is waited for."""
+        try:
+            state = self.path.stat()
+        except OSError:
+            self._once(f"{self.path} is not there yet: waiting")
+            return
+        now = (state.st_size, state.st_mtime_ns)
+        if now == self._seen:
+            return
+        self._seen = now
+        try:
+            examination = examine(read_history(self.path, self.mapping))
+        except OntogenyError as error:
+            self._once(str(error))
+            return
+        if examination.history.nothing:
+            self._once(f"nothing to judge yet: {examination.history.nothing}")
+            return
+        found = {(one.rule, one.segment): one for one in examination.findings}
+        for key, finding in found.items():
+            before = self.known.get(key)
+            if before is None or SEVERITIES.index(finding.severity) < SEVERITIES.index(before.severity):
+                self._tell(f"{finding.severity.upper()}  {finding.statement}  [{finding.rule}]")
+        for key in self.known.keys() - found.keys():
+            self._tell(f"gone  {self.known[key].rule} no longer holds")
+        self.known = found
+        severities = [one.severity for one in found.values()]
+        self.worst = min(severities, key=SEVERITIES.index) if severities else None
+
+    def reached(self, severity: Severity | None) -> bool:
+        """Is there a finding at least that bad?"""
+        return severity is not None and self.worst is not None and (
+            SEVERITIES.index(self.worst) <= SEVERITIES.index(severity)
+        )  # fmt: skip
+
+    def _tell(self, text: str) -> None:
+        self.say(f"{time.strftime('%H:%M:%S')}  {text}")
+
+    def _once(self, text: str) -> None:
+        if text != self._said:
+            self._said = text
+            self._tell(text)
+
+
+def watch(path: Path, *, every_s: float, once: bool, mapping: dict[str, str] | None, fail_on: Severity | None) -> bool:
+    """Look every so many seconds until stopped; says whether a finding as bad as `fail_on` ended it."""
+    watcher = Watcher(path, mapping, lambda text: print(text, flush=True))  # noqa: T201
+    try:
+        while True:
+            watcher.look()
+            if once or watcher.reached(fail_on):
+                return watcher.reached(fail_on)
+            time.sleep(every_s)
+    except KeyboardInterrupt:
+        watcher.say(f"stopped; {len(watcher.known)} findings stand (ontogeny diagnose {path} -v)")
+        return False
