@@ -63,7 +63,7 @@ def svg(series: Series, marked: tuple[int, ...] = ()) -> str:
     if len(values) > 20:  # the first entries of a steep beginning may leave the picture
         high = min(high, float(np.quantile(values, 0.99)) * 1.5 + 1e-12) if low >= 0 else high
     high = high if high > low else low + max(abs(low), 1.0) * 0.1
-    first, last = int(steps[0]), max(int(steps[-1]), int(steps[0]) + 1)
+    first, last = int(series.steps[0]), max(int(series.steps[-1]), int(series.steps[0]) + 1)
 
     def x(step: float) -> float:
         return _LEFT + (step - first) / (last - first) * (WIDTH - _LEFT - _RIGHT)

@@ -229,8 +229,10 @@ def cut_short(view: View) -> Found | Nothing | Lacks:
         return Lacks(what="the planned number of steps")
     if view.segments[-1].index != view.history.segments[-1].index:
         return Nothing(numbers={"planned": int(planned)})
+    reached = max(view.last_step, int(view.config.get("last_step") or 0))
+    interval = int(np.median(np.diff(loss.steps)))
     share = view.last_step / float(planned)
-    if share >= 0.95 or share <= 0:
+    if reached >= 0.95 * float(planned) or reached + interval >= float(planned) or share <= 0:
         return Nothing(numbers={"share_done": share})
     rate = view.learning_rate.clean() if view.learning_rate is not None else None
     left = f", with a learning rate of {rate.values[-1]:.3g} left" if rate is not None and len(rate) else ""
