@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ontogeny.core.version import __version__
+
 if TYPE_CHECKING:
     from ontogeny.integrations.diagnosing import diagnose
     from ontogeny.store.run import open_run as open
 
-__version__ = "0.1.0"
 __all__ = ["__version__", "diagnose", "open"]
 
 

@@ -37,9 +37,9 @@ _RUNS = Path("runs")
 
 def _print_version(asked: bool) -> None:
     if asked:
-        import ontogeny
+        from ontogeny.core.version import __version__
 
-        typer.echo(f"ontogeny {ontogeny.__version__}")
+        typer.echo(f"ontogeny {__version__}")
         raise typer.Exit
 
 

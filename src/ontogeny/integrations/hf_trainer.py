@@ -16,12 +16,12 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-import ontogeny
 from ontogeny.core.contracts import Place, Progress
 from ontogeny.core.errors import OntogenyError, StoreError
 from ontogeny.core.passages import ProbeSet
 from ontogeny.core.recipe_file import validate_component
 from ontogeny.core.schedule import Cadence
+from ontogeny.core.version import __version__
 from ontogeny.integrations.foreign_texts import probe_set
 from ontogeny.models.weights import effective_weights, fingerprint, nonembedding_parameters
 from ontogeny.objectives.compose import Objective
@@ -162,7 +162,7 @@ class OntogenyCallback(TrainerCallback):
 
     def _provenance(self, args: Any, model: Any) -> dict[str, Any]:
         return {
-            "made_by": f"OntogenyCallback {ontogeny.__version__}",
+            "made_by": f"OntogenyCallback {__version__}",
             "started_unix_s": time.time(),
             "environment": environment(),
             "training_arguments": json.loads(args.to_json_string()),

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import ontogeny
 from ontogeny.core.contracts import Clear, Finding, NotAssessable
+from ontogeny.core.version import __version__
 from ontogeny.diagnosis.examine import Examination
 from ontogeny.diagnosis.rule import all_rules
 from ontogeny.report.findings_text import number, rows, series_of, tally
@@ -38,7 +38,7 @@ def render(examinations: Sequence[Examination]) -> str:
         loader=jinja2.FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("findings_page.html.j2").render(
-        version=ontogeny.__version__,
+        version=__version__,
         title=examinations[0].history.path if len(examinations) == 1 else f"{len(examinations)} logs",
         logs=[_log(one) for one in examinations],
         light=Markup(css_variables(LIGHT)),

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ontogeny
 from ontogeny.core.errors import OntogenyError
+from ontogeny.core.version import __version__
 from ontogeny.report import origin
 from ontogeny.report.beside import plain_text, summary, write_pictures
 from ontogeny.report.figure import Figure, draw_all
@@ -128,7 +128,7 @@ def render(runs: RunGroup, figures: Mapping[str, Figure], live: bool) -> str:
         _environment()
         .get_template("page.html.j2")
         .render(
-            version=ontogeny.__version__,
+            version=__version__,
             written=origin.moment(time.time()),
             title=_title(runs),
             kicker=_kicker(runs),

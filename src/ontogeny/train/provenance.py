@@ -7,8 +7,8 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import ontogeny
 from ontogeny.core.recipe import Recipe
+from ontogeny.core.version import __version__
 
 _PACKAGES = (
     "torch",
@@ -29,7 +29,7 @@ def environment() -> dict[str, Any]:
     import torch
 
     return {
-        "ontogeny": ontogeny.__version__,
+        "ontogeny": __version__,
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "platform": platform.platform(),

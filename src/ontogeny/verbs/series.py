@@ -45,7 +45,7 @@ def text(history: History, plain: dict[str, Any]) -> str:
             "",
             f"segment {segment.index} (counted in {segment.axis}s)" + (f": {segment.reason}" if segment.reason else ""),
         ]
-        rows = [_COLUMNS]
+        rows: list[tuple[str, ...]] = [_COLUMNS]
         for one in segment:
             facts = described(one)
             bad = f" ({facts['not_finite']} not finite)" if facts["not_finite"] else ""
