@@ -4,9 +4,14 @@ import math
 import re
 from typing import Any
 
-NUMBER = r"[-+]?(?:\d[\d,]*\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|NaN|NAN|inf(?:inity)?|Inf(?:inity)?)"
-"""A number in running text: thousands commas, exponents, nan and infinities."""
-_WHOLE = re.compile(NUMBER)
+NUMBER = (
+    r"[-+]?(?:(?:\d{1,3}(?:,\d{3})+(?!\d|,\d)|\d+(?!\d|,\d))(?:\.\d*)?(?:[eE][-+]?\d+)?"
+    r"|\.\d+(?:[eE][-+]?\d+)?|nan|NaN|NAN|inf(?:inity)?|Inf(?:inity)?)"
+)
+"""A number in running text: commas between thousands, exponents, nan and infinities. `3,5` is none: it may be two."""
+COUNT = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
+"""A whole number in running text, with or without commas between thousands."""
+_ALL = re.compile(NUMBER)
 
 
 def number_of(raw: Any) -> float | None:
@@ -18,7 +23,7 @@ def number_of(raw: Any) -> float | None:
             return float(raw)
         except OverflowError:
             return math.inf if raw > 0 else -math.inf
-    if isinstance(raw, str) and len(raw) < 64 and _WHOLE.fullmatch(raw.strip()):
+    if isinstance(raw, str) and len(raw) < 64 and _ALL.fullmatch(raw.strip()):
         try:
             return float(raw.strip().replace(",", ""))
         except ValueError:

@@ -1,6 +1,7 @@
 """Tables in text: comma, semicolon or tab between cells, quotes, any order of columns."""
 
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +22,8 @@ _SETTINGS = {
     "seed", "batch_size", "learning_rate", "weight_decay", "n_layer", "n_head", "dropout", "max_iters", "block_size",
     "hidden_size", "warmup_iters", "lora_r", "lora_alpha", "num_epochs", "optimizer", "n_params", "params",
 }  # fmt: skip
+_SAID = re.compile(r"(?:[:=]\s*[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|\s\d+\.\d+)$")
+"""A name with its number: a line of a log, not of a header."""
 csv.field_size_limit(LONGEST_LINE)
 
 
@@ -50,7 +53,8 @@ def _header_of(line: str) -> Header | None:
     if best is None or sum(number_of(name) is not None for name in best.names) > len(best.names) / 4:
         return None
     words = [name for name in best.names if name]
-    return best if words and all(len(name) < 200 and "{" not in name for name in words) else None
+    fitting = words and all(len(name) < 200 and "{" not in name and not _SAID.search(name[-40:]) for name in words)
+    return best if fitting else None
 
 
 def header_of(source: Source) -> Header | None:
@@ -120,9 +124,9 @@ def add_rows(source: Source, header: Header, builder: Builder, *, step: str | No
     for line, cells in rows_of(source, header):
         values = {}
         for i, name in columns:
-            if i < len(cells) and cells[i] and (value := cell_number(cells[i])) is not None:
+            if i < len(cells) and cells[i] and (value := cell_number(cells[i], header.delimiter)) is not None:
                 values[name] = value
-        place = {name: cell_number(cells[i]) if i < len(cells) else None for name, i in axes.items()}
+        place = {name: cell_number(cells[i], header.delimiter) if i < len(cells) else None for name, i in axes.items()}
         if values:
             builder.add(
                 line,
@@ -133,12 +137,15 @@ def add_rows(source: Source, header: Header, builder: Builder, *, step: str | No
             )
 
 
-def cell_number(text: str) -> float | None:
-    """A cell as a number; None for anything else. Thousands commas and a decimal comma are understood."""
+def cell_number(text: str, delimiter: str = ",") -> float | None:
+    """A cell as a number; None for anything else.
+
+    A comma is a decimal one where semicolons separate cells (it is why they do) or where it stands before other than
+    three digits; else it separates thousands.
+    """
     try:
         return float(text)
     except ValueError:
-        found = number_of(text)
-        if found is None and text.count(",") == 1 and "." not in text:
-            found = number_of(text.replace(",", "."))
-        return found
+        once = text.count(",") == 1 and "." not in text
+        found = None if once and delimiter == ";" else number_of(text)
+        return number_of(text.replace(",", ".")) if found is None and once else found

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from ontogeny.integrations.importers._builder import Builder
 from ontogeny.integrations.importers._names import understand
-from ontogeny.integrations.importers._numbers import NUMBER, number_of
+from ontogeny.integrations.importers._numbers import COUNT, NUMBER, number_of
 from ontogeny.integrations.importers._source import Source
 from ontogeny.store.history import TRAIN
 
@@ -25,7 +25,7 @@ _BAR = re.compile(r"\d+%\|")
 
 _SETTING = re.compile(
     r"\b(vocab_size|vocabulary_size|gradient_accumulation_steps|max_iters|max_steps|num_iterations|world[ _]size)\b"
-    r"['\"]?\s*[:=]\s*(\d[\d,]*)\b",
+    rf"['\"]?\s*[:=]\s*({COUNT})\b",
     re.IGNORECASE,
 )
 _SETTINGS = {
@@ -38,7 +38,7 @@ _TRAINER = {
     "Num examples": "train_examples", "Num Epochs": "epochs", "Instantaneous batch size per device": "batch_size",
     "Gradient Accumulation steps": "accumulation", "Total optimization steps": "max_steps",
 }  # fmt: skip
-_TRAINER_LINE = re.compile(rf"({'|'.join(_TRAINER)})\s*=\s*(\d[\d,]*)")
+_TRAINER_LINE = re.compile(rf"({'|'.join(_TRAINER)})\s*=\s*({COUNT})")
 _ERROR = re.compile(r"^(?:\[[^\]]*\]:?\s*)*([\w.]*(?:Error|Exception|Interrupt|OutOfMemory\w*)\b.*)")
 MOST_ERRORS = 20
 LONGEST_PRINTED = 4096

@@ -3,7 +3,7 @@
 import re
 
 from ontogeny.integrations.importers._builder import Builder
-from ontogeny.integrations.importers._numbers import number_of
+from ontogeny.integrations.importers._numbers import COUNT, number_of
 from ontogeny.integrations.importers._source import Source
 from ontogeny.integrations.importers._text import REPEATED, is_bar, learn, lines, metrics, sample, share, without_logger
 
@@ -11,8 +11,8 @@ FORM = "printed log, a step per line"
 
 _STEP = re.compile(
     r"^\W{0,12}(?:(?:ep|epoch)\W{1,3}(?P<epoch>\d+)\W{1,4})?"
-    r"(?P<word>global[_ ]step|step|iteration|iter|batch|update|s)\b\W{0,3}?\s*(?P<step>\d[\d,]*)"
-    r"(?:\s*/\s*(?P<total>\d[\d,]*))?(?P<rest>(?:[\s:|,()\[\]]|$).*)",
+    rf"(?P<word>global[_ ]step|step|iteration|iter|batch|update|s)\b\W{{0,3}}?\s*(?P<step>{COUNT})"
+    rf"(?:\s*/\s*(?P<total>{COUNT}))?(?P<rest>(?:[\s:|,()\[\]]|$).*)",
     re.IGNORECASE,
 )
 _VALIDATION = re.compile(

@@ -1,0 +1,143 @@
+"""W&B's own file of an offline run (`run-<id>.wandb`): checked records in blocks, each a message of its protocol.
+
+The framing is LevelDB's log: blocks of 32 KiB; a record is CRC-32 (of type and data), length, type, data, and one that
+does not fit is split into first, middle and last pieces. The first block begins with seven bytes of W&B.
+"""
+
+import json
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+from ontogeny.integrations.importers._builder import Builder
+from ontogeny.integrations.importers._entries import add_entry
+from ontogeny.integrations.importers._protobuf import DamagedError, fields, inside
+from ontogeny.integrations.importers._source import Source
+from ontogeny.store.history import CONFIG
+
+FORM = "W&B offline run"
+
+_MAGIC = b":W&B"
+_HEAD_BYTES = 7
+_BLOCK_BYTES = 32_768
+_PIECE = struct.Struct("<IHB")
+_WHOLE, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
+_LARGEST_RECORD = 1 << 26
+
+_HISTORY, _CONFIG, _RUN = 2, 5, 17
+_RUN_CONFIG = 4
+_ITEM, _KEY, _NESTED_KEY, _JSON = 1, 1, 2, 16
+_AXES = ("trainer/global_step", "train/global_step", "global_step", "_step")
+_SHARE_WITH_AXIS = 0.9
+"""Share of the entries that carry the trainer's step if it is to be the axis."""
+
+_ARGUMENTS = {
+    "lr_scheduler_type": "schedule", "num_train_epochs": "epochs", "per_device_train_batch_size": "batch_size",
+    "gradient_accumulation_steps": "accumulation", "label_smoothing_factor": "label_smoothing",
+    "_name_or_path": "model", "vocab_size": "vocabulary_size",
+}  # fmt: skip
+"""What Hugging Face's Trainer puts into a run's configuration, in our words."""
+
+
+def claim(source: Source) -> float:
+    """The four letters that such a file begins with."""
+    return 1.0 if source.head.startswith(_MAGIC) else 0.0
+
+
+def read(source: Source, builder: Builder) -> None:
+    """Rows are calls of `log`, counted from 1. The axis is the trainer's own step where nearly every call had it."""
+    builder.row_word = "entry"
+    entries: list[dict[str, Any]] = []
+    config: dict[str, Any] = {}
+    for number, record in enumerate(_records(source), 1):
+        try:
+            for field, _, value in fields(record):
+                if field == _HISTORY and isinstance(value, bytes):
+                    entries.append(_items(value))
+                elif field == _RUN and isinstance(value, bytes):
+                    for update in inside(value, _RUN_CONFIG):
+                        config |= _items(update)
+                elif field == _CONFIG and isinstance(value, bytes):
+                    config |= _items(value)
+        except DamagedError as error:
+            source.note(f"record {number} is damaged ({error}): it was left out", partial=True)
+    builder.config |= _configuration(config)
+    if builder.step_label is None and entries:
+        builder.step_label = next(
+            (axis for axis in _AXES if sum(axis in one for one in entries) >= _SHARE_WITH_AXIS * len(entries)), None
+        )
+    for row, entry in enumerate(entries, 1):
+        add_entry(row, entry, builder)
+    if not entries:
+        builder.nothing = "the run logged no history"
+
+
+def _configuration(config: dict[str, Any]) -> dict[str, Any]:
+    """What we know how to use of a run's configuration; -1, by which Trainer says "not set", is left out."""
+    ours = {_ARGUMENTS.get(key, key): value for key, value in config.items() if isinstance(value, str | int | float)}
+    return {key: value for key, value in ours.items() if key in CONFIG and value not in (-1, "")}
+
+
+def _records(source: Source) -> Iterator[bytes]:
+    """The records of the file, put together from their pieces. A damaged one is left out, and said to be."""
+    data = source.data
+    position, parts = _HEAD_BYTES, bytearray()
+    while position < len(data):
+        room = _BLOCK_BYTES - position % _BLOCK_BYTES
+        if room < _PIECE.size:
+            position += room
+            continue
+        piece = _piece(data, position, room)
+        if piece is None:
+            source.note(f"the file is cut or damaged at byte {position} of {len(data)}", partial=True)
+            position, parts = position + room, bytearray()
+            continue
+        kind, content = piece
+        position += _PIECE.size + len(content)
+        if kind in (_WHOLE, _FIRST):
+            parts = bytearray()
+        parts += content
+        if kind in (_WHOLE, _LAST) and parts:
+            yield bytes(parts)
+            parts = bytearray()
+        elif len(parts) > _LARGEST_RECORD:
+            source.note(f"a record before byte {position} is longer than any of W&B's: it was left out", partial=True)
+            parts = bytearray()
+
+
+def _piece(data: bytes, position: int, room: int) -> tuple[int, bytes] | None:
+    """Type and data of the piece there; None if it reaches beyond its block or its checksum is wrong."""
+    if position + _PIECE.size > len(data):
+        return None
+    checksum, size, kind = _PIECE.unpack_from(data, position)
+    content = data[position + _PIECE.size : position + _PIECE.size + size]
+    if size > room - _PIECE.size or len(content) < size or kind not in (_WHOLE, _FIRST, _MIDDLE, _LAST):
+        return None
+    return (kind, content) if zlib.crc32(content, zlib.crc32(bytes([kind]))) == checksum else None
+
+
+def _items(message: bytes) -> dict[str, Any]:
+    """Keys and values of a history or configuration record; a nested key is joined by strokes."""
+    found: dict[str, Any] = {}
+    for item in inside(message, _ITEM):
+        keys: list[str] = []
+        text = b""
+        for field, kind, value in fields(item):
+            if kind != 2 or not isinstance(value, bytes):
+                continue
+            if field in (_KEY, _NESTED_KEY):
+                keys.append(value.decode("utf-8", errors="replace"))
+            elif field == _JSON:
+                text = value
+        if keys:
+            found["/".join(keys)] = _value(text)
+    return found
+
+
+def _value(text: bytes) -> Any:
+    """A value as W&B writes it: JSON, where NaN and the infinities may stand as text. None where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None

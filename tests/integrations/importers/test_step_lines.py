@@ -1,0 +1,60 @@
+"""Printed logs with a step in every line."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.integrations.importers.reading import points, read
+
+DIALECTS = {
+    "nanoGPT": "step 0: train loss 4.5, val loss 4.6\niter 0: loss 4.5, time 1.0ms, mfu 10.0%\n"
+    "iter 10: loss 4.25, time 1.0ms, mfu 10.0%\niter 20: loss 4.0, time 1.0ms, mfu 10.0%\n",
+    "llm.c": "s:1 trl:4.5 lr:1e-4\ns:10 trl:4.25 lr:1e-4\ns:20 trl:4.0 lr:1e-4\n",
+    "torchtitan": "[rank0]:2026-01-01 10:00:00 - root - INFO - step:  1  loss:  4.5  grad_norm:  1.0\n"
+    "[rank0]:2026-01-01 10:00:01 - root - INFO - step: 10  loss:  4.25  grad_norm:  1.0\n"
+    "[rank0]:2026-01-01 10:00:02 - root - INFO - step: 20  loss:  4.0  grad_norm:  1.0\n",
+    "torchtune": "Step 1 | loss:4.5 lr:0.0001 tokens_per_second_per_gpu:100.5\n"
+    "Step 10 | loss:4.25 lr:0.0001 tokens_per_second_per_gpu:100.5\n"
+    "Step 20 | loss:4.0 lr:0.0001 tokens_per_second_per_gpu:100.5\n",
+    "modded-nanogpt": "step:1/20 train_loss:4.5000 train_time:1ms\nstep:10/20 train_loss:4.2500 train_time:1ms\n"
+    "step:20/20 train_loss:4.0000 train_time:1ms\n",
+}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_dialects_are_recognised_and_read_alike(dialect: str, tmp_path: Path) -> None:
+    history = read(tmp_path, DIALECTS[dialect])
+    assert history.form == f"printed log ({dialect})"
+    assert [value for _, value in points(history, "loss")] == [4.5, 4.25, 4.0]
+    assert points(history, "loss")[-1][0] == 20
+
+
+def test_an_evaluation_without_a_step_belongs_to_the_step_before_it(tmp_path: Path) -> None:
+    history = read(tmp_path, "step 10 | loss: 3.0\nval loss: 3.5\nstep 20 | loss: 2.0\nval loss: 2.5\n")
+    assert points(history, "loss", "eval") == [(10, 3.5), (20, 2.5)]
+
+
+def test_an_evaluation_said_again_when_the_best_is_saved_is_not_read_twice(tmp_path: Path) -> None:
+    history = read(
+        tmp_path, "step 10 | loss: 3.0\nval loss: 3.5\nval loss: 3.5 is the best: saved\nstep 20 | loss: 2.0\n"
+    )
+    assert points(history, "loss", "eval") == [(10, 3.5)]
+
+
+def test_bits_per_character_keep_their_unit(tmp_path: Path) -> None:
+    history = read(tmp_path, "iter 1: loss 2.5 BPC\niter 2: loss 2.0 BPC\niter 3: loss 1.5 BPC\n")
+    loss = history.segments[0].get("loss")
+    assert loss is not None
+    assert loss.unit == "bits"
+
+
+def test_total_and_settings_are_learnt(tmp_path: Path) -> None:
+    history = read(tmp_path, "vocab_size: 50,304\nstep 1/500 | loss: 3.0\nstep 2/500 | loss: 2.0\n")
+    assert history.config == {"vocabulary_size": 50304, "max_steps": 500}
+
+
+def test_prose_with_numbers_is_no_log(tmp_path: Path) -> None:
+    from ontogeny.integrations.importers._source import NotReadableError
+
+    with pytest.raises(NotReadableError, match="no training log is recognised"):
+        read(tmp_path, "In 1999 the party went to 3 towns.\nStep inside, said the innkeeper to all 4.\n" * 20)
