@@ -176,14 +176,12 @@ def report(
 
     Examples:  ontogeny report runs/demo-1a2b3c4d  |  ontogeny report runs/a runs/b --to both.html
     """
-    from ontogeny.report.page import write_report
-    from ontogeny.store.run import open_run
+    from ontogeny.verbs.report import report as write
 
     if live:
         with contextlib.suppress(OSError, AttributeError):
             os.nice(19)  # a run is training beside
-    page = write_report([open_run(path) for path in run_dirs], out=to, live=live)
-    _tell({"page": str(page)}, as_json)
+    _tell({"page": str(write(run_dirs, to=to, live=live))}, as_json)
 
 
 @app.command()
@@ -371,7 +369,7 @@ def _parser_line(error: Any) -> str:
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run the command line; errors are one line unless --debug. Exit codes: 0 fine, 2 wrong use, 3 the run failed."""
+    """Run the command line; errors are one line unless --debug. Exit: 0 fine, 1 findings, 2 wrong use, 3 failed."""
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]

@@ -35,27 +35,6 @@ measures: [evaluation, token_nll]
 """
 
 
-class Called:
-    """What a call gave back."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-    def json(self) -> dict:  # type: ignore[type-arg]
-        return json.loads(self.out)
-
-
-@pytest.fixture
-def ontogeny(capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
-    def call(*arguments: object) -> Called:
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return Called(int(ended.value.code or 0), out, err)
-
-    return call
-
-
 @pytest.fixture(scope="module")
 def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cli")

@@ -14,6 +14,7 @@ from ontogeny.core.version import __version__
 from ontogeny.report import origin
 from ontogeny.report.beside import plain_text, summary, write_pictures
 from ontogeny.report.figure import Figure, draw_all
+from ontogeny.report.findings_text import number
 from ontogeny.report.gather import RunGroup
 from ontogeny.report.glance import glance
 from ontogeny.report.reader import MOST_CELLS, Reader, build
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 RELOAD_SECONDS = 6
 MOST_READERS = 4
+MOST_POINTS = 6
+"""Points that a finding rests on, as far as the page lists them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,10 +278,31 @@ def _findings(runs: RunGroup) -> dict[str, Any]:
         for verdict, count in counts.items()
         if count
     ]
-    blank = {"evidence": {}, "threshold": "", "remedy": "", "rule": ""}
     return {
-        "findings": [{**blank, **one} for one in found],
+        "findings": [_card(one) for one in found],
         "other_findings": f"{' and '.join(others)}." if others else "",
+    }
+
+
+def _card(finding: Mapping[str, Any]) -> dict[str, Any]:
+    """A finding as it was stored, ready to be shown."""
+    statement = str(finding.get("statement", ""))
+    return {
+        "severity": finding["severity"],
+        "certainty": finding.get("certainty", ""),
+        "run": finding["run"],
+        "rule": finding.get("rule", ""),
+        "statement": statement[:1].upper() + statement[1:],
+        "numbers": [(key.replace("_", " "), number(value)) for key, value in finding.get("numbers", {}).items()],
+        "rows": [
+            f"{one['label']}: "
+            + ", ".join(
+                f"{number(value)} at step {step:,}"
+                for step, value in list(zip(one["steps"], one["values"], strict=True))[:MOST_POINTS]
+            )
+            for one in finding.get("evidence", ())
+        ],
+        **{key: finding.get(key, "") for key in ("remedy", "otherwise", "refuted_by", "threshold")},
     }
 
 

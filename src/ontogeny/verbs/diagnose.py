@@ -74,6 +74,11 @@ def diagnose_all(
     return found, unreadable
 
 
+def diagnose_run(path: Path) -> None:
+    """Hold a run of ours against all rules, and keep the verdicts in it. Raises StoreError if it cannot."""
+    _keep(path, examine(read_history(path)))
+
+
 def _keep(run: Path, examination: Examination) -> None:
     """Write the verdicts into a run of ours, where its page shows them."""
     from ontogeny.store import durable, schema

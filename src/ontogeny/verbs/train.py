@@ -9,13 +9,13 @@ from typing import Any
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import apply_overrides, load_recipe, validate
-from ontogeny.report.page import write_report
 from ontogeny.store.run import open_run
 from ontogeny.store.schema import PROVENANCE
 from ontogeny.train.execute import Listener, execute, resume, run_path
 from ontogeny.train.parents import recipe_of
 from ontogeny.verbs.console import listening
 from ontogeny.verbs.live_page import LivePage
+from ontogeny.verbs.report import report
 
 
 def recipe_for_text(text: Sequence[Path], model: str | None, overrides: Sequence[str]) -> Recipe:
@@ -77,7 +77,7 @@ def _with_page(path: Path, listen: Listener, work: Callable[[Listener], Path]) -
 
 def _last_page(path: Path) -> None:
     if (path / PROVENANCE).exists():
-        write_report([open_run(path)])
+        report([path])
 
 
 def demo(*, runs_dir: Path, quiet: bool) -> Path:

@@ -248,8 +248,8 @@ def generalisation_gap(view: View) -> Found | Nothing | Lacks:
 @rule(
     title="Forgetting",
     needs="the losses of two or more evaluation sets at 4 or more steps",
-    statistic="rise of one set's loss over its first value, against the fall of another's, over the noise",
-    threshold="the last three above the first by 2% and 3 sd of noise, while another set falls by 2% or more",
+    statistic="rise of one set's loss over its first value, against the best fall of another's, over the noise",
+    threshold="the last three above the first by 2% and 3 sd of noise, while another set fell by 2% or more",
     origin="litgpt#1517, peft#2925",
     otherwise="the rising set is held-out text of what is trained: then it is overfitting (it falls first)",
     refuted_by="the rise is absent with a lower learning rate and the same new-domain loss",
@@ -262,7 +262,7 @@ def forgetting(view: View) -> Found | Nothing | Lacks:
     if len(sets) < 2:
         return Lacks(what="the losses of two evaluation sets at 4 or more steps")
     change = {one.scope: float(np.median(one.values[-3:]) / one.values[0] - 1) for one in sets}
-    fell = min(change.values())
+    fell = min(float(one.values.min() / one.values[0]) - 1 for one in sets)
     for one in sets:
         noise = robust.noise(one.values)
         rise = float(np.median(one.values[-3:]) - one.values[0])
@@ -270,8 +270,8 @@ def forgetting(view: View) -> Found | Nothing | Lacks:
         if rise > max(0.02 * one.values[0], 3 * noise if np.isfinite(noise) else 0) and fell < -0.02 and never_fell:
             return Found(
                 severity="warning",
-                statement=f"the {one.label} of '{one.scope}' rises from {one.values[0]:.4g} to {one.values[-1]:.4g} "
-                f"(+{change[one.scope]:.0%}) while another set falls by {-fell:.0%}: what was known is being lost",
+                statement=f"the {one.name} of '{one.scope}' rises from {one.values[0]:.4g} to {one.values[-1]:.4g} "
+                f"(+{change[one.scope]:.0%}) while another set's fell by {-fell:.0%}: what was known is being lost",
                 numbers={f"change_{scope}": value for scope, value in change.items()},
                 evidence=(points(one, [0, len(one) // 2, len(one) - 1]),),
             )

@@ -24,6 +24,8 @@ _SETTINGS = {
 }  # fmt: skip
 _SAID = re.compile(r"(?:[:=]\s*[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|\s\d+\.\d+)$")
 """A name with its number: a line of a log, not of a header."""
+_MOST_WORDS = 4
+"""Words in the name of a column, where nothing else says that it is one."""
 csv.field_size_limit(LONGEST_LINE)
 
 
@@ -71,6 +73,8 @@ def header_of(source: Source) -> Header | None:
         return None
     following = [line.count(header.delimiter) for line in lines[1:6]]
     expected = len(header.names) - 1
+    if not following and any(len(name.split()) > _MOST_WORDS for name in header.names):  # a sentence with a comma
+        return None
     if following and sum(count >= expected for count in following) < len(following) / 2:
         return None
     return header
