@@ -88,7 +88,7 @@ def _compare(name: str, one: Series, other: Series) -> Compared | None:
         equal=equal,
         noise_sd=float(noise),
         parted_at=None if equal else _parting(steps, difference, noise),
-        final=robust.difference(tail, np.zeros(len(tail))) if len(tail) > 1 else robust.mean(tail),
+        final=_final(difference, tail),
         level=float(np.median(left[-len(tail) :])),
         common_spikes=common,
         own_spikes=(
@@ -96,6 +96,14 @@ def _compare(name: str, one: Series, other: Series) -> Compared | None:
             tuple(step for step in theirs if all(abs(step - kept) > near for kept in common)),
         ),
     )
+
+
+def _final(difference: np.ndarray, tail: np.ndarray) -> robust.Estimate:
+    """The mean over the tail; how its noise hangs together is told by the whole difference about its own curve."""
+    if len(difference) < 50:
+        return robust.mean(tail)
+    rest = difference - robust.smooth(difference, max(len(difference) // 5, 5) | 1)
+    return robust.mean(tail, robust.autocorrelation_time(rest))
 
 
 def _spikes(series: Series) -> tuple[int, ...]:
@@ -124,7 +132,7 @@ def _parting(steps: np.ndarray, difference: np.ndarray, noise: float) -> int | N
     error *= np.sqrt(robust.autocorrelation_time(rest))
     floor = 1e-12 + 1e-9 * float(np.abs(difference).max())
     apart = np.abs(smooth) > APART_SD * error + floor
-    last = robust.difference(robust.ends(difference)[1], np.zeros(2))
+    last = _final(difference, robust.ends(difference)[1])
     if not apart[-1] or last.low <= 0 <= last.high:
         return None
     same_side = apart & (np.sign(smooth) == np.sign(smooth[-1]))

