@@ -89,7 +89,7 @@ def test_nothing_is_claimed_of_too_few_blocks() -> None:
 
 
 def test_interval_of_a_mean_by_hand() -> None:
-    """1 3 1 3: mean 2, variance 1 about it, / (1 - 1/4) = 4/3; Student's 97.5% for 3 degrees is about 3.3 (ours: 3.316).
+    """1 3 1 3: mean 2, variance 1 about it, / (1 - 1/4) = 4/3; Student's 97.5% for 3 degrees : ours 3.316.
 
     Half the interval is 3.316 * sqrt(4/3 / 4) = 1.914. Exact Student: 3.182, so ours is 4% wide.
     """

@@ -88,8 +88,8 @@ def _aligned(*every: Series) -> tuple[np.ndarray, list[np.ndarray]]:
     "vocabulary (mean)",
     otherwise="a high temperature (KD is multiplied by its square), or a teacher far from a random student",
     refuted_by="the KL divergence per token, computed by hand on one batch, has the printed value",
-    remedy="sum over the vocabulary, average over unmasked positions, multiply by the temperature squared; then choose "
-    "the weight",
+    remedy="sum over the vocabulary, average over unmasked positions, multiply by the temperature squared; then "
+    "choose the weight",
     objectives=COMPOSITE,
 )
 def kd_out_of_scale(view: View) -> Found | Nothing | Lacks:

@@ -134,11 +134,9 @@ def resume_jump(view: View) -> Found | Nothing | Lacks:
     title="The level shifts",
     needs="a training loss at 30 or more steps",
     statistic="the largest step of a two-level fit to the training loss (after its trend on either side) over the "
-    "noise, "
-    "at the place where the learning rate breaks its schedule",
+    "noise, at the place where the learning rate breaks its schedule",
     threshold="an upward step above 8 sd of noise and 8% that lasts to the end, at an entry where the learning rate "
-    "rises "
-    "against its fall",
+    "rises against its fall",
     origin="a summariser whose first three entries are of an earlier run: 2.16, then 2.49 and falling",
     otherwise="a change of data or batch size on purpose",
     refuted_by="the learning rate of one schedule passes through both sides",

@@ -138,8 +138,7 @@ def examples_miscounted(view: View) -> Found | Nothing | Lacks:
     needs="what the run says of its best checkpoint",
     statistic="the best value or step that the run holds, against the evaluations in the log",
     threshold="a best step at which nothing was evaluated, or a best value that no evaluation has, or none though "
-    "evaluations "
-    "exist and the best is to be loaded",
+    "evaluations exist and the best is to be loaded",
     origin="transformers#28544, #11931: patience and best metric that get lost, or a metric that is never computed",
     otherwise="the best checkpoint is of an earlier part of the run that this log does not hold",
     refuted_by="the best checkpoint's directory exists and holds that step",
@@ -183,8 +182,7 @@ def keep_best_cannot_work(view: View) -> Found | Nothing | Lacks:
     needs="an evaluation loss at 5 or more steps to the end of the log, and the learning rate",
     statistic="fall from the second-last to the last evaluation and over the last third, over the noise",
     threshold="the last is the lowest, the last third fell by more than 1% and 2 sd of noise, and more than 20% of "
-    "the peak "
-    "rate is left",
+    "the peak rate is left",
     origin="a fine-tune that ended at 0.871, falling, with 70% of its learning rate left",
     otherwise="the budget was spent",
     refuted_by="a longer run ends no lower",

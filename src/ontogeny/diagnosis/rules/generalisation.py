@@ -5,7 +5,7 @@ import numpy as np
 from ontogeny.diagnosis import robust
 from ontogeny.diagnosis.objective import LANGUAGE_MODELING, LIKELIHOOD, SUPERVISED
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing, points, rule
-from ontogeny.diagnosis.rules.scale import paired
+from ontogeny.diagnosis.rules.scale import nats, paired
 from ontogeny.diagnosis.view import View
 from ontogeny.store.history import Series
 
@@ -20,8 +20,7 @@ LEAST_PER_EPOCH = 12
     needs="an evaluation loss at 5 or more steps, 3 of them after its lowest",
     statistic="lowest evaluation loss, and how far all later ones lie above it, in units of its own noise",
     threshold="3 or more evaluations in a row, the last included, above best + max(2 sd of noise, 1% of best); where "
-    "the "
-    "training loss rises as well, the last must be 2% above",
+    "the training loss rises as well, the last must be 2% above",
     origin="transformers#22934; margin calibrated on healthy logs, whose late evaluations wobble by up to 0.7%",
     otherwise="the evaluation set differs from what is trained on from there on; dropout or regularisation was changed",
     refuted_by="the same rise on another held-out sample is absent, or quality on held-out text still improves",
@@ -90,12 +89,10 @@ def _change_of_training(train: Series | None, since: int) -> float | None:
 @rule(
     title="Staircase at the epochs",
     needs="a training loss with epochs, 12 or more entries in each of two epochs",
-    statistic="mean of the fifth of an epoch before its end minus mean of the fifth after it, over the noise of "
-    "these means; "
-    "and that drop over the fall inside the epoch after its first fifth",
-    threshold="a drop above 4 standard errors, above 7% of the loss and twice the fall inside the epoch, at the "
-    "first edge or at "
-    "half of all",
+    statistic="mean of the fifth of an epoch before its end minus mean of the fifth after it, over the noise of these "
+    "means; and that drop over the fall inside the epoch after its first fifth",
+    threshold="a drop above 4 standard errors, above 7% of the loss and twice the fall inside the epoch, at the first "
+    "edge or at half of all",
     origin="transformers#18730, LLaMA-Factory#7485; two foreign logs: 1.097 | 0.761 and 0.409 | 0.320 at the edges",
     otherwise="the data of one epoch are sorted, easy first",
     refuted_by="the loss on held-out text makes the same step",
@@ -145,8 +142,8 @@ def epoch_staircase(view: View) -> Found | Nothing | Lacks:
     statistic="lowest evaluation loss, in nats; evaluation loss against training loss",
     threshold="evaluation loss below 0.1 nats (perplexity below 1.11), from above 1 nat, with a training loss below "
     "0.5",
-    origin="a run whose validation perplexity falls from 731.9 to 1.07 while its siblings end at 150: the causal "
-    "mask was broken",
+    origin="a run whose validation perplexity falls from 731.9 to 1.07 while its siblings end at 150: the causal mask "
+    "was broken",
     otherwise="held-out text that is a copy of the training text (check the overlap), or one template repeated",
     refuted_by="text generated from the model is as good as that perplexity says",
     remedy="check the causal mask and the label shift; check train and validation for duplicates; let the model "
@@ -158,10 +155,11 @@ def suspected_leak(view: View) -> Found | Nothing | Lacks:
     assessable = [one for one in view.eval_losses if len(one) >= 3]
     if not assessable:
         return Lacks(what="an evaluation loss at 3 or more steps")
-    lowest = min(assessable, key=lambda one: float(one.values.min()))
-    begun = float(view.loss.clean().values[0]) if view.loss is not None and len(view.loss.clean()) else 0.0
-    low, first = float(lowest.values.min()), max(float(lowest.values[0]), begun)
-    train = view.loss.clean().values[-1] if view.loss is not None and len(view.loss.clean()) else np.nan
+    lowest = min(assessable, key=lambda one: float(nats(one).min()))
+    training = nats(view.loss.clean()) if view.loss is not None else np.array([])
+    low = float(nats(lowest).min())
+    first = max(float(nats(lowest)[0]), float(training[0]) if len(training) else 0.0)
+    train = float(training[-1]) if len(training) else np.nan
     if low >= 0.1 or first < 1.0 or not train < 0.5 or low < 0:
         return Nothing(numbers={"lowest_evaluation_loss": low})
     return Found(
@@ -212,8 +210,7 @@ def no_evaluation(view: View) -> Found | Nothing | Lacks:
     needs="a training and an evaluation loss at 5 or more common places",
     statistic="evaluation loss minus training loss at the start and at the end",
     threshold="gap at the end above 20% of the evaluation loss and at least 3 times that of the first evaluations, "
-    "while the "
-    "evaluation loss fell by less than 1% over its last quarter",
+    "while the evaluation loss fell by less than 1% over its last quarter",
     origin="a run with 3.66 in training and 5.11 in validation",
     otherwise="evaluation text of another kind",
     refuted_by="the training text held out of one epoch gives the lower loss",

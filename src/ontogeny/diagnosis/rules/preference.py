@@ -54,15 +54,15 @@ def _grew(series: Series | None) -> robust.Estimate | None:
 @rule(
     title="Preference not learned",
     needs="a loss of 16 or more entries that begins at ln 2 (DPO; 0.5 for KTO), past the warm-up",
-    statistic="mean loss of the last quarter minus that of the first, with 95% confidence; accuracy and margins of the "
-    "last quarter",
+    statistic="mean loss of the last quarter minus that of the first, with 95% confidence; accuracy and margins of "
+    "the last quarter",
     threshold="the last quarter within 2% of the start, or no fall beyond noise: warning; a fall of less than 5% of "
     "the start by the end: note; all of it within the warm-up: note",
     origin="trl#1311; two DPO runs that stayed within 5% of ln 2",
     otherwise="few steps at a low learning rate: it would learn in a longer run; pairs whose answers are nearly equal",
     refuted_by="accuracy on held-out pairs rises beyond its binomial noise",
-    remedy="raise the learning rate or the steps (the last mean gradient norm says whether signal arrives); check that "
-    "chosen and rejected are not swapped or equal, and that the reference is not trained along",
+    remedy="raise the learning rate or the steps (the last mean gradient norm says whether signal arrives); check "
+    "that chosen and rejected are not swapped or equal, and that the reference is not trained along",
     objectives=PREFERENCE,
 )
 def preference_not_learned(view: View) -> Found | Nothing | Lacks:

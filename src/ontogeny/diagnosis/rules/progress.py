@@ -22,19 +22,15 @@ def _loss(view: View, least: int = LEAST) -> Series | None:
     title="Not learning",
     needs="a training loss at 20 or more steps from the beginning, beyond the warm-up",
     statistic="mean of the last fifth minus mean of the first fifth (errors from effective sample sizes), and the "
-    "fall of the "
-    "evaluation loss",
+    "fall of the evaluation loss",
     threshold="interval holds 0 or the fall is below 2% of the first, the lowest tenth below the first by less than "
-    "5%, and no "
-    "evaluation loss falls by 2%",
+    "5%, and no evaluation loss falls by 2%",
     origin="four foreign logs that stay within 2% of where they began; a training loss at 12.6 for 1,300 steps",
     otherwise="a model that has already converged on such text (continued pretraining); one batch per entry, noise "
-    "larger "
-    "than what is learned",
+    "larger than what is learned",
     refuted_by="parameters move, and the loss on a fixed set falls",
-    remedy="check that parameters require gradients and are in the optimizer, that the optimizer steps, and raise "
-    "the rate; "
-    "log the mean over more batches",
+    remedy="check that parameters require gradients and are in the optimizer, that the optimizer steps, and raise the "
+    "rate; log the mean over more batches",
     objectives=LIKELIHOOD,
 )
 def not_learning(view: View) -> Found | Nothing | Lacks:
@@ -76,15 +72,13 @@ def not_learning(view: View) -> Found | Nothing | Lacks:
     title="Plateau at word frequencies",
     needs="a training or evaluation loss at 30 or more steps from the beginning",
     statistic="level of the last third, and the change of the loss over the last 60% of the log",
-    threshold="level from 6 to 9.5 nats (word pieces), or above 3.1 with a vocabulary of at most 256, with a "
-    "change below 5% over "
-    "the last 60% of the log",
+    threshold="level from 6 to 9.5 nats (word pieces), or above 3.1 with a vocabulary of at most 256, with a change "
+    "below 5% over the last 60% of the log",
     origin="foreign logs that stand at 7.66, 6.4 (pretrained) and 3.31 (characters): the entropy of single tokens",
     otherwise="a very large vocabulary or a mix of languages early in a long run",
     refuted_by="the loss of a unigram model on the same text is clearly higher",
     remedy="the model knows how frequent tokens are and no more: look at attention masks, position ids, residual "
-    "connections, "
-    "the learning rate, and whether inputs are aligned with labels",
+    "connections, the learning rate, and whether inputs are aligned with labels",
     objectives=LANGUAGE_MODELING,
 )
 def plateau_at_frequencies(view: View) -> Found | Nothing | Lacks:
@@ -165,8 +159,7 @@ def evaluation_does_not_move(view: View) -> Found | Nothing | Lacks:
     needs="a training loss at 60 or more steps",
     statistic="the earliest step after which the trend is within noise, and the share of the log after it",
     threshold="the last 60% of the log change by less than 1% of the level with an interval that holds 0, after a "
-    "fall of 10% "
-    "or more before",
+    "fall of 10% or more before",
     origin="fine-tunes that reach their level within the first tenth",
     otherwise="a converged model; progress smaller than the noise of single batches",
     refuted_by="the evaluation loss falls after that step",

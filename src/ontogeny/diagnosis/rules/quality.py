@@ -125,8 +125,8 @@ def _lost_by_loss(pair: Pair) -> Found | None:
 @rule(
     title="Loss falls, quality falls",
     needs="an evaluation loss and a quality at 6 or more common steps, 5 of them after the best quality",
-    statistic="trend of the quality after its best value; mean of its last 3 values against the best; fall of the loss "
-    "over the same steps",
+    statistic="trend of the quality after its best value; mean of its last 3 values against the best; fall of the "
+    "loss over the same steps",
     threshold="trend of the quality for the worse with 95% confidence, last 3 below the best by max(2%, 3 sd of "
     "noise), while the evaluation loss falls by 1% or more beyond its noise",
     origin="trl#733, trl#1790, trl#2875",
@@ -176,13 +176,13 @@ def _worse_by_loss(pair: Pair) -> Found | None:
     title="Broken metric",
     needs="a quality at 5 or more evaluations, and the evaluation loss at the same steps",
     statistic="different values of the quality; evaluations at which two qualities agree in every digit",
-    threshold="one value (zero included, the best possible one excluded) at 5 or more evaluations while the evaluation "
-    "loss moves by 2% or more: warning; two different metrics equal at all of 5 or more evaluations: note",
+    threshold="one value (zero included, the best possible one excluded) at 5 or more evaluations while the "
+    "evaluation loss moves by 2% or more: warning; two different metrics equal at all of 5 or more evaluations: note",
     origin="by definition: what cannot move measures nothing; pairs that are equal by definition are left out",
     otherwise="very few evaluation examples; a model that answers every example in the same way",
     refuted_by="the metric on references as predictions is perfect, and on shuffled references is poor",
-    remedy="feed the metric its own references once; look at decoded predictions and labels (padding of -100, "
-    "special tokens, empty strings)",
+    remedy="feed the metric its own references once; look at decoded predictions and labels (padding of -100, special "
+    "tokens, empty strings)",
     objectives=SUPERVISED,
 )
 def broken_metric(view: View) -> tuple[Found, ...] | Nothing | Lacks:
@@ -235,8 +235,8 @@ def _equal(one: Series, other: Series) -> list[Found]:
 @rule(
     title="Flat quality",
     needs="an evaluation loss and a quality at 6 or more common steps",
-    statistic="trend of the quality over all evaluations, relative to its median; fall of the evaluation loss over the "
-    "same steps",
+    statistic="trend of the quality over all evaluations, relative to its median; fall of the evaluation loss over "
+    "the same steps",
     threshold="trend of the quality within 2% and all its values within 5%, while the evaluation loss falls by 5% or "
     "more beyond its noise",
     origin="calibrated on a summariser whose ROUGE-1 moved by 2% while its evaluation loss fell by 6%",
@@ -324,8 +324,8 @@ def generation_truncated(view: View) -> Found | Nothing | Lacks:
     needs="a share of repeated n-grams, or distinct-2, of generated texts at 6 or more evaluations",
     statistic="median of the last quarter against the best third of evaluations after the first 10%; the references' "
     "own repetition where it is logged",
-    threshold="repetition above 0.3, twice the references' and 0.2 above its best, beyond 3 sd of noise; or distinct-2 "
-    "under half of its best",
+    threshold="repetition above 0.3, twice the references' and 0.2 above its best, beyond 3 sd of noise; or "
+    "distinct-2 under half of its best",
     origin="torchtune#939; Welleck et al. 2020 (seq-rep-4), Li et al. 2016 (distinct-2)",
     otherwise="greedy decoding of a small model loops by nature: sampled texts decide",
     refuted_by="texts sampled at temperature 1 do not repeat themselves",

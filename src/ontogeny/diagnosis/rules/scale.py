@@ -48,14 +48,12 @@ def paired(view: View) -> list[tuple[Series, np.ndarray, np.ndarray]]:
     needs="a training loss and an evaluation loss at 3 or more common places",
     statistic="training loss over evaluation loss, at every evaluation",
     threshold="between 1.8 and 64 and within 12% of one whole number (the accumulation count, where the log says it) "
-    "at "
-    "the first three evaluations, spread over all of them below 15%; or within 10% of a known count",
+    "at the first three evaluations, spread over all of them below 15%; or within 10% of a known count",
     origin="transformers#34191, #35438, #37766: the loss is summed over the micro-batches of a step",
     otherwise="heavy dropout, label smoothing or augmentation in training alone",
     refuted_by="the loss of one training batch in evaluation mode equals the printed one",
     remedy="divide by the number of supervised tokens of the whole step; upgrade transformers; compare by the "
-    "evaluation "
-    "loss until then",
+    "evaluation loss until then",
     objectives=LIKELIHOOD,
 )
 def accumulation_not_normalised(view: View) -> Found | Nothing | Lacks:
@@ -138,8 +136,8 @@ def evaluation_multiplied(view: View) -> Found | Nothing | Lacks:
     title="Training and evaluation on different scales",
     needs="an evaluation loss and a training loss at 3 or more common places",
     statistic="evaluation loss over training loss at every evaluation",
-    threshold="always below 0.5 or always above 2, with both curves flat (total change below 5%) or the ratio constant "
-    "(scatter below 8%, no drift)",
+    threshold="always below 0.5 or always above 2, with both curves flat (total change below 5%) or the ratio "
+    "constant (scatter below 8%, no drift)",
     origin="a log with a training loss of 12.6 and an evaluation loss of 3.73, both flat for 1,200 steps",
     otherwise="objectives that differ on purpose (label smoothing, auxiliary terms, another vocabulary)",
     refuted_by="the same batch gives the same loss in both modes",
@@ -247,9 +245,8 @@ def collapsed_loss(view: View) -> Found | Nothing | Lacks:
     title="Stuck at the uniform loss",
     needs="a training loss at 5 or more steps",
     statistic="share of entries within 1% of ln(vocabulary), or of a small whole multiple of it",
-    threshold="above 10% of the run and 3 entries beyond the first, ending there; or a constant loss at the "
-    "logarithm of a "
-    "common vocabulary or 2 to 16 times it",
+    threshold="above 10% of the run and 3 entries beyond the first, ending there; or a constant loss at the logarithm "
+    "of a common vocabulary or 2 to 16 times it",
     origin="a pretraining log at 54.75 = 5 x ln(57,000) in three runs, then at ln V in the fourth",
     otherwise="a loss that happens to lie there on its way (it must not move)",
     refuted_by="the entropy of the predictions is below ln(vocabulary)",

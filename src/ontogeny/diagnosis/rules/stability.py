@@ -70,8 +70,7 @@ def _joined(found: list[tuple[int, int, float]]) -> list[tuple[int, int, float]]
     needs="a training loss at 100 or more steps",
     statistic="distance above the median of the 50 entries before, in their robust sd",
     threshold="above 6 sd, 8% of the level, 0.2 nats and 4 times the run's own 90% quantile, 2 entries long (or 25% "
-    "high): a note; "
-    "one that doubles the loss: a warning",
+    "high): a note; one that doubles the loss: a warning",
     origin="marin#1368; calibrated on the foreign logs, where 19,000-step runs have single entries up to 0.36 above",
     otherwise="a batch of unusual data: then a run with the same data order has it at the same step (`ontogeny "
     "compare`)",
@@ -152,8 +151,7 @@ def unrecovered_spike(view: View) -> Found | Nothing | Lacks:
     statistic="median of the last tenth (3 or more entries) over the lowest median of any tenth, and over the first "
     "entries",
     threshold="above the lowest by 25% and by 8 sd of noise, rising to it over the second half; with fewer than 30 "
-    "entries: "
-    "above the first loss by 30% as well",
+    "entries: above the first loss by 30% as well",
     origin="a run that goes from 12.5 to 26 and ends at 20.5 within 10 steps, with gradient norms above 100",
     otherwise="harder data at the end (a curriculum); a spike that the log cuts off",
     refuted_by="the evaluation loss goes on falling",
@@ -197,8 +195,8 @@ def divergence(view: View) -> Found | Nothing | Lacks:
     origin="a resumed run whose loss goes from 3.671 to 3.724 over 56,000 steps",
     otherwise="data in order of difficulty; a schedule that raises the rate",
     refuted_by="the evaluation loss falls over the same steps",
-    remedy="lower the learning rate; check that the optimizer's state was restored, and that weights are not "
-    "averaged wrongly",
+    remedy="lower the learning rate; check that the optimizer's state was restored, and that weights are not averaged "
+    "wrongly",
     objectives=LIKELIHOOD,
 )
 def training_loss_rises(view: View) -> Found | Nothing | Lacks:
