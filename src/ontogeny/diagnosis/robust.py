@@ -1,5 +1,6 @@
 """Statistics for short, noisy, autocorrelated curves. numpy alone; random numbers from a fixed seed, so pure."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,16 +38,26 @@ def noise(values: np.ndarray) -> float:
 
 def before(values: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
     """Median and robust sd of the `window` values before each one; NaN for the first `window`. Both float64 [n]."""
-    middle, width = np.full(len(values), np.nan), np.full(len(values), np.nan)
-    if len(values) <= window:
-        return middle, width
-    for start in range(0, len(values) - window, 65_536):  # bounded memory
-        stop = min(start + 65_536, len(values) - window)
-        windows = np.lib.stride_tricks.sliding_window_view(values[start : stop + window - 1], window)
-        center = np.median(windows, axis=1)
-        middle[start + window : stop + window] = center
-        width[start + window : stop + window] = TO_SD * np.median(np.abs(windows - center[:, None]), axis=1)
+    middle, width = median_before(values, window), np.full(len(values), np.nan)
+    for start, windows in _windows(values, window):
+        stop = start + len(windows)
+        width[start:stop] = TO_SD * np.median(np.abs(windows - middle[start:stop, None]), axis=1)
     return middle, width
+
+
+def median_before(values: np.ndarray, window: int) -> np.ndarray:
+    """Median of the `window` values before each one; NaN for the first `window`. float64 [n]."""
+    middle = np.full(len(values), np.nan)
+    for start, windows in _windows(values, window):
+        middle[start : start + len(windows)] = np.median(windows, axis=1)
+    return middle
+
+
+def _windows(values: np.ndarray, window: int) -> Iterator[tuple[int, np.ndarray]]:
+    """The `window` values before each one, [rows, window], in pieces of bounded memory; where each piece begins."""
+    for start in range(window, len(values), 16_384):
+        stop = min(start + 16_384, len(values))
+        yield start, np.lib.stride_tricks.sliding_window_view(values[start - window : stop - 1], window)
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:

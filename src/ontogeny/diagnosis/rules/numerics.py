@@ -233,7 +233,7 @@ def exploding_gradient(view: View) -> Found | Nothing | Lacks:
         return Lacks(what="a gradient norm at 30 or more steps")
     largest = {}
     for norm in norms:
-        middle, _ = robust.before(norm.values, min(50, len(norm) // 3))
+        middle = robust.median_before(norm.values, min(50, len(norm) // 3))
         ratio = np.where(middle > 0, norm.values / np.where(middle > 0, middle, 1.0), 0.0)
         ratio[: max(int(0.05 * len(norm)), 1)] = 0.0
         high = np.flatnonzero((ratio > EXPLODED) & (norm.values > LEAST_NORM))
@@ -261,7 +261,7 @@ def _loss_jumps(view: View, step: int) -> bool:
         return False
     near = np.flatnonzero(np.abs(loss.steps - step) <= 3 * max(int(np.median(np.diff(loss.steps))), 1))
     noise = robust.noise(loss.values)
-    middle, _ = robust.before(loss.values, 10)
+    middle = robust.median_before(loss.values, 10)
     return bool(len(near) and noise > 0 and np.nanmax(loss.values[near] - middle[near]) > 6 * noise)
 
 

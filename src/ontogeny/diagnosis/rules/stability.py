@@ -1,5 +1,7 @@
 """Spikes, divergence, and a training loss that rises."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from ontogeny.diagnosis import robust
@@ -23,12 +25,18 @@ def _loss(view: View, least: int) -> Series | None:
     return loss if loss is not None and len(loss) >= least else None
 
 
+@lru_cache(maxsize=2)
+def _before(loss: Series) -> tuple[np.ndarray, np.ndarray]:
+    """Median and robust sd of the 50 values before each one; several rules ask for those of the same series."""
+    return robust.before(loss.values, WINDOW)
+
+
 def excess(loss: Series) -> np.ndarray:
     """How far each value lies above the median of the 50 before it, in robust sd of those (at least 0.5% of the level).
 
     0 for the first 50 and while the loss is in its steep beginning (the first 2% of the entries).
     """
-    middle, width = robust.before(loss.values, WINDOW)
+    middle, width = _before(loss)
     scale = np.maximum(np.maximum(width, 0.005 * np.abs(middle)), 2 * loss.step_size)
     above = np.where(np.isfinite(middle), (loss.values - middle) / np.where(scale > 0, scale, 1.0), 0.0)
     above[: max(WINDOW, len(loss) // 50)] = 0.0
@@ -43,7 +51,7 @@ def spikes(loss: Series) -> list[tuple[int, int, float]]:
     with heavy tails are no spikes.
     """
     above = excess(loss)
-    middle, _ = robust.before(loss.values, WINDOW)
+    middle, _ = _before(loss)
     tail = float(np.quantile(above[WINDOW:], 0.9)) if len(above) > WINDOW else 0.0
     high = (above > max(SPIKE_SD, 4 * tail)) & (loss.values > middle * (1 + LEAST_RISE))
     edges = np.flatnonzero(np.diff(np.concatenate([[0], high.astype(np.int8), [0]])))
@@ -86,7 +94,7 @@ def loss_spike(view: View) -> Found | Nothing | Lacks:
     found = spikes(loss)
     if not found:
         return Nothing(numbers={"largest_excess_sd": float(excess(loss).max())})
-    middle, _ = robust.before(loss.values, WINDOW)
+    middle, _ = _before(loss)
     begin, end, height = max(found, key=lambda one: one[2])
     top = begin + int(np.argmax(loss.values[begin:end]))
     doubled = height > float(middle[begin])

@@ -10,6 +10,7 @@ STEP_KEYS = (
     "step", "global_step", "current_steps", "train/global_step", "trainer/global_step", "iter", "iteration", "_step",
     "steps", "update", "num_updates", "batch", "iter_num",
 )  # fmt: skip
+_STEPS = frozenset(STEP_KEYS)
 EPOCH_KEYS = ("epoch", "train/epoch", "Epoch", "epochs")
 TIME_KEYS = ("timestamp", "_timestamp", "time_unix_s", "wall_time")
 _DEEPEST = 3
@@ -29,7 +30,8 @@ def flat(entry: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator
 def add_entry(row: int, entry: Mapping[str, Any], builder: Builder, *, step: float | None = None) -> bool:
     """Add one entry; says whether it held a number that could be a metric. Keys with null are as if not there."""
     values: dict[str, float] = {}
-    for key, raw in flat(entry):
+    nested = any(isinstance(value, dict) for value in entry.values())
+    for key, raw in flat(entry) if nested else entry.items():
         value = raw if type(raw) is float else number_of(raw)
         if value is not None:
             values[key] = value
@@ -38,8 +40,8 @@ def add_entry(row: int, entry: Mapping[str, Any], builder: Builder, *, step: flo
         step = values.pop(step_key, None)
     epoch = next((values.pop(key) for key in EPOCH_KEYS if key in values), None)
     time = next((values.pop(key) for key in TIME_KEYS if key in values), None)
-    for key in STEP_KEYS:
-        values.pop(key, None)
+    for key in _STEPS & values.keys():
+        del values[key]
     if values:
         builder.add(row, values, step=step, epoch=epoch, time_unix_s=time)
     return bool(values)
