@@ -44,6 +44,13 @@ def test_a_return_to_the_beginning_is_another_run() -> None:
     assert [one.beginning for one in found.cuts] == ["first", "restart"]
 
 
+def test_a_run_with_a_wider_interval_begins_at_its_first_entry() -> None:
+    """0 to 95 by fives, then 20, 40, 60 …: 20 is where a run that logs every 20 steps logs first."""
+    steps = [*range(0, 100, 5), *range(20, 200, 20)]
+    found = cuts(steps, all_of([float(i) for i in range(len(steps))]))
+    assert [one.beginning for one in found.cuts] == ["first", "restart"]
+
+
 def test_two_series_that_return_at_the_same_place_make_one_boundary() -> None:
     """Loss at every entry, evaluation at every second: the evaluation's return comes an entry later."""
     steps = [1, 2, 3, 4, 1, 2, 3, 4]

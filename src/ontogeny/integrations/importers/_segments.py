@@ -138,9 +138,15 @@ def _cut(steps: np.ndarray, first: int, own: dict[Key, Points], before: Cut | No
     now, _ = _extent(steps, own)
     where = "at {row_word} {row}"
     spacing = max((last - begin) // 20, 1)
-    if now > begin + spacing:
+    if now > begin + spacing and now > _interval(steps, own):
         return Cut(first, "resume", f"the step goes back from {last} to {now} {where}: resumed, or run again", own)
     return Cut(first, "restart", f"the step goes back from {last} to {now} {where}: another run, or a restart", own)
+
+
+def _interval(steps: np.ndarray, points: Mapping[Key, Points]) -> int:
+    """Steps between two entries of the series with the most: a run's first entry stands there, or before."""
+    index = max((index for index, _ in points.values()), key=len)
+    return int(np.median(np.diff(steps[index]))) if len(index) > 1 else 0
 
 
 def _by_writer(steps: np.ndarray, points: Mapping[Key, Points], writers: Sequence[str]) -> Cuts:
