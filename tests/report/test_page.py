@@ -113,12 +113,17 @@ def test_text_cannot_leave_its_place(tmp_path: Path) -> None:
 
 def test_findings_stand_on_the_page(make_run: MakeRun) -> None:
     run = make_run({"train": [[[NAN, 1.0]] * 2] * 2})
-    found = {"rule": "overfitting", "verdict": "finding", "severity": "warning", "statement": "It overfits."}
-    clear = {"rule": "spike", "verdict": "clear", "severity": "note", "statement": "No spike."}
-    (run.path / "findings.json").write_text(json.dumps([{**found, "evidence": {"n": 3}}, clear]))
+    points = {"scope": "novel", "name": "loss", "label": "held <out>", "rows": [1, 9], "steps": [10, 2000]}
+    found = {"rule": "overfitting", "verdict": "finding", "severity": "warning", "statement": "it overfits",
+             "numbers": {"best_step": 10, "rise": 0.53219}, "evidence": [{**points, "values": [4.25, 6.5]}],
+             "remedy": "stop earlier"}  # fmt: skip
+    clear = {"rule": "spike", "verdict": "clear", "numbers": {}}
+    (run.path / "findings.json").write_text(json.dumps([found, clear]))
     page = write_report([open_run(run.path)], live=True).read_text()
     assert "It overfits." in page
-    assert "No spike." not in page
+    assert "held &lt;out&gt;: 4.25 at step 10, 6.5 at step 2,000" in page
+    assert "best step 10, rise 0.5322" in page
+    assert "What to do: stop earlier." in page
     assert "1 rules were clear" in page
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Unit = Literal["tokens", "examples", "batch"]
-Need = Literal["nll", "rank", "entropy", "top1", "logits", "hidden_states", "attentions"]
+Need = Literal["nll", "rank", "entropy", "top1", "logits", "hidden_states", "last_block", "attentions"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +136,9 @@ class ForwardBatch(Protocol):
     top1: "Tensor"
     logits: "Tensor"
     hidden_states: "tuple[Tensor, ...]"
+    """Embeddings, then the output of each block [B, T, D]; for most models the last one has passed the final norm."""
+    last_block: "Tensor"
+    """The last block's output before the final norm [B, T, D]."""
     attentions: "tuple[Tensor, ...]"
 
 
@@ -175,6 +178,11 @@ class StreamMeasure(_Measure):
     """Which probe sets to look at; by default all."""
 
     needs: ClassVar[frozenset[Need]] = frozenset()
+
+    @property
+    def needed(self) -> frozenset[Need]:
+        """What it needs as it is configured; by default `needs`."""
+        return self.needs
 
     def derived(self, probe: ProbeSet) -> ProbeSet | None:
         """Passages of the measure's own, made from a probe set (tasks); None to look at the set itself."""

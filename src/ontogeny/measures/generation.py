@@ -1,7 +1,6 @@
 """What the model writes when it is let go."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +12,7 @@ from ontogeny.core.errors import DataError
 from ontogeny.core.passages import ProbeSet
 from ontogeny.core.seeds import derive_seed
 from ontogeny.measures._axes import probe_names, variable
+from ontogeny.measures._decoding import decoding, pad_id, pad_left
 
 
 class Generation(StateMeasure):
@@ -60,8 +60,8 @@ class Generation(StateMeasure):
                 if self.draws:
                     texts["sampled"] = self._write(context, prompts, name, draws=self.draws)
                 scores.append(_score(texts, [prompt.reference for prompt in prompts]))
-                for decoding, written in texts.items():
-                    rows += _rows(context.tokenizer, name, decoding, prompts, written)
+                for way, written in texts.items():
+                    rows += _rows(context.tokenizer, name, way, prompts, written)
         variables = {}
         for key in scores[0] if scores else ():
             units = "tokens" if key.endswith("length") else "1"
@@ -85,14 +85,14 @@ class Generation(StateMeasure):
 
         base = context.model.get_base_model() if hasattr(context.model, "get_base_model") else context.model
         device = next(base.parameters()).device
-        ids, mask = _pad_left([prompt.token_ids for prompt in prompts], _pad_id(context.tokenizer))
+        ids, mask = pad_left([prompt.token_ids for prompt in prompts], pad_id(context.tokenizer))
         limit = getattr(base.config.get_text_config(), "max_position_embeddings", None)
         new_tokens = min(self.new_tokens, limit - ids.shape[1]) if limit else self.new_tokens
         if new_tokens < 1:
             raise DataError(
                 f"generation: a prompt of {ids.shape[1]} tokens fills the model's context: set prompt_tokens"
             )
-        with _decoding(
+        with decoding(
             base, context.tokenizer, new_tokens, None if draws is None else (draws, self.temperature, self.top_p)
         ):
             torch.manual_seed(derive_seed(context.seed, "generation", self.group, name, context.place.step))
@@ -117,49 +117,6 @@ class _Written:
     ended: bool
 
 
-def _pad_id(tokenizer: Any) -> int:
-    for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
-        if token is not None:
-            return int(token)
-    return 0
-
-
-def _pad_left(prompts: Sequence[np.ndarray], pad_id: int) -> tuple[np.ndarray, np.ndarray]:
-    """Ids and attention mask, int64 `[B, T]`."""
-    width = max(len(prompt) for prompt in prompts)
-    ids = np.full((len(prompts), width), pad_id, dtype=np.int64)
-    mask = np.zeros_like(ids)
-    for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt) :] = prompt
-        mask[row, width - len(prompt) :] = 1
-    return ids, mask
-
-
-@contextmanager
-def _decoding(model: Any, tokenizer: Any, new_tokens: int, sampling: tuple[int, float, float] | None) -> Iterator[None]:
-    """Give the model a generation configuration of our own: what is left unsaid is filled in from the model's."""
-    from transformers import GenerationConfig
-
-    settings: dict[str, Any] = {"do_sample": False}
-    if sampling is not None:
-        draws, temperature, top_p = sampling
-        settings = {
-            "do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0, "num_return_sequences": draws
-        }  # fmt: skip
-    usual = model.generation_config
-    model.generation_config = GenerationConfig(
-        max_new_tokens=new_tokens,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=_pad_id(tokenizer),
-        **settings,
-    )
-    try:
-        yield
-    finally:
-        model.generation_config = usual
-
-
 def _cut(token_ids: np.ndarray, eos_id: int | None) -> _Written:
     ends = np.flatnonzero(token_ids == eos_id) if eos_id is not None else np.zeros(0, dtype=np.int64)
     return _Written(token_ids=token_ids[: ends[0]] if len(ends) else token_ids, ended=bool(len(ends)))
@@ -167,8 +124,8 @@ def _cut(token_ids: np.ndarray, eos_id: int | None) -> _Written:
 
 def _score(texts: dict[str, list[_Written]], references: list[np.ndarray]) -> dict[str, float]:
     scores: dict[str, float] = {}
-    for decoding, written in texts.items():
-        prefix = "" if decoding == "greedy" else f"{decoding}_"
+    for way, written in texts.items():
+        prefix = "" if way == "greedy" else f"{way}_"
         scores |= {f"{prefix}{key}": value for key, value in counts_of([text.token_ids for text in written]).items()}
         scores[f"{prefix}share_ended"] = float(np.mean([text.ended for text in written]))
     return scores | {f"reference_{key}": value for key, value in counts_of(references).items()}

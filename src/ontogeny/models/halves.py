@@ -1,5 +1,7 @@
 """A causal language model in two halves, so that whoever looks need not hold all logits at once."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ontogeny.core.errors import OntogenyError
@@ -18,6 +20,8 @@ class Body(NamedTuple):
     last_hidden: "Tensor"
     hidden_states: "tuple[Tensor, ...] | None" = None
     """Embeddings, then the output of each block, the last one after the final norm: [B, T, D] each."""
+    last_block: "Tensor | None" = None
+    """Output of the last block before the final norm [B, T, D]; the last of `hidden_states` where there is no norm."""
     attentions: "tuple[Tensor, ...] | None" = None
     """Attention probabilities of each block: [B, heads, T, T] each."""
 
@@ -52,6 +56,7 @@ class Halves:
         input_ids: "Tensor",
         attention_mask: "Tensor | None" = None,
         hidden_states: bool = False,
+        last_block: bool = False,
         attentions: bool = False,
     ) -> Body:
         """Run everything below the output projection. `input_ids` int64 [B, T].
@@ -61,10 +66,12 @@ class Halves:
         """
         asked = {"input_ids": input_ids, "attention_mask": attention_mask, "use_cache": False}
         run = self.model if self.whole else self._decoder
-        output = run(**asked, output_hidden_states=hidden_states)
+        with self._before_norm(last_block) as before:
+            output = run(**asked, output_hidden_states=hidden_states or last_block)
         last = output.logits if self.whole else output.last_hidden_state
-        seen = self._attentions(asked) if attentions else None
-        return Body(last, output.hidden_states if hidden_states else None, seen)
+        states = output.hidden_states if hidden_states else None
+        block = (before[0] if before else output.hidden_states[-1]) if last_block else None
+        return Body(last, states, block, self._attentions(asked) if attentions else None)
 
     def head(self, hidden: "Tensor") -> "Tensor":
         """Logits [..., V] of hidden states [..., D]."""
@@ -81,6 +88,20 @@ class Halves:
         if self.whole or type(self._projection) is not nn.Linear:
             return None
         return self._projection.weight, self._projection.bias
+
+    @contextmanager
+    def _before_norm(self, wanted: bool) -> "Iterator[list[Tensor]]":
+        """Catches what goes into the final norm: the decoder's last child of that kind. Empty if there is none."""
+        caught: list[Tensor] = []
+        norms = [child for child in self._decoder.children() if "norm" in type(child).__name__.lower()]
+        if not wanted or not norms:
+            yield caught
+            return
+        handle = norms[-1].register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
+        try:
+            yield caught
+        finally:
+            handle.remove()
 
     def _attentions(self, asked: dict[str, Any]) -> "tuple[Tensor, ...]":
         usual = self._base.config._attn_implementation

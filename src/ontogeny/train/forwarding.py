@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 FORWARD = "forward"
 """Under this name stand the seconds of the passes themselves."""
 
-_NEEDS = PREDICTIONS | {"logits", "hidden_states", "attentions"}
+_BODY = ("hidden_states", "last_block", "attentions")
+_NEEDS = PREDICTIONS | {"logits", *_BODY}
 
 
 class ForwardedBatch:
@@ -67,9 +68,9 @@ def forward_probe_set(
 
 def _forward(halves: Halves, predictor: Predictor, batch: "dict[str, Tensor]", needs: Set[Need]) -> dict[str, Any]:
     ids = batch["input_ids"]
-    body = halves.body(ids, hidden_states="hidden_states" in needs, attentions="attentions" in needs)
-    found: dict[str, Any] = {"hidden_states": body.hidden_states, "attentions": body.attentions}
-    found = {name: value for name, value in found.items() if name in needs}
+    wanted: dict[str, Any] = {name: name in needs for name in _BODY}
+    body = halves.body(ids, **wanted)
+    found: dict[str, Any] = {name: getattr(body, name) for name in _BODY if name in needs}
     predicted = batch["attention_mask"][:, 1:].bool()
     values = predictor(body.last_hidden[:, :-1][predicted], ids[:, 1:][predicted])
     for key, value in values.items():
@@ -100,7 +101,7 @@ def run_stream_looks(context: Context, measures: Sequence[StreamMeasure]) -> tup
             _charge(seconds, measure.group, started)
         for name, probe in context.probes.items():
             for passages, sharing in _share(name, probe, looks):
-                needs = frozenset().union(*(measure.needs for measure, _ in sharing))
+                needs = frozenset().union(*(measure.needed for measure, _ in sharing))
                 started = time.perf_counter()
                 for batch in forward_probe_set(halves, passages, needs, context.batch_tokens, name=name):
                     started = _charge(seconds, FORWARD, started)
