@@ -34,7 +34,7 @@ def look(model: Any, probe: ProbeSet, tokenizer: Any = None, **settings: Any) ->
 
 
 def test_scores_by_hand() -> None:
-    """Target 1 2 3 4 5 6 7 8 9 10, written 1 2 3 9 4 5 6 7 8 9: one token slipped in after the third, the last fell out.
+    """Target 1 2 3 4 5 6 7 8 9 10, written 1 2 3 9 4 5 6 7 8 9: one slipped in after the third, the last fell out.
 
     Positions 1 to 3 agree: 3 of 10. Of the first 5, 3. To mend it: delete the 9, add a 10 at the end: distance 2.
     """

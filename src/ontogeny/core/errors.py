@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable
 from typing import ClassVar
 
-TRAINING_EXTRA = ("torch", "transformers", "accelerate", "safetensors", "tokenizers", "datasets", "peft")
+TRAINING_EXTRA = ("torch", "transformers", "accelerate", "safetensors", "tokenizers", "datasets", "peft", "rapidfuzz")
 """The modules that the extra `train` installs."""
 
 
