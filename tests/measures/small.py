@@ -76,6 +76,9 @@ class ByteTokenizer:
     eos_token_id: int | None = 0
     pad_token_id: int | None = 0
 
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        return [byte + 1 for byte in text.encode()]
+
     def decode(self, ids: Sequence[int]) -> str:
         return bytes(i - 1 for i in ids if 0 < i <= 256).decode("latin-1")
 

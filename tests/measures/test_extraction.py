@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 
 from ontogeny.core.passages import ProbeSet
-from ontogeny.measures.extraction import Extraction, wilson
+from ontogeny.measures.extraction import Extraction, strength, wilson
 from ontogeny.train.forwarding import run_stream_looks
 from ontogeny.train.guard import looking
 from tests.measures.small import HandBatch, make_context, make_model, passage, random_probe
@@ -119,3 +119,33 @@ def test_what_was_read_is_underlined_and_noise_is_not(memorizer: Any) -> None:
     mask = seen["in_extractable_suffix"].values.reshape(8, 24)
     assert mask[:4].tolist() == [[0] * 4 + [1] * 20] * 4
     assert mask[4:].sum() == 0
+
+
+def test_strength_by_hand() -> None:
+    """Five tokens, the first never predicted. All others hit: a prefix of 1 is enough, 1 - 1/5. A miss at token 3 needs
+    a prefix of 4: 1 - 4/5. A miss at the last: the whole passage, 0. Padding behind four does not count: 1 - 1/4.
+    """
+    hits = np.array([[0, 1, 1, 1, 1], [0, 1, 1, 0, 1], [0, 1, 1, 1, 0], [0, 1, 1, 1, 0]], dtype=bool)
+    assert strength(hits, np.array([5, 5, 5, 4])) == pytest.approx([0.8, 0.2, 0.0, 0.75])
+
+
+def test_memorization_score_is_that_of_decoding() -> None:
+    """One passage at a time, a whole forward pass per token: independent of ours. `matched` is above it by what the
+    true text before each token gives away."""
+    model = make_model()
+    probe = random_probe("p", [12, 30, 40, 20])
+    context = make_context(model, [probe], batch_tokens=128)
+    seen = run_stream_looks(context, [Extraction(prefix_tokens=8, suffix_tokens=12, score=True)])[0][
+        "extraction"
+    ].arrays
+    model.eval()
+    for row, one in enumerate(probe.passages):
+        if len(one) < 20:
+            assert np.isnan(seen.memorization_score.values[row])
+            continue
+        ids = one.token_ids[:8].tolist()
+        with torch.no_grad():
+            for _ in range(12):
+                ids.append(int(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
+        share = (np.array(ids[8:]) == one.token_ids[8:20]).mean()
+        assert seen.memorization_score.values[row] == pytest.approx(share)
