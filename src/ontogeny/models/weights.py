@@ -156,3 +156,19 @@ def _merged(layer: Any) -> "nn.Module":
         twin.merge()
     merged: nn.Module = twin.get_base_layer()
     return merged
+
+
+def twin(model: Any, weights: "Mapping[str, Tensor]") -> Any:
+    """A second model of the same shape with these effective weights, in evaluation mode, on the same device.
+
+    Raises KeyError if a weight is missing. Memory: once the model.
+    """
+    import torch
+
+    base = _base(model)
+    device = next(base.parameters()).device
+    made = type(base)(base.config).to(device).eval()
+    with torch.no_grad():
+        for name, parameter in made.named_parameters():
+            parameter.copy_(weights[name])
+    return made.requires_grad_(False)
