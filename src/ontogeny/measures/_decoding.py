@@ -27,12 +27,10 @@ def pad_left(prompts: Sequence[np.ndarray], pad_id: int) -> tuple[np.ndarray, np
 
 
 @contextmanager
-def decoding(
-    model: Any, tokenizer: Any, new_tokens: int, sampling: tuple[int, float, float] | None, *, ends: bool = True
-) -> Iterator[None]:
+def decoding(model: Any, tokenizer: Any, new_tokens: int, sampling: tuple[int, float, float] | None) -> Iterator[None]:
     """Give the model a generation configuration of our own: what is left unsaid is filled in from the model's.
 
-    `sampling`: texts per prompt, temperature, top-p; None for greedy. `ends`: may the end-of-text token end a text?
+    `sampling`: texts per prompt, temperature, top-p; None for greedy.
     """
     from transformers import GenerationConfig
 
@@ -46,7 +44,7 @@ def decoding(
     model.generation_config = GenerationConfig(
         max_new_tokens=new_tokens,
         bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id if ends else None,
+        eos_token_id=tokenizer.eos_token_id,
         pad_token_id=pad_id(tokenizer),
         **settings,
     )
@@ -61,13 +59,13 @@ def continue_greedily(
 ) -> list[np.ndarray]:
     """What greedy decoding writes after each prompt: int32 arrays of `counts` tokens each.
 
-    Prompts that want as many tokens go together, `batch_tokens` with padding and what is to be written. Nothing ends a
-    text but its count: who wants an end-of-text token to end it cuts there. The model must be in evaluation mode.
+    Prompts that want as many tokens go together, `batch_tokens` with padding and what is to be written; a text that has
+    its count leaves its batch, so nothing is written beyond it. An end-of-text token ends nothing: who wants that cuts
+    there. The model must be in evaluation mode.
     """
     import torch
 
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    device = next(base.parameters()).device
     written: list[np.ndarray] = [np.zeros(0, dtype=np.int32)] * len(prompts)
     order = sorted((i for i, count in enumerate(counts) if count > 0), key=lambda i: (-counts[i], len(prompts[i]), i))
     while order:
@@ -80,10 +78,37 @@ def continue_greedily(
             size += 1
         chosen, order = order[:size], order[size:]
         ids, mask = pad_left([prompts[i] for i in chosen], pad_id(tokenizer))
-        with torch.no_grad(), decoding(base, tokenizer, most, None, ends=False):
-            output = base.generate(
-                input_ids=torch.from_numpy(ids).to(device), attention_mask=torch.from_numpy(mask).to(device)
-            )
-        for row, i in zip(output[:, ids.shape[1] :].cpu().numpy(), chosen, strict=True):
-            written[i] = row[: counts[i]].astype(np.int32)
+        with torch.no_grad():
+            lines = _write(base, ids, mask, [counts[i] for i in chosen])
+        for i, line in zip(chosen, lines, strict=True):
+            written[i] = line
     return written
+
+
+def _write(model: Any, ids: np.ndarray, mask: np.ndarray, counts: Sequence[int]) -> list[np.ndarray]:
+    """Decode a batch, padded on the left, whose counts fall: int32 arrays of so many tokens."""
+    import inspect
+
+    import torch
+
+    device = next(model.parameters()).device
+    known = inspect.signature(model.forward).parameters
+    seen = torch.from_numpy(mask).to(device)
+    inputs = torch.from_numpy(ids).to(device)
+    positions = (seen.cumsum(dim=1) - 1).clamp(min=0)
+    extra = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
+    cache = None
+    steps: list[np.ndarray] = []
+    for step in range(counts[0]):
+        places = {"position_ids": positions} if "position_ids" in known else {}
+        output = model(input_ids=inputs, attention_mask=seen, past_key_values=cache, use_cache=True, **places, **extra)
+        cache = output.past_key_values
+        first_choice = output.logits[:, -1].argmax(dim=-1)
+        steps.append(first_choice.cpu().numpy())
+        alive = sum(count > step + 1 for count in counts)
+        if alive < len(first_choice):
+            cache.batch_select_indices(torch.arange(alive, device=device))
+        inputs = first_choice[:alive, None]
+        positions = positions[:alive, -1:] + 1
+        seen = torch.cat([seen[:alive], seen.new_ones((alive, 1))], dim=1)
+    return [np.array([steps[t][row] for t in range(count)], dtype=np.int32) for row, count in enumerate(counts)]
