@@ -50,3 +50,8 @@ class ProbeSet:
 
     def __len__(self) -> int:
         return len(self.passages)
+
+
+def document_of(source: str) -> str:
+    """The document of a passage whose source is corpus:document#byte_offset."""
+    return source.rpartition("#")[0] or source

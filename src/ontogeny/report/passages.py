@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ontogeny.core.passages import document_of
 from ontogeny.report.estimates import Estimate, clustered_mean
 
 if TYPE_CHECKING:
@@ -106,8 +107,3 @@ def passage_losses(run: "View") -> PassageLosses | None:
         passage=segments.passage,
         source=np.asarray(source, dtype=object),
     )
-
-
-def document_of(source: str) -> str:
-    """The document of a passage whose source is corpus:document#byte_offset."""
-    return source.rpartition("#")[0] or source

@@ -1,0 +1,121 @@
+"""Which layers move first: early ones, late ones, or all at once."""
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import Field
+
+from ontogeny.analyses import _statistics as stats
+from ontogeny.analyses._passages import Passages, passages_of
+from ontogeny.analyses._result import Analysis, Result
+
+if TYPE_CHECKING:
+    from ontogeny.store.run import Run
+
+LEAST_LAYERS = 4
+
+
+class Layers(Analysis):
+    """Time to half of each layer's final effect, and how it goes with depth.
+
+    Effect: mean change of compression since checkpoint 0, trained minus novel. `half_epoch`: where it first reaches
+    half of its value at the last checkpoint, interpolated over log(1 + epoch). (When one first becomes significant
+    would measure its size and the sample, not its time.) Only layers whose final effect is significant by max-T are
+    timed. `rank_correlation` of time with depth (Kendall's tau-b): below 0 late layers move first. Its interval is a
+    bootstrap over documents; its p permutes the layers (all orders up to 7 layers).
+    """
+
+    score: Literal["score", "scale_free"] = "score"
+    """Which compression."""
+    permutations: int = Field(default=2000, ge=99)
+    """Of labels and of layers."""
+
+    def analyze(self, run: "Run") -> Result:
+        """Time every layer."""
+        return self.time(passages_of(run, score=self.score))
+
+    def time(self, table: Passages) -> Result:
+        """The same, from passages laid side by side."""
+        random = np.random.default_rng(self.seed)
+        change = stats.by_document(table.score - table.score[:1], table.document)
+        trained = stats.by_document(table.trained.astype(float), table.document) > 0.5
+        sizes = int(trained.sum()), int((~trained).sum())
+        numbers = {"layer": table.layer, "epoch": table.epoch, "n": sizes}
+        if min(sizes) < 5 or len(table.epoch) < 4:
+            lack = "4 checkpoints and 5 documents in each group"
+            return Result(verdict=f"not assessable: lacks {lack}", sentences=(), reading=_READING, numbers=numbers)
+        p = stats.max_t(change[-1], trained, random, self.permutations)
+        timed = np.flatnonzero(p < 0.05)
+        x = np.log1p(table.epoch)
+
+        def times(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+            effect = change[..., one].mean(axis=-1) - change[..., other].mean(axis=-1)
+            return np.array([half_time(x, effect[:, layer]) for layer in timed])
+
+        own, others = np.flatnonzero(trained), np.flatnonzero(~trained)
+        half = times(own, others)
+        full = np.full(len(table.layer), np.nan)
+        full[timed] = np.expm1(half)
+        numbers |= {"half_epoch": full, "p_final_effect": p}
+        sentences = [
+            f"block {b}: half of its final effect by epoch {full[i]:.2g}" if np.isfinite(full[i])
+            else f"block {b}: no final effect to time (p = {p[i]:.3f} corrected)"
+            for i, b in enumerate(table.layer)
+        ]  # fmt: skip
+        if len(timed) < LEAST_LAYERS:
+            verdict = f"not assessable: lacks {LEAST_LAYERS} layers with a final effect, it has {len(timed)}"
+            return Result(verdict=verdict, sentences=tuple(sentences), reading=_READING, numbers=numbers)
+        tau = kendall(timed, half)
+        drawn = [
+            kendall(timed, times(random.choice(own, len(own)), random.choice(others, len(others)))) for _ in range(1000)
+        ]
+        low, high = (float(one) for one in np.nanquantile(drawn, [0.025, 0.975]))
+        p_order = permuted_order(half, random, self.permutations)
+        numbers |= {"rank_correlation": tau, "low": low, "high": high, "p": p_order}
+        clear = p_order < 0.05 and low * high > 0
+        verdict = ("late layers move first" if tau < 0 else "early layers move first") if clear else \
+            "no order: as far as can be told, layers move at the same time"  # fmt: skip
+        sentences.append(
+            f"time to half against depth: tau = {tau:+.2f}, 95% {low:+.2f} to {high:+.2f}, p = {p_order:.4f} "
+            f"({len(timed)} layers, n = {sizes[0]} and {sizes[1]} documents)"
+        )
+        return Result(verdict=verdict, sentences=tuple(sentences), reading=_READING, numbers=numbers)
+
+
+def half_time(x: np.ndarray, effect: np.ndarray) -> float:
+    """The first x at which the effect reaches half of its last value, interpolated; `effect` [C] begins at 0."""
+    share = effect / effect[-1] if effect[-1] != 0 else np.full(len(effect), np.nan)
+    reached = np.flatnonzero(share >= 0.5)
+    if not len(reached):
+        return float("nan")
+    at = int(reached[0])
+    if at == 0:
+        return float(x[0])
+    return float(x[at - 1] + (0.5 - share[at - 1]) / (share[at] - share[at - 1]) * (x[at] - x[at - 1]))
+
+
+def kendall(depth: np.ndarray, time: np.ndarray) -> float:
+    """Kendall's tau-b."""
+    from scipy.stats import kendalltau
+
+    return float(kendalltau(depth, time).statistic)
+
+
+def permuted_order(time: np.ndarray, random: np.random.Generator, draws: int) -> float:
+    """Two-sided p of tau with depth, over all orders of up to 7 layers, else over random ones."""
+    from itertools import permutations
+
+    depth = np.arange(len(time))
+    observed = abs(kendall(depth, time))
+    if len(time) <= 7:
+        every = [abs(kendall(depth, np.array(order))) for order in permutations(time)]
+        return float(np.mean(np.array(every) >= observed - 1e-12))
+    drawn = [abs(kendall(depth, random.permutation(time))) for _ in range(draws)]
+    return float((1 + (np.array(drawn) >= observed - 1e-12).sum()) / (1 + draws))
+
+
+_READING = (
+    "Half of the final effect is a matter of time alone; how large the effect is, and how many documents there are, do "
+    "not move it. Layers of one model are not independent, so an order of few layers is weak evidence: with four, "
+    "the smallest p there can be is 0.083."
+)
