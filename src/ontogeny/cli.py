@@ -9,6 +9,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from ontogeny.cli_logs import logs
+from ontogeny.cli_shared import AsJson, Quiet, RunDir, To, tell
 from ontogeny.core.errors import OntogenyError, require_training_extra
 
 app = typer.Typer(
@@ -22,17 +24,14 @@ app = typer.Typer(
 )
 
 RunsDir = Annotated[Path, typer.Option("--runs", help="Where runs are kept.", envvar="ONTOGENY_RUNS")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
-RunDir = Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")]
-To = Annotated[Path | None, typer.Option("--to", help="Write here instead.")]
-
 Track = Annotated[list[str] | None, typer.Option("--track", help="Mirror scalars: tensorboard, wandb, trackio.")]
 
 # The parser's errors. Typer brings its own copy of click or uses click itself, as its version has it.
 _UsageError: Any = typer.BadParameter.__base__
 
 _RUNS = Path("runs")
+
+app.add_typer(logs)
 
 
 def _print_version(asked: bool) -> None:
@@ -98,7 +97,7 @@ def run(
     if plan:
         from ontogeny.verbs.plan import plan_run
 
-        _tell(plan_run(chosen, runs), as_json)
+        tell(plan_run(chosen, runs), as_json)
         return
     _tell_run(run_recipe(chosen, runs_dir=runs, to=to, quiet=quiet, track=track or []), as_json)
 
@@ -181,7 +180,7 @@ def report(
     if live:
         with contextlib.suppress(OSError, AttributeError):
             os.nice(19)  # a run is training beside
-    _tell({"page": str(write(run_dirs, to=to, live=live))}, as_json)
+    tell({"page": str(write(run_dirs, to=to, live=live))}, as_json)
 
 
 @app.command()
@@ -199,7 +198,7 @@ def export(
     from ontogeny.store.run import open_run
 
     written = export_run(open_run(run_dir), to or run_dir / "export", form)
-    _tell({"written": [str(path) for path in written]}, as_json)
+    tell({"written": [str(path) for path in written]}, as_json)
 
 
 @app.command(name="list")
@@ -211,7 +210,7 @@ def list_runs(runs: RunsDir = _RUNS, as_json: AsJson = False) -> None:
     from ontogeny.verbs.list import list_everything, show
 
     found = list_everything(runs)
-    _tell(found, as_json, show)
+    tell(found, as_json, show)
 
 
 @app.command()
@@ -228,137 +227,10 @@ def schema(
     typer.echo(json.dumps(kind_schema(kind) if kind else recipe_schema(), indent=2))
 
 
-Map = Annotated[list[str] | None, typer.Option("--map", help="Name a column of a table: loss=COLUMN; repeat.")]
-FailOn = Annotated[str | None, typer.Option("--fail-on", help="Exit with 1 from this on: error, warning or note.")]
-
-
-@app.command()
-def diagnose(
-    paths: Annotated[
-        list[Path] | None, typer.Argument(help="Logs, runs, or directories of them.", metavar="PATH…")
-    ] = None,
-    mapping: Map = None,
-    only: Annotated[list[str] | None, typer.Option("--only", help="Only this rule or family; repeat.")] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Numbers, rows, remedies; what is clear.")] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
-    to: Annotated[Path | None, typer.Option("--to", help="Write a page (one HTML file).")] = None,
-    fail_on: FailOn = None,
-    rules: Annotated[bool, typer.Option("--rules", help="List all rules.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Say what is wrong with a training run, from its log: any format, no torch.
-
-    Examples:  ontogeny diagnose trainer_state.json  |  ontogeny diagnose train.log -v  |
-    ontogeny diagnose logs/ --fail-on error  |  ontogeny diagnose mine.csv --map step=t --map loss=objective
-    """
-    from ontogeny.report import findings_text
-    from ontogeny.verbs import diagnose as verb
-
-    if rules:
-        typer.echo(verb.rules_table())
-        return
-    if not paths:
-        raise OntogenyError(
-            "name a log, as in  ontogeny diagnose trainer_state.json  (or --rules to see what is looked for)"
-        )
-    limit = verb.severity_of(fail_on)
-    found, unreadable = verb.diagnose_all(paths, verb.mapping_of(mapping or []), verb.chosen_rules(only or []))
-    if as_json:
-        typer.echo(verb.as_text(found, unreadable))
-    elif markdown:
-        typer.echo(findings_text.markdown(found))
-    else:
-        verb.show(found, unreadable, verbose=verbose)
-    if to is not None:
-        from ontogeny.report.findings_page import write_page
-
-        typer.echo(f"page: {write_page(found, to).resolve()}", err=as_json or markdown)
-    if limit is not None and any(one.at_or_above(limit) for one in found):
-        raise typer.Exit(1)
-
-
-@app.command()
-def series(
-    path: Annotated[Path, typer.Argument(help="A log, or a run.", metavar="PATH")],
-    mapping: Map = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show which series a log holds, and how each was understood.
-
-    Example:  ontogeny series trainer_state.json
-    """
-    from ontogeny.verbs import diagnose as verb
-    from ontogeny.verbs.series import series_of, text
-
-    history, found = series_of(path, verb.mapping_of(mapping or []))
-    _tell(found, as_json, lambda plain: text(history, plain))
-
-
-@app.command()
-def compare(
-    one: Annotated[Path, typer.Argument(help="A log, or a run.", metavar="A")],
-    other: Annotated[Path, typer.Argument(help="Another.", metavar="B")],
-    mapping: Map = None,
-    as_json: AsJson = False,
-) -> None:
-    """Say where two logs part, with their noise taken into account.
-
-    Example:  ontogeny compare baseline.log nowarmup.log
-    """
-    from ontogeny.verbs import diagnose as verb
-    from ontogeny.verbs.compare import compare_logs, text
-
-    _tell(compare_logs(one, other, verb.mapping_of(mapping or [])), as_json, text)
-
-
-@app.command()
-def watch(
-    path: Annotated[Path, typer.Argument(help="A log that grows, or will be written.", metavar="PATH")],
-    every: Annotated[float, typer.Option("--every", help="Seconds between two looks.", min=0.1)] = 5.0,
-    once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
-    mapping: Map = None,
-    fail_on: FailOn = None,
-) -> None:
-    """Follow a growing log, and say each finding once.
-
-    Examples:  ontogeny watch train.log  |  ontogeny watch trainer_state.json --every 60 --fail-on error
-    """
-    from ontogeny.verbs import diagnose as verb
-    from ontogeny.verbs.watch import watch as follow
-
-    if follow(
-        path, every_s=every, once=once, mapping=verb.mapping_of(mapping or []), fail_on=verb.severity_of(fail_on)
-    ):
-        raise typer.Exit(1)
-
-
 def _tell_run(path: Path, as_json: bool) -> None:
     from ontogeny.verbs.list import describe_run
 
-    _tell(
-        describe_run(path), as_json, lambda found: f"{found['headline']}\nrun:  {found['run']}\npage: {found['page']}"
-    )
-
-
-def _tell(found: Any, as_json: bool, show: Any = None) -> None:
-    if as_json:
-        typer.echo(json.dumps(found, indent=2, default=str))
-    else:
-        typer.echo((show or _table)(found))
-
-
-def _table(found: dict[str, Any]) -> str:
-    """Keys and values in two columns; what is nested goes below its key."""
-    width = max(map(len, found), default=0) + 2
-    lines = []
-    for key, value in found.items():
-        if isinstance(value, dict):
-            lines += [f"{key}:", *(f"  {inner}: {text}" for inner, text in value.items())]
-        elif isinstance(value, list):
-            lines += [f"{key}:", *(f"  {item}" for item in value)]
-        else:
-            lines.append(f"{key + ':':<{width}}{value}")
-    return "\n".join(lines)
+    tell(describe_run(path), as_json, lambda found: f"{found['headline']}\nrun:  {found['run']}\npage: {found['page']}")
 
 
 def _parser_line(error: Any) -> str:

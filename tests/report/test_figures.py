@@ -31,6 +31,7 @@ def test_every_figure_is_drawn_for_a_whole_run_and_none_for_an_empty_one(run: Ru
     # A single term, an objective that is the NLL, and what the synthetic run does not measure.
     absent = {"optimisation-terms", "loss-objective", "tasks-continuation", "tasks-continuation-per-byte"}
     absent |= {"tasks-cloze-perplexity", "generation-repetition", "generation-ending"}
+    absent |= {name for name in names if name.startswith("dynamics-")}  # drawn in tests/verbs/test_analyze.py
     assert names - set(drawn) == absent
     for figure in drawn.values():
         for chart in figure.panels.values():

@@ -1,7 +1,7 @@
 """What measures saw of each passage at each checkpoint, laid side by side."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -9,7 +9,24 @@ from ontogeny.core.errors import StoreError
 from ontogeny.core.passages import document_of
 
 if TYPE_CHECKING:
-    from ontogeny.store.run import Run
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import xarray as xr
+
+    from ontogeny.core.passages import ProbeSet
+
+
+class Recorded(Protocol):
+    """What is read of a run."""
+
+    @property
+    def path(self) -> "Path": ...
+    @property
+    def measures(self) -> list[str]: ...
+    @property
+    def probes(self) -> "Mapping[str, ProbeSet]": ...
+    def measure(self, group: str) -> "xr.Dataset": ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +66,7 @@ class Passages:
         return int(self.document.max()) + 1 if len(self.document) else 0
 
 
-def passages_of(run: "Run", *, score: str = "score", trained: str = "train", novel: str = "novel") -> Passages:
+def passages_of(run: Recorded, *, score: str = "score", trained: str = "train", novel: str = "novel") -> Passages:
     """Read a run's compression and reproduction of its trained and its novel probe set.
 
     `score`: `score` or `scale_free`. Raises StoreError naming what the run lacks.

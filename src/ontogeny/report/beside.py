@@ -91,6 +91,10 @@ def plain_text(runs: RunGroup) -> str:
             lines += [*_wrapped(sentence.text), *_wrapped(sentence.small, "    "), ""]
         for run in band.runs:
             lines += [f"{run.name}", *_table(facts(run)), *alarms(run), ""]
+            for kind, one in run.analyses.items():
+                lines += [kind, *_wrapped(f"{one['verdict']}.", "  ")]
+                lines += [line for sentence in one["sentences"] for line in _wrapped(f"- {sentence}", "    ")]
+                lines += [*_wrapped(f"How to read it: {one['reading']}", "  "), ""]
     lines += _last_numbers(runs)
     return "\n".join(lines).rstrip() + "\n"
 

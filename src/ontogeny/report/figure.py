@@ -12,7 +12,7 @@ from ontogeny.report.gather import RunGroup
 
 ROOM = "ontogeny.report.figures"
 
-Section = Literal["reader", "curves", "memorization", "tasks", "weights", "generation", "time", "more"]
+Section = Literal["reader", "curves", "memorization", "dynamics", "tasks", "weights", "generation", "time", "more"]
 
 
 @dataclass(frozen=True, kw_only=True)

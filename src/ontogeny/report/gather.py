@@ -58,6 +58,11 @@ class View:
         return self._run.findings
 
     @cached_property
+    def analyses(self) -> dict[str, dict[str, Any]]:
+        """What was analyzed, by kind."""
+        return self._run.analyses
+
+    @cached_property
     def metrics(self) -> dict[str, pd.DataFrame]:
         """Rows of the metrics by name: step, name, scope, value."""
         rows = self._run.metrics[["step", "name", "scope", "value"]]

@@ -57,6 +57,12 @@ PLAN = (
     SectionPlan(id="curves", title="Curves", measures=(("evaluation", "The loss of the probe sets was"),)),
     SectionPlan(id="memorization", title="Memorization", measures=(("extraction", "Verbatim memorization was"),)),
     SectionPlan(
+        id="dynamics",
+        title="Memorization and the layers",
+        template="analyses.html.j2",
+        lead="What the layers' compression does while passages are memorized, and whether it can be told from chance.",
+    ),
+    SectionPlan(
         id="tasks",
         title="Tasks",
         lead="Made from the probe sets themselves; chance and what is asked are in the captions.",
@@ -154,6 +160,7 @@ def render(runs: RunGroup, figures: Mapping[str, Figure], live: bool) -> str:
                 for run in runs.runs
             ],
             **_findings(runs),
+            analyses=_analyses(runs),
             page_data=_inline_json(data),
             live=live,
             reload_seconds=RELOAD_SECONDS,
@@ -171,6 +178,7 @@ def _sections(
 ) -> list[dict[str, Any]]:
     """What each section shows; specifications of charts go into `charts` by the id of their place."""
     filled = {"reader": has_reader, "generation": has_samples, "origin": True}
+    filled["dynamics"] = any(run.analyses for run in runs.runs)
     filled["findings"] = any(run.findings for run in runs.runs)
     sections = []
     for plan in PLAN:
@@ -304,6 +312,18 @@ def _card(finding: Mapping[str, Any]) -> dict[str, Any]:
         ],
         **{key: finding.get(key, "") for key in ("remedy", "otherwise", "refuted_by", "threshold")},
     }
+
+
+def _analyses(runs: RunGroup) -> list[dict[str, Any]]:
+    """Verdicts and sentences of every analysis of every run, in the order in which questions arise."""
+    order = ("groups", "onset", "shape", "layers", "velocity")
+    shown = []
+    for run in runs.runs:
+        kinds = sorted(run.analyses, key=lambda kind: (order.index(kind) if kind in order else len(order), kind))
+        for kind in kinds:
+            one = run.analyses[kind]
+            shown.append({**one, "kind": kind, "run": run.name if len(runs.runs) > 1 else ""})
+    return shown
 
 
 def _inline_json(data: Any) -> Any:

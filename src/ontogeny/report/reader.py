@@ -135,9 +135,15 @@ def _read(array: "xr.DataArray", checkpoints: np.ndarray, tokens: np.ndarray) ->
 
 
 def _extracted(run: View, data: "xr.Dataset", tokens: np.ndarray, checkpoints: np.ndarray) -> np.ndarray | None:
-    """uint8 [token, checkpoint]: does the token lie in text that comes out verbatim? None if nobody looked at these."""
-    group = run.group_of("extraction")
-    mask = run.measure(group).get("in_extractable_suffix") if group in run.measures else None
+    """uint8 [token, checkpoint]: does the model write the token by itself? None if nobody looked at these.
+
+    As `reproduction` saw it; else, as `extraction` did, where whole continuations come out verbatim.
+    """
+    mask = None
+    for kind, variable in (("reproduction", "reproduced"), ("extraction", "in_extractable_suffix")):
+        group = run.group_of(kind)
+        if mask is None and group in run.measures:
+            mask = run.measure(group).get(variable)
     same = ("probe_of_token", "passage", "position")
     if (
         mask is None

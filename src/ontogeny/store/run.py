@@ -91,6 +91,12 @@ class Run:
         return findings
 
     @property
+    def analyses(self) -> dict[str, dict[str, Any]]:
+        """What was analyzed, by kind: verdict, sentences, reading, numbers, settings; empty if nothing was."""
+        folder = self.path / schema.ANALYSES_FOLDER
+        return {path.stem: durable.read_json(path) for path in sorted(folder.glob("*.json"))}
+
+    @property
     def metrics(self) -> "pd.DataFrame":
         """All scalars in written order: step, time_unix_s, name, scope, value."""
         return self._scalars().copy()

@@ -7,11 +7,11 @@ from typing import Any
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.recipe import looks_at_probes
 from ontogeny.core.recipe_file import apply_overrides, validate, validate_component
-from ontogeny.report.page import write_report
 from ontogeny.store.run import open_run
 from ontogeny.train.backfill import backfill
 from ontogeny.train.series import measure_series, parse_stations
 from ontogeny.verbs.console import listening
+from ontogeny.verbs.report import report
 
 _DEFAULT_KINDS = ("evaluation", "token_nll", "weight_drift")
 
@@ -30,7 +30,7 @@ def measure_run(
         raise OntogenyError(f"{path}: '{blind[0]}' looks at probe sets, and the run has none")
     with listening(quiet=quiet) as listen:
         backfill(path, measures, steps=at, listen=listen)
-    write_report([open_run(path)])
+    report([path])
     return path
 
 
@@ -56,7 +56,7 @@ def measure_checkpoints(
     path = to or runs_dir / f"{recipe.name}-{recipe.recipe_hash[:8]}"
     with listening(quiet=quiet) as listen:
         measure_series(recipe, stations, to=path, listen=listen)
-    write_report([open_run(path)])
+    report([path])
     return path
 
 

@@ -7,16 +7,20 @@ from pathlib import Path
 from ontogeny.core.errors import OntogenyError
 from ontogeny.report.page import write_report
 from ontogeny.store.run import open_run
+from ontogeny.verbs.analyze import analyze_if_it_can
 from ontogeny.verbs.diagnose import diagnose_run
 
 
 def report(paths: Sequence[Path], *, to: Path | None = None, live: bool = False) -> Path:
-    """Hold each run against all rules, and write its page, or the one page of several; return the page's path.
+    """Hold each run against all rules, analyze what it recorded, and write its page; return the page's path.
 
-    Raises StoreError if a run cannot be read. A run in which nothing can be written is shown with what it holds.
+    Several runs share one page. Raises StoreError if a run cannot be read. One in which nothing can be written is shown
+    with what it holds.
     """
     runs = [open_run(path) for path in paths]
     for path in paths:
         with contextlib.suppress(OntogenyError, OSError):
             diagnose_run(path)
+            if not live:
+                analyze_if_it_can(path)
     return write_report(runs, out=to, live=live)

@@ -133,7 +133,7 @@
   function extractedShare(book, passage, at) {
     const width = book.steps.length;
     const count = passage.pieces.filter((_, i) => book.codes.extracted[(passage.at + i) * width + at] === 1).length;
-    return count ? `; ${count} tokens come out verbatim` : "";
+    return count ? `; ${count} tokens it writes by itself` : "";
   }
 
   function detail(pane) {

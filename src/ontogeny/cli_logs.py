@@ -1,0 +1,132 @@
+"""The verbs that look at what is there already: logs, and what was recorded of runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ontogeny.cli_shared import AsJson, RunDir, tell
+from ontogeny.core.errors import OntogenyError
+
+logs = typer.Typer()
+
+Map = Annotated[list[str] | None, typer.Option("--map", help="Name a column of a table: loss=COLUMN; repeat.")]
+FailOn = Annotated[str | None, typer.Option("--fail-on", help="Exit with 1 from this on: error, warning or note.")]
+
+
+@logs.command()
+def diagnose(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Logs, runs, or directories of them.", metavar="PATH…")
+    ] = None,
+    mapping: Map = None,
+    only: Annotated[list[str] | None, typer.Option("--only", help="Only this rule or family; repeat.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Numbers, rows, remedies; what is clear.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    to: Annotated[Path | None, typer.Option("--to", help="Write a page (one HTML file).")] = None,
+    fail_on: FailOn = None,
+    rules: Annotated[bool, typer.Option("--rules", help="List all rules.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what is wrong with a training run, from its log: any format, no torch.
+
+    Examples:  ontogeny diagnose trainer_state.json  |  ontogeny diagnose train.log -v  |
+    ontogeny diagnose logs/ --fail-on error  |  ontogeny diagnose mine.csv --map step=t --map loss=objective
+    """
+    from ontogeny.report import findings_text
+    from ontogeny.verbs import diagnose as verb
+
+    if rules:
+        typer.echo(verb.rules_table())
+        return
+    if not paths:
+        raise OntogenyError(
+            "name a log, as in  ontogeny diagnose trainer_state.json  (or --rules to see what is looked for)"
+        )
+    limit = verb.severity_of(fail_on)
+    found, unreadable = verb.diagnose_all(paths, verb.mapping_of(mapping or []), verb.chosen_rules(only or []))
+    if as_json:
+        typer.echo(verb.as_text(found, unreadable))
+    elif markdown:
+        typer.echo(findings_text.markdown(found))
+    else:
+        verb.show(found, unreadable, verbose=verbose)
+    if to is not None:
+        from ontogeny.report.findings_page import write_page
+
+        typer.echo(f"page: {write_page(found, to).resolve()}", err=as_json or markdown)
+    if limit is not None and any(one.at_or_above(limit) for one in found):
+        raise typer.Exit(1)
+
+
+@logs.command()
+def series(
+    path: Annotated[Path, typer.Argument(help="A log, or a run.", metavar="PATH")],
+    mapping: Map = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show which series a log holds, and how each was understood.
+
+    Example:  ontogeny series trainer_state.json
+    """
+    from ontogeny.verbs import diagnose as verb
+    from ontogeny.verbs.series import series_of, text
+
+    history, found = series_of(path, verb.mapping_of(mapping or []))
+    tell(found, as_json, lambda plain: text(history, plain))
+
+
+@logs.command()
+def compare(
+    one: Annotated[Path, typer.Argument(help="A log, or a run.", metavar="A")],
+    other: Annotated[Path, typer.Argument(help="Another.", metavar="B")],
+    mapping: Map = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say where two logs part, with their noise taken into account.
+
+    Example:  ontogeny compare baseline.log nowarmup.log
+    """
+    from ontogeny.verbs import diagnose as verb
+    from ontogeny.verbs.compare import compare_logs, text
+
+    tell(compare_logs(one, other, verb.mapping_of(mapping or [])), as_json, text)
+
+
+@logs.command()
+def watch(
+    path: Annotated[Path, typer.Argument(help="A log that grows, or will be written.", metavar="PATH")],
+    every: Annotated[float, typer.Option("--every", help="Seconds between two looks.", min=0.1)] = 5.0,
+    once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
+    mapping: Map = None,
+    fail_on: FailOn = None,
+) -> None:
+    """Follow a growing log, and say each finding once.
+
+    Examples:  ontogeny watch train.log  |  ontogeny watch trainer_state.json --every 60 --fail-on error
+    """
+    from ontogeny.verbs import diagnose as verb
+    from ontogeny.verbs.watch import watch as follow
+
+    if follow(
+        path, every_s=every, once=once, mapping=verb.mapping_of(mapping or []), fail_on=verb.severity_of(fail_on)
+    ):
+        raise typer.Exit(1)
+
+
+@logs.command()
+def analyze(
+    run_dir: RunDir,
+    kind: Annotated[list[str] | None, typer.Option("--kind", help="Which analysis; repeat. By default all.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="A setting of it, as score=scale_free.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Test what was recorded of a run: groups, onset, shapes, order of layers, velocity. No torch.
+
+    Examples:  ontogeny analyze runs/memorization-quick-1a2b3c4d  |
+    ontogeny analyze runs/memorization-quick-1a2b3c4d --kind groups --set score=scale_free
+    """
+    from ontogeny.verbs.analyze import analyze as carry_out
+    from ontogeny.verbs.analyze import text
+
+    tell(carry_out(run_dir, kind or [], settings or []), as_json, text)

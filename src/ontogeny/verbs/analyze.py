@@ -1,0 +1,48 @@
+"""Analyze what was recorded of a run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from ontogeny.analyses._result import ROOM, Analysis, plain
+from ontogeny.core.errors import OntogenyError, StoreError
+from ontogeny.core.kinds import kinds_of
+from ontogeny.core.recipe_file import apply_overrides, validate_component
+from ontogeny.store import durable, schema
+from ontogeny.store.run import open_run
+
+
+def analyze(path: Path, kinds: Sequence[str], settings: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Carry out analyses (all of them, if none is named), keep them in the run, and return them by kind.
+
+    Raises OntogenyError for an unknown kind or setting, StoreError if the run lacks what one needs.
+    """
+    run = open_run(path)
+    found = {}
+    for kind in kinds or kinds_of(ROOM):
+        analysis = cast(Analysis, validate_component(ROOM, apply_overrides({"kind": kind}, settings)))
+        result = analysis.analyze(run)
+        found[kind] = {**plain(result), "settings": analysis.model_dump(mode="json")}
+        durable.make_folder(path / schema.ANALYSES_FOLDER)
+        durable.write_json(path / schema.ANALYSES_FOLDER / f"{kind}.json", found[kind])
+    return found
+
+
+def analyze_if_it_can(path: Path) -> None:
+    """All analyses of a run that recorded what they need; nothing otherwise."""
+    for kind in kinds_of(ROOM):
+        try:
+            analyze(path, [kind], [])
+        except StoreError:
+            continue
+
+
+def text(found: dict[str, dict[str, Any]]) -> str:
+    """As a person reads it."""
+    lines: list[str] = []
+    for kind, one in found.items():
+        lines += [f"{kind}: {one['verdict']}", *(f"  - {sentence}" for sentence in one["sentences"])]
+        lines += [f"  how to read it: {one['reading']}", ""]
+    if not lines:
+        raise OntogenyError("nothing was analyzed")
+    return "\n".join(lines).rstrip()
