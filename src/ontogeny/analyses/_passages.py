@@ -1,5 +1,6 @@
 """What measures saw of each passage at each checkpoint, laid side by side."""
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,6 +25,8 @@ class Recorded(Protocol):
     def path(self) -> "Path": ...
     @property
     def measures(self) -> list[str]: ...
+    @property
+    def recipe(self) -> dict[str, Any]: ...
     @property
     def probes(self) -> "Mapping[str, ProbeSet]": ...
     def measure(self, group: str) -> "xr.Dataset": ...
@@ -66,8 +69,8 @@ class Passages:
         return int(self.document.max()) + 1 if len(self.document) else 0
 
 
-def passages_of(run: Recorded, *, score: str = "score", trained: str = "train", novel: str = "novel") -> Passages:
-    """Read a run's compression and reproduction of its trained and its novel probe set.
+def passages_of(run: Recorded, *, score: str = "score") -> Passages:
+    """Read a run's compression and reproduction of its trained and its novel probe sets.
 
     `score`: `score` or `scale_free`. Raises StoreError naming what the run lacks.
     """
@@ -77,18 +80,24 @@ def passages_of(run: Recorded, *, score: str = "score", trained: str = "train", 
                 f"{run.path} has no measure '{group}': add it to the recipe, or  ontogeny measure {run.path} "
                 f"--kind {group}"
             )
-    for probe in (trained, novel):
-        if probe not in run.probes:
-            raise StoreError(f"{run.path} has no probe set '{probe}': the analysis compares '{trained}' with '{novel}'")
+    roles = _roles(run)
+    if set(roles.values()) != {True, False}:
+        raise StoreError(
+            f"{run.path} needs a probe set of text that it trains on, and one of the same corpus that it does not: add "
+            "train: {of: CORPUS/train} and novel: {of: CORPUS/novel} to data.probes"
+        )
     states, written = run.measure("compression"), run.measure("reproduction")
     common, left, right = np.intersect1d(states.step.values, written.step.values, return_indices=True)
     if len(common) < 2 or common[0] != 0:
         raise StoreError(f"{run.path}: compression and reproduction need two common checkpoints, the first at step 0")
-    keys = [(name, i) for name in (trained, novel) for i in range(len(run.probes[name].passages))]
+    seen = set(map(str, states.probe_of_passage.values)) & set(map(str, written.probe_of_passage.values))
+    keys = [(name, i) for name in roles if name in seen for i in range(len(run.probes[name].passages))]
     at_state, at_written = _places(states, keys), _places(written, keys)
     chosen = [run.probes[name].passages[i] for name, i in keys]
     source = np.array([document_of(one.source) for one in chosen], dtype=object)
-    _, document = np.unique(np.array([f"{n}/{s}" for (n, _), s in zip(keys, source, strict=True)]), return_inverse=True)
+    originals = [_COPY.sub(r"\1", str(one)) for one in source]  # copies of a document are one document
+    labels = np.array([f"{n}/{s}" for (n, _), s in zip(keys, originals, strict=True)])
+    _, document = np.unique(labels, return_inverse=True)
     return Passages(
         step=common,
         epoch=states.epoch.values[left].astype(np.float64),
@@ -98,12 +107,27 @@ def passages_of(run: Recorded, *, score: str = "score", trained: str = "train", 
         accuracy=written["accuracy"].values[right][:, at_written].astype(np.float64),
         nll=written["nll"].values[right][:, at_written].astype(np.float64),
         length=np.array([len(one) for one in chosen], dtype=np.int64),
-        trained=np.array([name == trained for name, _ in keys]),
+        trained=np.array([roles[name] for name, _ in keys]),
         document=document,
         name=np.array([f"{name}/{i}" for name, i in keys], dtype=object),
         source=source,
         copies=np.array([_copies(str(one)) for one in source], dtype=np.int64),
     )
+
+
+def _roles(run: Recorded) -> dict[str, bool]:
+    """Probe sets that are trained on (True) or are other text of the same corpora (False), trained ones first.
+
+    As the recipe has it; by the names `train` and `novel` where it does not say.
+    """
+    data = run.recipe.get("data") or {}
+    trained = {take.get("of") for take in data.get("train") or ()}
+    corpora = {str(one).partition("/")[0] for one in trained}
+    of = {name: take.get("of") for name, take in (data.get("probes") or {}).items() if name in run.probes}
+    roles = {name: one in trained for name, one in of.items() if str(one).partition("/")[0] in corpora}
+    if not roles:
+        roles = {name: name == "train" for name in ("train", "novel") if name in run.probes}
+    return dict(sorted(roles.items(), key=lambda item: not item[1]))
 
 
 def _places(measured: Any, keys: list[tuple[str, int]]) -> np.ndarray:
@@ -113,9 +137,10 @@ def _places(measured: Any, keys: list[tuple[str, int]]) -> np.ndarray:
     return np.array([place[key] for key in keys], dtype=np.int64)
 
 
+_COPY = re.compile(r"(-x(\d+))(?:/\d+)?$")
+
+
 def _copies(source: str) -> int:
     """The number behind `-x` in a document's name: `canary-3-x16/2` is one of 16."""
-    import re
-
-    match = re.search(r"-x(\d+)(?:/|$)", source)
-    return int(match[1]) if match else 1
+    match = _COPY.search(source)
+    return int(match[2]) if match else 1

@@ -1,0 +1,218 @@
+"""Reproduction and compression beside the way they were first computed, written anew from the definitions.
+
+Reproduction of 200 passages of 128 tokens by a model of 6 blocks (d256): ours, against `generate` called for one
+passage after another; once with text that the model does not know, once with text that it writes itself, so that all is
+memorized. Accuracies must be identical. Compression: 100 passages of 128 tokens, width 768, three transitions: ours,
+against scikit-learn's neighbours and a loop over tokens, and beside the bare float32 products of the states (each layer
+with itself); states of low rank with noise, with and without outlier dimensions. Memory: 200,000 states of width 768,
+one block of rows, in a process of its own.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from typing import Any
+
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+import numpy as np
+import torch
+
+from benchmarks.ratios import ratio_with_interval
+from ontogeny.core.passages import Passage, ProbeSet
+from ontogeny.measures import _neighbours
+from ontogeny.measures.reproduction import Reproduction
+from ontogeny.train.forwarding import run_stream_looks
+
+PASSAGES, LENGTH, VOCABULARY = 200, 128, 2048
+STATES, WIDTH, LAYERS, K = 100 * 128, 768, 4, 15
+MANY = 200_000
+
+
+def _model() -> Any:
+    from transformers import AutoModelForCausalLM, GPTNeoXConfig
+
+    torch.manual_seed(0)
+    config = GPTNeoXConfig(vocab_size=VOCABULARY, hidden_size=256, num_hidden_layers=6, num_attention_heads=4,
+                           intermediate_size=1024, max_position_embeddings=LENGTH, bos_token_id=0,
+                           eos_token_id=0)  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        model.get_output_embeddings().weight.mul_(8)
+    return model
+
+
+class _Tokenizer:
+    eos_token_id = None
+    pad_token_id = 0
+
+    @staticmethod
+    def decode(ids: Any) -> str:
+        return " ".join(map(str, ids))
+
+
+def _passages(rows: np.ndarray) -> ProbeSet:
+    width = rows.shape[1]
+    return ProbeSet(name="train", passages=[
+        Passage(text="x" * width, token_ids=row.astype(np.int32), byte_offsets=np.arange(width + 1, dtype=np.int32),
+                source=f"bench:{i}#0", supervised=np.ones(width, dtype=bool)) for i, row in enumerate(rows)
+    ])  # fmt: skip
+
+
+def _ours(model: Any, probe: ProbeSet) -> np.ndarray:
+    from tests.measures.small import make_context
+
+    context = make_context(model, [probe], tokenizer=_Tokenizer(), batch_tokens=4096)
+    seen = run_stream_looks(context, [Reproduction(texts=0)])[0]["reproduction"]
+    return np.asarray(seen.arrays["accuracy"].values)
+
+
+def _one_by_one(model: Any, rows: np.ndarray) -> np.ndarray:
+    """As it was first done: a call of `generate` per passage."""
+    accuracies = []
+    given = LENGTH // 3
+    with torch.no_grad():
+        for row in torch.from_numpy(rows):
+            written = model.generate(
+                row[None, :given], attention_mask=torch.ones(1, given, dtype=torch.long), do_sample=False,
+                max_new_tokens=LENGTH - given, min_new_tokens=LENGTH - given, pad_token_id=0, eos_token_id=None,
+            )[0, given:]  # fmt: skip
+            accuracies.append(float((written == row[given:]).float().mean()))
+    return np.array(accuracies)
+
+
+def _known(model: Any, rows: np.ndarray) -> np.ndarray:
+    """The same beginnings, continued as the model itself does."""
+    with torch.no_grad():
+        ids = torch.from_numpy(rows[:, : LENGTH // 3])
+        return model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, eos_token_id=None,
+                              max_new_tokens=LENGTH - ids.shape[1], pad_token_id=0).numpy()  # fmt: skip
+
+
+def _reproduction(figures: dict[str, Any]) -> None:
+    model = _model()
+    rows = np.random.default_rng(0).integers(1, VOCABULARY, (PASSAGES, LENGTH))
+    for name, chosen, asked in (("nothing memorized", rows, 6), ("all memorized", _known(model, rows), 20)):
+        probe = _passages(chosen)
+        ours, theirs = [], []
+        for _ in range(3):
+            started = time.perf_counter()
+            mine = _ours(model, probe)
+            ours.append(time.perf_counter() - started)
+            started = time.perf_counter()
+            other = _one_by_one(model, chosen)
+            theirs.append(time.perf_counter() - started)
+        figures[f"reproduction, {name}: times faster than one passage at a time (asked: {asked})"] = {
+            **ratio_with_interval(theirs, ours), "different accuracies": int((np.abs(mine - other) > 1e-6).sum()),
+            "mean accuracy": float(mine.mean()),
+        }  # fmt: skip
+
+
+def _states(outliers: bool) -> list[torch.Tensor]:
+    random = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=random)
+
+    layers = [draw(STATES, 40) @ draw(40, WIDTH) + 0.3 * draw(STATES, WIDTH) for _ in range(LAYERS)]
+    for layer in layers if outliers else ():
+        layer[:, [5, 77, 300]] += 1000 + 300 * draw(STATES, 3)
+    return layers
+
+
+def _compression(layers: list[torch.Tensor]) -> list[torch.Tensor]:
+    room = _neighbours.room_for(STATES, "cpu")
+    at = _neighbours.Spread(layers[0])
+    found = []
+    for following in layers[1:]:
+        neighbours = _neighbours.nearest(at.states, K, room)
+        at.of(neighbours)
+        at = _neighbours.Spread(following)
+        found.append(-torch.log(at.of(neighbours) + 1e-10))
+    return found
+
+
+def _loop(layers: list[torch.Tensor]) -> list[np.ndarray]:
+    """scikit-learn's neighbours, and a variance per token."""
+    from sklearn.neighbors import NearestNeighbors
+
+    found = []
+    for at, following in pairwise(layers):
+        index = NearestNeighbors(n_neighbors=K + 1).fit(at.numpy()).kneighbors(at.numpy(), return_distance=False)
+        after = following.numpy()
+        found.append(np.array([-np.log(after[row[1:]].var(axis=0).sum() + 1e-10) for row in index]))
+    return found
+
+
+def _exact(at: torch.Tensor, after: torch.Tensor, rows: range) -> np.ndarray:
+    """Brute force in float64, for some tokens."""
+    exact, following = at.double().numpy(), after.double().numpy()
+    scores = []
+    for row in rows:
+        distances = ((exact - exact[row]) ** 2).sum(axis=1)
+        distances[row] = np.inf
+        scores.append(-np.log(following[np.argsort(distances, kind="stable")[:K]].var(axis=0).sum() + 1e-10))
+    return np.array(scores)
+
+
+def _compare_compression(figures: dict[str, Any]) -> None:
+    rows = range(0, STATES, 100)
+    for name, outliers in (("plain states", False), ("outlier dimensions", True)):
+        layers = _states(outliers)
+        product = torch.empty(STATES, STATES)
+        ours, bare, theirs = [], [], []
+        _compression(layers)
+        for repeat in range(5):
+            started = time.perf_counter()
+            for layer in layers[:-1]:
+                torch.mm(layer, layer.T, out=product)
+            bare.append(time.perf_counter() - started)
+            started = time.perf_counter()
+            mine = _compression(layers)
+            ours.append(time.perf_counter() - started)
+            if repeat < 2:
+                started = time.perf_counter()
+                _loop(layers)
+                theirs.append(time.perf_counter() - started)
+        worst = max(
+            float(np.abs(mine[i].numpy()[list(rows)] - _exact(layers[i], layers[i + 1], rows)).max())
+            for i in range(LAYERS - 1)
+        )
+        figures[f"compression, {name}: times faster than scikit-learn and a loop (asked: 2)"] = ratio_with_interval(
+            theirs, ours[:2]
+        )
+        figures[f"compression, {name}: beside the bare products (asked: at most 1.6)"] = {
+            **ratio_with_interval(ours, bare), "largest difference from float64": worst,
+        }  # fmt: skip
+
+
+def _memory() -> dict[str, Any]:
+    """Peak memory of a process that holds 200,000 states and looks for the neighbours of its first block of rows."""
+    states = torch.empty(MANY, WIDTH)
+    for part in states.split(10_000):
+        part.normal_()
+    table = _neighbours._Table(states)
+    room = _neighbours.room_for(MANY, "cpu")
+    _, keys = next(iter(table.rows(room)))
+    _neighbours._smallest(keys, K + 17)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {"peak GiB of the process": peak, "of which states GiB": states.nbytes / 2**30, "rows": len(keys)}
+
+
+def main() -> dict[str, Any]:
+    """All figures."""
+    figures: dict[str, Any] = {}
+    _reproduction(figures)
+    _compare_compression(figures)
+    command = [
+        sys.executable,
+        "-c",
+        "import json; from benchmarks.memorization import _memory; print(json.dumps(_memory()))",
+    ]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    figures["200,000 states: memory (asked: within 2 GiB)"] = json.loads(output.splitlines()[-1])
+    return figures

@@ -1,0 +1,52 @@
+"""Shares and gaps by hand; repetition where it is planted, and none in noise."""
+
+import numpy as np
+import pytest
+
+from ontogeny.analyses._passages import _copies
+from ontogeny.analyses.content import Content, wilson
+from tests.analyses.tables import table
+
+
+def test_shares_and_gap_by_hand() -> None:
+    """20 of 40 trained passages are memorized at the last two checkpoints. NLL of trained ones 1, of novel ones 3."""
+    made = table()
+    nll = np.where(made.trained, 1.0, 3.0)[None].repeat(len(made.epoch), axis=0)
+    found = Content().tabulate(table(nll=nll)).numbers
+    last = found["rows"]["all"][-1]
+    assert (last["memorized"], last["n"], last["share"], last["median_accuracy"]) == (20, 40, 0.5, 0.5)
+    assert found["rows"]["all"][0]["share"] == 0
+    assert found["gap"][-1]["value"] == pytest.approx(2)
+
+
+def test_repetition_is_found() -> None:
+    """Passages with 8 copies are the memorized ones."""
+    made = table()
+    copies = np.where(made.memorized[-1] > 0.5, 8, 1)
+    found = Content().tabulate(table(copies=copies)).numbers
+    assert found["tests"]["copies"]["rho"] == pytest.approx(1)
+    assert found["tests"]["copies"]["p"] < 1e-6
+    assert found["rows"]["8 copies"][-1]["share"] == 1
+
+
+def test_copies_at_random_do_nothing() -> None:
+    """100 draws at 5%: 12 or more have a probability below 0.5%."""
+    false = 0
+    for seed in range(100):
+        copies = np.random.default_rng(seed).integers(1, 4, 80)
+        accuracy = np.random.default_rng(500 + seed).random((9, 80))
+        false += Content().tabulate(table(copies=copies, accuracy=accuracy)).numbers["tests"]["copies"]["p"] < 0.05
+    assert false <= 11
+
+
+def test_interval_of_a_share() -> None:
+    """Wilson at 5 of 10: (0.5 + 0.1921) / 1.3841 -+ ..., 0.2366 to 0.7634."""
+    assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
+    assert np.isnan(wilson(0, 0)).all()
+
+
+@pytest.mark.parametrize(
+    ("source", "copies"), [("c:canary-3-x16/2", 16), ("c:verse-0-x4/0", 4), ("c:verse-1-x1", 1), ("prose:for-x", 1)]
+)
+def test_copies_are_read_from_the_name(source: str, copies: int) -> None:
+    assert _copies(source) == copies
