@@ -6,9 +6,10 @@ from ontogeny.core.version import __version__
 
 if TYPE_CHECKING:
     from ontogeny.integrations.diagnosing import diagnose
+    from ontogeny.report.figure import figures
     from ontogeny.store.run import open_run as open
 
-__all__ = ["__version__", "diagnose", "open"]
+__all__ = ["__version__", "diagnose", "figures", "open"]
 
 
 def __getattr__(name: str) -> Any:
@@ -21,4 +22,8 @@ def __getattr__(name: str) -> Any:
         from ontogeny.integrations.diagnosing import diagnose
 
         return diagnose
+    if name == "figures":
+        from ontogeny.report.figure import figures
+
+        return figures
     raise AttributeError(f"module 'ontogeny' has no attribute {name!r}")

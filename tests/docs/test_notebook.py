@@ -28,7 +28,7 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         source = "".join(cell["source"])
         if source.startswith("MODE"):
             source += f"\nMODE, SETTINGS = 'example', {SMALL!r}"
-        exec(compile(source, str(NOTEBOOK), "exec"), names)  # noqa: S102 (our own notebook)
+        exec(compile(source, str(NOTEBOOK), "exec"), names)
     assert any("groups:" in str(one) for one in shown)
     assert any(str(one).endswith(".svg") for one in shown)
     assert names["archive"].stat().st_size > 100_000

@@ -79,7 +79,7 @@ def test_neighbours_equal_brute_force(kind: str, in_blocks: bool, monkeypatch: p
     """Whole and in blocks. Outliers of 3,000 make float32 products of 10^7 with steps of 1: wider than the gaps."""
     if in_blocks:
         monkeypatch.setattr(_neighbours, "WHOLE_BYTES", 0)
-        monkeypatch.setattr(_neighbours, "BLOCK_BYTES", 1 << 18)
+        monkeypatch.setattr(_neighbours, "STRIP_BYTES", 1 << 18)
     random = torch.Generator().manual_seed(0)
     states = torch.randn(1500, 48, generator=random)
     if kind == "clusters":

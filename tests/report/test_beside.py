@@ -41,8 +41,9 @@ def test_plain_text_says_the_same_sentences(run: Run) -> None:
 def test_pictures_have_colours_of_their_own(run: Run, tmp_path: Path) -> None:
     figure = probe_loss(RunGroup([run]))
     assert figure is not None
-    svg, png = write_pictures(tmp_path, {"loss": figure})
+    svg, png, pdf = write_pictures(tmp_path, {"loss": figure})
     assert png.read_bytes().startswith(b"\x89PNG")
+    assert pdf.read_bytes().startswith(b"%PDF")
     text = svg.read_text()
     assert "var(--" not in text
     assert "#0072b2" in text

@@ -80,7 +80,7 @@ def passages_of(run: Recorded, *, score: str = "score") -> Passages:
                 f"{run.path} has no measure '{group}': add it to the recipe, or  ontogeny measure {run.path} "
                 f"--kind {group}"
             )
-    roles = _roles(run)
+    roles = roles_of(run)
     if set(roles.values()) != {True, False}:
         raise StoreError(
             f"{run.path} needs a probe set of text that it trains on, and one of the same corpus that it does not: add "
@@ -92,7 +92,7 @@ def passages_of(run: Recorded, *, score: str = "score") -> Passages:
         raise StoreError(f"{run.path}: compression and reproduction need two common checkpoints, the first at step 0")
     seen = set(map(str, states.probe_of_passage.values)) & set(map(str, written.probe_of_passage.values))
     keys = [(name, i) for name in roles if name in seen for i in range(len(run.probes[name].passages))]
-    at_state, at_written = _places(states, keys), _places(written, keys)
+    at_state, at_written = places(states, keys), places(written, keys)
     chosen = [run.probes[name].passages[i] for name, i in keys]
     source = np.array([document_of(one.source) for one in chosen], dtype=object)
     originals = [_COPY.sub(r"\1", str(one)) for one in source]  # copies of a document are one document
@@ -115,7 +115,7 @@ def passages_of(run: Recorded, *, score: str = "score") -> Passages:
     )
 
 
-def _roles(run: Recorded) -> dict[str, bool]:
+def roles_of(run: Recorded) -> dict[str, bool]:
     """Probe sets that are trained on (True) or are other text of the same corpora (False), trained ones first.
 
     As the recipe has it; by the names `train` and `novel` where it does not say.
@@ -130,7 +130,7 @@ def _roles(run: Recorded) -> dict[str, bool]:
     return dict(sorted(roles.items(), key=lambda item: not item[1]))
 
 
-def _places(measured: Any, keys: list[tuple[str, int]]) -> np.ndarray:
+def places(measured: Any, keys: list[tuple[str, int]]) -> np.ndarray:
     """Where the passages stand on a measure's axis."""
     names, ids = measured.probe_of_passage.values, measured.passage_id.values
     place = {(str(name), int(i)): at for at, (name, i) in enumerate(zip(names, ids, strict=True))}

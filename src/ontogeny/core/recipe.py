@@ -58,6 +58,26 @@ class Take(Settings):
         return self
 
 
+class Twins(Settings):
+    """The passages of a probe set in another form, to tell learning word for word from learning what is said."""
+
+    of: Name
+    """The probe set."""
+    by: Literal["swapped", "reworded", "file"] = "swapped"
+    """swapped: the same words, neighbours exchanged. reworded: by the corpus, where it was made by rules (facts, verse,
+    equations). file: as a file has it."""
+    share: float = Field(default=0.5, gt=0, le=1)
+    """Of `swapped`: the share of pairs of words that change places."""
+    path: str | None = None
+    """Of `file`: JSON lines with `text`, a passage's own, and `twin`."""
+
+    @model_validator(mode="after")
+    def _file_named(self) -> Self:
+        if (self.by == "file") != (self.path is not None):
+            raise ValueError("by: file and path come together")
+        return self
+
+
 class TokenizerSettings(Settings):
     """Which tokenizer. By default the model's own; a model from scratch gets one trained on the corpora."""
 
@@ -94,6 +114,8 @@ class Data(Settings):
     """What is trained on; nothing where a recipe only looks."""
     probes: dict[Name, Take] = Field(default={})
     """What is looked at: name and passages. Taking the same split and count as `train` gives the same passages."""
+    twins: dict[Name, Twins] = Field(default={})
+    """Probe sets that are others' passages in another form."""
     allow_overlap: bool = False
     """Accept splits that share text; the overlap is recorded either way."""
 
@@ -104,8 +126,14 @@ class Data(Settings):
             raise refusal(f"the shares add up to {total:g}, more than 1", "splits")
         if self.min_length > self.length:
             raise refusal(f"min_length {self.min_length} is more than length {self.length}", "min_length")
-        for name in {"model", "timing"} & set(self.probes):
-            raise refusal(f"'{name}' is a scope of the metrics table: rename the probe set", "probes", name)
+        for name, twins in self.twins.items():
+            if twins.of not in self.probes:
+                raise refusal(f"unknown probe set '{twins.of}': {closest(twins.of, self.probes)}", "twins", name, "of")
+            if name in self.probes:
+                raise refusal(f"a probe set is called '{name}', too: give the twins another name", "twins", name)
+        for key, names in (("probes", self.probes), ("twins", self.twins)):
+            for name in {"model", "timing"} & set(names):
+                raise refusal(f"'{name}' is a scope of the metrics table: rename the probe set", key, name)
         takes: dict[tuple[str | int, ...], Take] = {("train", i): take for i, take in enumerate(self.train)}
         takes |= {("probes", name): take for name, take in self.probes.items()}
         for location, take in takes.items():
@@ -223,8 +251,8 @@ class Recipe(Settings):
                 message = f"'{measure.group}' looks at probe sets, and there is none: name passages in data.probes"
                 raise refusal(message, "measures", i)
             for j, probe in enumerate(getattr(measure, "probes", None) or ()):
-                if probe not in self.data.probes:
-                    message = f"unknown probe set '{probe}': {closest(probe, self.data.probes)}"
+                if probe not in (known := (*self.data.probes, *self.data.twins)):
+                    message = f"unknown probe set '{probe}': {closest(probe, known)}"
                     raise refusal(message, "measures", i, "probes", j)
         for i, corpus in enumerate(self.tokenizer.corpora or ()):
             if corpus not in self.data.corpora:

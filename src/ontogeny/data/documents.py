@@ -30,6 +30,10 @@ class DescribedCorpus(Corpus):
         """What else decides which documents there are (versions, revisions), for the provenance: plain values."""
         return {}
 
+    def reworded(self, document: str) -> str | None:
+        """What a document (by its source) says, in other words; None where the corpus knows none."""
+        return None
+
 
 class ReadCorpus(DescribedCorpus):
     """A corpus that is read from somewhere: repeats can be dropped, and a part of it can be taken."""

@@ -14,6 +14,7 @@ from ontogeny.data.documents import DescribedCorpus, corpus_fingerprint, read_do
 from ontogeny.data.passages import cut
 from ontogeny.data.splits import choose, split_documents
 from ontogeny.data.tokenizer import load_tokenizer, train_tokenizer
+from ontogeny.data.twins import make_twins
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -79,6 +80,7 @@ def prepare(
         passages[split] = _cut_split(split, texts, tokenizer, data)
     examples, pools = _take_training(data, passages)
     probes = {name: _take_probe(name, take, pools, passages, data) for name, take in data.probes.items()}
+    probes |= {name: make_twins(name, one, probes[one.of], tokenizer, data) for name, one in data.twins.items()}
     _check_limits([examples, *(probe.passages for probe in probes.values())], vocab_limit, context_length)
     tell(f"looking for text that {len(used)} splits share")
     overlaps = overlap.check(passages, pools, data.allow_overlap)
@@ -87,7 +89,7 @@ def prepare(
         "tokenizer": _describe_tokenizer(tokenizer, recipe, trained_on),
         "train": {**_counts(examples), "sha256": ProbeSet(name="train", passages=examples).fingerprint},
         "probes": {
-            name: {"of": data.probes[name].of, **_counts(probe.passages), "sha256": probe.fingerprint}
+            name: {**_origin(name, data), **_counts(probe.passages), "sha256": probe.fingerprint}
             for name, probe in probes.items()
         },
         "overlap": [found.as_json() for found in overlaps],
@@ -204,6 +206,12 @@ def _check_limits(in_use: Iterable[Sequence[Passage]], vocab_limit: int | None, 
                 f"{vocab_limit - 1}: tokenizer and model do not belong together; leave tokenizer out of the recipe to "
                 "use the model's own"
             )
+
+
+def _origin(name: str, data: Data) -> dict[str, str]:
+    if name in data.probes:
+        return {"of": data.probes[name].of}
+    return {"of": data.probes[data.twins[name].of].of, "twins_of": data.twins[name].of, "by": data.twins[name].by}
 
 
 def _counts(passages: Sequence[Passage]) -> dict[str, int]:

@@ -11,6 +11,8 @@ BLOCK_BYTES = 1 << 23
 """Of distances looked at at once."""
 WHOLE_BYTES = 1 << 30
 """As long as all distances fit in so much, each is computed once and stands in both rows."""
+STRIP_BYTES = 1 << 28
+"""Of distances computed at once where all do not fit: few rows make slow products."""
 _TILE = 512
 _GROUP = 16
 _MORE = 17
@@ -26,13 +28,13 @@ def nearest(states: "Tensor", k: int, room: "Tensor | None" = None) -> "Tensor":
     """The k nearest other rows of each row, by Euclidean distance in float64, ties by index: int64 [N, k], unordered.
 
     `states` float32 [N, D], N > k. Candidates come from blocked float32 products of the centred states; dimensions
-    that dominate the rest (outliers) are multiplied in float64. A row's set is taken as it is where its k-th and
+    that dominate the rest (outliers) are subtracted one by one. A row's set is taken as it is where its k-th and
     (k + 1)-th distances differ by more than rounding can have moved them (8 sqrt(D) u |x| |y|; Higham and Mary, "A new
     approach to probabilistic rounding error analysis", 2019); elsewhere the candidates are ranked by float64
     differences, and where more than the candidates may matter, all rows.
 
     Cost: N^2 D floating-point operations, and all distances in memory, as long as these fit in 1 GiB (16,384 states);
-    beyond, 2 N^2 D, and 8 MiB of distances at a time. Besides, a copy of the states. `room` is from `room_for`: who
+    beyond, 2 N^2 D, and 256 MiB of distances at a time. Besides, a copy of the states. `room` is from `room_for`: who
     searches many layers gives it, because memory that is new each time costs more than the distances.
     """
     import torch
@@ -69,8 +71,10 @@ def room_for(count: int, device: Any) -> "Tensor":
     import torch
 
     padded = -(-count // _GROUP) * _GROUP
-    rows = count if 4 * count * padded <= WHOLE_BYTES else _rows_at_once(count)
-    return torch.full((rows, padded), math.inf, device=device)
+    rows = count if 4 * count * padded <= WHOLE_BYTES else max(min(STRIP_BYTES // (4 * padded), count), 1)
+    room = torch.empty((rows, padded), device=device)
+    room[:, count:] = math.inf
+    return room
 
 
 def _rows_at_once(count: int) -> int:
@@ -87,14 +91,16 @@ class _Table:
         mean = states.mean(dim=0)  # any point will do: it only makes numbers small
         centred = torch.empty((count, width + 2), device=states.device)  # then the squared norm, and 1
         torch.sub(states, mean, out=centred[:, :-2])
-        energy = torch.linalg.vector_norm(centred[:, :-2], dim=0).square()
+        energy, norms = _squares(centred[:, :-2])
         high = (energy > _OUTLIER_ENERGY * energy.median()).nonzero().flatten()
         high = high[energy[high].argsort(descending=True)][:_OUTLIERS]
-        self.high = states[:, high]
-        centred[:, high] = 0
+        self.high = states[:, high].T.contiguous()
+        if len(high):
+            centred[:, high] = 0
+            norms = _squares(centred[:, :-2])[1]
         self.rest = centred
-        self.norms = torch.linalg.vector_norm(centred[:, :-2], dim=1, dtype=torch.float64)
-        self.rest[:, -2] = self.norms.square()
+        self.norms = norms.sqrt()
+        self.rest[:, -2] = norms
         self.rest[:, -1] = 1
         self.rounding = _CERTAIN * math.sqrt(width) * _UNIT
 
@@ -137,8 +143,8 @@ class _Table:
         own[:, -2] = 1
         own[:, -1] = self.rest[start:stop, -2]
         torch.mm(own, self.rest[first:last].T, out=out)
-        for dimension in range(self.high.shape[1]):
-            apart = self.high[start:stop, dimension, None] - self.high[None, first:last, dimension]
+        for value in self.high:
+            apart = value[start:stop, None] - value[None, first:last]
             out.addcmul_(apart, apart)
 
     def error(self, start: int, stop: int, kth: "Tensor") -> "Tensor":
@@ -148,6 +154,19 @@ class _Table:
         reach = own + distance.sqrt()
         bound = self.rounding * (own + reach).square() + 4 * _UNIT * distance
         return bound.float()
+
+
+def _squares(states: "Tensor") -> "tuple[Tensor, Tensor]":
+    """Sums of squares in float64, of each dimension [D] and of each row [N]; no float64 copy of all of them."""
+    import torch
+
+    rows = torch.empty(len(states), dtype=torch.float64, device=states.device)
+    energy = torch.zeros(states.shape[1], dtype=torch.float64, device=states.device)
+    for start in range(0, len(states), _TILE):
+        squares = states[start : start + _TILE].double().square_()
+        rows[start : start + len(squares)] = squares.sum(dim=1)
+        energy += squares.sum(dim=0)
+    return energy, rows
 
 
 def _smallest(keys: "Tensor", count: int) -> "tuple[Tensor, Tensor]":
@@ -204,24 +223,19 @@ class Spread:
     """
 
     def __init__(self, states: "Tensor") -> None:
-        import torch
 
         self.states = states
-        self.squares = torch.linalg.vector_norm(states, dim=1, dtype=torch.float64).square_()
-        step = max(min((1 << 27) // (8 * len(states)), states.shape[1]), 1)
-        self._parts = states.split(step, dim=1)
-        self._whole = states.double() if len(self._parts) == 1 else None
+        self.squares = _squares(states)[1]
+        self._parts = states.split(max((1 << 25) // (8 * len(states)), 64), dim=1)
 
     def of(self, neighbours: "Tensor") -> "Tensor":
         """`neighbours` int64 [N, k]; float64 [N]."""
-        import torch
         from torch.nn.functional import embedding_bag
 
         scale = self.squares[neighbours].mean(dim=1)
         total = scale.clone()
         for part in self._parts:
-            double = part.double() if self._whole is None else self._whole
-            total -= torch.linalg.vector_norm(embedding_bag(neighbours, double, mode="mean"), dim=1).square_()
+            total -= embedding_bag(neighbours, part.double(), mode="mean").square_().sum(dim=1)
         close = (total < 1e-6 * scale).nonzero().flatten()
         for rows in close.split(max((1 << 25) // (8 * neighbours.shape[1] * self.states.shape[1]), 1)):
             own = self.states[neighbours[rows]].double()

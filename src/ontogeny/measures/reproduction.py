@@ -67,7 +67,7 @@ class _Look:
         import xarray as xr
 
         written = self._written()
-        table = {key: np.full(self.axes.passages, np.nan, dtype=np.float32) for key in _ABOUT}
+        table = {key: np.full(self.axes.passages, np.nan, dtype=np.float32) for key in ABOUT}
         reproduced = np.zeros(self.axes.tokens, dtype=np.uint8)
         for (name, row), text in written.items():
             truth = self.axes.probes[name].passages[row].token_ids
@@ -78,12 +78,12 @@ class _Look:
             first = self.axes.first_token[name][row] + given
             reproduced[first : first + len(text)] = text == truth[given : given + len(text)]
         self.nll[np.isnan(table["total"])] = np.nan
-        variables = {key: variable("passage", table[key], *about) for key, about in _ABOUT.items()}
+        variables = {key: variable("passage", table[key], *about) for key, about in ABOUT.items()}
         variables |= {
             "nll": variable("passage", self.nll, "nats", "mean NLL per token"),
             "perplexity": variable("passage", np.exp(self.nll), "1", "exp of the mean NLL"),
             "reproduced": variable("token", reproduced, "1", "is what the model writes by itself the true token"),
-            **self._by_probe(table),
+            **shares(self.axes, table),
         }
         coordinates = {
             **self.axes.probe_coordinates(), **self.axes.passage_coordinates(), **self.axes.token_coordinates()
@@ -120,29 +120,6 @@ class _Look:
             written[key] = text[: int(ended[0]) + 1] if len(ended) else text
         return written
 
-    def _by_probe(self, table: dict[str, np.ndarray]) -> dict[str, Any]:
-        parts = [self.axes.of_probe(name) for name in self.axes.probes]
-        n = np.array([np.isfinite(table["total"][part]).sum() for part in parts], dtype=np.int64)
-        share = np.array([_of(np.mean, table["memorized"][part]) for part in parts])
-        low, high = wilson(share, n)
-        skipped = np.array([part.stop - part.start for part in parts], dtype=np.int64) - n
-        means = {
-            "mean_accuracy": ("accuracy", np.mean, "1", "mean accuracy"),
-            "median_accuracy": ("accuracy", np.median, "1", "median accuracy"),
-            "mean_edit_distance": ("edit_distance_normalised", np.mean, "1", "mean normalised edit distance"),
-        }
-        return {
-            "share_memorized": variable("probe", share, "1", "share of passages that are memorized"),
-            "share_memorized_low": variable("probe", low, "1", "95% Wilson interval, lower end"),
-            "share_memorized_high": variable("probe", high, "1", "95% Wilson interval, upper end"),
-            "n": variable("probe", n, "passages", "passages long enough"),
-            "skipped": variable("probe", skipped, "passages", "passages that are too short"),
-            **{
-                key: variable("probe", [_of(function, table[name][part]) for part in parts], units, about)
-                for key, (name, function, units, about) in means.items()
-            },
-        }
-
     def _samples(self, written: dict[tuple[str, int], np.ndarray]) -> Iterator[dict[str, Any]]:
         decode = self.context.tokenizer.decode
         for (name, row), text in sorted(written.items()):
@@ -178,13 +155,38 @@ def scores(written: np.ndarray, target: np.ndarray, threshold: float) -> dict[st
     }
 
 
+def shares(axes: FlatAxes, table: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Per probe set: the share of memorized passages with a Wilson interval, means, and how many were skipped."""
+    parts = [axes.of_probe(name) for name in axes.probes]
+    n = np.array([np.isfinite(table["total"][part]).sum() for part in parts], dtype=np.int64)
+    share = np.array([_of(np.mean, table["memorized"][part]) for part in parts])
+    low, high = wilson(share, n)
+    skipped = np.array([part.stop - part.start for part in parts], dtype=np.int64) - n
+    means = {
+        "mean_accuracy": ("accuracy", np.mean, "1", "mean accuracy"),
+        "median_accuracy": ("accuracy", np.median, "1", "median accuracy"),
+        "mean_edit_distance": ("edit_distance_normalised", np.mean, "1", "mean normalised edit distance"),
+    }
+    return {
+        "share_memorized": variable("probe", share, "1", "share of passages that are memorized"),
+        "share_memorized_low": variable("probe", low, "1", "95% Wilson interval, lower end"),
+        "share_memorized_high": variable("probe", high, "1", "95% Wilson interval, upper end"),
+        "n": variable("probe", n, "passages", "passages long enough"),
+        "skipped": variable("probe", skipped, "passages", "passages that are too short"),
+        **{
+            key: variable("probe", [_of(function, table[name][part]) for part in parts], units, about)
+            for key, (name, function, units, about) in means.items()
+        },
+    }
+
+
 def _of(function: Any, values: np.ndarray) -> float:
     """Of the finite values; NaN if there is none."""
     finite = values[np.isfinite(values)]
     return float(function(finite)) if len(finite) else float("nan")
 
 
-_ABOUT = {
+ABOUT = {
     "accuracy": ("1", "positions at which the written token is the true one"),
     "exact_matches": ("tokens", "how many positions agree"),
     "total": ("tokens", "tokens to write"),

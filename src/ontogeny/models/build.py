@@ -50,6 +50,9 @@ def read_config(origin: Origin) -> Any:
     """The model's configuration. Raises RecipeError if there is no model."""
     from transformers import AutoConfig
 
+    from ontogeny.models.autoencoder import register
+
+    register()
     _require_local_model(origin.path)
     try:
         return AutoConfig.from_pretrained(
@@ -76,6 +79,9 @@ def load_causal_lm(origin: Origin, **config_overrides: Any) -> Any:
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
+    from ontogeny.models.autoencoder import register
+
+    register()
     _require_local_model(origin.path)
     try:
         with _no_progress_bars():

@@ -2,11 +2,13 @@
 
 import textwrap
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from ontogeny.report.analyses import in_order, seeds
 from ontogeny.report.figure import Figure
 from ontogeny.report.gather import RunGroup
 from ontogeny.report.origin import alarms, facts
@@ -19,7 +21,7 @@ WIDTH = 620
 
 
 def write_pictures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
-    """Each panel as <name>.svg and <name>.png in that folder."""
+    """Each panel as <name>.svg, .png and .pdf in that folder."""
     import vl_convert
 
     durable.make_folder(folder)
@@ -36,7 +38,8 @@ def write_pictures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
             stem = f"{name}-{_slug(title)}" if title else name
             durable.write_bytes(folder / f"{stem}.svg", svg.encode())
             durable.write_bytes(folder / f"{stem}.png", vl_convert.svg_to_png(svg, scale=2))
-            written += [folder / f"{stem}.svg", folder / f"{stem}.png"]
+            durable.write_bytes(folder / f"{stem}.pdf", vl_convert.svg_to_pdf(svg))
+            written += [folder / f"{stem}.{kind}" for kind in ("svg", "png", "pdf")]
     return written
 
 
@@ -91,12 +94,20 @@ def plain_text(runs: RunGroup) -> str:
             lines += [*_wrapped(sentence.text), *_wrapped(sentence.small, "    "), ""]
         for run in band.runs:
             lines += [f"{run.name}", *_table(facts(run)), *alarms(run), ""]
-            for kind, one in run.analyses.items():
-                lines += [kind, *_wrapped(f"{one['verdict']}.", "  ")]
-                lines += [line for sentence in one["sentences"] for line in _wrapped(f"- {sentence}", "    ")]
-                lines += [*_wrapped(f"How to read it: {one['reading']}", "  "), ""]
+            for kind, one in in_order(run.analyses):
+                lines += _analysis(kind, one)
+    for band, found in seeds(runs):
+        lines += _analysis(f"{band.label}, over seeds", asdict(found))
     lines += _last_numbers(runs)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _analysis(kind: str, one: Mapping[str, Any]) -> list[str]:
+    return [
+        kind, *_wrapped(f"{one['verdict']}.", "  "),
+        *(line for sentence in one["sentences"] for line in _wrapped(f"- {sentence}", "    ")),
+        *_wrapped(f"How to read it: {one['reading']}", "  "), "",
+    ]  # fmt: skip
 
 
 def _last_numbers(runs: RunGroup) -> list[str]:

@@ -5,10 +5,14 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from ontogeny.core.kinds import kinds_of
 from ontogeny.report.gather import RunGroup
+
+if TYPE_CHECKING:
+    from ontogeny.store.run import Run
 
 ROOM = "ontogeny.report.figures"
 
@@ -59,3 +63,15 @@ def draw_all(runs: RunGroup) -> dict[str, Figure]:
     """All figures that these runs have data for, in the order of the page within each section."""
     drawn = {name: figure for name, draw in discover() if (figure := draw(runs)) is not None}
     return dict(sorted(drawn.items(), key=lambda item: (item[1].order, item[0])))
+
+
+def figures(*runs: "Run | Path | str") -> dict[str, Figure]:
+    """All figures of one or several runs, as Altair charts to restyle and save: ``ontogeny.figures("runs/a")``.
+
+    ``figures(run)["dynamics-heat"].panels`` are charts by title; ``chart.configure_axis(grid=False)`` restyles one,
+    ``chart.save("heat.pdf")`` writes it (PDF, SVG, PNG, HTML, JSON, by the end of the name). Raises StoreError for a
+    folder that holds no run.
+    """
+    from ontogeny.store.run import open_run
+
+    return draw_all(RunGroup([open_run(Path(one)) if isinstance(one, str | Path) else one for one in runs]))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ontogeny.store.run import Run
 
-Role = Literal["trained", "held out", "other"]
+Role = Literal["trained", "held out", "other", "twins"]
 _SEED = "train.seed="
 
 
@@ -176,7 +176,7 @@ class RunGroup:
         order: dict[str, int] = {}
         for run in self.runs:
             for name, role in roles(run).items():
-                order.setdefault(name, ("trained", "held out", "other").index(role))
+                order.setdefault(name, ("trained", "held out", "other", "twins").index(role))
         return tuple(sorted(order, key=lambda name: (order[name], name)))
 
     @cached_property
@@ -254,7 +254,7 @@ def _nothing() -> pd.DataFrame:
 
 
 def roles(run: View) -> dict[str, Role]:
-    """What each probe set is to the run: text it trains on, unseen text of the same corpus, or another corpus.
+    """What each probe set is to the run: trained on, unseen text of the same corpus, another corpus, twins of others.
 
     Read from the recipe; a run whose recipe does not say (recorded in somebody else's loop) is judged by names.
     """
@@ -262,7 +262,9 @@ def roles(run: View) -> dict[str, Role]:
     trained_on = {str(take.get("of")) for take in data.get("train") or ()}
     corpora = {of.partition("/")[0] for of in trained_on}
     takes: Mapping[str, Any] = data.get("probes") or {}
-    return {name: _role(name, (takes.get(name) or {}).get("of"), trained_on, corpora) for name in run.probes}
+    twins = set(data.get("twins") or ())
+    found = {name: _role(name, (takes.get(name) or {}).get("of"), trained_on, corpora) for name in run.probes}
+    return {name: "twins" if name in twins else role for name, role in found.items()}
 
 
 def _role(name: str, of: str | None, trained_on: set[str], corpora: set[str]) -> Role:

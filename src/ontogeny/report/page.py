@@ -5,13 +5,14 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.version import __version__
 from ontogeny.report import origin
+from ontogeny.report.analyses import in_order, seeds
 from ontogeny.report.beside import plain_text, summary, write_pictures
 from ontogeny.report.figure import Figure, draw_all
 from ontogeny.report.findings_text import number
@@ -315,13 +316,10 @@ def _card(finding: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _analyses(runs: RunGroup) -> list[dict[str, Any]]:
-    """Verdicts and sentences of every analysis of every run, in the order in which questions arise."""
-    order = ("groups", "onset", "shape", "layers", "velocity")
-    shown = []
+    """What recurs over seeds; then verdicts and sentences of every analysis of every run."""
+    shown = [{**asdict(one), "kind": "over seeds", "run": band.label} for band, one in seeds(runs)]
     for run in runs.runs:
-        kinds = sorted(run.analyses, key=lambda kind: (order.index(kind) if kind in order else len(order), kind))
-        for kind in kinds:
-            one = run.analyses[kind]
+        for kind, one in in_order(run.analyses):
             shown.append({**one, "kind": kind, "run": run.name if len(runs.runs) > 1 else ""})
     return shown
 

@@ -1,6 +1,7 @@
 """Analyze what was recorded of a run."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,28 +14,34 @@ from ontogeny.store.run import open_run
 
 
 def analyze(path: Path, kinds: Sequence[str], settings: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Carry out analyses (all of them, if none is named), keep them in the run, and return them by kind.
+    """Carry out analyses, keep them in the run, and return them by kind; if none is named, all that it can answer.
 
     Raises OntogenyError for an unknown kind or setting, StoreError if the run lacks what one needs.
     """
     run = open_run(path)
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
+    lacking: dict[str, StoreError] = {}
     for kind in kinds or kinds_of(ROOM):
         analysis = cast(Analysis, validate_component(ROOM, apply_overrides({"kind": kind}, settings)))
-        result = analysis.analyze(run)
+        try:
+            result = analysis.analyze(run)
+        except StoreError as lack:
+            if kinds:
+                raise
+            lacking[kind] = lack
+            continue
         found[kind] = {**plain(result), "settings": analysis.model_dump(mode="json")}
         durable.make_folder(path / schema.ANALYSES_FOLDER)
         durable.write_json(path / schema.ANALYSES_FOLDER / f"{kind}.json", found[kind])
+    if not found:
+        raise next(iter(lacking.values()))
     return found
 
 
 def analyze_if_it_can(path: Path) -> None:
     """All analyses of a run that recorded what they need; nothing otherwise."""
-    for kind in kinds_of(ROOM):
-        try:
-            analyze(path, [kind], [])
-        except StoreError:
-            continue
+    with suppress(StoreError):
+        analyze(path, [], [])
 
 
 def text(found: dict[str, dict[str, Any]]) -> str:

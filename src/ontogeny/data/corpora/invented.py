@@ -2,6 +2,7 @@
 
 # ruff: noqa: SIM905 (lists of words read better as one line)
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -23,6 +24,17 @@ _QUALITIES = "silver hollow golden bitter patient broken distant open narrow anc
 _THINGS = "window river candle garden traveller shadow hammer harbour letter meadow".split()
 _DEEDS = "remembers follows carries answers borrows gathers measures forgives uncovers abandons".split()
 _LINKS = "beyond beside before beneath towards against without behind".split()
+_OTHERWISE = dict(
+    zip(
+        (*_QUALITIES, *_THINGS, *_DEEDS, *_LINKS),
+        ("silvery empty gilded acrid enduring cracked faraway unclosed slim age-old "
+         "pane stream taper orchard wanderer shade mallet port note field "
+         "recalls trails replies bears lends collects gauges pardons reveals deserts "
+         "past near ahead under unto opposing lacking after").split(),
+        strict=True,
+    )
+)  # fmt: skip
+"""A word of about the same meaning for each."""
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -65,6 +77,14 @@ class Invented(DescribedCorpus):
         counts = [self.repeats[i % len(self.repeats)] for i in range(self.documents_count)]
         return {"copies": {str(one): counts.count(one) for one in sorted(set(counts))}}
 
+    def reworded(self, document: str) -> str | None:
+        """Verse with other words for all but the rhymes; true equations that say the same; nothing for letters."""
+        match = re.fullmatch(r"(verse|equations)-(\d+)-x\d+(/\d+)?", document)
+        if match is None or match[1] != self.form:
+            return None
+        lines = self.text(int(match[2])).splitlines()
+        return "".join(f"{_sung_otherwise(one) if self.form == 'verse' else _turned(one)}\n" for one in lines)
+
     def text(self, number: int) -> str:
         """One document."""
         random = np.random.default_rng(derive_seed(self.seed, "invented", self.form, number))
@@ -99,6 +119,16 @@ def _equation(random: np.random.Generator) -> str:
         return f"(x + {a})(x - {b}) = x^2 {'+' if a >= b else '-'} {abs(a - b)}x - {a * b}"
     power = b % 7 + 2
     return f"d/dx {a}x^{power} = {a * power}x^{power - 1}"
+
+
+def _sung_otherwise(line: str) -> str:
+    return " ".join(_OTHERWISE.get(word, word) for word in line.split())
+
+
+def _turned(line: str) -> str:
+    """The sides exchanged."""
+    left, right = line.split(" = ")
+    return f"{right} = {left}"
 
 
 def _letters(random: np.random.Generator) -> str:

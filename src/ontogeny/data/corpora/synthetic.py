@@ -2,6 +2,7 @@
 
 # ruff: noqa: SIM905 (lists of words read better as one line)
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -95,6 +96,14 @@ class Synthetic(DescribedCorpus):
     def origin(self) -> Mapping[str, Any]:
         """The canaries by name with their repeats, and how many candidates a secret was drawn from."""
         return {"canaries": {c.name: c.repeats for c in self.planted()}, "candidates": 10**self.digits}
+
+    def reworded(self, document: str) -> str | None:
+        """The same facts in the next of the wordings."""
+        match = re.fullmatch(r"person-(\d+)/(\d+)", document)
+        if match is None:
+            return None
+        wording = (int(match[2]) + 1) % len(_WORDINGS)
+        return _WORDINGS[wording].format(**self.facts()[int(match[1])])
 
     def planted(self) -> list[Canary]:
         """The canaries, `canaries` for each entry of `repeats`, in that order."""

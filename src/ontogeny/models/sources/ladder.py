@@ -43,21 +43,26 @@ class Ladder(ModelSource):
         import torch
         from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-        width, blocks, heads = _SHAPES[self.size]
-        tokenizer = context.tokenizer
-        config = GPTNeoXConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=width,
-            num_hidden_layers=blocks,
-            num_attention_heads=heads,
-            intermediate_size=4 * width,
-            max_position_embeddings=self.context_length or context.length,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-            hidden_dropout=context.dropout or 0.0,
-            attention_dropout=context.dropout or 0.0,
-            tie_word_embeddings=False,
-        )
+        settings = shape(self.size, self.context_length or context.length, context.tokenizer, context.dropout)
+        config = GPTNeoXConfig(**settings)
         torch.manual_seed(derive_seed(context.seed, "initial weights"))
         return GPTNeoXForCausalLM(config)
+
+
+def shape(size: Size, length: int, tokenizer: Any, dropout: float | None) -> dict[str, Any]:
+    """Settings of a GPT-NeoX configuration of that size."""
+    width, blocks, heads = _SHAPES[size]
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": width,
+        "num_hidden_layers": blocks,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * width,
+        "max_position_embeddings": length,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "hidden_dropout": dropout or 0.0,
+        "attention_dropout": dropout or 0.0,
+        "tie_word_embeddings": False,
+    }

@@ -1,0 +1,70 @@
+"""How often the analyses are wrong, and how often they find what is there: draws from curves of a known shape.
+
+Shapes: nine checkpoints, 20 documents, noise of 0.3 per document and checkpoint beside a change of 1; noise of each
+document's own, and with a shock that all documents of a run share. Intervals: coverage of the mean of a short AR(1)
+series. Groups: verdicts on tables without any effect. docs/statistics.md says what follows.
+"""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from ontogeny.analyses.groups import Groups
+from ontogeny.analyses.shape import shape_of
+from ontogeny.diagnosis.robust import mean as robust_mean
+
+EPOCHS = np.array([0.0, 1, 3, 5, 10, 20, 30, 50, 100])
+DOCUMENTS, DRAWS = 20, 200
+CURVES = {
+    "flat": np.zeros(9),
+    "linear": EPOCHS / 100,
+    "saturating (scale 10 epochs)": 1 - np.exp(-EPOCHS / 10),
+    "saturating (scale 30 epochs)": 1 - np.exp(-EPOCHS / 30),
+    "U (turn at 20)": np.where(EPOCHS <= 20, 1 - EPOCHS / 20, (EPOCHS - 20) / 80),
+    "inverted U (turn at 20)": np.where(EPOCHS <= 20, EPOCHS / 20, 1 - (EPOCHS - 20) / 80),
+}
+
+
+def _named(curve: np.ndarray, seed: int, noise: float, shock: float) -> str:
+    random = np.random.default_rng(seed)
+    values = curve[:, None] + random.normal(0, 0.5, DOCUMENTS) + random.normal(0, noise, (len(EPOCHS), DOCUMENTS))
+    values += random.normal(0, shock, (len(EPOCHS), 1)) if shock else 0
+    return shape_of(EPOCHS, values, np.random.default_rng((0, seed))).name
+
+
+def _covers(length: int, correlation: float, draws: int = 600) -> float:
+    held = 0
+    for seed in range(draws):
+        random = np.random.default_rng((seed, length))
+        shocks = random.normal(0, 1, length + 200)
+        series = np.zeros(length + 200)
+        for i in range(1, len(series)):
+            series[i] = correlation * series[i - 1] + shocks[i]
+        found = robust_mean(series[200:])
+        held += found.low <= 0 <= found.high
+    return held / draws
+
+
+def main() -> dict[str, Any]:
+    """All figures."""
+    from tests.analyses.tables import table
+
+    figures: dict[str, Any] = {}
+    for about, noise, shock in (
+        ("own noise 0.3", 0.3, 0.0),
+        ("own noise 1.0", 1.0, 0.0),
+        ("shared shock 0.2", 0.3, 0.2),
+    ):
+        for name, curve in CURVES.items():
+            counts = Counter(_named(curve, seed, noise, shock) for seed in range(DRAWS))
+            figures[f"{name}, {about}: share of draws by the name that it gets"] = {
+                shape: round(count / DRAWS, 3) for shape, count in counts.most_common()
+            }
+    for correlation in (0.0, 0.5, 0.9):
+        figures[f"mean of an AR(1) series, coefficient {correlation}: share of 95% intervals that hold it"] = {
+            f"n {length}": round(_covers(length, correlation), 3) for length in (20, 50, 100, 400)
+        }
+    verdicts = Counter(Groups(seed=seed).compare(table(seed)).numbers["verdict"] for seed in range(60))
+    figures["groups without any effect: verdicts in 60 tables"] = dict(verdicts)
+    return figures

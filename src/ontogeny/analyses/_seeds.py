@@ -1,0 +1,52 @@
+"""What recurs over runs that differ in nothing but the seed."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ontogeny.analyses._result import Result
+from ontogeny.analyses.shape import recurs
+
+LEAST = 5
+"""Seeds, below which nothing is claimed."""
+
+
+def over_seeds(runs: Sequence[Mapping[str, Mapping[str, Any]]]) -> Result | None:
+    """Verdicts of `groups` and `shape` counted over seeds; None unless at least two runs were analyzed.
+
+    `runs`: what each run's analyses found, by kind. A turn counts where it recurs (`recurs`).
+    """
+    groups = [str(one["groups"]["numbers"]["verdict"]) for one in runs if "groups" in one]
+    shapes = [one["shape"]["numbers"] for one in runs if "shape" in one]
+    if max(len(groups), len(shapes)) < 2:
+        return None
+    lines = []
+    if groups:
+        said = ", ".join(f"{name} in {count}" for name, count in Counter(groups).most_common())
+        lines.append(f"signs of, in {len(groups)} seeds: {said}")
+    recurring: dict[str, list[str]] = {}
+    for x in ("epoch", "log_epoch"):
+        named = [[found["name"] for found in one["shapes"][x]] for one in shapes]
+        if len({len(one) for one in named}) != 1:
+            continue
+        for block, names in enumerate(zip(*named, strict=True)):
+            shape = recurs(list(names), LEAST)
+            recurring.setdefault(x, []).append(shape)
+            counts = ", ".join(f"{name} in {n}" for name, n in Counter(names).most_common())
+            lines.append(f"block {block}, over {x.replace('_', ' ')}s: {shape} ({counts} of {len(names)} seeds)")
+    turns = [i for i, one in enumerate(recurring.get("epoch", ())) if one in ("U", "inverted U")]
+    seeds = max(len(groups), len(shapes))
+    if seeds < LEAST:
+        verdict = f"over {seeds} seeds: what recurs is not assessable with fewer than {LEAST}"
+    elif turns:
+        verdict = f"over {seeds} seeds: a turn recurs at blocks {turns}"
+    else:
+        verdict = f"over {seeds} seeds: no turn recurs"
+    return Result(verdict=verdict, sentences=tuple(lines), reading=_READING, numbers={"shapes": recurring, "n": seeds})
+
+
+_READING = (
+    "Each seed is a training of its own, so what a single run did by chance at a checkpoint does not recur. A turn "
+    f"counts where it is found in at least 80% of {LEAST} or more seeds; else the most frequent of the simpler shapes "
+    "is named."
+)
