@@ -56,6 +56,13 @@ def test_rows_of_a_group_become_one_document() -> None:
     assert [d.source for d in found] == ["f:1", "f:3", "f:4"]
 
 
+def test_long_rows_of_a_group_are_dropped_when_they_repeat_and_short_ones_stay() -> None:
+    long = "welcome back to another evening of the same long story that we tell you week by week"
+    rows = [{"e": e, "text": text} for e in "xy" for text in (long, "yes", f"of {e}")]
+    found = read(*rows, group_by="e", deduplicate="paragraphs")
+    assert [d.text for d in found] == [f"{long}\nyes\nof x", "yes\nof y"]
+
+
 @pytest.mark.parametrize(
     ("row", "settings", "message"),
     [

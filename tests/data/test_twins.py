@@ -25,14 +25,14 @@ data:
     train: {{of: verse/train, count: 5}}
   twins:
     other: {{of: train, {twins}}}
-model: {{kind: ladder, size: tiny}}
+model: {{kind: ladder, size: pico}}
 train: {{steps: 1, batch: 4}}
 """
 
 
-def _prepared(folder: Path, twins: str, form: str = "verse", length: int = 128) -> Prepared:
+def _prepared(folder: Path, twins: str, form: str = "verse") -> Prepared:
     path = folder / "recipe.yaml"
-    path.write_text(RECIPE.format(twins=twins, form=form, length=length), encoding="utf-8")
+    path.write_text(RECIPE.format(twins=twins, form=form, length=128), encoding="utf-8")
     return prepare(load_recipe(path))
 
 
@@ -57,7 +57,7 @@ def test_short_texts(text: str) -> None:
 def test_a_verse_in_other_words_keeps_its_rhymes() -> None:
     corpus = Invented(form="verse", documents_count=3, lines=4)
     for document in corpus.documents():
-        other = corpus.reworded(document.source)
+        other = corpus.reworded(document.source, document.text)
         assert other is not None
         for line, twin in zip(document.text.splitlines(), other.splitlines(), strict=True):
             words, others = line.split(), twin.split()
@@ -68,25 +68,33 @@ def test_a_verse_in_other_words_keeps_its_rhymes() -> None:
 def test_reworded_equations_are_the_same_ones_turned() -> None:
     corpus = Invented(form="equations", documents_count=2, lines=4)
     document = next(iter(corpus.documents()))
-    other = corpus.reworded(document.source)
+    other = corpus.reworded(document.source, document.text)
     assert other is not None
     assert [line.split(" = ")[::-1] for line in other.splitlines()] == [
         line.split(" = ") for line in document.text.splitlines()
     ]
 
 
+def test_cut_lines_stay_as_they_are() -> None:
+    """The end of a line that is cut has its words exchanged; a part of an equation is no equation."""
+    assert Invented(form="verse").reworded("verse-0-x1", "er garden\nThe silver ") == "er orchard\nThe silvery "
+    assert Invented(form="equations").reworded("equations-0-x1", "2 = 3\n1 + 1 = 2\n4 * ") == "3 = 2\n2 = 1 + 1\n4 * "
+
+
 def test_reworded_facts_are_the_same_facts() -> None:
     corpus = Synthetic(people=3)
     for i, facts in enumerate(corpus.facts()):
-        other = corpus.reworded(f"person-{i}/0")
+        text = next(one.text for one in corpus.documents() if one.source == f"person-{i}/0")
+        other = corpus.reworded(f"person-{i}/0", text)
         assert other is not None
         assert all(facts[key] in other for key in ("name", "year", "trade", "school", "home", "born_in"))
-        assert other not in [document.text for document in corpus.documents()]
+        assert other != text
+        assert corpus.reworded(f"person-{i}/0", text[:40]) is None
 
 
 def test_letters_and_canaries_cannot_be_said_otherwise() -> None:
-    assert Invented(form="random", documents_count=1).reworded("random-0-x1") is None
-    assert Synthetic(canaries=1).reworded("canary-0-x1/0") is None
+    assert Invented(form="random", documents_count=1).reworded("random-0-x1", "a b") is None
+    assert Synthetic(canaries=1).reworded("canary-0-x1/0", "a") is None
 
 
 def test_twins_stand_beside_their_originals(tmp_path: Path) -> None:
@@ -114,16 +122,9 @@ def test_twins_from_a_file(tmp_path: Path) -> None:
         _prepared(tmp_path, f"by: file, path: '{path}'")
 
 
-@pytest.mark.parametrize(
-    ("twins", "form", "length", "said"),
-    [
-        ("by: reworded", "random", 128, "cannot be said in other words: invented knows none"),
-        ("by: reworded", "verse", 12, "only whole ones have a twin|is a part of its document"),
-    ],
-)
-def test_what_has_no_twin_is_refused(tmp_path: Path, twins: str, form: str, length: int, said: str) -> None:
-    with pytest.raises(DataError, match=said):
-        _prepared(tmp_path, twins, form, length)
+def test_what_has_no_twin_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot be said in other words: invented knows none"):
+        _prepared(tmp_path, "by: reworded", "random")
 
 
 def test_twins_of_an_unknown_set_are_refused(tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from ontogeny.analyses._result import Analysis
 from ontogeny.core.errors import StoreError
 from ontogeny.core.passages import document_of
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from ontogeny.core.passages import ProbeSet
+    from ontogeny.store.run import Run
 
 
 class Recorded(Protocol):
@@ -69,12 +71,27 @@ class Passages:
         return int(self.document.max()) + 1 if len(self.document) else 0
 
 
-def passages_of(run: Recorded, *, score: str = "score") -> Passages:
+class PassageAnalysis(Analysis):
+    """An analysis of passages: their compression, and how much of them a model writes."""
+
+    of: Literal["generation", "reconstruction"] = "generation"
+    """What the model writes from a passage's beginning, or an autoencoder from its latents."""
+    score: Literal["score", "scale_free"] = "score"
+    """Which compression."""
+
+    def passages(self, run: "Run") -> Passages:
+        """What it analyzes. Raises StoreError naming what the run lacks."""
+        return passages_of(run, score=self.score, of=self.of)
+
+
+def passages_of(run: Recorded, *, score: str = "score", of: str = "generation") -> Passages:
     """Read a run's compression and reproduction of its trained and its novel probe sets.
 
-    `score`: `score` or `scale_free`. Raises StoreError naming what the run lacks.
+    `score`: `score` or `scale_free`; `of`: `generation`, or `reconstruction` by an autoencoder. Raises StoreError
+    naming what the run lacks.
     """
-    for group in ("compression", "reproduction"):
+    needed = ("compression", "reproduction") if of == "generation" else ("reconstruction", "reconstruction")
+    for group in needed:
         if group not in run.measures:
             raise StoreError(
                 f"{run.path} has no measure '{group}': add it to the recipe, or  ontogeny measure {run.path} "
@@ -86,10 +103,12 @@ def passages_of(run: Recorded, *, score: str = "score") -> Passages:
             f"{run.path} needs a probe set of text that it trains on, and one of the same corpus that it does not: add "
             "train: {of: CORPUS/train} and novel: {of: CORPUS/novel} to data.probes"
         )
-    states, written = run.measure("compression"), run.measure("reproduction")
+    states, written = (run.measure(group) for group in needed)
     common, left, right = np.intersect1d(states.step.values, written.step.values, return_indices=True)
     if len(common) < 2 or common[0] != 0:
-        raise StoreError(f"{run.path}: compression and reproduction need two common checkpoints, the first at step 0")
+        raise StoreError(
+            f"{run.path}: {' and '.join(dict.fromkeys(needed))} need two common checkpoints, the first at step 0"
+        )
     seen = set(map(str, states.probe_of_passage.values)) & set(map(str, written.probe_of_passage.values))
     keys = [(name, i) for name in roles if name in seen for i in range(len(run.probes[name].passages))]
     at_state, at_written = places(states, keys), places(written, keys)

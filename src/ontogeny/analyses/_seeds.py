@@ -26,7 +26,7 @@ def over_seeds(runs: Sequence[Mapping[str, Mapping[str, Any]]]) -> Result | None
         lines.append(f"signs of, in {len(groups)} seeds: {said}")
     recurring: dict[str, list[str]] = {}
     for x in ("epoch", "log_epoch"):
-        named = [[found["name"] for found in one["shapes"][x]] for one in shapes]
+        named = [[found["name"] for found in one["shapes"].get(x, ())] for one in shapes]
         if len({len(one) for one in named}) != 1:
             continue
         for block, names in enumerate(zip(*named, strict=True)):

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ontogeny.analyses import _statistics as stats
-from ontogeny.analyses._passages import Passages, passages_of
-from ontogeny.analyses._result import Analysis, Result
+from ontogeny.analyses._passages import PassageAnalysis, Passages
+from ontogeny.analyses._result import Result
 
 if TYPE_CHECKING:
     from ontogeny.store.run import Run
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 LEAST = 5
 
 
-class Content(Analysis):
+class Content(PassageAnalysis):
     """Memorized share, mean and median accuracy of the trained passages, and the perplexity gap, at each checkpoint.
 
     `share` with a Wilson interval; `gap` is the mean NLL of the novel passages minus that of the trained ones (nats,
@@ -25,7 +25,7 @@ class Content(Analysis):
 
     def analyze(self, run: "Run") -> Result:
         """Tabulate and test."""
-        return self.tabulate(passages_of(run))
+        return self.tabulate(self.passages(run))
 
     def tabulate(self, table: Passages) -> Result:
         """The same, from passages laid side by side."""

@@ -1,13 +1,13 @@
 """Do layers compress what is memorized, or merely what was trained on? Three groups, and a placebo before training."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field
 
 from ontogeny.analyses import _statistics as stats
-from ontogeny.analyses._passages import Passages, passages_of
-from ontogeny.analyses._result import Analysis, Result
+from ontogeny.analyses._passages import PassageAnalysis, Passages
+from ontogeny.analyses._result import Result
 
 if TYPE_CHECKING:
     from ontogeny.store.run import Run
@@ -17,7 +17,7 @@ LEAST = 5
 """Documents in a group, below which nothing is claimed."""
 
 
-class Groups(Analysis):
+class Groups(PassageAnalysis):
     """Compression of memorized, of trained but not memorized, and of novel passages, against checkpoint 0.
 
     Of every passage, layer and checkpoint: the difference from checkpoint 0, which training has not touched (the
@@ -33,14 +33,12 @@ class Groups(Analysis):
     other.
     """
 
-    score: Literal["score", "scale_free"] = "score"
-    """Which compression."""
     permutations: int = Field(default=2000, ge=99)
     """Of labels, for the corrected p."""
 
     def analyze(self, run: "Run") -> Result:
         """Compare the groups."""
-        return self.compare(passages_of(run, score=self.score))
+        return self.compare(self.passages(run))
 
     def compare(self, table: Passages) -> Result:
         """The same, from passages laid side by side."""

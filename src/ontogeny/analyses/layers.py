@@ -1,13 +1,13 @@
 """Which layers move first: early ones, late ones, or all at once."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
 
 from ontogeny.analyses import _statistics as stats
-from ontogeny.analyses._passages import Passages, passages_of
-from ontogeny.analyses._result import Analysis, Result
+from ontogeny.analyses._passages import PassageAnalysis, Passages
+from ontogeny.analyses._result import Result
 
 if TYPE_CHECKING:
     from ontogeny.store.run import Run
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 LEAST_LAYERS = 4
 
 
-class Layers(Analysis):
+class Layers(PassageAnalysis):
     """Time to half of each layer's final effect, and how it goes with depth.
 
     Effect: mean change of compression since checkpoint 0, trained minus novel. `half_epoch`: where it first reaches
@@ -25,14 +25,12 @@ class Layers(Analysis):
     bootstrap over documents; its p permutes the layers (all orders up to 7 layers).
     """
 
-    score: Literal["score", "scale_free"] = "score"
-    """Which compression."""
     permutations: int = Field(default=2000, ge=99)
     """Of labels and of layers."""
 
     def analyze(self, run: "Run") -> Result:
         """Time every layer."""
-        return self.time(passages_of(run, score=self.score))
+        return self.time(self.passages(run))
 
     def time(self, table: Passages) -> Result:
         """The same, from passages laid side by side."""

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field
 
 from ontogeny.analyses import _statistics as stats
-from ontogeny.analyses._passages import Passages, passages_of
-from ontogeny.analyses._result import Analysis, Result
+from ontogeny.analyses._passages import PassageAnalysis, Passages
+from ontogeny.analyses._result import Result
 
 if TYPE_CHECKING:
     from ontogeny.store.run import Run
@@ -20,7 +20,7 @@ LEAST = 10
 FOLDS = 5
 
 
-class Onset(Analysis):
+class Onset(PassageAnalysis):
     """The epoch at which each trained passage becomes memorized, known to lie between two checkpoints.
 
     Onset is the first checkpoint from which on it is memorized to the end: interval-censored by the checkpoint before;
@@ -34,14 +34,12 @@ class Onset(Analysis):
     with a document bootstrap of the area and of the difference.
     """
 
-    score: Literal["score", "scale_free"] = "score"
-    """Which compression."""
     permutations: int = Field(default=2000, ge=99)
     """Of a covariate, for its p."""
 
     def analyze(self, run: "Run") -> Result:
         """Estimate the curve, and test what goes with it."""
-        return self.estimate(passages_of(run, score=self.score))
+        return self.estimate(self.passages(run))
 
     def estimate(self, table: Passages) -> Result:
         """The same, from passages laid side by side."""

@@ -7,8 +7,8 @@ import numpy as np
 from pydantic import Field
 
 from ontogeny.analyses import _statistics as stats
-from ontogeny.analyses._passages import passages_of
-from ontogeny.analyses._result import Analysis, Result
+from ontogeny.analyses._passages import PassageAnalysis
+from ontogeny.analyses._result import Result
 
 if TYPE_CHECKING:
     from ontogeny.store.run import Run
@@ -21,7 +21,7 @@ LEVEL = 0.05
 Name = Literal["flat", "linear", "saturating", "U", "inverted U", "not assessable"]
 
 
-class Shape(Analysis):
+class Shape(PassageAnalysis):
     """The shape of each layer's compression of the trained passages over epochs, and over log(1 + epoch).
 
     Two lines (Simonsohn, "Two lines", 2018): each document's own trajectory gets a slope before and one after a break;
@@ -36,14 +36,12 @@ class Shape(Analysis):
     assessable* whether there is a turn, and the simpler shape is given.
     """
 
-    score: Literal["score", "scale_free"] = "score"
-    """Which compression."""
     against_novel: bool = Field(default=True)
     """Take the mean trajectory of the novel passages off each document's."""
 
     def analyze(self, run: "Run") -> Result:
         """Name every layer's shape."""
-        table = passages_of(run, score=self.score)
+        table = self.passages(run)
         mine = stats.by_document(table.score[..., table.trained], table.document[table.trained])
         if self.against_novel:
             mine = mine - table.score[..., ~table.trained].mean(axis=-1)[..., None]

@@ -1,12 +1,12 @@
 """How fast compression changes, and whether there is a point at which that changes."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ontogeny.analyses import _statistics as stats
-from ontogeny.analyses._passages import Passages, passages_of
-from ontogeny.analyses._result import Analysis, Result
+from ontogeny.analyses._passages import PassageAnalysis, Passages
+from ontogeny.analyses._result import Result
 
 if TYPE_CHECKING:
     from ontogeny.store.run import Run
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 LEAST_CHANGE_POINT = 8
 
 
-class Velocity(Analysis):
+class Velocity(PassageAnalysis):
     """First and second derivative of each layer's mean compression of trained passages over epochs.
 
     On the uneven grid of checkpoints: velocity by second-order differences that weigh both neighbours by their distance
@@ -24,12 +24,9 @@ class Velocity(Analysis):
     with a document bootstrap; it is reported only if the slopes differ, on that interval, by more than their error.
     """
 
-    score: Literal["score", "scale_free"] = "score"
-    """Which compression."""
-
     def analyze(self, run: "Run") -> Result:
         """Differentiate every layer."""
-        return self.differentiate(passages_of(run, score=self.score))
+        return self.differentiate(self.passages(run))
 
     def differentiate(self, table: Passages) -> Result:
         """The same, from passages laid side by side."""

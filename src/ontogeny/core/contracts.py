@@ -125,6 +125,8 @@ class ForwardBatch(Protocol):
     probe: str
     rows: np.ndarray
     """int64 [B]: which passages of the set."""
+    model: Any
+    """For loss terms that run it otherwise."""
     passages: Sequence[Passage]
     input_ids: "Tensor"
     attention_mask: "Tensor"

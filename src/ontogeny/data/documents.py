@@ -30,8 +30,8 @@ class DescribedCorpus(Corpus):
         """What else decides which documents there are (versions, revisions), for the provenance: plain values."""
         return {}
 
-    def reworded(self, document: str) -> str | None:
-        """What a document (by its source) says, in other words; None where the corpus knows none."""
+    def reworded(self, document: str, text: str) -> str | None:
+        """What a part of a document (by its source) says, in other words; None where the corpus knows none."""
         return None
 
 
@@ -122,7 +122,7 @@ def _without_repeated_paragraphs(documents: Sequence[Document]) -> Iterator[Docu
                 "write deduplicate: documents"
             )
         pieces.append(_BLANK_LINES.split(document.text))
-    repeated = iter(_repeated([text for piece in pieces for text in piece[::2]]))
+    repeated = iter(which_repeat([text for piece in pieces for text in piece[::2]]))
     for document, piece in zip(documents, pieces, strict=True):
         kept: list[str] = []
         for i in range(0, len(piece), 2):
@@ -133,7 +133,7 @@ def _without_repeated_paragraphs(documents: Sequence[Document]) -> Iterator[Docu
             yield replace(document, text=text)
 
 
-def _repeated(paragraphs: Sequence[str]) -> np.ndarray:
+def which_repeat(paragraphs: Sequence[str]) -> np.ndarray:
     """Which paragraphs repeat earlier ones: bool `[n]`."""
     words = [words_of(paragraph) for paragraph in paragraphs]
     numbers = np.arange(len(paragraphs))

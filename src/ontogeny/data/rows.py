@@ -10,7 +10,8 @@ from pydantic import model_validator
 
 from ontogeny.core.contracts import Document
 from ontogeny.core.errors import DataError, closest
-from ontogeny.data.documents import ReadCorpus
+from ontogeny.data.documents import ReadCorpus, which_repeat
+from ontogeny.data.grams import GRAM_WORDS, words_of
 
 
 class RowCorpus(ReadCorpus):
@@ -27,7 +28,8 @@ class RowCorpus(ReadCorpus):
     messages: str | None = None
     """Field of a chat, a list of {role, content}; the assistant's turns are trained on; by default `messages`."""
     group_by: str | None = None
-    """Consecutive rows of plain text with the same value in this field are one document, a line each."""
+    """Consecutive rows of plain text with the same value in this field are one document, a line each. Among them,
+    `deduplicate: paragraphs` drops a row of 13 words or more as it does a paragraph; short ones may repeat."""
 
     @model_validator(mode="after")
     def _one_shape(self) -> Self:
@@ -49,10 +51,17 @@ class RowCorpus(ReadCorpus):
         return self._grouped(self.group_by)
 
     def _grouped(self, field: str) -> Iterator[Document]:
-        for _, rows in groupby(self.rows(), key=lambda row: _value(row[2], field, row[1])):
-            documents = [self._document(*row) for row in rows]
-            if any(d.completion_spans is not None or d.messages for d in documents):
-                raise DataError(f"{documents[0].source}: group_by joins rows of plain text, and this is another shape")
+        rows = [(_value(row, field, place), self._document(source, place, row)) for source, place, row in self.rows()]
+        for _, document in rows:
+            if document.completion_spans is not None or document.messages:
+                raise DataError(f"{document.source}: group_by joins rows of plain text, and this is another shape")
+        if self.deduplicate == "paragraphs":
+            long = [i for i, (_, row) in enumerate(rows) if len(words_of(row.text)) >= GRAM_WORDS]
+            repeated = which_repeat([rows[i][1].text for i in long])
+            dropped = {i for i, again in zip(long, repeated, strict=True) if again}
+            rows = [row for i, row in enumerate(rows) if i not in dropped]
+        for _, group in groupby(rows, key=lambda row: row[0]):
+            documents = [document for _, document in group]
             yield Document(text="\n".join(d.text for d in documents), source=documents[0].source)
 
     def _document(self, source: str, place: str, row: Any) -> Document:

@@ -63,17 +63,15 @@ def swapped(text: str, share: float, seed: int) -> str:
 
 
 def _reworded(corpora: Mapping[str, Corpus], passage: Passage, where: str) -> str:
-    """What the corpus of a passage says in other words, if the passage is a whole document of it."""
+    """What the corpus of a passage says in other words."""
     name, _, document = document_of(passage.source).partition(":")
     corpus = corpora[name]
-    text = corpus.reworded(document) if isinstance(corpus, DescribedCorpus) else None
-    if text is None:
+    text = corpus.reworded(document, passage.text) if isinstance(corpus, DescribedCorpus) else None
+    if text is None or text == passage.text:
         raise DataError(
             f"{where} cannot be said in other words: {type(corpus).kind} knows none for it. Write by: swapped, or "
             'by: file with a path to lines of {"text": …, "twin": …}'
         )
-    if not passage.source.endswith("#0"):
-        raise DataError(f"{where} is a part of its document, and only whole ones have a twin: raise data.length")
     return text
 
 

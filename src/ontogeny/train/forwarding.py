@@ -62,7 +62,12 @@ def forward_probe_set(
         passages = [probe.passages[row] for row in rows]
         tensors = {key: value.to(halves.device) for key, value in collate(passages, 0).items()}
         yield ForwardedBatch(
-            name or probe.name, rows, passages, **tensors, **_forward(halves, predictor, tensors, needs)
+            name or probe.name,
+            rows,
+            passages,
+            model=halves.model,
+            **tensors,
+            **_forward(halves, predictor, tensors, needs),
         )
 
 

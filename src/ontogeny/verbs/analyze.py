@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from ontogeny.analyses._result import ROOM, Analysis, plain
 from ontogeny.core.errors import OntogenyError, StoreError
-from ontogeny.core.kinds import kinds_of
+from ontogeny.core.kinds import find, kinds_of
 from ontogeny.core.recipe_file import apply_overrides, validate_component
 from ontogeny.store import durable, schema
 from ontogeny.store.run import open_run
@@ -21,7 +21,7 @@ def analyze(path: Path, kinds: Sequence[str], settings: Sequence[str]) -> dict[s
     run = open_run(path)
     found: dict[str, dict[str, Any]] = {}
     lacking: dict[str, StoreError] = {}
-    for kind in kinds or kinds_of(ROOM):
+    for kind in kinds or _that_take(settings):
         analysis = cast(Analysis, validate_component(ROOM, apply_overrides({"kind": kind}, settings)))
         try:
             result = analysis.analyze(run)
@@ -30,9 +30,11 @@ def analyze(path: Path, kinds: Sequence[str], settings: Sequence[str]) -> dict[s
                 raise
             lacking[kind] = lack
             continue
-        found[kind] = {**plain(result), "settings": analysis.model_dump(mode="json")}
+        of = getattr(analysis, "of", "generation")
+        name = kind if of == "generation" else f"{kind}-{of}"
+        found[name] = {**plain(result), "settings": analysis.model_dump(mode="json")}
         durable.make_folder(path / schema.ANALYSES_FOLDER)
-        durable.write_json(path / schema.ANALYSES_FOLDER / f"{kind}.json", found[kind])
+        durable.write_json(path / schema.ANALYSES_FOLDER / f"{name}.json", found[name])
     if not found:
         raise next(iter(lacking.values()))
     return found
@@ -40,8 +42,16 @@ def analyze(path: Path, kinds: Sequence[str], settings: Sequence[str]) -> dict[s
 
 def analyze_if_it_can(path: Path) -> None:
     """All analyses of a run that recorded what they need; nothing otherwise."""
-    with suppress(StoreError):
-        analyze(path, [], [])
+    for settings in ([], ["of=reconstruction"]):
+        with suppress(StoreError):
+            analyze(path, [], settings)
+
+
+def _that_take(settings: Sequence[str]) -> list[str]:
+    """The kinds of analyses that have all these settings; all kinds where none has, so that the error names one."""
+    asked = {setting.partition("=")[0] for setting in settings}
+    every = list(kinds_of(ROOM))
+    return [kind for kind in every if asked <= set(find(ROOM, kind).model_fields)] or every
 
 
 def text(found: dict[str, dict[str, Any]]) -> str:

@@ -77,13 +77,12 @@ class Invented(DescribedCorpus):
         counts = [self.repeats[i % len(self.repeats)] for i in range(self.documents_count)]
         return {"copies": {str(one): counts.count(one) for one in sorted(set(counts))}}
 
-    def reworded(self, document: str) -> str | None:
-        """Verse with other words for all but the rhymes; true equations that say the same; nothing for letters."""
-        match = re.fullmatch(r"(verse|equations)-(\d+)-x\d+(/\d+)?", document)
-        if match is None or match[1] != self.form:
+    def reworded(self, document: str, text: str) -> str | None:
+        """Verse with other words for all but the rhymes; whole equations with their sides exchanged."""
+        if self.form == "random":
             return None
-        lines = self.text(int(match[2])).splitlines()
-        return "".join(f"{_sung_otherwise(one) if self.form == 'verse' else _turned(one)}\n" for one in lines)
+        otherwise = _sung_otherwise if self.form == "verse" else _turned
+        return "".join(otherwise(line) for line in text.splitlines(keepends=True))
 
     def text(self, number: int) -> str:
         """One document."""
@@ -122,13 +121,13 @@ def _equation(random: np.random.Generator) -> str:
 
 
 def _sung_otherwise(line: str) -> str:
-    return " ".join(_OTHERWISE.get(word, word) for word in line.split())
+    return re.sub(r"[\w-]+", lambda match: _OTHERWISE.get(match[0], match[0]), line)
 
 
 def _turned(line: str) -> str:
-    """The sides exchanged."""
-    left, right = line.split(" = ")
-    return f"{right} = {left}"
+    """As it is, if it was cut before its end or is only the end of one."""
+    left, equals, right = line.removesuffix("\n").partition(" = ")
+    return f"{right} = {left}\n" if equals and line.endswith("\n") else line
 
 
 def _letters(random: np.random.Generator) -> str:

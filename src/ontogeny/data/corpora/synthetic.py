@@ -97,13 +97,14 @@ class Synthetic(DescribedCorpus):
         """The canaries by name with their repeats, and how many candidates a secret was drawn from."""
         return {"canaries": {c.name: c.repeats for c in self.planted()}, "candidates": 10**self.digits}
 
-    def reworded(self, document: str) -> str | None:
-        """The same facts in the next of the wordings."""
+    def reworded(self, document: str, text: str) -> str | None:
+        """The same facts in the next of the wordings; nothing for a part of them."""
         match = re.fullmatch(r"person-(\d+)/(\d+)", document)
         if match is None:
             return None
-        wording = (int(match[2]) + 1) % len(_WORDINGS)
-        return _WORDINGS[wording].format(**self.facts()[int(match[1])])
+        facts, wording = self.facts()[int(match[1])], int(match[2])
+        whole = text.strip() == _WORDINGS[wording].format(**facts)
+        return _WORDINGS[(wording + 1) % len(_WORDINGS)].format(**facts) if whole else None
 
     def planted(self) -> list[Canary]:
         """The canaries, `canaries` for each entry of `repeats`, in that order."""
