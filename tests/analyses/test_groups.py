@@ -49,9 +49,9 @@ def test_a_difference_that_was_there_before_training_is_none() -> None:
 
 
 def test_noise_gives_a_verdict_at_no_more_than_the_nominal_rate() -> None:
-    """Two families of tests at 5% each, 60 draws: 6 expected at most, 13 is beyond 99.5% (binomial at 0.0975)."""
+    """A verdict at 5% over both contrasts, 60 draws: 3 expected; 9 or more have a probability of 0.3% (binomial)."""
     verdicts = [Groups(permutations=199).compare(table(seed)).numbers["verdict"] for seed in range(60)]
-    assert sum(one != "neither" for one in verdicts) <= 13
+    assert sum(one != "neither" for one in verdicts) <= 8
 
 
 def test_passages_of_one_document_count_once() -> None:

@@ -101,3 +101,8 @@ def test_none_memorized_says_so() -> None:
     made = table()
     result = Onset().estimate(table(memorized=np.zeros_like(made.memorized)))
     assert "none of 40 passages became memorized" in result.verdict
+
+
+def test_without_passages_it_is_not_assessable() -> None:
+    made = table()
+    assert Onset().estimate(table(memorized=np.full_like(made.memorized, np.nan))).verdict.startswith("not assessable")

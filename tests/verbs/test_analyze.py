@@ -13,7 +13,7 @@ from ontogeny.store.run import open_run
 from tests.train.conftest import write_text
 from tests.verbs.conftest import Call
 
-KINDS = kinds_of("ontogeny.analyses")
+KINDS = set(kinds_of("ontogeny.analyses")) - {"routes"}  # which needs an autoencoder
 RECIPE = """
 name: tiny
 data:
@@ -27,6 +27,9 @@ data:
   probes:
     train: {{of: words/train, at_most: 20}}
     novel: {{of: words/novel, at_most: 20}}
+  twins:
+    train_swapped: {{of: train}}
+    novel_swapped: {{of: novel}}
   allow_overlap: true
 tokenizer: {{vocab_size: 300}}
 model: {{kind: ladder, size: pico}}
@@ -47,7 +50,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_is_analyzed_when_it_ends(run: Path) -> None:
-    assert {path.stem for path in (run / "analyses").glob("*.json")} == set(KINDS)
+    assert {path.stem for path in (run / "analyses").glob("*.json")} == KINDS
     page = (run / "report.html").read_text()
     assert "Memorization and the layers" in page
     assert "How to read this" in page
@@ -69,7 +72,7 @@ def test_in_words_and_as_json(ontogeny: Call, run: Path) -> None:
     assert all(f"{kind}: " in called.out for kind in KINDS)
     found = ontogeny("analyze", run, "--kind", "velocity", "--json").json()
     assert list(found) == ["velocity"]
-    assert found["velocity"]["settings"] == {"kind": "velocity", "seed": 0, "score": "score"}
+    assert found["velocity"]["settings"] == {"kind": "velocity", "seed": 0, "of": "generation", "score": "score"}
 
 
 def test_the_same_twice_gives_the_same_file(ontogeny: Call, run: Path) -> None:
@@ -108,6 +111,31 @@ def test_what_a_run_lacks_is_named(ontogeny: Call, run: Path, tmp_path: Path) ->
     shutil.copytree(run, other)
     shutil.rmtree(other / "trajectory.zarr" / "compression")
     called = ontogeny("analyze", other)
+    assert called.code == 0
+    assert f"groups: not assessable: {other} has no measure 'compression'" in called.out
+    called = ontogeny("analyze", other, "--kind", "groups")
     assert called.code in (2, 3)
     assert "has no measure 'compression'" in called.err
     assert "--kind compression" in called.err
+
+
+def test_an_analysis_says_what_a_run_lacks(ontogeny: Call, run: Path) -> None:
+    called = ontogeny("analyze", run, "--kind", "routes")
+    assert called.code == 2
+    assert "has no measure 'reconstruction'" in called.err
+    assert len(called.err.splitlines()) == 1
+
+
+def test_a_broken_analysis_loses_neither_the_others_nor_the_page(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ontogeny.analyses.velocity import Velocity
+    from ontogeny.verbs.analyze import analyze
+
+    def broken(self: Velocity, run: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(Velocity, "analyze", broken)
+    found = analyze(run, [], [])
+    assert found["velocity"]["verdict"] == "failed, which is a defect of ontogeny (ZeroDivisionError: division by zero)"
+    assert set(found) == KINDS | {"routes"}
+    with pytest.raises(ZeroDivisionError):
+        analyze(run, ["velocity"], [])

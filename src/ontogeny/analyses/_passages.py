@@ -110,6 +110,11 @@ def passages_of(run: Recorded, *, score: str = "score", of: str = "generation") 
             f"{run.path}: {' and '.join(dict.fromkeys(needed))} need two common checkpoints, the first at step 0"
         )
     seen = set(map(str, states.probe_of_passage.values)) & set(map(str, written.probe_of_passage.values))
+    if {roles[name] for name in seen & set(roles)} != {True, False}:
+        raise StoreError(
+            f"{run.path}: {' and '.join(dict.fromkeys(needed))} need a trained and a novel probe set that all looked "
+            f"at: it is {', '.join(sorted(seen)) or 'none'}"
+        )
     keys = [(name, i) for name in roles if name in seen for i in range(len(run.probes[name].passages))]
     at_state, at_written = places(states, keys), places(written, keys)
     chosen = [run.probes[name].passages[i] for name, i in keys]

@@ -25,9 +25,9 @@ class Groups(PassageAnalysis):
     `exposure`, trained minus novel, which is random assignment and so may be read causally; `memorization`, memorized
     minus trained but not memorized, which is not: what is easy to memorize may be compressed otherwise. Each with its
     effect, document bootstrap, Welch's t, point-biserial r, and p corrected over all layers and checkpoints by max-T
-    permutation of the labels. A passage's group is that of one checkpoint (`status_step`), so that groups do not change
-    over time: the last one, unless fewer than five documents are then in either of the trained groups; then the one
-    whose smaller group is largest.
+    permutation of the labels, times the number of contrasts (Bonferroni). A passage's group is that of one checkpoint
+    (`status_step`), so that groups do not change over time: the last one, unless fewer than five documents are then in
+    either of the trained groups; then the one whose smaller group is largest.
 
     The `best` layer of a contrast is chosen at the last checkpoint on one half of the documents, and reported on the
     other.
@@ -50,6 +50,9 @@ class Groups(PassageAnalysis):
             "exposure": self._contrast(documents.change, documents.trained, documents.novel, random),
             "memorization": self._contrast(documents.change, documents.memorized, documents.unmemorized, random),
         }
+        known = [one for one in contrasts.values() if "lacks" not in one]
+        for one in known:
+            one["p_corrected"] = np.minimum(one["p_corrected"] * len(known), 1)
         groups = {"memorized": documents.memorized, "trained, not memorized": documents.unmemorized,
                   "trained": documents.trained, "novel": documents.novel}  # fmt: skip
         means = {
@@ -129,6 +132,7 @@ def _verdict(contrasts: dict[str, dict[str, Any]]) -> tuple[str, str]:
 
 
 def _sentences(contrasts: dict[str, dict[str, Any]], table: Passages) -> list[str]:
+    contrasted = sum("lacks" not in one for one in contrasts.values())
     words = {"exposure": ("trained", "novel"), "memorization": ("memorized", "trained, not memorized")}
     lines = []
     for name, one in contrasts.items():
@@ -141,7 +145,7 @@ def _sentences(contrasts: dict[str, dict[str, Any]], table: Passages) -> list[st
             f"{left} against {right} (n = {one['n'][0]} and {one['n'][1]} documents): largest at block "
             f"{table.layer[layer]}, epoch {table.epoch[at + 1]:g}: {one['value'][at, layer]:+.3f} nats, 95% "
             f"{one['low'][at, layer]:+.3f} to {one['high'][at, layer]:+.3f}, r = {one['r'][at, layer]:.2f}, p = "
-            f"{one['p_corrected'][at, layer]:.4f} corrected over {one['t'].size} tests; "
+            f"{one['p_corrected'][at, layer]:.4f} corrected over {one['t'].size} tests and {contrasted} contrasts; "
             f"{int((one['p_corrected'] < LEVEL).sum())} of them below {LEVEL}"
         )
         best = one["best_on_other_half"]

@@ -45,6 +45,9 @@ class Onset(PassageAnalysis):
         """The same, from passages laid side by side."""
         random = np.random.default_rng(self.seed)
         kept = table.trained & np.isfinite(table.memorized).all(axis=0)
+        if not kept.any():
+            lack = "not assessable: lacks trained passages that are long enough"
+            return Result(verdict=lack, sentences=(), reading=_READING, numbers={})
         low, high = intervals(table.epoch, table.memorized[:, kept] > 0.5)
         times, curve = turnbull(low, high)
         covariates = {

@@ -6,6 +6,7 @@ s updates; checkpoint s is state s on disk.
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -91,6 +92,35 @@ class Seen:
     samples: Sequence[Mapping[str, Any]] = ()
 
 
+class Trial(Protocol):
+    """Takes real steps, which are taken back afterwards."""
+
+    def step(self, learning_rate: float) -> None:
+        """Take the next step at that rate."""
+        ...
+
+
+class LiveTraining(Protocol):
+    """The training that a look interrupts. Everything leaves it as it was."""
+
+    @property
+    def learning_rate(self) -> float:
+        """Scheduled rate of the next step."""
+        ...
+
+    def next_batch(self) -> "Mapping[str, Tensor]":
+        """What the next step is taken on: `input_ids`, `attention_mask`, `supervised` [B, T], on the model's device."""
+        ...
+
+    def next_update(self) -> "list[tuple[Tensor, Tensor]]":
+        """Each trained tensor with its direction: the next step adds learning rate x direction to it."""
+        ...
+
+    def trial(self) -> "AbstractContextManager[Trial]":
+        """Real steps, taken back on leaving: weights, optimizer state and place in the data, bit for bit."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """What a measure may look at. The same live, in backfill and in somebody else's loop."""
@@ -110,6 +140,8 @@ class Context:
     """Effective weights of the first saved checkpoint, seen from a later state; None at the first state itself."""
     previous_weights: "Callable[[], Mapping[str, Tensor]] | None" = None
     """Effective weights of the last saved checkpoint before this state; None if there is none."""
+    training: LiveTraining | None = None
+    """The training itself, where a look interrupts it here; None in backfill and in somebody else's loop."""
     batch_tokens: int = 4096
     """Budget of padded tokens per forward batch. The batch plan of a probe set depends on it and on the set alone."""
 

@@ -26,6 +26,7 @@ from ontogeny.store.run import Run, open_run
 from ontogeny.store.schema import PROVENANCE
 from ontogeny.store.writer import RunWriter
 from ontogeny.train.history import saved_weights
+from ontogeny.train.live import Live
 from ontogeny.train.loop import NonFiniteLossError, training_steps
 from ontogeny.train.observe import Looked, Observer
 from ontogeny.train.parents import check_held_out, load_verified, origin_of, recipe_of
@@ -328,7 +329,7 @@ class Training:
             return
         place = session.place()
         if looking:
-            self.listen(self.observer.look(session.model, place, session.progress()))
+            self.listen(self.observer.look(session.model, place, session.progress(), Live(session)))
         if saving:
             self._save(place)
 

@@ -47,10 +47,7 @@ def _take_step(session: Session) -> StepEvent:
     step = session.step
     ids = session.plan.batch_at(step)
     learning_rate = session.learning_rate(step)
-    units = _units(session, ids)
-    session.optimizer.zero_grad(set_to_none=True)
-    loss, terms = _accumulate_gradients(session, ids, units)
-    grad_norm = float(_clip(session))
+    loss, terms, grad_norm, supervised = step_gradients(session)
     if not np.isfinite(loss) or not np.isfinite(grad_norm):
         session.optimizer.zero_grad(set_to_none=True)
         what = f"loss is {loss}" if not np.isfinite(loss) else f"gradient norm is {grad_norm}"
@@ -65,11 +62,20 @@ def _take_step(session: Session) -> StepEvent:
         learning_rate=learning_rate,
         grad_norm=grad_norm,
         tokens=session.plan.tokens_through(step + 1) - session.plan.tokens_through(step),
-        supervised_tokens=int(units["tokens"]),
+        supervised_tokens=supervised,
         tokens_seen=session.plan.tokens_through(step + 1),
         example_ids=tuple(int(i) for i in ids),
         seconds=time.perf_counter() - started,
     )
+
+
+def step_gradients(session: Session) -> tuple[float, dict[str, float], float, int]:
+    """Fill `.grad` as the next step needs it, clipped: the loss, its terms, the norm before clipping, target tokens."""
+    ids = session.plan.batch_at(session.step)
+    units = _units(session, ids)
+    session.optimizer.zero_grad(set_to_none=True)
+    loss, terms = _accumulate_gradients(session, ids, units)
+    return loss, terms, float(_clip(session)), int(units["tokens"])
 
 
 def _units(session: Session, ids: np.ndarray) -> dict[Unit, float]:

@@ -5,7 +5,7 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ontogeny.core.contracts import Context, Place, Progress, Seen, StateMeasure, StreamMeasure
+from ontogeny.core.contracts import Context, LiveTraining, Place, Progress, Seen, StateMeasure, StreamMeasure
 from ontogeny.core.errors import StoreError
 from ontogeny.core.passages import ProbeSet
 from ontogeny.models.weights import effective_weights
@@ -62,7 +62,7 @@ class Observer:
         """Does any measure look at that state?"""
         return any(step in states for states in self.due.values())
 
-    def look(self, model: Any, place: Place, progress: Progress) -> Looked:
+    def look(self, model: Any, place: Place, progress: Progress, training: LiveTraining | None = None) -> Looked:
         """Let the due measures look at the model, as it stands at `place`, and store what they saw.
 
         Parameters, gradients, mode, RNG and data order are afterwards exactly as before.
@@ -79,6 +79,7 @@ class Observer:
             weights=lambda: effective_weights(model),
             first_weights=self.history.first(place.step),
             previous_weights=self.history.before(place.step),
+            training=training,
         )
         seen, seconds = self._see(context, due)
         started = time.perf_counter()

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
-from ontogeny.analyses._result import ROOM, Analysis, plain
+from ontogeny.analyses._result import ROOM, Analysis, Result, plain
 from ontogeny.core.errors import OntogenyError, StoreError
 from ontogeny.core.kinds import find, kinds_of
 from ontogeny.core.recipe_file import apply_overrides, validate_component
@@ -30,6 +30,10 @@ def analyze(path: Path, kinds: Sequence[str], settings: Sequence[str]) -> dict[s
                 raise
             lacking[kind] = lack
             continue
+        except Exception as error:  # a training of hours must not lose its page to one analysis
+            if kinds:
+                raise
+            result = _failed(kind, path, error)
         of = getattr(analysis, "of", "generation")
         name = kind if of == "generation" else f"{kind}-{of}"
         found[name] = {**plain(result), "settings": analysis.model_dump(mode="json")}
@@ -37,7 +41,8 @@ def analyze(path: Path, kinds: Sequence[str], settings: Sequence[str]) -> dict[s
         durable.write_json(path / schema.ANALYSES_FOLDER / f"{name}.json", found[name])
     if not found:
         raise next(iter(lacking.values()))
-    return found
+    nothing: dict[str, Any] = {"sentences": [], "reading": "", "numbers": {}}
+    return found | {kind: {"verdict": f"not assessable: {lack}", **nothing} for kind, lack in lacking.items()}
 
 
 def analyze_if_it_can(path: Path) -> None:
@@ -45,6 +50,14 @@ def analyze_if_it_can(path: Path) -> None:
     for settings in ([], ["of=reconstruction"]):
         with suppress(StoreError):
             analyze(path, [], settings)
+
+
+def _failed(kind: str, path: Path, error: Exception) -> Result:
+    said = f"{type(error).__name__}: {error}"
+    return Result(
+        verdict=f"failed, which is a defect of ontogeny ({said})", sentences=(), numbers={},
+        reading=f"ontogeny --debug analyze {path} --kind {kind}  shows where.",
+    )  # fmt: skip
 
 
 def _that_take(settings: Sequence[str]) -> list[str]:
@@ -59,7 +72,8 @@ def text(found: dict[str, dict[str, Any]]) -> str:
     lines: list[str] = []
     for kind, one in found.items():
         lines += [f"{kind}: {one['verdict']}", *(f"  - {sentence}" for sentence in one["sentences"])]
-        lines += [f"  how to read it: {one['reading']}", ""]
+        lines += [f"  how to read it: {one['reading']}"] if one["reading"] else []
+        lines.append("")
     if not lines:
         raise OntogenyError("nothing was analyzed")
     return "\n".join(lines).rstrip()
