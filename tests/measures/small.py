@@ -39,6 +39,23 @@ def make_model(*, seed: int = 0, vocabulary: int = VOCABULARY, dropout: float = 
     return model
 
 
+def make_autoencoder(*, seed: int = 0, vocabulary: int = VOCABULARY) -> Any:
+    """A text autoencoder, d24 L2, one block of encoder, two latents."""
+    from types import SimpleNamespace
+
+    from ontogeny.models.sources.autoencoder import Autoencoder
+
+    class Tokenizer:
+        bos_token_id = eos_token_id = pad_token_id = 0
+
+        def __len__(self) -> int:
+            return vocabulary
+
+    with torch.random.fork_rng(devices=[]):
+        load = SimpleNamespace(tokenizer=Tokenizer(), length=128, seed=seed, dropout=None)
+        return Autoencoder(size="pico", encoder_blocks=1, latents=2).load(load)
+
+
 def passage(token_ids: Sequence[int], *, supervised: Sequence[bool] | None = None, source: str = "by hand") -> Passage:
     """A passage whose tokens all cover one byte."""
     n = len(token_ids)

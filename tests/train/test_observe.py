@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ontogeny.core.errors import StoreError
-from ontogeny.core.kinds import kinds_of
+from ontogeny.core.kinds import find, kinds_of
 from ontogeny.core.recipe_file import validate, validate_component
 from ontogeny.store.run import open_run
 from ontogeny.train.backfill import backfill
@@ -17,16 +17,23 @@ from ontogeny.train.observe import Observer
 from tests.train.conftest import tree
 
 KINDS = kinds_of("ontogeny.measures")
+AFTERWARDS = [kind for kind in KINDS if not find("ontogeny.measures", kind).live]
+
+
+AUTOENCODER = {"model": {"kind": "autoencoder", "size": "pico"}, "objective": ["next_token", "reconstruction"]}
+"""The model that every measure can look at."""
 
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory, texts: Path) -> Path:
-    return execute(validate(tree(texts, measures=list(KINDS)), "test"), runs_dir=tmp_path_factory.mktemp("all"))
+    return execute(
+        validate(tree(texts, measures=list(KINDS), **AUTOENCODER), "test"), runs_dir=tmp_path_factory.mktemp("all")
+    )
 
 
 @pytest.fixture(scope="module")
 def unmeasured(tmp_path_factory: pytest.TempPathFactory, texts: Path) -> Path:
-    return execute(validate(tree(texts, measures=[]), "test"), runs_dir=tmp_path_factory.mktemp("none"))
+    return execute(validate(tree(texts, measures=[], **AUTOENCODER), "test"), runs_dir=tmp_path_factory.mktemp("none"))
 
 
 def trainings_differ(left: Path, right: Path) -> bool:
@@ -48,7 +55,7 @@ def test_a_measure_that_touches_would_be_noticed(
 ) -> None:
     """Negative control: the comparison above is not blind. (Randomness and mode are set anew at each micro-batch.)"""
 
-    def look(self: Any, model: Any, place: Any, progress: Any) -> Any:
+    def look(self: Any, model: Any, *rest: Any) -> Any:
         if fault == "weights":
             with torch.no_grad():
                 next(model.parameters()).mul_(1.0 + 1e-6)
@@ -56,15 +63,15 @@ def test_a_measure_that_touches_would_be_noticed(
             torch.rand(100)
         else:
             model.eval()
-        return original(self, model, place, progress)
+        return original(self, model, *rest)
 
     original = Observer.look
     monkeypatch.setattr(Observer, "look", look)
-    path = execute(validate(tree(texts, measures=["evaluation"]), "test"), runs_dir=tmp_path)
+    path = execute(validate(tree(texts, measures=["evaluation"], **AUTOENCODER), "test"), runs_dir=tmp_path)
     assert trainings_differ(path, unmeasured) == (fault == "weights")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", AFTERWARDS)
 def test_backfill_sees_exactly_what_live_saw(kind: str, measured: Path, unmeasured: Path) -> None:
     measure = validate_component("ontogeny.measures", kind)
     assert backfill(unmeasured, [measure]) == [0, 4, 8, 12]
@@ -93,6 +100,9 @@ def test_backfill_refuses_what_is_not_there(unmeasured: Path) -> None:
     stray = validate_component("ontogeny.measures", {"kind": "token_nll", "probes": ["trian"]})
     with pytest.raises(StoreError, match="did you mean 'train'"):
         backfill(unmeasured, [stray])
+    live = validate_component("ontogeny.measures", "lr_landscape")
+    with pytest.raises(StoreError, match="'lr_landscape' looks at the training itself"):
+        backfill(unmeasured, [live])
 
 
 def test_a_cadence_of_its_own(texts: Path, tmp_path: Path) -> None:

@@ -199,6 +199,9 @@ class _Measure(Component):
     compares_weights: ClassVar[bool] = False
     """Does it read `Context.first_weights` or `previous_weights`? Foreign loops then keep copies."""
 
+    live: ClassVar[bool] = False
+    """Does it need `Context.training`? Then it cannot look at a checkpoint afterwards."""
+
     @property
     def group(self) -> str:
         """Name of its group in the store."""

@@ -34,6 +34,12 @@ def backfill(
     run = open_run(path)
     chosen = _choose(run.checkpoints, steps, path)
     check_probes(measures, run.probes)
+    for measure in measures:
+        if measure.live:
+            raise StoreError(
+                f"'{measure.group}' looks at the training itself (optimizer, next batch): put it into the recipe's "
+                "measures and run that"
+            )
     with RunWriter.attach(path) as writer:
         tokenizer = load_tokenizer(str(path / "tokenizer"))
         due = {measure.group: frozenset(c.step for c in chosen) for measure in measures}

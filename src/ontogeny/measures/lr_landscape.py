@@ -1,0 +1,188 @@
+"""The loss after one step, or a few, as a function of the learning rate."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from ontogeny.core.contracts import Context, LiveTraining, Seen, StateMeasure, Unit
+from ontogeny.core.errors import OntogenyError, closest
+from ontogeny.measures._axes import variable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Losses = np.ndarray
+"""float64 [batches]: one loss per batch looked at."""
+
+
+class LrLandscape(StateMeasure):
+    """Losses at theta + rate x direction for log-spaced learning rates: what the next step would do at each of them.
+
+    Exact: one forward and backward pass on the batch that training takes next; the optimizer's own direction at rate 1
+    (bias correction, momentum, weight decay, clipping, parameter groups; decoupled decay is in it); then one forward
+    pass per rate. With `horizon` k > 1 real steps are taken at each rate, on the next k batches, and taken back. Losses
+    are those of evaluation mode: `train` is the objective per unit on the next batch, `new` and `general` the mean NLL
+    per token of held-out passages (nats).
+
+    `loss` [batch, learning_rate] and `loss_before` [batch]. `decrease` is (before - after) / before. For each target,
+    the smallest rate whose decrease *of new* reaches it (for a negative one: whose increase does), refined between the
+    rates looked at by bisection in the logarithm: `rate_for_target`, NaN where it is out of reach; `decrease_at_target`
+    is what was measured there. `best_decrease` and `best_rate`: the largest decrease of new over the rates looked at,
+    the best reachable. `decrease_at_schedule`: at the rate that the next step will have.
+
+    Weights, optimizer, gradients and randomness are put back, bit for bit. Only live: a checkpoint made elsewhere has
+    no optimizer.
+    """
+
+    new: str = "novel"
+    """Probe set of held-out text of the kind that is learned; never replayed text."""
+    general: str | None = None
+    """Probe set of general text, to see what a rate costs there."""
+    passages: int = Field(default=16, ge=1)
+    """How many passages of either, the first ones."""
+    rates: int = Field(default=32, ge=4)
+    """How many learning rates."""
+    lowest: float = Field(default=1e-6, gt=0)
+    """The first of them."""
+    highest: float = Field(default=1e-1, gt=0)
+    """The last."""
+    targets: tuple[float, ...] = (0.01, 0.05, 0.10)
+    """Relative decreases asked for; negative ones are increases."""
+    horizon: int = Field(default=1, ge=1)
+    """Steps taken at each rate: 1 is exact and cheap; more are real steps."""
+    refine: int = Field(default=4, ge=0)
+    """Halvings of the interval around a target's rate: a forward pass each (`horizon` steps each)."""
+
+    live: ClassVar[bool] = True
+    cost: ClassVar[str] = (
+        "one backward and `rates` forward passes over up to three batches; a horizon k: k real steps each"
+    )
+
+    def look(self, context: Context) -> Seen:
+        """Measure it at this state."""
+        import xarray as xr
+
+        if context.training is None:
+            raise OntogenyError(
+                f"'{self.group}' needs the training itself (optimizer, next batch): put it into the recipe's measures"
+            )
+        if not 0 < self.lowest < self.highest:
+            raise OntogenyError(f"'{self.group}': lowest {self.lowest:g} is not below highest {self.highest:g}")
+        batches = self._batches(context)
+        rates = np.geomspace(self.lowest, self.highest, self.rates)
+        before = _losses(context, batches)
+        with _Landscape(context, context.training, batches, self.horizon) as at:
+            found = np.stack([at(rate) for rate in rates], axis=1)
+            scheduled = at(context.training.learning_rate)
+            decrease = (before[:, None] - found) / before[:, None]
+            new = list(batches).index("new")
+            reached = [self._reach(target, rates, decrease[new], at, before, new) for target in self.targets]
+        best = int(np.nanargmax(decrease[new]))
+        return Seen(arrays=xr.Dataset(
+            {
+                "loss": variable(("batch", "learning_rate"), found, "nats", "loss after the step"),
+                "loss_before": variable("batch", before, "nats", "loss before the step"),
+                "decrease": variable(("batch", "learning_rate"), decrease, "1", "relative decrease of the loss"),
+                "rate_for_target": variable("target", [one[0] for one in reached], "1", "smallest rate reaching it"),
+                "decrease_at_target": variable("target", [one[1] for one in reached], "1", "decrease measured there"),
+                "best_decrease": variable((), decrease[new, best], "1", "largest relative decrease of new"),
+                "best_rate": variable((), rates[best], "1", "learning rate of the largest decrease of new"),
+                "decrease_at_schedule": variable(
+                    (), (before[new] - scheduled[new]) / before[new], "1", "relative decrease of new at the next rate"
+                ),
+            },
+            {"batch": np.array(list(batches), dtype=np.str_), "learning_rate": rates, "target": np.array(self.targets)},
+            {"horizon": self.horizon},
+        ))  # fmt: skip
+
+    def _batches(self, context: Context) -> "dict[str, Mapping[str, Tensor]]":
+        """The next training batch, and held-out ones."""
+        from ontogeny.data.batches import collate
+
+        assert context.training is not None
+        batches = {"train": context.training.next_batch()}
+        device = batches["train"]["input_ids"].device
+        for name, probe in (("new", self.new), ("general", self.general)):
+            if probe is None:
+                continue
+            if probe not in context.probes:
+                raise OntogenyError(f"'{self.group}': unknown probe set '{probe}': {closest(probe, context.probes)}")
+            rows = collate(context.probes[probe].passages[: self.passages], 0)
+            batches[name] = {key: value.to(device) for key, value in rows.items()}
+        return batches
+
+    def _reach(
+        self, target: float, rates: np.ndarray, decrease: np.ndarray, at: Callable[[float], Losses], before: Losses,
+        new: int,
+    ) -> tuple[float, float]:  # fmt: skip
+        """The smallest rate that reaches a target, and the decrease there; NaN if none of the rates does."""
+        enough = decrease >= target if target > 0 else decrease <= target
+        if not enough.any():
+            return float("nan"), float("nan")
+        first = int(enough.argmax())
+        rate, there = float(rates[first]), float(decrease[first])
+        if first == 0:
+            return rate, there
+        low, high = np.log(rates[first - 1]), np.log(rate)
+        for _ in range(self.refine):
+            middle = (low + high) / 2
+            value = (before[new] - at(float(np.exp(middle)))[new]) / before[new]
+            if value >= target if target > 0 else value <= target:
+                high, rate, there = middle, float(np.exp(middle)), float(value)
+            else:
+                low = middle
+        return rate, there
+
+
+class _Landscape:
+    """Losses at a learning rate; on leaving, the weights are as before, bit for bit."""
+
+    def __init__(self, context: Context, training: LiveTraining, batches: Mapping[str, Any], horizon: int) -> None:
+        self.context, self.training, self.batches, self.horizon = context, training, batches, horizon
+        self.update = training.next_update() if horizon == 1 else []
+        self.start = [parameter.detach().clone() for parameter, _ in self.update]
+
+    def __enter__(self) -> Callable[[float], Losses]:
+        return self._one_step if self.horizon == 1 else self._real_steps
+
+    def __exit__(self, *error: object) -> None:
+        for (parameter, _), before in zip(self.update, self.start, strict=True):
+            parameter.data.copy_(before)
+
+    def _one_step(self, rate: float) -> Losses:
+        import torch
+
+        parameters = [parameter.data for parameter, _ in self.update]
+        torch._foreach_copy_(parameters, self.start)
+        torch._foreach_add_(parameters, [direction for _, direction in self.update], alpha=rate)
+        return _losses(self.context, self.batches)
+
+    def _real_steps(self, rate: float) -> Losses:
+        with self.training.trial() as trial:
+            for _ in range(self.horizon):
+                trial.step(rate)
+            return _losses(self.context, self.batches)
+
+
+def _losses(context: Context, batches: "Mapping[str, Mapping[str, Tensor]]") -> Losses:
+    """The objective per unit on `train`, the mean NLL per token on the others, in evaluation mode."""
+    import torch
+
+    from ontogeny.objectives.compose import count_units
+    from ontogeny.objectives.forward import TrainForward
+
+    found = []
+    context.model.eval()
+    with torch.no_grad():
+        for name, batch in batches.items():
+            forward = TrainForward(context.model, batch)
+            if name == "train":
+                units: dict[Unit, float] = count_units(forward)
+                loss, _ = context.objective.train_loss(forward, context.progress, units)
+                found.append(float(loss))
+            else:
+                supervised = forward.supervised
+                found.append(float(forward.nll.where(supervised, 0.0).double().sum() / supervised.sum()))
+    return np.array(found)

@@ -1,0 +1,160 @@
+"""The landscape of learning rates: equal to real steps, and training does not notice."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ontogeny.core.errors import OntogenyError
+from ontogeny.core.recipe_file import validate
+from ontogeny.measures.lr_landscape import LrLandscape
+from ontogeny.store.run import open_run
+from ontogeny.train.execute import execute
+from ontogeny.train.guard import untouched
+from ontogeny.train.live import Live
+from ontogeny.train.loop import training_steps
+from ontogeny.train.session import Session
+from tests.measures.small import make_context, make_model, random_probe
+from tests.train.conftest import tree, write_text
+from tests.train.test_loop import session_of
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_text(tmp_path_factory.mktemp("words"))
+
+
+def _look(session: Session, measure: LrLandscape) -> Any:
+    probe = random_probe("novel", [20] * 8, vocabulary=session.model.config.vocab_size)
+    context = make_context(session.model, [probe], training=Live(session), objective=session.objective)
+    with untouched(session.model):
+        return measure.look(context).arrays
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    ["AdamW", "Adam with L2", "SGD with momentum", "SGD, Nesterov"],
+)
+@pytest.mark.parametrize("taken", [0, 4])
+def test_losses_are_those_of_real_steps(texts: Path, optimizer: str, taken: int) -> None:
+    """At every rate: the loss after theta + rate x direction, and after a step of the optimizer itself, within 1e-6."""
+    session = session_of(texts, clip=0.5)
+    groups = [{k: g[k] for k in ("params", "multiplier", "weight_decay")} for g in session.optimizer.param_groups]
+    kinds: dict[str, Any] = {
+        "AdamW": lambda: torch.optim.AdamW(groups, lr=0.0, weight_decay=0.1),
+        "Adam with L2": lambda: torch.optim.Adam([{**g, "weight_decay": 0.1} for g in groups], lr=0.0),
+        "SGD with momentum": lambda: torch.optim.SGD(groups, lr=0.0, momentum=0.9),
+        "SGD, Nesterov": lambda: torch.optim.SGD(groups, lr=0.0, momentum=0.9, nesterov=True),
+    }
+    session.optimizer = kinds[optimizer]()
+    steps = training_steps(session)
+    for _ in range(taken):
+        next(steps)
+    highest = 0.01 if "Adam" in optimizer else 1.0
+    settings: dict[str, Any] = {"rates": 6, "lowest": 1e-5, "highest": highest, "targets": (0.001,), "refine": 0}
+    exact = _look(session, LrLandscape(**settings))
+    with Live(session).trial():  # the same with real steps: horizon 1 by the route of longer horizons
+        real = _real(session, exact)
+    assert exact["loss"].values == pytest.approx(real, abs=1e-6)
+
+
+def _real(session: Session, exact: Any) -> np.ndarray:
+    from ontogeny.measures.lr_landscape import _losses
+
+    probe = random_probe("novel", [20] * 8, vocabulary=session.model.config.vocab_size)
+    live = Live(session)
+    context = make_context(session.model, [probe], training=live, objective=session.objective)
+    batches = LrLandscape()._batches(context)
+    found = []
+    for rate in exact["learning_rate"].values:
+        with live.trial() as trial:
+            trial.step(float(rate))
+            found.append(_losses(context, batches))
+    return np.stack(found, axis=1)
+
+
+def test_horizons_take_real_steps(texts: Path) -> None:
+    """Two steps at a fixed rate, by hand."""
+    session = session_of(texts)
+    seen = _look(session, LrLandscape(rates=4, lowest=1e-4, highest=1e-2, horizon=2, targets=(), refine=0))
+    live = Live(session)
+    with live.trial() as trial:
+        trial.step(1e-2)
+        trial.step(1e-2)
+        again = _look(session, LrLandscape(rates=4, horizon=1, targets=(), refine=0))
+    assert float(seen["loss"].sel(batch="new").values[-1]) == pytest.approx(
+        float(again["loss_before"].sel(batch="new")), abs=1e-6
+    )
+
+
+def test_targets_are_reached_where_they_can_be(texts: Path) -> None:
+    """What the model is tested on is what it trains on, so a step helps: the smallest rate of a reachable target gets
+    there, a little less does not; 99% is out of reach; a high rate does harm.
+    """
+    session = session_of(texts)
+    measure = LrLandscape(rates=24, lowest=1e-6, highest=1.0, targets=(0.01, 0.99, -0.5), refine=6)
+    passages = [session.examples[i] for i in session.plan.batch_at(0)]
+    from ontogeny.core.passages import ProbeSet
+
+    context = make_context(
+        session.model, [ProbeSet(name="novel", passages=passages)], training=Live(session), objective=session.objective
+    )
+    with untouched(session.model):
+        seen = measure.look(context).arrays
+    small, out, harm = seen["rate_for_target"].values
+    assert seen["decrease_at_target"].values[0] >= 0.01
+    assert np.isnan(out)
+    assert seen["decrease_at_target"].values[2] <= -0.5
+    assert small < float(seen["best_rate"]) < harm
+    with Live(session).trial() as trial:
+        trial.step(small * 0.9)
+        before = float(seen["loss_before"].sel(batch="new"))
+        assert (before - float(_look_at(session, passages))) / before < 0.01
+    assert float(seen["best_decrease"]) == float(seen["decrease"].sel(batch="new").max())
+
+
+def _look_at(session: Session, passages: Any) -> float:
+    from ontogeny.core.passages import ProbeSet
+
+    context = make_context(
+        session.model, [ProbeSet(name="novel", passages=passages)], training=Live(session), objective=session.objective
+    )
+    measure = LrLandscape(rates=4, targets=(), refine=0)
+    with untouched(session.model):
+        return float(measure.look(context).arrays["loss_before"].sel(batch="new"))
+
+
+def test_noise_cannot_be_learned(texts: Path) -> None:
+    """Held-out random tokens, far from what is trained on: no rate makes 5% of their loss go away in a step."""
+    seen = _look(session_of(texts), LrLandscape(targets=(0.05,), highest=1e-3))
+    assert np.isnan(seen["rate_for_target"].values).all()
+
+
+def test_training_does_not_notice(texts: Path, tmp_path: Path) -> None:
+    """The whole run, checkpoint by checkpoint, with and without: weights and optimizer state are the same files."""
+    measure = {"kind": "lr_landscape", "general": "train", "rates": 5, "horizon": 1}
+    long = measure | {"name": "two_steps", "horizon": 2}
+    paths = [
+        execute(validate(tree(texts, measures=measures), "test"), runs_dir=tmp_path / name)
+        for name, measures in (("without", []), ("with", [measure, long]))
+    ]
+    without, with_it = map(open_run, paths)
+    assert [c.manifest["files"] for c in without.checkpoints] == [c.manifest["files"] for c in with_it.checkpoints]
+    seen = with_it.measure("lr_landscape")
+    assert seen["loss"].dims == ("checkpoint", "batch", "learning_rate")
+    assert np.isfinite(seen["loss"].values).all()
+    assert "lr_landscape/best_rate" in set(with_it.metrics["name"])
+
+
+def test_it_needs_training_and_known_probe_sets(texts: Path) -> None:
+    probe = random_probe("novel", [20] * 4)
+    with pytest.raises(OntogenyError, match="needs the training itself"):
+        LrLandscape().look(make_context(make_model(), [probe]))
+    session = session_of(texts)
+    context = make_context(session.model, [probe], training=Live(session))
+    with pytest.raises(OntogenyError, match="unknown probe set 'nvel': did you mean 'novel'"):
+        LrLandscape(new="nvel").look(context)
+    with pytest.raises(OntogenyError, match="is not below highest"):
+        LrLandscape(lowest=1.0, highest=0.1).look(context)
