@@ -71,7 +71,9 @@ class Reconstruction(StateMeasure):
             **shares(axes, table),
         }
         kept = ("passage_score", "passage_scale_free")
-        variables |= {key: (compression[key].dims, compression[key].values, compression[key].attrs) for key in kept}
+        variables |= {
+            key: variable(("block", "passage"), compression[key].values, **compression[key].attrs) for key in kept
+        }
         coordinates = {
             "block": compression.block.values, **axes.probe_coordinates(), **axes.passage_coordinates()
         }  # fmt: skip

@@ -1,5 +1,7 @@
 """Originals beside their twins."""
 
+from typing import Any
+
 import altair as alt
 import pandas as pd
 
@@ -25,7 +27,7 @@ def carried_over(runs: RunGroup) -> Figure | None:
     )  # fmt: skip
 
 
-def _gains(one: dict) -> alt.Chart:  # type: ignore[type-arg]
+def _gains(one: dict[str, Any]) -> alt.LayerChart:
     rows = [
         {"epoch": epoch, "value": gain["value"][c], "low": gain["low"][c], "high": gain["high"][c], "form": form}
         for form, gain in one["gain"].items()
