@@ -32,6 +32,7 @@ def test_every_figure_is_drawn_for_a_whole_run_and_none_for_an_empty_one(run: Ru
     absent = {"optimisation-terms", "loss-objective", "tasks-continuation", "tasks-continuation-per-byte"}
     absent |= {"tasks-cloze-perplexity", "generation-repetition", "generation-ending"}
     absent |= {name for name in names if name.startswith("dynamics-")}  # drawn in tests/verbs/test_analyze.py
+    absent |= {"twins-carried-over", "landscape-curves", "landscape-heat"}  # drawn below
     assert names - set(drawn) == absent
     for figure in drawn.values():
         for chart in figure.panels.values():
@@ -154,3 +155,48 @@ def test_groups_are_compared_by_probe_set(make_run: MakeRun) -> None:
     figure = draw_all(RunGroup([open_run(run.path) for run in runs]))["loss-probe-loss"]
     assert list(figure.panels) == ["train", "general"]
     assert {row["band"] for row in rows_of(figure.panels["train"])} == {"every_steps 1", "every_steps 2"}
+
+
+def test_originals_and_twins_are_drawn_from_their_analysis(run: Run, tmp_path: Path) -> None:
+    import shutil
+
+    from ontogeny.store import durable
+    from ontogeny.store.run import open_run
+
+    path = tmp_path / "with_twins"
+    shutil.copytree(run.path, path)
+    gain = {"value": [0.0, 1.5], "low": [0.0, 1.0], "high": [0.0, 2.0]}
+    one = {"by": "c, swapped", "epoch": [0.0, 2.0], "gain": {"original": gain, "twin": gain}}
+    numbers = {"sets": {"t": one, "without gain": {"by": "c, swapped", "why": "too few"}}}
+    durable.make_folder(path / "analyses")
+    durable.write_json(
+        path / "analyses" / "twins.json", {"verdict": "", "sentences": [], "reading": "", "numbers": numbers}
+    )
+    figure = draw_all(RunGroup([open_run(path)]))["twins-carried-over"]
+    (title,) = figure.panels
+    assert title == "t: c, swapped"
+    (rows,) = figure.panels[title].to_dict()["datasets"].values()
+    assert {row["value"] for row in rows if row["epoch"] == 2} == {1.5}
+    assert {row["form"] for row in rows} == {"original", "twin"}
+
+
+def test_the_landscape_is_drawn_from_a_real_run(tmp_path: Path) -> None:
+    from ontogeny.core.recipe_file import validate
+    from ontogeny.store.run import open_run
+    from ontogeny.train.execute import execute
+    from tests.train.conftest import tree, write_text
+
+    measure = {"kind": "lr_landscape", "general": "train", "rates": 5, "highest": 10.0}
+    recipe = validate(tree(write_text(tmp_path / "words"), measures=[measure]), "test")
+    made = open_run(execute(recipe, runs_dir=tmp_path))
+    drawn = draw_all(RunGroup([made]))
+    assert len(drawn["landscape-curves"].panels) == 3
+    seen = made.measure("lr_landscape")
+    assert float(seen["loss"].sel(batch="train").values.max()) > 1.5 * float(seen["loss_before"].values.max())
+    rows = rows_of(drawn["landscape-curves"].panels["the next batch"])
+    assert (
+        max(row["loss"] for row in rows) <= 1.5 * float(seen["loss_before"].values.max()) + 1e-3
+    )  # higher ones left out
+    cells = rows_of(drawn["landscape-heat"].panels[""])
+    assert len(cells) == 5 * seen.sizes["checkpoint"]
+    assert min(cell["decrease"] for cell in cells) == -0.5

@@ -58,6 +58,13 @@ class Take(Settings):
         return self
 
 
+class Replay(Take):
+    """Passages that are trained on again beside the new ones, so that they are not forgotten."""
+
+    share: float = Field(gt=0, le=1)
+    """Of each batch."""
+
+
 class Twins(Settings):
     """The passages of a probe set in another form, to tell learning word for word from learning what is said."""
 
@@ -112,6 +119,8 @@ class Data(Settings):
     """document: a passage never crosses a document's end. stream: documents are joined with the end-of-text token."""
     train: tuple[Take, ...] = ()
     """What is trained on; nothing where a recipe only looks."""
+    replay: dict[Name, Replay] = Field(default={})
+    """Text that takes a share of every batch: {general: {of: prose/train, share: 0.25}}."""
     probes: dict[Name, Take] = Field(default={})
     """What is looked at: name and passages. Taking the same split and count as `train` gives the same passages."""
     twins: dict[Name, Twins] = Field(default={})
@@ -135,6 +144,12 @@ class Data(Settings):
             for name in {"model", "timing"} & set(names):
                 raise refusal(f"'{name}' is a scope of the metrics table: rename the probe set", key, name)
         takes: dict[tuple[str | int, ...], Take] = {("train", i): take for i, take in enumerate(self.train)}
+        takes |= {("replay", name): take for name, take in self.replay.items()}
+        replayed = sum(one.share for one in self.replay.values())
+        if replayed > 1 + 1e-9:
+            raise refusal(f"the shares add up to {replayed:g}, more than 1", "replay")
+        if "new" in self.replay:
+            raise refusal("'new' is what data.train takes: call the replay corpus otherwise", "replay", "new")
         takes |= {("probes", name): take for name, take in self.probes.items()}
         for location, take in takes.items():
             corpus, split = take.of.split("/")
@@ -169,6 +184,24 @@ class Lora(Settings):
     """Names of the adapted modules; by default all linear layers of the blocks."""
 
 
+class Mixing(Settings):
+    """How replayed text is mixed in."""
+
+    counts: Literal["exact", "expected"] = "exact"
+    """exact: after every step each corpus has its share, up to one example. expected: drawn anew for every batch."""
+    by: Literal["examples", "tokens"] = "examples"
+    """What shares are shares of."""
+    budget: Literal["compute", "new"] = "compute"
+    """What epochs and tokens count. compute: training is as long as it would be without replay, and sees less new text.
+    new: it sees as much new text, and is longer."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.counts == "expected" and self.by == "tokens":
+            raise ValueError("expected shares are of examples: write counts: exact to mix by tokens")
+        return self
+
+
 class Train(Settings):
     """How long, with what step."""
 
@@ -186,6 +219,10 @@ class Train(Settings):
     """Micro-batches per optimizer step."""
     order: AnyOrder = Field(default_factory=lambda: ORDERS.make("shuffled"))
     """Which passage stands where; by default shuffled anew in every epoch."""
+    mixing: Mixing = Mixing()
+    """How data.replay is mixed in."""
+    repeats: int = Field(default=1, ge=1)
+    """How often each batch is trained on in a row; an epoch has as many more steps."""
     lr: Scheduled = Field(default=Schedule(value=1e-3))
     """Learning rate."""
     layer_slope: tuple[NonNegative, NonNegative] | None = None

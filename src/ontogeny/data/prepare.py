@@ -30,7 +30,9 @@ class Prepared:
 
     tokenizer: "PreTrainedTokenizerFast"
     examples: list[Passage]
-    """What is trained on; an example's id is its place in the list."""
+    """What is trained on, new text first; an example's id is its place in the list."""
+    replay: dict[str, tuple[range, float]]
+    """Of each replay corpus: its examples, and its share of a batch."""
     probes: dict[str, ProbeSet]
     provenance: dict[str, Any]
     """Corpora, splits, tokenizer, training passages, probe sets, overlap: counts and fingerprints, plain values."""
@@ -73,12 +75,12 @@ def prepare(
             f"the tokenizer '{tokenizer.name_or_path}' has no pad or end-of-text token: set one with "
             "tokenizer.add_special_tokens({'eos_token': …}), and save it again"
         )
-    used = list(dict.fromkeys(take.of for take in (*data.train, *data.probes.values())))
+    used = list(dict.fromkeys(take.of for take in (*data.train, *data.replay.values(), *data.probes.values())))
     passages: dict[str, list[Passage]] = {}
     for split in used:
         tell(f"tokenizing {split}: {sum(map(size_of, texts.of(split))):,} characters")
         passages[split] = _cut_split(split, texts, tokenizer, data)
-    examples, pools = _take_training(data, passages)
+    examples, replay, pools = _take_training(data, passages)
     probes = {name: _take_probe(name, take, pools, passages, data) for name, take in data.probes.items()}
     probes |= {name: make_twins(name, one, probes[one.of], tokenizer, data) for name, one in data.twins.items()}
     _check_limits([examples, *(probe.passages for probe in probes.values())], vocab_limit, context_length)
@@ -88,18 +90,22 @@ def prepare(
         "corpora": _describe_corpora(data, texts, passages),
         "tokenizer": _describe_tokenizer(tokenizer, recipe, trained_on),
         "train": {**_counts(examples), "sha256": ProbeSet(name="train", passages=examples).fingerprint},
+        "replay": {
+            name: {"share": share, **_counts(examples[part.start : part.stop])}
+            for name, (part, share) in replay.items()
+        },
         "probes": {
             name: {**_origin(name, data), **_counts(probe.passages), "sha256": probe.fingerprint}
             for name, probe in probes.items()
         },
         "overlap": [found.as_json() for found in overlaps],
     }
-    return Prepared(tokenizer=tokenizer, examples=examples, probes=probes, provenance=provenance)
+    return Prepared(tokenizer=tokenizer, examples=examples, replay=replay, probes=probes, provenance=provenance)
 
 
 def _read(recipe: Recipe, needs_tokenizer: bool, tell: Tell) -> _Texts:
     data = recipe.data
-    names = {take.of.split("/")[0] for take in (*data.train, *data.probes.values())}
+    names = {take.of.split("/")[0] for take in (*data.train, *data.replay.values(), *data.probes.values())}
     if needs_tokenizer and recipe.tokenizer.path is None:
         names |= set(_tokenizer_corpora(recipe))
     texts = _Texts()
@@ -150,19 +156,25 @@ def _cut_split(split: str, texts: _Texts, tokenizer: "PreTrainedTokenizerFast", 
 
 def _take_training(
     data: Data, passages: Mapping[str, Sequence[Passage]]
-) -> tuple[list[Passage], dict[str, list[Passage]]]:
-    """The examples, and for each split that is trained on the passages that are (each once, in order)."""
+) -> tuple[list[Passage], dict[str, tuple[range, float]], dict[str, list[Passage]]]:
+    """The examples, those that are replayed, and for each split that is trained on the passages that are, in order."""
     examples: list[Passage] = []
     largest: dict[str, int] = {}
-    for take in data.train:
-        taken = _taken(take, passages[take.of], data, "data.train", "passages")
-        examples += taken
+
+    def take_one(take: Take, key: str) -> range:
+        taken = _taken(take, passages[take.of], data, key, "passages")
         largest[take.of] = max(largest.get(take.of, 0), len(taken))
+        examples.extend(taken)
+        return range(len(examples) - len(taken), len(examples))
+
+    for take in data.train:
+        take_one(take, "data.train")
+    replay = {name: (take_one(one, f"data.replay.{name}"), one.share) for name, one in data.replay.items()}
     pools = {
         split: [passages[split][i] for i in choose(passages[split], count, data.split_seed)]
         for split, count in largest.items()
     }
-    return examples, pools
+    return examples, replay, pools
 
 
 def _take_probe(

@@ -8,6 +8,7 @@ from typing import Any
 
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import dump_recipe
+from ontogeny.data.plans import tree_of
 from ontogeny.data.prepare import Prepared, prepare
 from ontogeny.data.tokenizer import load_tokenizer
 from ontogeny.models.build import Limits, LoadContext, build_model, read_limits
@@ -32,7 +33,9 @@ def estimate(recipe: Recipe, *, runs_dir: Path, scratch: Path) -> dict[str, Any]
         found["trained first"] = f"{parent.name}: {first['steps']} steps, {first['time']}, {first['disk']}"
     if recipe.train is None:
         return {**found, "steps": 0, "time": "one look", "disk": "the measures' arrays"}
-    session = open_session(recipe, model=model, tokenizer=prepared.tokenizer, examples=prepared.examples)
+    session = open_session(
+        recipe, model=model, tokenizer=prepared.tokenizer, examples=prepared.examples, replay=prepared.replay
+    )
     path = scratch / "run"
     with RunWriter.create(path, recipe_yaml=dump_recipe(recipe), recipe=recipe.as_json(), provenance={}) as writer:
         for probe in prepared.probes.values():
@@ -65,6 +68,7 @@ def _summary(training: Training, step_s: float, stop_s: float, bytes_of: dict[st
     return {
         "steps": session.total_steps,
         "epochs": round(session.plan.epoch_at(session.total_steps), 2),
+        **({"tokens": tree} if (tree := tree_of(session.plan, session.total_steps)) else {}),
         "parameters": parameters,
         "time": f"{_duration(total_s)} ({step_s * 1000:.0f} ms a step; "
         f"{stops} stops of {stop_s:.1f} s to look and save)",

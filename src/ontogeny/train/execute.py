@@ -11,6 +11,7 @@ from ontogeny.core.contracts import Origin, Place, Progress, StepEvent
 from ontogeny.core.errors import DataError, OntogenyError, RunFailedError, StoreError
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import dump_recipe
+from ontogeny.data.plans import realised
 from ontogeny.data.prepare import Prepared, prepare
 from ontogeny.data.tokenizer import load_tokenizer
 from ontogeny.models.build import (
@@ -176,7 +177,12 @@ def _is_finished(run: Run) -> bool:
 
 def _open(recipe: Recipe, model: Any, prepared: Prepared, total_steps: int | None) -> Session:
     return open_session(
-        recipe, model=model, tokenizer=prepared.tokenizer, examples=prepared.examples, total_steps=total_steps
+        recipe,
+        model=model,
+        tokenizer=prepared.tokenizer,
+        examples=prepared.examples,
+        replay=prepared.replay,
+        total_steps=total_steps,
     )
 
 
@@ -319,6 +325,8 @@ class Training:
         add(step, "supervised_tokens", "train", event.supervised_tokens)
         add(step, "tokens_seen", "train", event.tokens_seen - event.tokens)
         add(step, "epoch", "train", event.progress.epoch)
+        for name, share in realised(self.session.plan, step).items():
+            add(step, name, "train", share)
         add(step, "step_seconds", "timing", event.seconds)
 
     def at_state(self) -> None:

@@ -1,13 +1,13 @@
 """Everything that one training needs in memory, put together from a recipe and, if it continues, a checkpoint."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ontogeny.core.contracts import Place, Progress
 from ontogeny.core.passages import Passage
 from ontogeny.core.recipe import Recipe, Train
-from ontogeny.data.plan import BatchPlan
+from ontogeny.data.plans import Plan, make_plan
 from ontogeny.models.weights import counted_flops_per_token, effective_weights, fingerprint, nonembedding_parameters
 from ontogeny.objectives.compose import Objective
 from ontogeny.train.memory import keep_freed_memory
@@ -35,7 +35,7 @@ class Session:
     objective: Objective
     tokenizer: Any
     examples: Sequence[Passage]
-    plan: BatchPlan
+    plan: Plan
     total_steps: int
     flops_per_token: float
     counted_flops_per_token: float
@@ -64,9 +64,15 @@ class Session:
 
 
 def open_session(
-    recipe: Recipe, *, model: Any, tokenizer: Any, examples: Sequence[Passage], total_steps: int | None = None
+    recipe: Recipe,
+    *,
+    model: Any,
+    tokenizer: Any,
+    examples: Sequence[Passage],
+    replay: Mapping[str, tuple[range, float]] | None = None,
+    total_steps: int | None = None,
 ) -> Session:
-    """Put model, optimizer, order and objective together, at step 0."""
+    """Put model, optimizer, order and objective together, at step 0. `replay`: `data.prepare.Prepared.replay`."""
     from torch import nn
 
     train = recipe.train
@@ -80,7 +86,7 @@ def open_session(
     model.to(accelerator.device)
     modules.to(accelerator.device)
     optimizer = build_optimizer(model, modules.values(), train)
-    plan = BatchPlan(train.order, [len(example) for example in examples], train.batch, train.seed)
+    plan = make_plan(train, [len(example) for example in examples], replay or {})
     return Session(
         train=train,
         model=model,

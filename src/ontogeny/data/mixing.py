@@ -1,0 +1,173 @@
+"""New text and replayed text in every batch: whose turn is it?"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from ontogeny.core.contracts import Order
+from ontogeny.core.errors import DataError
+from ontogeny.core.recipe import Train
+from ontogeny.core.seeds import derive_seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Where some of the tokens come from: the new text, or a replay corpus."""
+
+    name: str
+    share: float
+    """Asked for."""
+    examples: int
+    tokens: int
+    epochs: float
+    """How often its examples were seen on average."""
+
+
+class MixedPlan:
+    """Batches in which stated shares are replayed. A pure function of the step, like `BatchPlan`, whose methods it has.
+
+    New examples come in the run's order, epoch after epoch without a break; each replay corpus in a shuffled order of
+    its own. How many of each: `exact`, so that after every step no corpus is more than one example (by tokens: one
+    example's tokens) away from its share; or `expected`, drawn anew for every batch. An epoch is one of the new text.
+    With the budget `compute`, training of so many epochs is as long as it would be without replay, and sees less new
+    text; with `new` it sees all of it, and is longer.
+    """
+
+    def __init__(
+        self, order: Order, lengths: Sequence[int] | np.ndarray, replay: Mapping[str, tuple[range, float]], train: Train
+    ) -> None:
+        """`lengths`: tokens of every example, new ones first; `replay`: each corpus's examples, and its share."""
+        self.lengths = np.asarray(lengths, dtype=np.int64)
+        self.batch, self.seed, self.mixing, self.order = train.batch, train.seed, train.mixing, order
+        self.names = ("new", *replay)
+        first_replayed = min((part.start for part, _ in replay.values()), default=len(self.lengths))
+        self.parts = (range(first_replayed), *(part for part, _ in replay.values()))
+        replayed = [share for _, share in replay.values()]
+        self.shares = np.array([max(1 - math.fsum(replayed), 0.0), *replayed])
+        for name, part, share in zip(self.names, self.parts, self.shares, strict=True):
+            if share and not len(part):
+                raise DataError(f"there is no passage to train on in '{name}'")
+        self.steps_per_epoch = self._steps_per_epoch()
+        self._epoch = lru_cache(maxsize=8)(self._draw_epoch)
+        self._taken = [np.zeros(len(self.parts), dtype=np.int64)]
+        """Examples of each part before each step."""
+        self._tokens = [np.zeros(len(self.parts), dtype=np.int64)]
+
+    def batch_at(self, step: int) -> np.ndarray:
+        """Examples of the update that leaves state `step`: int64 indices, new ones first."""
+        self._extend(step + 1)
+        before, after = self._taken[step], self._taken[step + 1]
+        return np.concatenate([self._stream(p, int(before[p]), int(after[p])) for p in range(len(self.parts))])
+
+    def epoch_at(self, step: int) -> float:
+        """Epochs of the new text completed at state `step`; of pure replay, as long as if the batches were new."""
+        if not self.shares[0]:
+            return step / self.steps_per_epoch
+        self._extend(step)
+        return float(self._taken[step][0] / len(self.parts[0]))
+
+    def tokens_through(self, step: int) -> int:
+        """Tokens seen at state `step`."""
+        self._extend(step)
+        return int(self._tokens[step].sum())
+
+    def steps_for(self, train: Train) -> int:
+        """The length of training in steps. For tokens: the first step that reaches them."""
+        if train.steps is not None:
+            return train.steps
+        if train.epochs is not None:
+            if self.mixing.budget == "compute" or not self.shares[0]:
+                return max(math.ceil(round(train.epochs * self.steps_per_epoch, 9)), 1)
+            wanted = train.epochs * len(self.parts[0])
+            return self._first(lambda step: self._taken[step][0] >= wanted - 1e-9)
+        assert train.tokens is not None
+        wanted = train.tokens
+        which = slice(0, 1) if self.mixing.budget == "new" and self.shares[0] else slice(None)
+        return self._first(lambda step: self._tokens[step][which].sum() >= wanted)
+
+    def composition(self, step: int) -> list[Part]:
+        """Where the tokens before state `step` come from."""
+        self._extend(step)
+        return [
+            Part(name=name, share=float(share), examples=int(self._taken[step][p]), tokens=int(self._tokens[step][p]),
+                 epochs=float(self._taken[step][p] / max(len(self.parts[p]), 1)))
+            for p, (name, share) in enumerate(zip(self.names, self.shares, strict=True))
+        ]  # fmt: skip
+
+    def token_shares(self, step: int) -> dict[str, float]:
+        """Of the batch at a step: the share of its tokens that each part has."""
+        self._extend(step + 1)
+        tokens = self._tokens[step + 1] - self._tokens[step]
+        return {name: float(n / tokens.sum()) for name, n in zip(self.names, tokens, strict=True)}
+
+    def _steps_per_epoch(self) -> int:
+        """Steps in which the new text is seen once; with the budget `compute`, would be seen without replay."""
+        alone = math.ceil(max(len(self.parts[0]), 1) / self.batch)
+        if self.mixing.budget == "compute" or not self.shares[0]:
+            return alone
+        return max(math.ceil(len(self.parts[0]) / (self.batch * self.shares[0]) - 1e-9), 1)
+
+    def _first(self, reached: Callable[[int], bool]) -> int:
+        step = 1
+        while True:
+            self._extend(step)
+            if reached(step):
+                return step
+            step += 1
+
+    def _extend(self, step: int) -> None:
+        while len(self._taken) <= step:
+            at = len(self._taken) - 1
+            counts = self._counts(at)
+            taken = self._taken[at] + counts
+            tokens = [
+                int(self.lengths[self._stream(p, int(self._taken[at][p]), int(taken[p]))].sum())
+                for p in range(len(self.parts))
+            ]
+            self._taken.append(taken)
+            self._tokens.append(self._tokens[at] + tokens)
+
+    def _counts(self, step: int) -> np.ndarray:
+        """Examples of each part in one batch: int64 [parts], as many as the batch holds in all."""
+        if self.mixing.counts == "expected":
+            random = np.random.default_rng(derive_seed(self.seed, "mixing", step))
+            return random.multinomial(self.batch, self.shares / self.shares.sum()).astype(np.int64)
+        counts = np.zeros(len(self.parts), dtype=np.int64)
+        have = (self._tokens if self.mixing.by == "tokens" else self._taken)[step].astype(float)
+        for _ in range(self.batch):
+            sizes = [self._next_size(p, int(self._taken[step][p] + counts[p])) for p in range(len(self.parts))]
+            lacks = np.array([
+                share * (have.sum() + size) - mine for share, size, mine in zip(self.shares, sizes, have, strict=True)
+            ])  # fmt: skip
+            chosen = int(np.argmax(np.where(self.shares > 0, lacks / np.array(sizes), -np.inf)))
+            counts[chosen] += 1
+            have[chosen] += sizes[chosen]
+        return counts
+
+    def _next_size(self, part: int, place: int) -> float:
+        """What an example counts for: itself, or its tokens."""
+        if self.mixing.by == "examples" or not self.shares[part]:
+            return 1.0
+        return float(self.lengths[self._stream(part, place, place + 1)[0]])
+
+    def _stream(self, part: int, start: int, stop: int) -> np.ndarray:
+        """Examples `start` to `stop` of a part's endless stream: int64 indices."""
+        count = len(self.parts[part])
+        if stop <= start:
+            return np.zeros(0, dtype=np.int64)
+        first, last = start // count, (stop - 1) // count
+        joined = np.concatenate([self._epoch(part, epoch) for epoch in range(first, last + 1)])
+        return joined[start - first * count : stop - first * count]
+
+    def _draw_epoch(self, part: int, epoch: int) -> np.ndarray:
+        """One epoch of a part."""
+        examples = self.parts[part]
+        if part == 0:
+            order = np.asarray(self.order.epoch(epoch, len(examples), self.seed), dtype=np.int64)
+        else:
+            seed = derive_seed(self.seed, "replay", self.names[part], epoch)
+            order = np.random.default_rng(seed).permutation(len(examples))
+        return examples.start + order

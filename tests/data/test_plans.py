@@ -1,0 +1,39 @@
+"""Repeats of batches."""
+
+import numpy as np
+
+from ontogeny.core.recipe import Train
+from ontogeny.data.orders.sequential import Sequential
+from ontogeny.data.plan import BatchPlan
+from ontogeny.data.plans import RepeatedPlan, make_plan, tree_of
+
+LENGTHS = [5, 7, 9, 11, 13]
+
+
+def test_each_batch_three_times_in_a_row() -> None:
+    """Batches of two of five examples: 0 1, 2 3, 4; 12, 20 and 13 tokens."""
+    plan = RepeatedPlan(BatchPlan(Sequential(), LENGTHS, batch=2, seed=0), 3)
+    assert [plan.batch_at(step).tolist() for step in range(10)] == [*[[0, 1]] * 3, *[[2, 3]] * 3, *[[4]] * 3, [0, 1]]
+    assert [plan.repeat_at(step) for step in range(5)] == [0, 1, 2, 0, 1]
+    assert plan.steps_per_epoch == 9
+    assert plan.epoch_at(9) == 1
+    assert plan.epoch_at(1) == 1 / 9
+    assert [plan.tokens_through(step) for step in (0, 1, 3, 4, 9)] == [0, 12, 36, 56, 135]
+
+
+def test_lengths_of_training() -> None:
+    plan = RepeatedPlan(BatchPlan(Sequential(), LENGTHS, batch=2, seed=0), 3)
+    assert plan.steps_for(Train(steps=7)) == 7
+    assert plan.steps_for(Train(epochs=2, batch=2)) == 18
+    for wanted in (1, 12, 13, 36, 37, 135, 136, 500):
+        step = plan.steps_for(Train(tokens=wanted, batch=2))
+        assert plan.tokens_through(step - 1) < wanted <= plan.tokens_through(step)
+
+
+def test_what_a_recipe_asks_for() -> None:
+    assert type(make_plan(Train(epochs=1), LENGTHS, {})) is BatchPlan
+    made = make_plan(Train(epochs=1, batch=2, repeats=2), LENGTHS, {"old": (range(3, 5), 0.5)})
+    assert isinstance(made, RepeatedPlan)
+    assert np.array_equal(made.batch_at(0), made.batch_at(1))
+    assert tree_of(made, 4)["old"].startswith("50.0% asked")
+    assert tree_of(make_plan(Train(epochs=1), LENGTHS, {}), 4) == {}
