@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ontogeny.core.contracts import Order
+from ontogeny.core.contracts import Examples, Order
 from ontogeny.core.errors import DataError
 from ontogeny.core.recipe import Train
 from ontogeny.data.orders.sequential import Sequential
@@ -92,8 +92,8 @@ def test_nothing_to_train_on() -> None:
 
 def test_an_order_that_leaves_examples_out_is_a_defect() -> None:
     class Half(Order):
-        def epoch(self, number: int, example_count: int, seed: int) -> np.ndarray:
-            return np.arange(example_count // 2)
+        def epoch(self, number: int, examples: Examples, seed: int) -> np.ndarray:
+            return np.arange(len(examples) // 2)
 
     with pytest.raises(ValueError, match=r"gave \(2,\) indices for 5 examples"):
         BatchPlan(Half(), LENGTHS, batch=2, seed=0).batch_at(0)

@@ -280,12 +280,28 @@ class Corpus(Component):
         """All documents, in a fixed order."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """What an order may know of the examples that it puts in order."""
+
+    lengths: np.ndarray
+    """int64 [n]: tokens."""
+    nll: np.ndarray | None = None
+    """float64 [n]: mean NLL per token before training, in nats; there where `Order.needs_nll`."""
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+
 class Order(Component):
     """Which example stands in which slot of which step: a pure function of step and seed."""
 
+    needs_nll: ClassVar[bool] = False
+    """Does it read `Examples.nll`? The model is then run over all examples before training."""
+
     @abstractmethod
-    def epoch(self, number: int, example_count: int, seed: int) -> np.ndarray:
-        """The examples of epoch `number` in order: int64 indices below `example_count`."""
+    def epoch(self, number: int, examples: Examples, seed: int) -> np.ndarray:
+        """The examples of epoch `number` in order: a permutation of int64 indices below their number."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ontogeny.core.contracts import Order
+from ontogeny.core.contracts import Examples, Order
 from ontogeny.core.errors import DataError
 from ontogeny.core.recipe import Train
 from ontogeny.core.seeds import derive_seed
@@ -37,14 +37,20 @@ class MixedPlan:
     """
 
     def __init__(
-        self, order: Order, lengths: Sequence[int] | np.ndarray, replay: Mapping[str, tuple[range, float]], train: Train
+        self,
+        order: Order,
+        lengths: Sequence[int] | np.ndarray,
+        replay: Mapping[str, tuple[range, float]],
+        train: Train,
+        nll: np.ndarray | None = None,
     ) -> None:
-        """`lengths`: tokens of every example, new ones first; `replay`: each corpus's examples, and its share."""
+        """`lengths`, `nll`: of every example, new ones first; `replay`: each corpus's examples, and its share."""
         self.lengths = np.asarray(lengths, dtype=np.int64)
         self.batch, self.seed, self.mixing, self.order = train.batch, train.seed, train.mixing, order
         self.names = ("new", *replay)
         first_replayed = min((part.start for part, _ in replay.values()), default=len(self.lengths))
         self.parts = (range(first_replayed), *(part for part, _ in replay.values()))
+        self.new = Examples(lengths=self.lengths[:first_replayed], nll=None if nll is None else nll[:first_replayed])
         replayed = [share for _, share in replay.values()]
         self.shares = np.array([max(1 - math.fsum(replayed), 0.0), *replayed])
         for name, part, share in zip(self.names, self.parts, self.shares, strict=True):
@@ -166,7 +172,7 @@ class MixedPlan:
         """One epoch of a part."""
         examples = self.parts[part]
         if part == 0:
-            order = np.asarray(self.order.epoch(epoch, len(examples), self.seed), dtype=np.int64)
+            order = np.asarray(self.order.epoch(epoch, self.new, self.seed), dtype=np.int64)
         else:
             seed = derive_seed(self.seed, "replay", self.names[part], epoch)
             order = np.random.default_rng(seed).permutation(len(examples))

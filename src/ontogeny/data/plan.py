@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ontogeny.core.contracts import Order
+from ontogeny.core.contracts import Examples, Order
 from ontogeny.core.errors import DataError
 from ontogeny.core.recipe import Train
 
@@ -19,12 +19,15 @@ class BatchPlan:
     Keeps the order of a few epochs in memory, and one number for each epoch up to the latest one asked for.
     """
 
-    def __init__(self, order: Order, lengths: Sequence[int] | np.ndarray, batch: int, seed: int) -> None:
-        """`lengths`: tokens of every example."""
+    def __init__(
+        self, order: Order, lengths: Sequence[int] | np.ndarray, batch: int, seed: int, nll: np.ndarray | None = None
+    ) -> None:
+        """`lengths`: tokens of every example; `nll`: what the order may need, `contracts.Examples.nll`."""
         if not len(lengths):
             raise DataError("there is nothing to train on: data.train takes no passage")
         self.order = order
         self.lengths = np.asarray(lengths, dtype=np.int64)
+        self.examples = Examples(lengths=self.lengths, nll=nll)
         self.batch = batch
         self.seed = seed
         self.steps_per_epoch = math.ceil(len(self.lengths) / batch)
@@ -68,7 +71,7 @@ class BatchPlan:
     def _draw_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Examples in order, int64 `[n]`, and tokens seen within the epoch at each of its states, `[steps + 1]`."""
         count = len(self.lengths)
-        examples = np.asarray(self.order.epoch(epoch, count, self.seed), dtype=np.int64)
+        examples = np.asarray(self.order.epoch(epoch, self.examples, self.seed), dtype=np.int64)
         if examples.shape != (count,):
             raise ValueError(f"order '{type(self.order).kind}' gave {examples.shape} indices for {count} examples")
         seen = np.concatenate([[0], np.cumsum(self.lengths[examples])])

@@ -75,12 +75,20 @@ class RepeatedPlan:
         return step
 
 
-def make_plan(train: Train, lengths: Sequence[int], replay: Mapping[str, tuple[range, float]]) -> Plan:
-    """New text alone, or mixed with what is replayed; each batch as often in a row as asked."""
+def make_plan(
+    train: Train,
+    lengths: Sequence[int],
+    replay: Mapping[str, tuple[range, float]],
+    nll: np.ndarray | None = None,
+) -> Plan:
+    """New text alone, or mixed with what is replayed; each batch as often in a row as asked.
+
+    `nll`: of every example, where the order needs it.
+    """
     plan: Plan = (
-        MixedPlan(train.order, lengths, replay, train)
+        MixedPlan(train.order, lengths, replay, train, nll)
         if replay
-        else BatchPlan(train.order, lengths, train.batch, train.seed)
+        else BatchPlan(train.order, lengths, train.batch, train.seed, nll)
     )
     return RepeatedPlan(plan, train.repeats) if train.repeats > 1 else plan
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import dump_recipe
 from ontogeny.data.plans import tree_of
@@ -34,8 +36,9 @@ def estimate(recipe: Recipe, *, runs_dir: Path, scratch: Path) -> dict[str, Any]
     if recipe.train is None:
         return {**found, "steps": 0, "time": "one look", "disk": "the measures' arrays"}
     session = open_session(
-        recipe, model=model, tokenizer=prepared.tokenizer, examples=prepared.examples, replay=prepared.replay
-    )
+        recipe, model=model, tokenizer=prepared.tokenizer, examples=prepared.examples, replay=prepared.replay,
+        nll=np.zeros(len(prepared.examples)),
+    )  # fmt: skip
     path = scratch / "run"
     with RunWriter.create(path, recipe_yaml=dump_recipe(recipe), recipe=recipe.as_json(), provenance={}) as writer:
         for probe in prepared.probes.values():

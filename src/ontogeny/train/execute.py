@@ -26,6 +26,7 @@ from ontogeny.objectives.compose import Objective
 from ontogeny.store.run import Run, open_run
 from ontogeny.store.schema import PROVENANCE
 from ontogeny.store.writer import RunWriter
+from ontogeny.train.difficulty import example_nll
 from ontogeny.train.history import saved_weights
 from ontogeny.train.live import Live
 from ontogeny.train.loop import NonFiniteLossError, training_steps
@@ -122,7 +123,7 @@ def resume(path: Path, *, steps: int | None = None, runs_dir: Path | None = None
         _note_resume(writer, last.step, total, steps)
         model = load_verified(run, last, trainable=True)
         with keep_status(writer):
-            session = _open(recipe, model, prepared, steps or total)
+            session = _open(recipe, path, model, prepared, steps or total)
             restore_trainer(session, last.trainer_path)
             Training(recipe, session, writer, prepared, listen).carry_out()
     return path
@@ -139,7 +140,7 @@ def _begin(recipe: Recipe, writer: RunWriter, model: Any, prepared: Prepared, li
         if recipe.train is None:
             _only_look(recipe, writer, model, prepared, listen)
         else:
-            Training(recipe, _open(recipe, model, prepared, None), writer, prepared, listen).carry_out()
+            Training(recipe, _open(recipe, writer.path, model, prepared, None), writer, prepared, listen).carry_out()
 
 
 def _begin_again(recipe: Recipe, run: Run, runs_dir: Path, listen: Listener) -> Path:
@@ -175,13 +176,14 @@ def _is_finished(run: Run) -> bool:
     return run.status.get("state") == "finished" and run.status.get("step") == _total_steps(run)
 
 
-def _open(recipe: Recipe, model: Any, prepared: Prepared, total_steps: int | None) -> Session:
+def _open(recipe: Recipe, run: Path, model: Any, prepared: Prepared, total_steps: int | None) -> Session:
     return open_session(
         recipe,
         model=model,
         tokenizer=prepared.tokenizer,
         examples=prepared.examples,
         replay=prepared.replay,
+        nll=example_nll(recipe, run, to_device(model), prepared),
         total_steps=total_steps,
     )
 

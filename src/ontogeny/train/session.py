@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ontogeny.core.contracts import Place, Progress
 from ontogeny.core.passages import Passage
 from ontogeny.core.recipe import Recipe, Train
@@ -70,9 +72,13 @@ def open_session(
     tokenizer: Any,
     examples: Sequence[Passage],
     replay: Mapping[str, tuple[range, float]] | None = None,
+    nll: np.ndarray | None = None,
     total_steps: int | None = None,
 ) -> Session:
-    """Put model, optimizer, order and objective together, at step 0. `replay`: `data.prepare.Prepared.replay`."""
+    """Put model, optimizer, order and objective together, at step 0.
+
+    `replay`: `data.prepare.Prepared.replay`; `nll`: of every example, where the order needs it.
+    """
     from torch import nn
 
     train = recipe.train
@@ -86,7 +92,7 @@ def open_session(
     model.to(accelerator.device)
     modules.to(accelerator.device)
     optimizer = build_optimizer(model, modules.values(), train)
-    plan = make_plan(train, [len(example) for example in examples], replay or {})
+    plan = make_plan(train, [len(example) for example in examples], replay or {}, nll)
     return Session(
         train=train,
         model=model,

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from ontogeny.core.contracts import Order
+from ontogeny.core.contracts import Examples, Order
 
 
 class Sequential(Order):
     """The order of the data, the same in every epoch."""
 
-    def epoch(self, number: int, example_count: int, seed: int) -> np.ndarray:
-        """0 … `example_count` - 1, int64."""
-        return np.arange(example_count, dtype=np.int64)
+    def epoch(self, number: int, examples: Examples, seed: int) -> np.ndarray:
+        """0 … n - 1, int64."""
+        return np.arange(len(examples), dtype=np.int64)

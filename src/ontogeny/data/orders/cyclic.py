@@ -1,0 +1,18 @@
+"""One random order, the same in every epoch."""
+
+import numpy as np
+
+from ontogeny.core.contracts import Examples, Order
+from ontogeny.core.seeds import derive_seed
+
+
+class Cyclic(Order):
+    """A random permutation, drawn once from the seed: each example comes again after as many others.
+
+    Under such an order a model can get better at an example before it comes (anticipatory recovery), which looks like
+    memory of the order; compare with `shuffled`.
+    """
+
+    def epoch(self, number: int, examples: Examples, seed: int) -> np.ndarray:
+        """The same permutation for every number, int64."""
+        return np.random.default_rng(derive_seed(seed, "order", "cyclic")).permutation(len(examples))
