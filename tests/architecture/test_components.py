@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel
 
 from ontogeny.core.component import Component
-from ontogeny.core.contracts import StateMeasure, StreamMeasure
+from ontogeny.core.contracts import PassMeasure, StateMeasure
 from ontogeny.core.kinds import find, kinds_of
 from ontogeny.core.recipe import Recipe
 
@@ -54,7 +54,7 @@ def test_missing_docstrings_are_found() -> None:
 @pytest.mark.parametrize("kind", kinds_of("ontogeny.measures"))
 def test_every_measure_says_what_it_costs(kind: str) -> None:
     cls = find("ontogeny.measures", kind)
-    assert issubclass(cls, StreamMeasure | StateMeasure)
+    assert issubclass(cls, PassMeasure | StateMeasure)
     assert cls.cost
 
 

@@ -6,7 +6,6 @@ s updates; checkpoint s is state s on disk.
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -14,6 +13,8 @@ import numpy as np
 from pydantic import Field
 
 from ontogeny.core.component import Component
+from ontogeny.core.live import LiveTraining
+from ontogeny.core.origin import Origin
 from ontogeny.core.passages import Passage, ProbeSet
 from ontogeny.core.schedule import Cadence
 
@@ -90,35 +91,6 @@ class Seen:
 
     arrays: "xr.Dataset"
     samples: Sequence[Mapping[str, Any]] = ()
-
-
-class Trial(Protocol):
-    """Takes real steps, which are taken back afterwards."""
-
-    def step(self, learning_rate: float) -> None:
-        """Take the next step at that rate."""
-        ...
-
-
-class LiveTraining(Protocol):
-    """The training that a look interrupts. Everything leaves it as it was."""
-
-    @property
-    def learning_rate(self) -> float:
-        """Scheduled rate of the next step."""
-        ...
-
-    def next_batch(self) -> "Mapping[str, Tensor]":
-        """What the next step is taken on: `input_ids`, `attention_mask`, `supervised` [B, T], on the model's device."""
-        ...
-
-    def next_update(self) -> "list[tuple[Tensor, Tensor]]":
-        """Each trained tensor with its direction: the next step adds learning rate x direction to it."""
-        ...
-
-    def trial(self) -> "AbstractContextManager[Trial]":
-        """Real steps, taken back on leaving: weights, optimizer state and place in the data, bit for bit."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,11 +180,8 @@ class _Measure(Component):
         return self.name or type(self).kind
 
 
-class StreamMeasure(_Measure):
-    """A measure fed by forward passes that it shares with others. It sees, and never touches, the model."""
-
-    probes: tuple[str, ...] | None = Field(default=None, min_length=1)
-    """Which probe sets to look at; by default all."""
+class PassMeasure(_Measure):
+    """A measure fed by forward passes. It sees, and never touches, the model."""
 
     needs: ClassVar[frozenset[Need]] = frozenset()
 
@@ -221,6 +190,14 @@ class StreamMeasure(_Measure):
         """What it needs as it is configured; by default `needs`."""
         return self.needs
 
+    def wants(self, probe: str) -> bool:
+        """Does it look at that probe set?"""
+        return False
+
+    def own_sets(self, context: Context) -> Mapping[str, ProbeSet]:
+        """Passages of its own, by a name that no probe set has, that it looks at besides."""
+        return {}
+
     def derived(self, probe: ProbeSet) -> ProbeSet | None:
         """Passages of the measure's own, made from a probe set (tasks); None to look at the set itself."""
         return None
@@ -228,6 +205,31 @@ class StreamMeasure(_Measure):
     @abstractmethod
     def look(self, context: Context) -> Look:
         """Begin to look at one state."""
+
+
+class StreamMeasure(PassMeasure):
+    """A measure of probe sets, fed by forward passes that it shares with others."""
+
+    probes: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Which probe sets to look at; by default all."""
+
+    def wants(self, probe: str) -> bool:
+        """As `probes` says."""
+        return self.probes is None or probe in self.probes
+
+
+class BatchMeasure(PassMeasure):
+    """A measure of what is trained on: it is also shown batches that it samples, just before and after their step.
+
+    What it is shown, the mean NLL per supervised token in evaluation mode, becomes the metrics `<group>_before` and
+    `<group>_after` of scope `train`, at that step.
+    """
+
+    live: ClassVar[bool] = True
+
+    @abstractmethod
+    def samples(self, batch: int) -> bool:
+        """Is a batch, counted without repeats, among those that it wants to see? A pure function."""
 
 
 class StateMeasure(_Measure):
@@ -302,22 +304,6 @@ class Order(Component):
     @abstractmethod
     def epoch(self, number: int, examples: Examples, seed: int) -> np.ndarray:
         """The examples of epoch `number` in order: a permutation of int64 indices below their number."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Origin:
-    """Where an existing model and its tokenizer are."""
-
-    path: str
-    """Local directory or hub id of the model (of the adapter's base, where there is one)."""
-    revision: str | None = None
-    trust_remote_code: bool = False
-    adapter: str | None = None
-    """Directory of a LoRA adapter to merge."""
-    tokenizer: str | None = None
-    """Directory of the tokenizer, where it is not the model's."""
-    parent: Mapping[str, Any] | None = None
-    """Run, step and weights_sha256 that it was taken from."""
 
 
 class ModelSource(Component):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ontogeny.core.component import Settings, refusal
-from ontogeny.core.contracts import Corpus, ModelSource, Order, StateMeasure, StreamMeasure, Term
+from ontogeny.core.contracts import Corpus, ModelSource, Order, PassMeasure, StateMeasure, Term
 from ontogeny.core.errors import closest
 from ontogeny.core.kinds import Room
 from ontogeny.core.schedule import Cadence, Schedule, Scheduled
@@ -22,7 +22,7 @@ AnyCorpus = Annotated[Corpus, Room("ontogeny.data.corpora")]
 AnyOrder = Annotated[Order, ORDERS]
 AnyModel = Annotated[ModelSource, Room("ontogeny.models.sources")]
 AnyTerm = Annotated[Term, TERMS]
-AnyMeasure = Annotated[StreamMeasure | StateMeasure, Room("ontogeny.measures")]
+AnyMeasure = Annotated[PassMeasure | StateMeasure, Room("ontogeny.measures")]
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
 _CORPUS_SPLIT = r"^[A-Za-z0-9][A-Za-z0-9_-]*/[A-Za-z0-9][A-Za-z0-9_-]*$"
@@ -323,7 +323,7 @@ class Recipe(Settings):
         return _digest(content)
 
 
-def looks_at_probes(measure: StreamMeasure | StateMeasure) -> bool:
+def looks_at_probes(measure: PassMeasure | StateMeasure) -> bool:
     """Does it look at probe sets, rather than at the weights alone?"""
     return "probes" in type(measure).model_fields
 

@@ -98,7 +98,8 @@ def realised(plan: Plan, step: int) -> dict[str, float]:
     found: dict[str, float] = {}
     if isinstance(plan, RepeatedPlan):
         found["repeat"] = float(plan.repeat_at(step))
-        plan, step = plan.plan, step // plan.repeats
+        step //= plan.repeats
+        plan = plan.plan
     if isinstance(plan, MixedPlan):
         found |= {f"replayed_{name}": share for name, share in plan.token_shares(step).items() if name != "new"}
     return found

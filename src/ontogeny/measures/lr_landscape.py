@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import Context, LiveTraining, Seen, StateMeasure, Unit
+from ontogeny.core.contracts import Context, Seen, StateMeasure, Unit
 from ontogeny.core.errors import OntogenyError, closest
+from ontogeny.core.live import LiveTraining
 from ontogeny.measures._axes import variable
 
 if TYPE_CHECKING:

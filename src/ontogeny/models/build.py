@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ontogeny.core.contracts import Origin
 from ontogeny.core.errors import DataError, RecipeError
+from ontogeny.core.origin import Origin
 from ontogeny.core.recipe import Lora, Recipe
 from ontogeny.data.tokenizer import looks_local
 from ontogeny.models.weights import own_memory

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ontogeny.core.contracts import Origin, Place, Progress, StepEvent
+from ontogeny.core.contracts import Place, Progress, StepEvent
 from ontogeny.core.errors import DataError, OntogenyError, RunFailedError, StoreError
+from ontogeny.core.origin import Origin
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import dump_recipe
 from ontogeny.data.plans import realised
@@ -26,6 +27,7 @@ from ontogeny.objectives.compose import Objective
 from ontogeny.store.run import Run, open_run
 from ontogeny.store.schema import PROVENANCE
 from ontogeny.store.writer import RunWriter
+from ontogeny.train.around import Around
 from ontogeny.train.difficulty import example_nll
 from ontogeny.train.history import saved_weights
 from ontogeny.train.live import Live
@@ -296,6 +298,7 @@ class Training:
         self.save_at = recipe.checkpoints.states(total, per_epoch) | {0, total}
         due = {m.group: m.at.states(total, per_epoch) if m.at is not None else self.save_at for m in recipe.measures}
         self.observer = _observer(recipe, writer, prepared, due)
+        self.around = Around(session, recipe.measures)
 
     def carry_out(self) -> None:
         """Steps, looks and checkpoints from the present state to the end."""
@@ -305,11 +308,13 @@ class Training:
         self.listen(Stage(text="training", total_steps=session.total_steps, step=session.step))
         if session.step == 0 and not self.writer.run.checkpoints:
             self.at_state()
+        self.around.before_step()
         try:
             for event in training_steps(session):
                 self.record(event)
                 self.listen(event)
                 self.at_state()
+                self.around.before_step()
         except NonFiniteLossError as error:
             self.writer.flush()
             raise RunFailedError(self._explain(error)) from None
@@ -327,8 +332,8 @@ class Training:
         add(step, "supervised_tokens", "train", event.supervised_tokens)
         add(step, "tokens_seen", "train", event.tokens_seen - event.tokens)
         add(step, "epoch", "train", event.progress.epoch)
-        for name, share in realised(self.session.plan, step).items():
-            add(step, name, "train", share)
+        for name, value in {**realised(self.session.plan, step), **self.around.after_step(event)}.items():
+            add(step, name, "train", value)
         add(step, "step_seconds", "timing", event.seconds)
 
     def at_state(self) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ontogeny.core.contracts import Context, Look, Need, Seen, StreamMeasure
+from ontogeny.core.contracts import Context, Look, Need, PassMeasure, Seen
 from ontogeny.core.errors import DataError
 from ontogeny.core.passages import Passage, ProbeSet
 from ontogeny.data.batches import collate
@@ -87,7 +87,7 @@ def _forward(halves: Halves, predictor: Predictor, batch: "dict[str, Tensor]", n
     return found
 
 
-def run_stream_looks(context: Context, measures: Sequence[StreamMeasure]) -> tuple[dict[str, Seen], dict[str, float]]:
+def run_stream_looks(context: Context, measures: Sequence[PassMeasure]) -> tuple[dict[str, Seen], dict[str, float]]:
     """Run each probe set forward once and show every batch to every measure that wants it.
 
     Sets that measures derive from a probe set are run as well, identical ones once. The model is left as it was.
@@ -99,13 +99,15 @@ def run_stream_looks(context: Context, measures: Sequence[StreamMeasure]) -> tup
         return seen, seconds
     with looking(context.model):
         halves = Halves(context.model)
-        looks: list[tuple[StreamMeasure, Look]] = []
+        looks: list[tuple[PassMeasure, Look]] = []
         for measure in measures:
             started = time.perf_counter()
             looks.append((measure, measure.look(context)))
             _charge(seconds, measure.group, started)
-        for name, probe in context.probes.items():
-            for passages, sharing in _share(name, probe, looks):
+        own = [(name, [(probe, [(m, look)])]) for m, look in looks for name, probe in m.own_sets(context).items()]
+        shared = [(name, _share(name, probe, looks)) for name, probe in context.probes.items()]
+        for name, sets in [*shared, *own]:
+            for passages, sharing in sets:
                 needs = frozenset().union(*(measure.needed for measure, _ in sharing))
                 started = time.perf_counter()
                 for batch in forward_probe_set(halves, passages, needs, context.batch_tokens, name=name):
@@ -120,14 +122,14 @@ def run_stream_looks(context: Context, measures: Sequence[StreamMeasure]) -> tup
     return seen, seconds
 
 
-Sharing = list[tuple[StreamMeasure, Look]]
+Sharing = list[tuple[PassMeasure, Look]]
 
 
-def _share(name: str, probe: ProbeSet, looks: Sequence[tuple[StreamMeasure, Look]]) -> list[tuple[ProbeSet, Sharing]]:
+def _share(name: str, probe: ProbeSet, looks: Sequence[tuple[PassMeasure, Look]]) -> list[tuple[ProbeSet, Sharing]]:
     """The sets to run for one probe set (itself, or derived from it), each with the looks that share it."""
     by_fingerprint: dict[str, tuple[ProbeSet, Sharing]] = {}
     for measure, look in looks:
-        if measure.probes is None or name in measure.probes:
+        if measure.wants(name):
             own = measure.derived(probe)
             wanted = probe if own is None else own
             by_fingerprint.setdefault(wanted.fingerprint, (wanted, []))[1].append((measure, look))

@@ -1,10 +1,11 @@
 """The training that a look interrupts, as measures may see it: its next batch, its next update, and trial steps."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ontogeny.core.errors import OntogenyError
+from ontogeny.core.passages import Passage
 from ontogeny.data.batches import collate
 from ontogeny.train.loop import step_gradients
 from ontogeny.train.optimizer import set_learning_rate
@@ -33,6 +34,17 @@ class Live:
         passages = [session.examples[i] for i in session.plan.batch_at(session.step)]
         batch = collate(passages, session.tokenizer.pad_token_id)
         return {key: value.to(session.accelerator.device) for key, value in batch.items()}
+
+    @property
+    def planned_batches(self) -> int:
+        """How many batches the recipe asks for; repeats of a batch and extensions of the run not counted."""
+        session = self._session
+        return -(-session.plan.steps_for(session.train) // session.train.repeats)
+
+    def batch(self, number: int) -> "Sequence[Passage]":
+        """The passages of one of them."""
+        session = self._session
+        return [session.examples[i] for i in session.plan.batch_at(number * session.train.repeats)]
 
     def next_update(self) -> Update:
         """Each trained tensor with its direction: the next step adds learning rate x direction to it.

@@ -5,8 +5,9 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ontogeny.core.contracts import Context, LiveTraining, Place, Progress, Seen, StateMeasure, StreamMeasure
+from ontogeny.core.contracts import Context, PassMeasure, Place, Progress, Seen, StateMeasure
 from ontogeny.core.errors import StoreError
+from ontogeny.core.live import LiveTraining
 from ontogeny.core.passages import ProbeSet
 from ontogeny.models.weights import effective_weights
 from ontogeny.objectives.compose import Objective
@@ -15,7 +16,7 @@ from ontogeny.train.forwarding import run_stream_looks
 from ontogeny.train.guard import untouched
 from ontogeny.train.history import WeightsHistory
 
-Measure = StreamMeasure | StateMeasure
+Measure = PassMeasure | StateMeasure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +96,7 @@ class Observer:
         return Looked(step=place.step, scalars=scalars, seconds=seconds)
 
     def _see(self, context: Context, due: Sequence[Measure]) -> tuple[dict[str, Seen], dict[str, float]]:
-        streams = [m for m in due if isinstance(m, StreamMeasure)]
+        streams = [m for m in due if isinstance(m, PassMeasure)]
         seen, seconds = run_stream_looks(context, streams)
         for measure in due:
             if isinstance(measure, StateMeasure):

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ontogeny.core.contracts import Origin
 from ontogeny.core.errors import DataError, StoreError
+from ontogeny.core.origin import Origin
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import load_recipe, validate
 from ontogeny.models.build import load_checkpoint

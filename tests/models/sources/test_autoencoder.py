@@ -45,7 +45,7 @@ def test_logits_stand_at_the_texts_own_positions() -> None:
 
 
 def test_it_is_saved_and_loaded(tmp_path: Any) -> None:
-    from ontogeny.core.contracts import Origin
+    from ontogeny.core.origin import Origin
     from ontogeny.models.build import load_causal_lm, save_model
 
     model, rows = make_autoencoder(vocabulary=VOCABULARY).eval(), _rows(1, 5)

@@ -5,8 +5,9 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
-from ontogeny.core.contracts import ModelSource, Origin
+from ontogeny.core.contracts import ModelSource
 from ontogeny.core.errors import RecipeError
+from ontogeny.core.origin import Origin
 
 _BEING_READ: ContextVar[tuple[tuple[str, tuple[str, ...]], ...]] = ContextVar("being_read", default=())
 """The parent recipes that are being identified, each with its overrides: the chain from child to ancestor."""

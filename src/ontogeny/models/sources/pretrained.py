@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from ontogeny.core.contracts import ModelSource, Origin
+from ontogeny.core.contracts import ModelSource
+from ontogeny.core.origin import Origin
 
 
 class Pretrained(ModelSource):
