@@ -32,7 +32,14 @@ def test_every_figure_is_drawn_for_a_whole_run_and_none_for_an_empty_one(run: Ru
     absent = {"optimisation-terms", "loss-objective", "tasks-continuation", "tasks-continuation-per-byte"}
     absent |= {"tasks-cloze-perplexity", "generation-repetition", "generation-ending"}
     absent |= {name for name in names if name.startswith("dynamics-")}  # drawn in tests/verbs/test_analyze.py
-    absent |= {"twins-carried-over", "landscape-curves", "landscape-heat"}  # drawn below
+    absent |= {
+        "twins-carried-over",
+        "landscape-curves",
+        "landscape-heat",
+        "ledger-matrix",
+        "ledger-retention",
+        "ledger-by-place",
+    }  # drawn below
     assert names - set(drawn) == absent
     for figure in drawn.values():
         for chart in figure.panels.values():
@@ -199,4 +206,24 @@ def test_the_landscape_is_drawn_from_a_real_run(tmp_path: Path) -> None:
     )  # higher ones left out
     cells = rows_of(drawn["landscape-heat"].panels[""])
     assert len(cells) == 5 * seen.sizes["checkpoint"]
-    assert min(cell["decrease"] for cell in cells) == -0.5
+    most = float(seen["decrease"].sel(batch="new").max())
+    assert min(cell["decrease"] for cell in cells) == pytest.approx(-most, abs=1e-5)
+
+
+def test_a_ledger_is_drawn_from_a_real_run(tmp_path: Path) -> None:
+    from ontogeny.core.recipe_file import validate
+    from ontogeny.store.run import open_run
+    from ontogeny.train.execute import execute
+    from ontogeny.verbs.analyze import analyze
+    from tests.train.conftest import tree, write_text
+
+    content = tree(write_text(tmp_path / "words"), measures=["evaluation", {"kind": "ledger", "share": 1.0}])
+    content["train"] |= {"batch": 2, "accumulate": 1}
+    made = open_run(execute(validate(content, "test"), runs_dir=tmp_path))
+    found = analyze(made.path, ["retention"], [])["retention"]["numbers"]
+    drawn = draw_all(RunGroup([open_run(made.path)]))
+    cells = rows_of(drawn["ledger-matrix"].panels[""])
+    assert len(cells) == len(found["step"]) * found["n"]
+    points = rows_of(drawn["ledger-by-place"].panels[""])
+    assert [one["gain"] for one in points] == pytest.approx([-x for x in found["matrix"][-1]], abs=1e-3)
+    assert rows_of(drawn["ledger-retention"].chart)

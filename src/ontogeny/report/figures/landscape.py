@@ -11,6 +11,8 @@ from ontogeny.report.figure import Figure
 from ontogeny.report.figures._frame import HEIGHT, rounded
 from ontogeny.report.gather import RunGroup, View
 
+MOST = 1.15
+"""Times the loss before: what is higher is not drawn."""
 SHOWN = 6
 """States that get a curve."""
 _RATE = alt.X("rate:Q", title="learning rate", scale=alt.Scale(type="log", nice=False), axis=alt.Axis(format="~e"))
@@ -44,7 +46,7 @@ def curves(runs: RunGroup) -> Figure | None:
     return Figure(
         title="Loss after the next step, by learning rate",
         caption="Loss in evaluation mode after the step that the optimizer would take at each learning rate. Losses of "
-        "more than 1.5 times the one before are left out. A single measurement each: no interval.",
+        "more than 1.15 times the one before are left out. A single measurement each: no interval.",
         chart=panels, section="curves", order=70,
     )  # fmt: skip
 
@@ -54,13 +56,13 @@ def heat(runs: RunGroup) -> Figure | None:
     panels = {}
     for run, name, seen in _landscapes(runs):
         decrease = seen.decrease.sel(batch="new").values
+        most = max(float(np.nanmax(decrease)), 1e-6)
         frame = pd.DataFrame([
-            {"step": f"{int(step):,}", "rate": f"{rate:.1e}", "decrease": float(np.clip(decrease[c, r], -0.5, None))}
+            {"step": f"{int(step):,}", "rate": f"{rate:.1e}", "decrease": float(np.clip(decrease[c, r], -most, None))}
             for c, step in enumerate(seen.step.values) for r, rate in enumerate(seen.learning_rate.values)
         ]).dropna()  # fmt: skip
         if seen.sizes["checkpoint"] < 2 or frame.empty:
             continue
-        most = float(frame["decrease"].abs().max()) or 1.0
         rates = list(dict.fromkeys(frame["rate"]))
         steps = list(dict.fromkeys(frame["step"]))
         panels[_title("", run, name, runs)] = (
@@ -76,7 +78,7 @@ def heat(runs: RunGroup) -> Figure | None:
     return Figure(
         title="Which rate learns most, and when",
         caption="Relative decrease of the loss on held-out text of the kind that is learned, after one step from each "
-        "state at each rate; increases of more than one half are drawn as one half. A single measurement each.",
+        "state at each rate; an increase beyond the largest decrease is drawn as that much. A single measurement each.",
         chart=panels, section="curves", order=71,
     )  # fmt: skip
 
@@ -96,4 +98,4 @@ def _title(what: str, run: View, name: str, runs: RunGroup) -> str:
 
 
 def _capped(losses: np.ndarray, before: float) -> np.ndarray:
-    return np.where(losses > 1.5 * before, np.nan, losses)
+    return np.where(losses > MOST * before, np.nan, losses)

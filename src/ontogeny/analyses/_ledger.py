@@ -1,0 +1,78 @@
+"""What a ledger recorded, laid side by side."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ontogeny.core.errors import StoreError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Book:
+    """B sampled batches at C checkpoints (the first is before training), each trained on R times in a row."""
+
+    step: np.ndarray
+    """int64 [C]: of the checkpoints."""
+    trained_at: np.ndarray
+    """int64 [B]: step of a batch's (last) update, which leads to state `trained_at` + 1."""
+    nll: np.ndarray
+    """float64 [C, B]: mean NLL per supervised token, nats."""
+    before: np.ndarray
+    """float64 [R, B]: just before each repeat's update."""
+    after: np.ndarray
+    """float64 [R, B]: just after it."""
+    novel: np.ndarray | None
+    """float64 [C]: mean NLL of never-trained text of the same corpora at the checkpoints; None if none was seen."""
+    epochs: float
+    """Epochs of training in all: beyond one, passages come again in other batches."""
+
+    @property
+    def batches(self) -> int:
+        """How many."""
+        return len(self.trained_at)
+
+
+def book_of(run: Any, name: str = "ledger") -> Book:
+    """Read it. Raises StoreError naming what the run lacks."""
+    if name not in run.measures:
+        raise StoreError(
+            f"{run.path} has no measure '{name}': add {{kind: ledger, share: 0.1}} to the recipe's measures"
+        )
+    seen = run.measure(name)
+    order = np.argsort(seen.step.values)
+    steps = seen.step.values[order]
+    if len(steps) < 2 or steps[0] != 0:
+        raise StoreError(f"{run.path}: the ledger needs two checkpoints, the first at step 0")
+    around = {one: run.series(f"{name}_{one}", "train").set_index("step")["value"] for one in ("before", "after")}
+    repeats = int((run.recipe.get("train") or {}).get("repeats", 1))
+    numbers = [n for n in seen.batch.values.tolist() if n * repeats + repeats - 1 in around["after"].index]
+    rows = {
+        one: np.array([[values.loc[n * repeats + r] for n in numbers] for r in range(repeats)], dtype=np.float64)
+        for one, values in around.items()
+    }
+    place = np.isin(seen.batch.values, numbers)
+    return Book(
+        step=steps,
+        trained_at=np.array(numbers, dtype=np.int64) * repeats + repeats - 1,
+        nll=seen["nll"].values[order][:, place].astype(np.float64),
+        before=rows["before"], after=rows["after"],
+        novel=_novel(run, steps), epochs=float(seen.epoch.values.max()),
+    )  # fmt: skip
+
+
+def _novel(run: Any, steps: np.ndarray) -> np.ndarray | None:
+    """Mean NLL of the held-out text of the corpora that are trained on, at the checkpoints."""
+    data = run.recipe.get("data") or {}
+    trained = {str(take.get("of")) for take in data.get("train") or ()}
+    corpora = {of.partition("/")[0] for of in trained}
+    names = [
+        name for name, take in (data.get("probes") or {}).items()
+        if str(take.get("of")).partition("/")[0] in corpora and take.get("of") not in trained
+    ]  # fmt: skip
+    found = []
+    for name in names:
+        series = run.series("evaluation/nll", name)
+        if not series.empty:
+            found.append(series.drop_duplicates("step").set_index("step")["value"].reindex(steps).to_numpy(dtype=float))
+    return np.mean(found, axis=0) if found else None

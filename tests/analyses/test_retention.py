@@ -1,0 +1,116 @@
+"""Known retention curves are recovered; noise, a model that cannot forget and one that forgets all are named."""
+
+import numpy as np
+import pytest
+
+from ontogeny.analyses._ledger import Book
+from ontogeny.analyses.retention import Retention
+
+STEPS, BATCHES = 400, 60
+
+
+def book(kept: "object", *, seed: int = 0, noise: float = 0.02, drift: float = 0.0, places: float = 0.0) -> Book:
+    """Each batch: loss 5, a step takes 1 off, of which `kept(age)` is left. `drift` nats per step for all text alike.
+    `places`: what the last third of the batches gains more.
+    """
+    random = np.random.default_rng(seed)
+    step = np.array([0, *range(20, STEPS + 1, 20)])
+    trained = np.sort(random.choice(STEPS, BATCHES, replace=False))
+    level = random.normal(5, 0.3, BATCHES)
+    age = step[:, None] - (trained[None] + 1)
+    gain = 1 + places * (trained > STEPS * 2 / 3)
+    left = np.where(age >= 0, kept(np.maximum(age, 0).astype(float)), 0.0)  # type: ignore[operator]
+    nll = level - gain * left + drift * step[:, None] + random.normal(0, noise, age.shape)
+    before = level + drift * trained + random.normal(0, noise, BATCHES)
+    after = before - gain
+    return Book(step=step, trained_at=trained, nll=nll, before=before[None], after=after[None],
+                novel=5 + drift * step, epochs=1.0)  # fmt: skip
+
+
+@pytest.mark.parametrize("tau", [30.0, 150.0])
+def test_an_exponential_curve(tau: float) -> None:
+    found = Retention().judge(book(lambda age: np.exp(-age / tau))).numbers["fit"]
+    assert found["name"] == "exponential"
+    assert found["parameter"] == pytest.approx(tau, rel=0.1)
+    assert found["aicc"]["power"] > found["aicc"]["exponential"] + 2
+
+
+@pytest.mark.parametrize("k", [0.2, 0.6])
+def test_a_power_law(k: float) -> None:
+    found = Retention().judge(book(lambda age: (1 + age) ** -k)).numbers["fit"]
+    assert found["name"] == "power"
+    assert found["parameter"] == pytest.approx(k, rel=0.15)
+
+
+def test_a_model_that_cannot_forget() -> None:
+    """Flat at 1, no loss since just after the step, and 1 nat better than before training."""
+    found = Retention().judge(book(np.ones_like))
+    assert found.numbers["fit"]["name"] == "flat"
+    assert found.numbers["fit"]["parameter"] == pytest.approx(1, abs=0.02)
+    assert found.numbers["ends"]["against_before"]["value"] == pytest.approx(-1, abs=0.02)
+    assert "does not differ from that just after their step" in found.verdict
+
+
+def test_a_model_that_forgets_all() -> None:
+    """Back at the level of before training at once."""
+    found = Retention().judge(book(np.zeros_like))
+    assert found.numbers["ends"]["against_after"]["value"] == pytest.approx(1, abs=0.02)
+    assert found.numbers["ends"]["against_before"]["value"] == pytest.approx(0, abs=0.02)
+    assert found.numbers["fit"]["parameter"] == pytest.approx(0, abs=0.03)
+    assert "higher loss at the end than just after their step" in found.verdict
+
+
+def test_white_noise_is_no_forgetting() -> None:
+    """60 draws at 5%: 3 expected, 9 or more have a probability of 0.3%. The same for places (two, adjusted)."""
+    claims = places = 0
+    for seed in range(60):
+        made = Retention(seed=seed).judge(book(np.ones_like, seed=seed, noise=0.1)).numbers
+        end = made["ends"]["against_after"]
+        claims += end["low"] > 0 or end["high"] < 0
+        places += min(one["p"] for one in made["places"].values()) < 0.05
+    assert claims <= 8
+    assert places <= 8
+
+
+def test_what_all_text_did_is_taken_off() -> None:
+    """All text gets 0.002 nats a step better by itself, 0.8 in all; nothing is forgotten: net of it, -1 and 0."""
+    ends = Retention().judge(book(np.ones_like, drift=-0.002)).numbers["ends"]
+    assert ends["against_before"]["value"] == pytest.approx(-1.8, abs=0.03)
+    assert ends["against_before, net"]["value"] == pytest.approx(-1, abs=0.03)
+    assert ends["against_after, net"]["value"] == pytest.approx(0, abs=0.03)
+    fitted = Retention().judge(book(np.ones_like, drift=-0.002)).numbers["fit"]
+    assert (fitted["name"], round(fitted["parameter"], 1)) == ("flat", 1.0)
+
+
+def test_a_curve_that_rises_is_none_of_them() -> None:
+    """Kept grows to three times what the step gave: later batches taught the same."""
+    found = Retention().judge(book(lambda age: 1 + 2 * np.minimum(age / 100, 1))).numbers["fit"]
+    assert found["name"] == "none"
+
+
+def test_recency_is_found_where_it_is_planted() -> None:
+    found = Retention().judge(book(np.ones_like, places=0.5)).numbers["places"]
+    assert found["recency"]["value"] == pytest.approx(0.5, abs=0.1)
+    assert found["recency"]["p"] < 0.01
+    assert found["primacy"]["p"] > 0.05
+
+
+def test_the_curve_by_hand() -> None:
+    """Eight batches, all trained on at step 0, one checkpoint 3 steps later. Gains of 2, of which 1.5 are left: 75%."""
+    ones = np.ones(8)
+    made = Book(step=np.array([0, 4]), trained_at=np.zeros(8, dtype=np.int64), nll=np.stack([5 * ones, 3.5 * ones]),
+                before=5 * ones[None], after=3 * ones[None], novel=None, epochs=1.0)  # fmt: skip
+    curve = Retention().judge(made).numbers["curve"]
+    assert (curve["age"].tolist(), curve["value"].tolist(), curve["n"].tolist()) == ([3.0], [0.75], [8])
+    assert Retention().judge(made).numbers["fit"]["lacks"] == "4 ages, it has 1"
+
+
+def test_repeats_and_few_batches() -> None:
+    made = book(np.ones_like)
+    twice = Book(**{**made.__dict__, "before": np.stack([made.before[0]] * 2),
+                    "after": np.stack([made.after[0] + 0.5, made.after[0]])})  # fmt: skip
+    repeats = Retention().judge(twice).numbers["repeats"]
+    assert [one["value"] for one in repeats] == pytest.approx([-0.5, 0], abs=0.03)
+    few = Book(**{**made.__dict__, "trained_at": made.trained_at[:5], "nll": made.nll[:, :5],
+                  "before": made.before[:, :5], "after": made.after[:, :5]})  # fmt: skip
+    assert Retention().judge(few).verdict == "not assessable: lacks 8 sampled batches, it has 5"
