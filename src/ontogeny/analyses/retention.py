@@ -61,7 +61,7 @@ class Retention(Analysis):
         numbers = {
             "n": book.batches, "step": book.step, "trained_at": book.trained_at, "epochs": book.epochs, "ends": ends,
             "curve": {key: values for key, values in curve.items() if key not in ("draws", "ages")}, "fit": fitted,
-            "places": places, "repeats": repeats, "matrix": (book.nll - book.nll[:1]),
+            "places": places, "repeats": repeats,
         }  # fmt: skip
         return Result(verdict=_verdict(ends[self.reference], self.reference), reading=_READING, numbers=numbers,
                       sentences=tuple(_sentences(book, numbers)))  # fmt: skip

@@ -11,7 +11,7 @@ from ontogeny.report.figure import Figure
 from ontogeny.report.figures._frame import HEIGHT, rounded
 from ontogeny.report.gather import RunGroup, View
 
-MOST_ROWS = 120
+MOST_ROWS = 70
 """Rows and columns of the matrix that are drawn: more are averaged."""
 MOST_POINTS = 1500
 
@@ -20,7 +20,7 @@ def matrix(runs: RunGroup) -> Figure | None:
     """Change of each batch's loss since before training, by place in training and time."""
     panels = {}
     for run, found in _kept(runs):
-        values, steps = np.array(found["matrix"], dtype=float), np.array(found["step"])
+        values, steps = _changes(run), np.array(found["step"])
         rows = np.array_split(np.arange(values.shape[1]), min(MOST_ROWS, values.shape[1]))
         columns = np.array_split(np.arange(values.shape[0]), min(MOST_ROWS, values.shape[0]))
         trained = np.array(found["trained_at"])
@@ -78,7 +78,7 @@ def by_place(runs: RunGroup) -> Figure | None:
     panels = {}
     for run, found in _kept(runs):
         trained = np.array(found["trained_at"])
-        gain = -np.array(found["matrix"], dtype=float)[-1]
+        gain = -_changes(run)[-1]
         chosen = np.unique(np.linspace(0, len(gain) - 1, min(MOST_POINTS, len(gain))).round().astype(int))
         frame = rounded(pd.DataFrame({"step": trained[chosen], "gain": gain[chosen]}), 4)
         points = alt.Chart(frame).mark_circle(size=22, opacity=0.5).encode(
@@ -99,5 +99,12 @@ def by_place(runs: RunGroup) -> Figure | None:
 def _kept(runs: RunGroup) -> Iterator[tuple[View, dict[str, Any]]]:
     for run in runs.runs:
         found = run.analyses.get("retention", {}).get("numbers", {})
-        if "matrix" in found:
+        if "trained_at" in found and run.measure("ledger").sizes["batch"] == len(found["trained_at"]):
             yield run, found
+
+
+def _changes(run: View) -> np.ndarray:
+    """Loss minus loss before training: float64 [checkpoints in order of step, batches]."""
+    seen = run.measure("ledger")
+    nll = seen["nll"].values[np.argsort(seen.step.values)].astype(np.float64)
+    return np.asarray(nll - nll[:1])

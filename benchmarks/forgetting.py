@@ -1,0 +1,162 @@
+"""The learning-rate landscape beside real steps with restore; what the ledger costs; large matrices.
+
+Landscape: 32 rates on one batch of 16 x 128 tokens, a model of 4 blocks (d128), AdamW: ours, and for each rate a real
+step (forward, backward, optimizer), the loss after it, and a restore of weights and moments. Ledger: training with a
+tenth of the batches before and after their step, beside training without. Matrix: retention of 10,000 batches at 200
+checkpoints, analysed and drawn.
+"""
+
+import os
+import time
+from typing import Any
+
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+import numpy as np
+
+from benchmarks.ratios import ratio_with_interval
+
+RATES = 32
+
+
+def _session(steps: int = 400) -> Any:
+    from ontogeny.core.recipe_file import validate
+    from ontogeny.data.prepare import prepare
+    from ontogeny.models.build import LoadContext, build_model
+    from ontogeny.train.session import open_session
+
+    recipe = validate({
+        "name": "bench",
+        "data": {"corpora": {"prose": {"kind": "python_prose"}}, "train": [{"of": "prose/train"}],
+                 "probes": {"novel": {"of": "prose/novel", "count": 16}}},
+        "tokenizer": {"vocab_size": 2048},
+        "model": {"kind": "ladder", "size": "micro"},
+        "train": {"steps": steps, "batch": 16, "lr": 0.001},
+    }, "benchmark")  # fmt: skip
+    prepared = prepare(recipe)
+    context = LoadContext(tokenizer=prepared.tokenizer, length=recipe.data.length, seed=0)
+    model = build_model(recipe, context)
+    return open_session(recipe, model=model, tokenizer=prepared.tokenizer, examples=prepared.examples), prepared
+
+
+def _landscape(figures: dict[str, Any]) -> None:
+    from ontogeny.measures.lr_landscape import LrLandscape, _Landscape, _losses
+    from ontogeny.train.guard import untouched
+    from ontogeny.train.live import Live
+    from ontogeny.train.loop import training_steps
+    from tests.measures.small import make_context
+
+    session, prepared = _session()
+    for event in training_steps(session):
+        if event.step == 5:
+            break
+    live = Live(session)
+    context = make_context(session.model, list(prepared.probes.values()), training=live, objective=session.objective)
+    rates = np.geomspace(1e-6, 1e-2, RATES)
+    measure = LrLandscape(rates=RATES, highest=1e-2, targets=(), refine=0, passages=16)
+    ours, theirs = [], []
+    for _ in range(3):
+        started = time.perf_counter()
+        with untouched(session.model):
+            seen = measure.look(context).arrays
+        ours.append(time.perf_counter() - started)
+        started = time.perf_counter()
+        batches = measure._batches(context)
+        real = []
+        with untouched(session.model):
+            for rate in rates:
+                with live.trial() as trial:
+                    trial.step(float(rate))
+                    real.append(_losses(context, batches))
+        theirs.append(time.perf_counter() - started)
+    apart = float(np.abs(seen["loss"].values - np.stack(real, axis=1)).max())
+    figures[f"lr_landscape, {RATES} rates, next batch and held-out batch: times faster than real steps (asked: 2.5)"] = {
+        **ratio_with_interval(theirs, ours), "largest difference in loss (asked: 1e-6)": apart
+    }  # fmt: skip
+    only = {"train": live.next_batch()}
+    ours, theirs = [], []
+    for _ in range(3):
+        started = time.perf_counter()
+        with untouched(session.model), _Landscape(context, live, only, 1) as at:
+            for rate in rates:
+                at(float(rate))
+        ours.append(time.perf_counter() - started)
+        started = time.perf_counter()
+        with untouched(session.model):
+            for rate in rates:
+                with live.trial() as trial:
+                    trial.step(float(rate))
+                    _losses(context, only)
+        theirs.append(time.perf_counter() - started)
+    figures[f"lr_landscape, {RATES} rates, the next batch alone: times faster than real steps (asked: 2.5)"] = (
+        ratio_with_interval(theirs, ours)
+    )
+
+
+def _ledger(figures: dict[str, Any]) -> None:
+    from ontogeny.measures.ledger import Ledger
+    from ontogeny.train.around import Around
+    from ontogeny.train.loop import training_steps
+
+    with_it, without = [], []
+    for _ in range(4):
+        for measures, into in (([Ledger(share=0.1)], with_it), ([], without)):
+            session, _ = _session(steps=200)
+            around = Around(session, measures)
+            started = time.perf_counter()
+            around.before_step()
+            for event in training_steps(session):
+                around.after_step(event)
+                around.before_step()
+            into.append(time.perf_counter() - started)
+    figures["ledger of a tenth of the batches: time of training beside none (asked: at most 1.05)"] = (
+        ratio_with_interval(with_it, without)
+    )
+
+
+def _matrix(figures: dict[str, Any]) -> None:
+    from ontogeny.analyses._ledger import Book
+    from ontogeny.analyses.retention import Retention
+
+    random = np.random.default_rng(0)
+    batches, checkpoints = 10_000, 200
+    step = np.linspace(0, batches, checkpoints).astype(np.int64)
+    trained = np.arange(batches)
+    age = step[:, None] - trained[None] - 1
+    nll = 5 - np.where(age >= 0, np.exp(-np.maximum(age, 0) / 500), 0) + random.normal(0, 0.1, age.shape)
+    before, after = (np.full((1, batches), value) for value in (5.0, 4.0))
+    book = Book(step=step, trained_at=trained, nll=nll, before=before, after=after, novel=None, epochs=1.0)
+    started = time.perf_counter()
+    found = Retention().judge(book)
+    figures["retention of 10,000 batches at 200 checkpoints: seconds (asked: 10, with drawing)"] = {
+        "analysis": time.perf_counter() - started, "curve": found.numbers["fit"]["name"],
+        "drawing": _drawn(nll, found),
+    }  # fmt: skip
+
+
+def _drawn(nll: np.ndarray, found: Any) -> float:
+    from types import SimpleNamespace
+
+    import xarray as xr
+
+    from ontogeny.analyses._result import plain
+    from ontogeny.report.figures import ledger
+
+    seen = xr.Dataset({"nll": (("checkpoint", "batch"), nll)}, {"step": ("checkpoint", found.numbers["step"])})
+    run = SimpleNamespace(name="r", analyses={"retention": {"numbers": plain(found.numbers)}}, measure=lambda _: seen)
+    started = time.perf_counter()
+    for draw in (ledger.matrix, ledger.retention, ledger.by_place):
+        figure = draw(SimpleNamespace(runs=[run]))  # type: ignore[arg-type]
+        assert figure is not None
+        for chart in figure.panels.values():
+            chart.to_dict()
+    return time.perf_counter() - started
+
+
+def main() -> dict[str, Any]:
+    """All figures."""
+    figures: dict[str, Any] = {}
+    _matrix(figures)
+    _landscape(figures)
+    _ledger(figures)
+    return figures
