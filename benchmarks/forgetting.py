@@ -70,7 +70,7 @@ def _landscape(figures: dict[str, Any]) -> None:
                     real.append(_losses(context, batches))
         theirs.append(time.perf_counter() - started)
     apart = float(np.abs(seen["loss"].values - np.stack(real, axis=1)).max())
-    figures[f"lr_landscape, {RATES} rates, next batch and held-out batch: times faster than real steps (asked: 2.5)"] = {
+    figures[f"lr_landscape, {RATES} rates, two batches: times faster than real steps (asked: 2.5)"] = {
         **ratio_with_interval(theirs, ours), "largest difference in loss (asked: 1e-6)": apart
     }  # fmt: skip
     only = {"train": live.next_batch()}
@@ -88,7 +88,7 @@ def _landscape(figures: dict[str, Any]) -> None:
                     trial.step(float(rate))
                     _losses(context, only)
         theirs.append(time.perf_counter() - started)
-    figures[f"lr_landscape, {RATES} rates, the next batch alone: times faster than real steps (asked: 2.5)"] = (
+    figures[f"lr_landscape, {RATES} rates, one batch: times faster than real steps (asked: 2.5)"] = (
         ratio_with_interval(theirs, ours)
     )
 

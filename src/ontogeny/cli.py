@@ -103,6 +103,33 @@ def run(
 
 
 @app.command()
+def sweep(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe by name, or a file by path.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="Overrides of every run.")] = None,
+    vary: Annotated[list[str] | None, typer.Option("--vary", help="KEY=VALUE,VALUE; repeat for a grid.")] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of every combination.")] = 5,
+    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Runs at a time; by default a core each.")] = None,
+    runs: RunsDir = _RUNS,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run every combination of some settings, with several seeds, and put all on one page. Continues where it stopped.
+
+    Writes the table of results, and main effects and interaction with intervals over seeds.
+
+    Examples:  ontogeny sweep mine.yaml --vary train.lr=0.001,0.003 --vary data.replay.general.share=0.05,0.25  |
+    ontogeny sweep memorization/quick --seeds 5
+    """
+    require_training_extra("ontogeny sweep")
+    from ontogeny.verbs import sweep as verb
+
+    points = verb.points_of(recipe, overrides or [], vary or [], seeds, runs)
+    say = (lambda _: None) if quiet else (lambda text: typer.echo(text, err=True))
+    folder = verb.sweep(recipe, points, runs_dir=runs, jobs=jobs, tell=say)
+    tell(verb.described(folder), as_json)
+
+
+@app.command()
 def resume(
     run_dir: RunDir,
     steps: Annotated[int | None, typer.Option(help="Extend the run to this many steps in all.")] = None,
