@@ -88,8 +88,8 @@ def _landscape(figures: dict[str, Any]) -> None:
                     trial.step(float(rate))
                     _losses(context, only)
         theirs.append(time.perf_counter() - started)
-    figures[f"lr_landscape, {RATES} rates, one batch: times faster than real steps (asked: 2.5)"] = (
-        ratio_with_interval(theirs, ours)
+    figures[f"lr_landscape, {RATES} rates, one batch: times faster than real steps (asked: 2.5)"] = ratio_with_interval(
+        theirs, ours
     )
 
 

@@ -23,9 +23,9 @@ from ontogeny.core.recipe_file import validate
 from ontogeny.data.batches import collate
 from ontogeny.models.build import LoadContext, build_model
 from ontogeny.store.writer import RunWriter
-from ontogeny.train.execute import Training, silent
 from ontogeny.train.loop import training_steps
 from ontogeny.train.session import Session, open_session
+from ontogeny.train.training import Training, silent
 
 _VOCABULARY = 2048
 _LENGTH = 128

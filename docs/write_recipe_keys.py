@@ -7,8 +7,9 @@ from typing import Any
 
 from ontogeny.core.component import Component
 from ontogeny.core.contracts import Corpus, ModelSource, Order, StateMeasure, StreamMeasure, Term
+from ontogeny.core.controls import Control
 from ontogeny.core.kinds import find, kinds_of
-from ontogeny.core.recipe import Data, Lora, Optimizer, Recipe, Take, TokenizerSettings, Train
+from ontogeny.core.recipe import Data, Lora, Mixing, Optimizer, Recipe, Replay, Take, TokenizerSettings, Train, Twins
 from ontogeny.core.recipe_file import recipe_schema
 from ontogeny.core.schedule import Cadence, Schedule
 
@@ -19,9 +20,12 @@ BLOCKS = {
     "The recipe": Recipe,
     "data": Data,
     "data.train, data.probes": Take,
+    "data.replay": Replay,
+    "data.twins": Twins,
     "tokenizer": TokenizerSettings,
     "train": Train,
     "train.optimizer": Optimizer,
+    "train.mixing": Mixing,
     "train.lora": Lora,
     "Schedules": Schedule,
     "Cadences": Cadence,
@@ -32,6 +36,7 @@ ROOMS: dict[str, tuple[str, type[Component]]] = {
     "Models": ("ontogeny.models.sources", ModelSource),
     "Terms": ("ontogeny.objectives.terms", Term),
     "Measures": ("ontogeny.measures", StreamMeasure),
+    "Controls": ("ontogeny.controls", Control),
 }
 _NAMES = {Take.__name__: "passages", Schedule.__name__: "schedule", Cadence.__name__: "cadence"}
 

@@ -13,6 +13,7 @@ from ontogeny.core.recipe import Recipe
 TESTS = Path(__file__).parents[1]
 ROOMS = [
     "ontogeny.measures",
+    "ontogeny.controls",
     "ontogeny.objectives.terms",
     "ontogeny.data.corpora",
     "ontogeny.data.orders",

@@ -8,7 +8,8 @@ from ontogeny.core.errors import MissingExtraError, OntogenyError
 from ontogeny.core.recipe_file import validate
 from ontogeny.integrations.trackers import mirrored
 from ontogeny.store.run import open_run
-from ontogeny.train.execute import execute, silent
+from ontogeny.train.execute import execute
+from ontogeny.train.training import silent
 from tests.train.conftest import tree, write_text
 
 

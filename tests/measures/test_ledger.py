@@ -13,8 +13,9 @@ from ontogeny.data.prepare import prepare
 from ontogeny.measures.ledger import Ledger
 from ontogeny.models.build import load_checkpoint
 from ontogeny.store.run import Run, open_run
-from ontogeny.train.execute import Training, execute, resume
+from ontogeny.train.execute import execute, resume
 from ontogeny.train.session import open_session
+from ontogeny.train.training import Training
 from tests.measures.small import make_context, make_model
 from tests.train.conftest import tree, write_text
 

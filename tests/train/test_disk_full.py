@@ -9,7 +9,8 @@ import pytest
 from ontogeny.core.errors import RunFailedError
 from ontogeny.core.recipe import Recipe
 from ontogeny.store.run import open_run
-from ontogeny.train.execute import Saved, execute
+from ontogeny.train.execute import execute
+from ontogeny.train.training import Saved
 from tests.train.conftest import differences
 
 

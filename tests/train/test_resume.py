@@ -16,10 +16,12 @@ from ontogeny.core.recipe_file import validate, validate_component
 from ontogeny.objectives.compose import Objective
 from ontogeny.store.run import open_run
 from ontogeny.train import execute as execution
-from ontogeny.train import loop, state
+from ontogeny.train import loop, state, training
 from ontogeny.train.backfill import backfill
-from ontogeny.train.execute import Looked, Saved, execute, resume
+from ontogeny.train.execute import execute, resume
+from ontogeny.train.observe import Looked
 from ontogeny.train.parents import find_finished_run
+from ontogeny.train.training import Saved
 from tests.train.conftest import differences, tree, write_text
 
 Bomb = Callable[[pytest.MonkeyPatch], Any]
@@ -93,7 +95,7 @@ def arm(monkeypatch: pytest.MonkeyPatch, where: str, number: int) -> Callable[[A
     elif where == "train_loss":
         monkeypatch.setattr(Objective, "train_loss", call_that_dies(Objective.train_loss, number))
     else:
-        monkeypatch.setattr(execution, where, call_that_dies(getattr(execution, where), number))
+        monkeypatch.setattr(training, where, call_that_dies(getattr(training, where), number))
     return lambda event: None
 
 

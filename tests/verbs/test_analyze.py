@@ -35,7 +35,7 @@ tokenizer: {{vocab_size: 300}}
 model: {{kind: ladder, size: pico}}
 train: {{steps: 8, batch: 6, lr: 0.01}}
 checkpoints: {{every_steps: 2}}
-measures: [evaluation, {{kind: compression, k: 5}}, reproduction]
+measures: [evaluation, {{kind: compression, k: 5}}, reproduction, {{kind: ledger, share: 1.0}}]
 """
 
 

@@ -16,7 +16,7 @@ def recipe(tmp_path: Path) -> Path:
     write_text(tmp_path / "words")
     path = tmp_path / "tiny.yaml"
     text = RECIPE.format(texts=tmp_path / "words" / "*.txt")
-    text = text.replace("{kind: compression, k: 5}, reproduction", "token_nll")
+    text = text.replace("{kind: compression, k: 5}, reproduction, {kind: ledger, share: 1.0}", "token_nll")
     path.write_text(text, encoding="utf-8")
     return path
 

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from ontogeny.core.component import Settings, refusal
 from ontogeny.core.contracts import Corpus, ModelSource, Order, PassMeasure, StateMeasure, Term
+from ontogeny.core.controls import Control
 from ontogeny.core.errors import closest
 from ontogeny.core.kinds import Room
 from ontogeny.core.schedule import Cadence, Schedule, Scheduled
@@ -22,6 +23,7 @@ AnyCorpus = Annotated[Corpus, Room("ontogeny.data.corpora")]
 AnyOrder = Annotated[Order, ORDERS]
 AnyModel = Annotated[ModelSource, Room("ontogeny.models.sources")]
 AnyTerm = Annotated[Term, TERMS]
+AnyControl = Annotated[Control, Room("ontogeny.controls")]
 AnyMeasure = Annotated[PassMeasure | StateMeasure, Room("ontogeny.measures")]
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
@@ -238,6 +240,8 @@ class Train(Settings):
     """bf16: autocast; weights and optimizer stay in float32."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
     """Dropout of the model; by default as its configuration says."""
+    controls: tuple[AnyControl, ...] = ()
+    """What decides learning rate and stopping on the way, instead of the schedule."""
     lora: Lora | None = None
     """Train low-rank adapters instead of the weights."""
 
@@ -291,6 +295,11 @@ class Recipe(Settings):
                 if probe not in (known := (*self.data.probes, *self.data.twins)):
                     message = f"unknown probe set '{probe}': {closest(probe, known)}"
                     raise refusal(message, "measures", i, "probes", j)
+        for i, control in enumerate(self.train.controls if self.train else ()):
+            known = (*self.data.probes, *self.data.twins)
+            if getattr(control, "new", None) not in (None, *known):
+                message = f"unknown probe set '{control.new}': {closest(control.new, known)}"  # type: ignore[attr-defined]
+                raise refusal(message, "train", "controls", i, "new")
         for i, corpus in enumerate(self.tokenizer.corpora or ()):
             if corpus not in self.data.corpora:
                 message = f"unknown corpus '{corpus}': {closest(corpus, self.data.corpora)}"

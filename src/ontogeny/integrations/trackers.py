@@ -7,8 +7,8 @@ from typing import Any
 from ontogeny.core.contracts import StepEvent
 from ontogeny.core.errors import MissingExtraError, OntogenyError, closest
 from ontogeny.core.recipe import Recipe
-from ontogeny.train.execute import Event, Listener
 from ontogeny.train.observe import Looked
+from ontogeny.train.training import Event, Listener
 
 
 @contextmanager

@@ -15,10 +15,10 @@ from ontogeny.data.prepare import Prepared, prepare
 from ontogeny.data.tokenizer import load_tokenizer
 from ontogeny.models.build import Limits, LoadContext, build_model, read_limits
 from ontogeny.store.writer import RunWriter
-from ontogeny.train.execute import Training, silent
 from ontogeny.train.loop import training_steps
 from ontogeny.train.parents import origin_of
 from ontogeny.train.session import open_session
+from ontogeny.train.training import Training, silent
 
 _PROBED_STEPS = 5
 

@@ -2,17 +2,14 @@
 
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ontogeny.core.contracts import Place, Progress, StepEvent
-from ontogeny.core.errors import DataError, OntogenyError, RunFailedError, StoreError
+from ontogeny.core.contracts import Place, Progress
+from ontogeny.core.errors import DataError, OntogenyError, StoreError
 from ontogeny.core.origin import Origin
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import dump_recipe
-from ontogeny.data.plans import realised
 from ontogeny.data.prepare import Prepared, prepare
 from ontogeny.data.tokenizer import load_tokenizer
 from ontogeny.models.build import (
@@ -23,47 +20,16 @@ from ontogeny.models.build import (
     read_limits,
     save_model,
 )
-from ontogeny.objectives.compose import Objective
 from ontogeny.store.run import Run, open_run
 from ontogeny.store.schema import PROVENANCE
 from ontogeny.store.writer import RunWriter
-from ontogeny.train.around import Around
 from ontogeny.train.difficulty import example_nll
-from ontogeny.train.history import saved_weights
-from ontogeny.train.live import Live
-from ontogeny.train.loop import NonFiniteLossError, training_steps
-from ontogeny.train.observe import Looked, Observer
 from ontogeny.train.parents import check_held_out, load_verified, origin_of, recipe_of
 from ontogeny.train.provenance import describe, environment
 from ontogeny.train.session import Session, open_session, to_device
-from ontogeny.train.state import restore_trainer, save_trainer
+from ontogeny.train.state import restore_trainer
 from ontogeny.train.status import keep_status
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """A new stage of the work has begun."""
-
-    text: str
-    total_steps: int | None = None
-    step: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Saved:
-    """A checkpoint is on disk, and everything before it is recorded."""
-
-    step: int
-    run: Path
-    seconds: float
-
-
-Event = Stage | StepEvent | Looked | Saved
-Listener = Callable[[Event], None]
-
-
-def silent(event: Event) -> None:
-    """Listen to nothing."""
+from ontogeny.train.training import Listener, Stage, Training, observer_of, silent
 
 
 def execute(recipe: Recipe, *, runs_dir: Path, to: Path | None = None, listen: Listener = silent) -> Path:
@@ -263,7 +229,7 @@ def _note_resume(writer: RunWriter, step: int, total: int | None, steps: int | N
 def _only_look(recipe: Recipe, writer: RunWriter, model: Any, prepared: Prepared, listen: Listener) -> None:
     from ontogeny.models.weights import effective_weights, fingerprint
 
-    observer = _observer(recipe, writer, prepared, dict.fromkeys((m.group for m in recipe.measures), frozenset({0})))
+    observer = observer_of(recipe, writer, prepared, dict.fromkeys((m.group for m in recipe.measures), frozenset({0})))
     place = Place(
         step=0, epoch=0.0, tokens_seen=0, flops=0.0, flops_counted=0.0,
         weights_sha256=fingerprint(effective_weights(model)),
@@ -272,101 +238,3 @@ def _only_look(recipe: Recipe, writer: RunWriter, model: Any, prepared: Prepared
     listen(observer.look(to_device(model), place, Progress(step=0, total_steps=0, epoch=0.0)))
     writer.set_status(step=0, total_steps=0)
     writer.flush()
-
-
-def _observer(recipe: Recipe, writer: RunWriter, prepared: Prepared, due: dict[str, frozenset[int]]) -> Observer:
-    return Observer(
-        writer=writer,
-        measures=recipe.measures,
-        probes=prepared.probes,
-        tokenizer=prepared.tokenizer,
-        objective=Objective(recipe.objective),
-        seed=recipe.train.seed if recipe.train else 0,
-        due=due,
-        history=saved_weights(writer.run),
-    )
-
-
-class Training:
-    """Consumes the loop's events: records, looks, saves, in the order that makes resume exact."""
-
-    def __init__(
-        self, recipe: Recipe, session: Session, writer: RunWriter, prepared: Prepared, listen: Listener
-    ) -> None:
-        self.session, self.writer, self.listen = session, writer, listen
-        total, per_epoch = session.total_steps, session.plan.steps_per_epoch
-        self.save_at = recipe.checkpoints.states(total, per_epoch) | {0, total}
-        due = {m.group: m.at.states(total, per_epoch) if m.at is not None else self.save_at for m in recipe.measures}
-        self.observer = _observer(recipe, writer, prepared, due)
-        self.around = Around(session, recipe.measures)
-
-    def carry_out(self) -> None:
-        """Steps, looks and checkpoints from the present state to the end."""
-        session = self.session
-        session.wrapped.train()
-        self.writer.set_status(step=session.step, total_steps=session.total_steps)
-        self.listen(Stage(text="training", total_steps=session.total_steps, step=session.step))
-        if session.step == 0 and not self.writer.run.checkpoints:
-            self.at_state()
-        self.around.before_step()
-        try:
-            for event in training_steps(session):
-                self.record(event)
-                self.listen(event)
-                self.at_state()
-                self.around.before_step()
-        except NonFiniteLossError as error:
-            self.writer.flush()
-            raise RunFailedError(self._explain(error)) from None
-        self.writer.flush()
-
-    def record(self, event: StepEvent) -> None:
-        """Write the event to the metrics."""
-        add = self.writer.add_metric
-        step = event.step
-        add(step, "loss", "train", event.loss)
-        for name, value in event.terms.items():
-            add(step, f"term_{name}", "train", value)
-        add(step, "learning_rate", "train", event.learning_rate)
-        add(step, "grad_norm", "train", event.grad_norm)
-        add(step, "supervised_tokens", "train", event.supervised_tokens)
-        add(step, "tokens_seen", "train", event.tokens_seen - event.tokens)
-        add(step, "epoch", "train", event.progress.epoch)
-        for name, value in {**realised(self.session.plan, step), **self.around.after_step(event)}.items():
-            add(step, name, "train", value)
-        add(step, "step_seconds", "timing", event.seconds)
-
-    def at_state(self) -> None:
-        """Look at the present state and save it, where due: metrics, measures, then the checkpoint."""
-        session, step = self.session, self.session.step
-        saving, looking = step in self.save_at, self.observer.is_due(step)
-        if not (saving or looking):
-            return
-        place = session.place()
-        if looking:
-            self.listen(self.observer.look(session.model, place, session.progress(), Live(session)))
-        if saving:
-            self._save(place)
-
-    def _save(self, place: Place) -> None:
-        started = time.perf_counter()
-        self.writer.flush()
-        extra = {"metrics_rows": self.writer.metrics_rows, "total_steps": self.session.total_steps}
-        with self.writer.checkpoint(place, extra=extra) as folder:
-            save_model(self.session.model, folder / "model")
-            save_trainer(self.session, folder / "trainer")
-        self.writer.set_status(step=place.step, total_steps=self.session.total_steps)
-        seconds = time.perf_counter() - started
-        self.writer.add_metric(place.step, "checkpoint", "timing", seconds)
-        self.listen(Saved(step=place.step, run=self.writer.path, seconds=seconds))
-
-    def _explain(self, error: NonFiniteLossError) -> str:
-        """One line: the step, its passages, the last good checkpoint."""
-        passages = ", ".join(self.session.examples[i].source for i in error.example_ids[:4])
-        more = len(error.example_ids) - 4
-        checkpoints = self.writer.run.checkpoints
-        last = f"the last good checkpoint is {checkpoints[-1].path}" if checkpoints else "no checkpoint was saved"
-        return (
-            f"step {error.step}: the {error.what}; its batch holds passages {error.example_ids} ({passages}"
-            f"{f' and {more} more' if more > 0 else ''}); {last}; lower train.lr or look at these passages"
-        )

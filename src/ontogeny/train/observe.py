@@ -69,19 +69,7 @@ class Observer:
         Parameters, gradients, mode, RNG and data order are afterwards exactly as before.
         """
         due = [measure for measure in self.measures if place.step in self.due.get(measure.group, ())]
-        context = Context(
-            model=model,
-            tokenizer=self.tokenizer,
-            place=place,
-            progress=progress,
-            probes=self.probes,
-            objective=self.objective,
-            seed=self.seed,
-            weights=lambda: effective_weights(model),
-            first_weights=self.history.first(place.step),
-            previous_weights=self.history.before(place.step),
-            training=training,
-        )
+        context = self.context(model, place, progress, training)
         seen, seconds = self._see(context, due)
         started = time.perf_counter()
         scalars: dict[tuple[str, str], float] = {}
@@ -94,6 +82,22 @@ class Observer:
         for name, value in seconds.items():
             self.writer.add_metric(place.step, f"measure/{name}", "timing", value)
         return Looked(step=place.step, scalars=scalars, seconds=seconds)
+
+    def context(self, model: Any, place: Place, progress: Progress, training: LiveTraining | None = None) -> Context:
+        """What measures and controls may look at."""
+        return Context(
+            model=model,
+            tokenizer=self.tokenizer,
+            place=place,
+            progress=progress,
+            probes=self.probes,
+            objective=self.objective,
+            seed=self.seed,
+            weights=lambda: effective_weights(model),
+            first_weights=self.history.first(place.step),
+            previous_weights=self.history.before(place.step),
+            training=training,
+        )
 
     def _see(self, context: Context, due: Sequence[Measure]) -> tuple[dict[str, Seen], dict[str, float]]:
         streams = [m for m in due if isinstance(m, PassMeasure)]

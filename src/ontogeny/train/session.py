@@ -42,6 +42,8 @@ class Session:
     flops_per_token: float
     counted_flops_per_token: float
     step: int = 0
+    decided_rate: float | None = None
+    """What a control decided, instead of the schedule."""
 
     def progress(self, step: int | None = None) -> Progress:
         """Progress at a state; by default the present one."""
@@ -49,7 +51,9 @@ class Session:
         return Progress(step=at, total_steps=self.total_steps, epoch=self.plan.epoch_at(at))
 
     def learning_rate(self, step: int) -> float:
-        """Scheduled learning rate of the update that leaves that state."""
+        """Learning rate of the update that leaves that state: as decided, or as scheduled."""
+        if self.decided_rate is not None:
+            return self.decided_rate
         return self.train.lr.at(step, self.total_steps)
 
     def place(self) -> Place:

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ontogeny.core.contracts import StepEvent
-from ontogeny.train.execute import Event, Listener, Saved, Stage
 from ontogeny.train.observe import Looked
+from ontogeny.train.training import Event, Listener, Saved, Stage
 
 if TYPE_CHECKING:
     from rich.progress import Progress

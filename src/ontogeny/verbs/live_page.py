@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from ontogeny.train.execute import Event, Listener, Saved, Stage
+from ontogeny.train.training import Event, Listener, Saved, Stage
 
 _MOST_SHARE = 0.1
 

@@ -11,8 +11,9 @@ from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import apply_overrides, load_recipe, validate
 from ontogeny.store.run import open_run
 from ontogeny.store.schema import PROVENANCE
-from ontogeny.train.execute import Listener, execute, resume, run_path
+from ontogeny.train.execute import execute, resume, run_path
 from ontogeny.train.parents import recipe_of
+from ontogeny.train.training import Listener
 from ontogeny.verbs.console import listening
 from ontogeny.verbs.live_page import LivePage
 from ontogeny.verbs.report import report

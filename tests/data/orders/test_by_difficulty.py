@@ -10,7 +10,8 @@ from ontogeny.data.orders.by_difficulty import ByDifficulty
 from ontogeny.data.prepare import prepare
 from ontogeny.models.build import load_checkpoint
 from ontogeny.store.run import open_run
-from ontogeny.train.execute import Training, execute, resume
+from ontogeny.train.execute import execute, resume
+from ontogeny.train.training import Training
 from tests.train.conftest import tree, write_text
 
 

@@ -1,0 +1,61 @@
+"""At every step the smallest learning rate that makes the new text's loss fall by as much as asked."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from pydantic import Field
+
+from ontogeny.core.contracts import Context
+from ontogeny.core.controls import Control, Decision
+from ontogeny.measures.lr_landscape import LrLandscape
+
+
+class TargetDecrease(Control):
+    """Follows a relative decrease of the loss on held-out text of the kind that is learned, by the exact landscape.
+
+    At every n-th state (`every`) it looks at what the next step would do at each learning rate, and takes the smallest
+    that reaches `target`; where none does, the best there is, and the decision counts as infeasible. Training stops
+    after `patience` infeasible decisions in a row.
+
+    Recorded at each decision: `rate`, `predicted` decrease at it, `feasible` (1 or 0), `loss` on the held-out batch
+    before the step, and `realised`: the decrease since the decision before, which with `every: 1` is that of one step.
+    """
+
+    target: float = Field(default=0.01, gt=0, lt=1)
+    """Relative decrease per step."""
+    new: str = "novel"
+    """Probe set of held-out new text."""
+    passages: int = Field(default=16, ge=1)
+    """Of it, the first ones."""
+    rates: int = Field(default=16, ge=4)
+    """Learning rates to look at."""
+    lowest: float = Field(default=1e-6, gt=0)
+    """The first of them."""
+    highest: float = Field(default=1e-1, gt=0)
+    """The last."""
+    refine: int = Field(default=4, ge=0)
+    """Halvings of the interval in which the target's rate lies."""
+    patience: int = Field(default=5, ge=1)
+    """Infeasible decisions in a row that end training."""
+
+    def decide(self, context: Context, past: Sequence[Decision]) -> Decision:
+        """The rate, and whether to stop."""
+        landscape = LrLandscape(
+            new=self.new, passages=self.passages, rates=self.rates, lowest=self.lowest, highest=self.highest,
+            targets=(self.target,), refine=self.refine,
+        )  # fmt: skip
+        found = landscape.look(context).arrays
+        rate, predicted = float(found["rate_for_target"][0]), float(found["decrease_at_target"][0])
+        feasible = bool(np.isfinite(rate))
+        if not feasible:
+            rate, predicted = float(found["best_rate"]), float(found["best_decrease"])
+        loss = float(found["loss_before"].sel(batch="new"))
+        before = past[-1].seen["loss"] if past else float("nan")
+        lately = [one.seen["feasible"] for one in past[1 - self.patience :]] if self.patience > 1 else []
+        stops = not feasible and len(lately) == self.patience - 1 and not any(lately)
+        reason = f"a decrease of {self.target:.2%} was out of reach {self.patience} times in a row"
+        return Decision(
+            step=context.progress.step, learning_rate=rate, stop=reason if stops else None,
+            seen={"predicted": predicted, "feasible": float(feasible), "loss": loss,
+                  "realised": (before - loss) / before},
+        )  # fmt: skip

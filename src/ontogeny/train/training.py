@@ -1,0 +1,179 @@
+"""A training as it goes: events, records, looks, checkpoints, decisions; in the order that makes resume exact."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ontogeny.core.contracts import Place, StepEvent
+from ontogeny.core.errors import RunFailedError
+from ontogeny.core.recipe import Recipe
+from ontogeny.data.plans import realised
+from ontogeny.data.prepare import Prepared
+from ontogeny.models.build import save_model
+from ontogeny.objectives.compose import Objective
+from ontogeny.store.writer import RunWriter
+from ontogeny.train.around import Around
+from ontogeny.train.deciding import Deciding
+from ontogeny.train.history import saved_weights
+from ontogeny.train.live import Live
+from ontogeny.train.loop import NonFiniteLossError, training_steps
+from ontogeny.train.observe import Looked, Observer
+from ontogeny.train.session import Session
+from ontogeny.train.state import save_trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A new stage of the work has begun."""
+
+    text: str
+    total_steps: int | None = None
+    step: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """A checkpoint is on disk, and everything before it is recorded."""
+
+    step: int
+    run: Path
+    seconds: float
+
+
+Event = Stage | StepEvent | Looked | Saved
+Listener = Callable[[Event], None]
+
+
+def silent(event: Event) -> None:
+    """Listen to nothing."""
+
+
+def observer_of(recipe: Recipe, writer: RunWriter, prepared: Prepared, due: dict[str, frozenset[int]]) -> Observer:
+    """The observer of a recipe's measures; `due` gives the states at which each looks."""
+    return Observer(
+        writer=writer,
+        measures=recipe.measures,
+        probes=prepared.probes,
+        tokenizer=prepared.tokenizer,
+        objective=Objective(recipe.objective),
+        seed=recipe.train.seed if recipe.train else 0,
+        due=due,
+        history=saved_weights(writer.run),
+    )
+
+
+class Training:
+    """Consumes the loop's events: records, looks, saves, in the order that makes resume exact."""
+
+    def __init__(
+        self, recipe: Recipe, session: Session, writer: RunWriter, prepared: Prepared, listen: Listener
+    ) -> None:
+        self.session, self.writer, self.listen = session, writer, listen
+        total, per_epoch = session.total_steps, session.plan.steps_per_epoch
+        self.save_at = recipe.checkpoints.states(total, per_epoch) | {0, total}
+        due = {m.group: m.at.states(total, per_epoch) if m.at is not None else self.save_at for m in recipe.measures}
+        self.observer = observer_of(recipe, writer, prepared, due)
+        self.around = Around(session, recipe.measures)
+        self.deciding = Deciding(session.train.controls, writer.run.metrics)
+
+    def carry_out(self) -> None:
+        """Steps, looks and checkpoints from the present state to the end."""
+        session = self.session
+        session.wrapped.train()
+        self.writer.set_status(step=session.step, total_steps=session.total_steps)
+        self.listen(Stage(text="training", total_steps=session.total_steps, step=session.step))
+        if session.step == 0 and not self.writer.run.checkpoints:
+            self.at_state()
+        self.before_step()
+        try:
+            for event in training_steps(session):
+                self.record(event)
+                self.listen(event)
+                self.at_state()
+                self.before_step()
+        except NonFiniteLossError as error:
+            self.writer.flush()
+            raise RunFailedError(self._explain(error)) from None
+        self.writer.flush()
+
+    def record(self, event: StepEvent) -> None:
+        """Write the event to the metrics."""
+        add = self.writer.add_metric
+        step = event.step
+        add(step, "loss", "train", event.loss)
+        for name, value in event.terms.items():
+            add(step, f"term_{name}", "train", value)
+        add(step, "learning_rate", "train", event.learning_rate)
+        add(step, "grad_norm", "train", event.grad_norm)
+        add(step, "supervised_tokens", "train", event.supervised_tokens)
+        add(step, "tokens_seen", "train", event.tokens_seen - event.tokens)
+        add(step, "epoch", "train", event.progress.epoch)
+        for name, value in {**realised(self.session.plan, step), **self.around.after_step(event)}.items():
+            add(step, name, "train", value)
+        add(step, "step_seconds", "timing", event.seconds)
+
+    def before_step(self) -> None:
+        """Let controls decide; look at the next batch, where it is sampled."""
+        session = self.session
+        if self.deciding.controls and session.step < session.total_steps:
+            place = replace(self._nowhere, step=session.step, epoch=session.plan.epoch_at(session.step))
+            context = self.observer.context(session.model, place, session.progress(), Live(session))
+            for kind, decision in self.deciding.decide(context):
+                for name, value in self.deciding.rows(kind, decision).items():
+                    self.writer.add_metric(session.step, name, "train", value)
+                if decision.stop:
+                    self._stop(f"{kind}: {decision.stop}")
+            session.decided_rate = self.deciding.learning_rate
+        self.around.before_step()
+
+    _nowhere = Place(step=0, epoch=0.0, tokens_seen=0, flops=math.nan, flops_counted=math.nan, weights_sha256="")
+
+    def _stop(self, why: str) -> None:
+        """Training ends at this state: what is due at the end is done here, unless it was done here already."""
+        session, step = self.session, self.session.step
+        self.listen(Stage(text=f"stopped at step {step}: {why}"))
+        self.writer.update_provenance(stopped={"step": step, "why": why, "of_steps": session.total_steps})
+        session.total_steps = step
+        looked = {group for group, states in self.observer.due.items() if step in states}
+        ends = {m.group for m in self.observer.measures if m.at is None} - looked
+        self.observer.due = {group: frozenset({step} if group in ends else ()) for group in self.observer.due}
+        self.save_at = frozenset() if step in self.save_at else frozenset({step})
+        self.at_state()
+        self.writer.set_status(step=step, total_steps=step)
+
+    def at_state(self) -> None:
+        """Look at the present state and save it, where due: metrics, measures, then the checkpoint."""
+        session, step = self.session, self.session.step
+        saving, looking = step in self.save_at, self.observer.is_due(step)
+        if not (saving or looking):
+            return
+        place = session.place()
+        if looking:
+            self.listen(self.observer.look(session.model, place, session.progress(), Live(session)))
+        if saving:
+            self._save(place)
+
+    def _save(self, place: Place) -> None:
+        started = time.perf_counter()
+        self.writer.flush()
+        extra = {"metrics_rows": self.writer.metrics_rows, "total_steps": self.session.total_steps}
+        with self.writer.checkpoint(place, extra=extra) as folder:
+            save_model(self.session.model, folder / "model")
+            save_trainer(self.session, folder / "trainer")
+        self.writer.set_status(step=place.step, total_steps=self.session.total_steps)
+        seconds = time.perf_counter() - started
+        self.writer.add_metric(place.step, "checkpoint", "timing", seconds)
+        self.listen(Saved(step=place.step, run=self.writer.path, seconds=seconds))
+
+    def _explain(self, error: NonFiniteLossError) -> str:
+        """One line: the step, its passages, the last good checkpoint."""
+        passages = ", ".join(self.session.examples[i].source for i in error.example_ids[:4])
+        more = len(error.example_ids) - 4
+        checkpoints = self.writer.run.checkpoints
+        last = f"the last good checkpoint is {checkpoints[-1].path}" if checkpoints else "no checkpoint was saved"
+        return (
+            f"step {error.step}: the {error.what}; its batch holds passages {error.example_ids} ({passages}"
+            f"{f' and {more} more' if more > 0 else ''}); {last}; lower train.lr or look at these passages"
+        )

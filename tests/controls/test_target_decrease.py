@@ -1,0 +1,81 @@
+"""Following a target: the decrease that was asked for is what real steps realise."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ontogeny.core.errors import RecipeError
+from ontogeny.core.recipe_file import validate
+from ontogeny.store.run import open_run
+from ontogeny.train.execute import execute, resume
+from ontogeny.train.training import Training
+from tests.train.conftest import tree, write_text
+
+CONTROL = {"kind": "target_decrease", "target": 0.002, "new": "novel", "rates": 12, "lowest": 1e-5, "highest": 0.1}
+
+
+def _content(folder: Path, **control: Any) -> dict[str, Any]:
+    content = tree(write_text(folder / "words"), measures=["evaluation"])
+    content["train"] = {"epochs": 3, "batch": 8, "lr": 0.5, "dropout": 0.0, "controls": [CONTROL | control]}
+    return content
+
+
+def _series(run: Any, name: str) -> np.ndarray:
+    return run.series(f"target_decrease_{name}", "train")["value"].to_numpy()
+
+
+def test_what_is_asked_for_is_realised(tmp_path: Path) -> None:
+    """Each step's decrease on the held-out batch, measured before the next step, is the one predicted (to 1e-5), and
+    the target within the refinement; the rates are those that the steps had. The scheduled rate is never used.
+    """
+    run = open_run(execute(validate(_content(tmp_path, refine=8), "test"), runs_dir=tmp_path / "runs"))
+    predicted, realised, feasible = (_series(run, name) for name in ("predicted", "realised", "feasible"))
+    assert feasible.all()
+    assert realised[1:] == pytest.approx(predicted[:-1], abs=1e-5)
+    assert predicted == pytest.approx(0.002, rel=0.05)
+    assert run.series("learning_rate", "train")["value"].tolist() == _series(run, "rate").tolist()
+    assert len(set(_series(run, "rate"))) > 3  # the rate that a decrease needs moves
+
+
+def test_it_stops_when_the_target_is_out_of_reach(tmp_path: Path) -> None:
+    """Half of the loss in a step is not to be had: two infeasible decisions, at states 0 and 1, and the end at 1."""
+    path = execute(validate(_content(tmp_path, target=0.5, patience=2), "test"), runs_dir=tmp_path / "runs")
+    run = open_run(path)
+    assert run.status["state"] == "finished"
+    assert run.status["step"] == run.status["total_steps"] == 1
+    assert run.provenance["stopped"]["why"] == "target_decrease: a decrease of 50.00% was out of reach 2 times in a row"
+    assert [one.step for one in run.checkpoints] == [0, 1]
+    assert run.measure("evaluation").step.values.tolist() == [0, 1]
+    assert _series(run, "feasible").tolist() == [0, 0]
+    assert _series(run, "rate")[0] > 0  # the best there is
+    assert execute(validate(_content(tmp_path, target=0.5, patience=2), "test"), runs_dir=tmp_path / "runs") == path
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_an_interrupted_run_decides_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int) -> None:
+    recipe = validate(_content(tmp_path, every=every), "test")
+    whole = open_run(execute(recipe, runs_dir=tmp_path / "whole"))
+    record = Training.record
+
+    def stop(self: Training, event: Any) -> None:
+        if event.step == 5:
+            raise KeyboardInterrupt
+        record(self, event)
+
+    monkeypatch.setattr(Training, "record", stop)
+    with pytest.raises(KeyboardInterrupt):
+        execute(recipe, runs_dir=tmp_path / "parts")
+    monkeypatch.setattr(Training, "record", record)
+    parts = open_run(resume(next((tmp_path / "parts").iterdir())))
+    assert [c.manifest["files"] for c in whole.checkpoints] == [c.manifest["files"] for c in parts.checkpoints]
+    for name in ("rate", "predicted", "loss"):
+        assert _series(whole, name).tolist() == _series(parts, name).tolist()
+    decided = whole.series("target_decrease_rate", "train")["step"].tolist()
+    assert decided == [step for step in range(9) if step % every == 0]
+
+
+def test_an_unknown_probe_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="unknown probe set 'nvel'"):
+        validate(_content(tmp_path, new="nvel"), "test")
