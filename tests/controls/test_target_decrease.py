@@ -79,3 +79,28 @@ def test_an_interrupted_run_decides_the_same(tmp_path: Path, monkeypatch: pytest
 def test_an_unknown_probe_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="unknown probe set 'nvel'"):
         validate(_content(tmp_path, new="nvel"), "test")
+
+
+def test_killed_while_it_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the last checkpoint, before the decision is on record: the same run in the end, nothing twice."""
+    recipe = validate(_content(tmp_path, target=0.5, patience=2), "test")
+    whole = open_run(execute(recipe, runs_dir=tmp_path / "whole"))
+    save = Training._save
+
+    def die(self: Training, place: Any) -> None:
+        save(self, place)
+        if place.step == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Training, "_save", die)
+    with pytest.raises(KeyboardInterrupt):
+        execute(recipe, runs_dir=tmp_path / "parts")
+    monkeypatch.setattr(Training, "_save", save)
+    parts = open_run(execute(recipe, runs_dir=tmp_path / "parts"))
+    assert parts.status["state"] == "finished"
+    rows = [
+        run.metrics[run.metrics["scope"].astype(str) != "timing"][["step", "name", "scope", "value"]].astype(str)
+        for run in (whole, parts)
+    ]
+    left, right = (sorted(map(tuple, one.to_numpy())) for one in rows)
+    assert left == right

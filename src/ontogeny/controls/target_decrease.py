@@ -1,6 +1,7 @@
 """At every step the smallest learning rate that makes the new text's loss fall by as much as asked."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -37,6 +38,8 @@ class TargetDecrease(Control):
     """Halvings of the interval in which the target's rate lies."""
     patience: int = Field(default=5, ge=1)
     """Infeasible decisions in a row that end training."""
+
+    probe_keys: ClassVar[tuple[str, ...]] = ("new",)
 
     def decide(self, context: Context, past: Sequence[Decision]) -> Decision:
         """The rate, and whether to stop."""

@@ -171,6 +171,8 @@ class _Measure(Component):
     compares_weights: ClassVar[bool] = False
     """Does it read `Context.first_weights` or `previous_weights`? Foreign loops then keep copies."""
 
+    probe_keys: ClassVar[tuple[str, ...]] = ()
+    """Settings besides `probes` that name a probe set."""
     live: ClassVar[bool] = False
     """Does it need `Context.training`? Then it cannot look at a checkpoint afterwards."""
 

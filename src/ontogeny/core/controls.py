@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -31,6 +32,9 @@ class Control(Component):
 
     every: int = Field(default=1, ge=1)
     """At every n-th state."""
+
+    probe_keys: ClassVar[tuple[str, ...]] = ()
+    """Its settings that name a probe set."""
 
     @abstractmethod
     def decide(self, context: Context, past: Sequence[Decision]) -> Decision:

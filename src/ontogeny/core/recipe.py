@@ -292,19 +292,22 @@ class Recipe(Settings):
                 message = f"'{measure.group}' looks at probe sets, and there is none: name passages in data.probes"
                 raise refusal(message, "measures", i)
             for j, probe in enumerate(getattr(measure, "probes", None) or ()):
-                if probe not in (known := (*self.data.probes, *self.data.twins)):
-                    message = f"unknown probe set '{probe}': {closest(probe, known)}"
-                    raise refusal(message, "measures", i, "probes", j)
+                self._require_probe(probe, "measures", i, "probes", j)
+            for key in measure.probe_keys:
+                self._require_probe(getattr(measure, key), "measures", i, key)
         for i, control in enumerate(self.train.controls if self.train else ()):
-            known = (*self.data.probes, *self.data.twins)
-            if getattr(control, "new", None) not in (None, *known):
-                message = f"unknown probe set '{control.new}': {closest(control.new, known)}"  # type: ignore[attr-defined]
-                raise refusal(message, "train", "controls", i, "new")
+            for key in control.probe_keys:
+                self._require_probe(getattr(control, key), "train", "controls", i, key)
         for i, corpus in enumerate(self.tokenizer.corpora or ()):
             if corpus not in self.data.corpora:
                 message = f"unknown corpus '{corpus}': {closest(corpus, self.data.corpora)}"
                 raise refusal(message, "tokenizer", "corpora", i)
         return self
+
+    def _require_probe(self, name: str | None, *location: str | int) -> None:
+        known = (*self.data.probes, *self.data.twins)
+        if name is not None and name not in known:
+            raise refusal(f"unknown probe set '{name}': {closest(name, known)}", *location)
 
     def as_json(self) -> dict[str, Any]:
         """The whole recipe, defaults written out, as plain JSON values."""

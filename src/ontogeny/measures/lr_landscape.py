@@ -56,6 +56,7 @@ class LrLandscape(StateMeasure):
     refine: int = Field(default=4, ge=0)
     """Halvings of the interval around a target's rate: a forward pass each (`horizon` steps each)."""
 
+    probe_keys: ClassVar[tuple[str, ...]] = ("new", "general")
     live: ClassVar[bool] = True
     cost: ClassVar[str] = (
         "one backward and `rates` forward passes over up to three batches; a horizon k: k real steps each"

@@ -121,10 +121,10 @@ class Training:
             place = replace(self._nowhere, step=session.step, epoch=session.plan.epoch_at(session.step))
             context = self.observer.context(session.model, place, session.progress(), Live(session))
             for kind, decision in self.deciding.decide(context):
+                if decision.stop:
+                    self._stop(f"{kind}: {decision.stop}")  # before its record: a checkpoint holds only past decisions
                 for name, value in self.deciding.rows(kind, decision).items():
                     self.writer.add_metric(session.step, name, "train", value)
-                if decision.stop:
-                    self._stop(f"{kind}: {decision.stop}")
             session.decided_rate = self.deciding.learning_rate
         self.around.before_step()
 
@@ -135,12 +135,13 @@ class Training:
         session, step = self.session, self.session.step
         self.listen(Stage(text=f"stopped at step {step}: {why}"))
         self.writer.update_provenance(stopped={"step": step, "why": why, "of_steps": session.total_steps})
-        session.total_steps = step
-        looked = {group for group, states in self.observer.due.items() if step in states}
-        ends = {m.group for m in self.observer.measures if m.at is None} - looked
-        self.observer.due = {group: frozenset({step} if group in ends else ()) for group in self.observer.due}
-        self.save_at = frozenset() if step in self.save_at else frozenset({step})
-        self.at_state()
+        if all(one.step != step for one in self.writer.run.checkpoints):
+            looked = {group for group, states in self.observer.due.items() if step in states}
+            ends = {m.group for m in self.observer.measures if m.at is None} - looked
+            self.observer.due = {group: frozenset({step} if group in ends else ()) for group in self.observer.due}
+            self.save_at = frozenset({step})
+            self.at_state()
+        session.total_steps = step  # only now: killed before, the run is resumed, decides the same, and stops here
         self.writer.set_status(step=step, total_steps=step)
 
     def at_state(self) -> None:
