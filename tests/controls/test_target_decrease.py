@@ -9,9 +9,9 @@ import pytest
 from ontogeny.core.errors import RecipeError
 from ontogeny.core.recipe_file import validate
 from ontogeny.store.run import open_run
-from ontogeny.train.execute import execute, resume
+from ontogeny.train.execute import execute
 from ontogeny.train.training import Training
-from tests.train.conftest import tree, write_text
+from tests.train.conftest import interrupt_and_resume, tree, write_text
 
 CONTROL = {"kind": "target_decrease", "target": 0.002, "new": "novel", "rates": 12, "lowest": 1e-5, "highest": 0.1}
 
@@ -57,18 +57,7 @@ def test_it_stops_when_the_target_is_out_of_reach(tmp_path: Path) -> None:
 def test_an_interrupted_run_decides_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int) -> None:
     recipe = validate(_content(tmp_path, every=every), "test")
     whole = open_run(execute(recipe, runs_dir=tmp_path / "whole"))
-    record = Training.record
-
-    def stop(self: Training, event: Any) -> None:
-        if event.step == 5:
-            raise KeyboardInterrupt
-        record(self, event)
-
-    monkeypatch.setattr(Training, "record", stop)
-    with pytest.raises(KeyboardInterrupt):
-        execute(recipe, runs_dir=tmp_path / "parts")
-    monkeypatch.setattr(Training, "record", record)
-    parts = open_run(resume(next((tmp_path / "parts").iterdir())))
+    parts = interrupt_and_resume(recipe, tmp_path / "parts", 5, monkeypatch)
     assert [c.manifest["files"] for c in whole.checkpoints] == [c.manifest["files"] for c in parts.checkpoints]
     for name in ("rate", "predicted", "loss"):
         assert _series(whole, name).tolist() == _series(parts, name).tolist()

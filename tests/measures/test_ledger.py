@@ -13,11 +13,10 @@ from ontogeny.data.prepare import prepare
 from ontogeny.measures.ledger import Ledger
 from ontogeny.models.build import load_checkpoint
 from ontogeny.store.run import Run, open_run
-from ontogeny.train.execute import execute, resume
+from ontogeny.train.execute import execute
 from ontogeny.train.session import open_session
-from ontogeny.train.training import Training
 from tests.measures.small import make_context, make_model
-from tests.train.conftest import tree, write_text
+from tests.train.conftest import interrupt_and_resume, tree, write_text
 
 
 def _content(folder: Path, **train: Any) -> dict[str, Any]:
@@ -89,18 +88,7 @@ def test_repeats_of_a_batch_are_one_batch_each_time_recorded(tmp_path: Path) -> 
 def test_an_interrupted_run_has_the_same_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = validate(_content(tmp_path, dropout=0.1), "test")
     whole = open_run(execute(recipe, runs_dir=tmp_path / "whole"))
-    record = Training.record
-
-    def stop(self: Training, event: Any) -> None:
-        if event.step == 6:
-            raise KeyboardInterrupt
-        record(self, event)
-
-    monkeypatch.setattr(Training, "record", stop)
-    with pytest.raises(KeyboardInterrupt):
-        execute(recipe, runs_dir=tmp_path / "parts")
-    monkeypatch.setattr(Training, "record", record)
-    parts = open_run(resume(next((tmp_path / "parts").iterdir())))
+    parts = interrupt_and_resume(recipe, tmp_path / "parts", 6, monkeypatch)
     for name in ("before", "after"):
         left, right = (run.series(f"ledger_{name}", "train")[["step", "value"]] for run in (whole, parts))
         assert left.to_numpy().tolist() == right.to_numpy().tolist()

@@ -153,3 +153,22 @@ def _checkpoints(a: Run, b: Run) -> list[str]:
         if hashes[0] != hashes[1]:
             found.append(f"checkpoint {left.step} differs")
     return found
+
+
+def interrupt_and_resume(recipe: Recipe, folder: Path, at_step: int, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a recipe, stop it before that step is recorded, and continue it to its end."""
+    from ontogeny.train.execute import execute, resume
+    from ontogeny.train.training import Training
+
+    record = Training.record
+
+    def stop(self: Training, event: Any) -> None:
+        if event.step == at_step:
+            raise KeyboardInterrupt
+        record(self, event)
+
+    monkeypatch.setattr(Training, "record", stop)
+    with pytest.raises(KeyboardInterrupt):
+        execute(recipe, runs_dir=folder)
+    monkeypatch.setattr(Training, "record", record)
+    return open_run(resume(next(folder.iterdir())))

@@ -10,9 +10,8 @@ from ontogeny.data.orders.by_difficulty import ByDifficulty
 from ontogeny.data.prepare import prepare
 from ontogeny.models.build import load_checkpoint
 from ontogeny.store.run import open_run
-from ontogeny.train.execute import execute, resume
-from ontogeny.train.training import Training
-from tests.train.conftest import tree, write_text
+from ontogeny.train.execute import execute
+from tests.train.conftest import interrupt_and_resume, tree, write_text
 
 
 def test_by_nll() -> None:
@@ -37,17 +36,5 @@ def test_a_run_orders_by_the_model_it_starts_from(tmp_path: Path, monkeypatch: p
         ids = torch.tensor(example.token_ids, dtype=torch.int64)[None]
         with torch.no_grad():
             assert nll == pytest.approx(float(model(input_ids=ids, labels=ids).loss), abs=1e-4)
-
-    seen = Training.record
-
-    def stop(self: Training, event: object) -> None:
-        if self.session.step == 6:
-            raise KeyboardInterrupt
-        seen(self, event)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Training, "record", stop)
-    with pytest.raises(KeyboardInterrupt):
-        execute(recipe, runs_dir=tmp_path / "again")
-    monkeypatch.setattr(Training, "record", seen)
-    again = open_run(resume(next((tmp_path / "again").iterdir())))
+    again = interrupt_and_resume(recipe, tmp_path / "again", 6, monkeypatch)
     assert again.series("loss", "train")["value"].tolist() == run.series("loss", "train")["value"].tolist()
