@@ -9,8 +9,10 @@ from ontogeny.core.component import Component
 from ontogeny.core.contracts import Corpus, ModelSource, Order, StateMeasure, StreamMeasure, Term
 from ontogeny.core.controls import Control
 from ontogeny.core.kinds import find, kinds_of
-from ontogeny.core.recipe import Data, Lora, Mixing, Optimizer, Recipe, Replay, Take, TokenizerSettings, Train, Twins
+from ontogeny.core.recipe import Recipe
+from ontogeny.core.recipe_data import Data, Replay, Take, TokenizerSettings, Twins
 from ontogeny.core.recipe_file import recipe_schema
+from ontogeny.core.recipe_train import Lora, Mixing, Optimizer, Train
 from ontogeny.core.schedule import Cadence, Schedule
 
 PAGE = Path(__file__).with_name("recipes.md")

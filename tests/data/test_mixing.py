@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ontogeny.core.recipe import Train
+from ontogeny.core.recipe_train import Train
 from ontogeny.data.mixing import MixedPlan
 from ontogeny.data.orders.sequential import Sequential
 from ontogeny.data.orders.shuffled import Shuffled

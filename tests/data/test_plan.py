@@ -3,7 +3,7 @@ import pytest
 
 from ontogeny.core.contracts import Examples, Order
 from ontogeny.core.errors import DataError
-from ontogeny.core.recipe import Train
+from ontogeny.core.recipe_train import Train
 from ontogeny.data.orders.sequential import Sequential
 from ontogeny.data.orders.shuffled import Shuffled
 from ontogeny.data.plan import BatchPlan

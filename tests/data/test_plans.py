@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ontogeny.core.recipe import Train
+from ontogeny.core.recipe_train import Train
 from ontogeny.data.orders.sequential import Sequential
 from ontogeny.data.plan import BatchPlan
 from ontogeny.data.plans import RepeatedPlan, make_plan, tree_of

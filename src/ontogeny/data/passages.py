@@ -9,7 +9,7 @@ import numpy as np
 from ontogeny.core.contracts import Document
 from ontogeny.core.errors import DataError
 from ontogeny.core.passages import Passage
-from ontogeny.core.recipe import Data
+from ontogeny.core.recipe_data import Data
 from ontogeny.data.chat import render
 from ontogeny.data.tokenizer import Encoded, encode_batch, end_of_text_id
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ontogeny.core.contracts import Examples, Order
 from ontogeny.core.errors import DataError
-from ontogeny.core.recipe import Train
+from ontogeny.core.recipe_train import Train
 
 
 class BatchPlan:

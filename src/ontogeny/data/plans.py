@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ontogeny.core.recipe import Train
+from ontogeny.core.recipe_train import Train
 from ontogeny.data.mixing import MixedPlan
 from ontogeny.data.plan import BatchPlan
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ontogeny.core.contracts import Document
 from ontogeny.core.errors import DataError
 from ontogeny.core.passages import Passage, ProbeSet
-from ontogeny.core.recipe import Data, Recipe, Take
+from ontogeny.core.recipe import Recipe
+from ontogeny.core.recipe_data import Data, Take
 from ontogeny.data import overlap
 from ontogeny.data.documents import DescribedCorpus, corpus_fingerprint, read_documents, size_of
 from ontogeny.data.passages import cut

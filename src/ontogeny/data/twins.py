@@ -12,7 +12,7 @@ import numpy as np
 from ontogeny.core.contracts import Corpus, Document
 from ontogeny.core.errors import DataError
 from ontogeny.core.passages import Passage, ProbeSet, document_of
-from ontogeny.core.recipe import Data, Twins
+from ontogeny.core.recipe_data import Data, Twins
 from ontogeny.core.seeds import derive_seed
 from ontogeny.data.documents import DescribedCorpus
 from ontogeny.data.passages import cut

@@ -9,7 +9,8 @@ from typing import Any
 
 from ontogeny.core.errors import DataError, RecipeError
 from ontogeny.core.origin import Origin
-from ontogeny.core.recipe import Lora, Recipe
+from ontogeny.core.recipe import Recipe
+from ontogeny.core.recipe_train import Lora
 from ontogeny.data.tokenizer import looks_local
 from ontogeny.models.weights import own_memory
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from ontogeny.core.contracts import Progress
 from ontogeny.core.errors import StoreError, closest
-from ontogeny.core.recipe import TERMS, Recipe
+from ontogeny.core.recipe import Recipe
+from ontogeny.core.recipe_kinds import TERMS
 from ontogeny.data.tokenizer import load_tokenizer
 from ontogeny.objectives.compose import Objective
 from ontogeny.store.run import Checkpoint, Run, open_run

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from ontogeny.core.recipe import Train
+from ontogeny.core.recipe_train import Train
 from ontogeny.models.weights import block_of
 
 if TYPE_CHECKING:

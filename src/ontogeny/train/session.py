@@ -8,7 +8,8 @@ import numpy as np
 
 from ontogeny.core.contracts import Place, Progress
 from ontogeny.core.passages import Passage
-from ontogeny.core.recipe import Recipe, Train
+from ontogeny.core.recipe import Recipe
+from ontogeny.core.recipe_train import Train
 from ontogeny.data.plans import Plan, make_plan
 from ontogeny.models.weights import counted_flops_per_token, effective_weights, fingerprint, nonembedding_parameters
 from ontogeny.objectives.compose import Objective

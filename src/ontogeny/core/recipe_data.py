@@ -1,0 +1,128 @@
+"""The part of a recipe that says which texts: where they come from, what is trained on and what is looked at."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from ontogeny.core.component import Settings, refusal
+from ontogeny.core.errors import closest
+from ontogeny.core.recipe_kinds import CORPUS_SPLIT, AnyCorpus, Name, Share
+
+
+class Take(Settings):
+    """Passages taken from one split of one corpus."""
+
+    of: str = Field(pattern=CORPUS_SPLIT)
+    """corpus/split, for instance prose/train."""
+    count: int | None = Field(default=None, ge=1)
+    """How many passages, chosen at random by document; by default all. Too few are an error."""
+    at_most: int | None = Field(default=None, ge=1)
+    """Instead of count: as many as there are, up to this many."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if self.count is not None and self.at_most is not None:
+            raise ValueError("say either count or at_most")
+        return self
+
+
+class Replay(Take):
+    """Passages that are trained on again beside the new ones, so that they are not forgotten."""
+
+    share: float = Field(gt=0, le=1)
+    """Of each batch."""
+
+
+class Twins(Settings):
+    """The passages of a probe set in another form, to tell learning word for word from learning what is said."""
+
+    of: Name
+    """The probe set."""
+    by: Literal["swapped", "reworded", "file"] = "swapped"
+    """swapped: the same words, neighbours exchanged. reworded: by the corpus, where it was made by rules (facts, verse,
+    equations). file: as a file has it."""
+    share: float = Field(default=0.5, gt=0, le=1)
+    """Of `swapped`: the share of pairs of words that change places."""
+    path: str | None = None
+    """Of `file`: JSON lines with `text`, a passage's own, and `twin`."""
+
+    @model_validator(mode="after")
+    def _file_named(self) -> Self:
+        if (self.by == "file") != (self.path is not None):
+            raise ValueError("by: file and path come together")
+        return self
+
+
+class TokenizerSettings(Settings):
+    """Which tokenizer. By default the model's own; a model from scratch gets one trained on the corpora."""
+
+    path: str | None = None
+    """A local directory or hub id to load from."""
+    vocab_size: int | None = Field(default=None, ge=258)
+    """Train a byte-level BPE of this size instead."""
+    corpora: tuple[str, ...] | None = None
+    """Corpora to train it on (their training splits); by default all."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.path is not None and self.vocab_size is not None:
+            raise ValueError("say either path (load it) or vocab_size (train it), not both")
+        return self
+
+
+class Data(Settings):
+    """Texts: where they come from, how they are split and cut, what is trained on and what is looked at."""
+
+    corpora: dict[Name, AnyCorpus] = Field(min_length=1)
+    """Named corpora."""
+    splits: dict[Name, Share] = Field(default={"train": 0.8, "novel": 0.2}, min_length=1)
+    """Split by document: name and share."""
+    split_seed: int = 0
+    """Decides which document falls into which split, and which passages are taken."""
+    length: int = Field(default=128, ge=2)
+    """Tokens per passage."""
+    min_length: int = Field(default=16, ge=2)
+    """Shorter remainders of a document are dropped."""
+    boundary: Literal["document", "stream"] = "document"
+    """document: a passage never crosses a document's end. stream: documents are joined with the end-of-text token."""
+    train: tuple[Take, ...] = ()
+    """What is trained on; nothing where a recipe only looks."""
+    replay: dict[Name, Replay] = Field(default={})
+    """Text that takes a share of every batch: {general: {of: prose/train, share: 0.25}}."""
+    probes: dict[Name, Take] = Field(default={})
+    """What is looked at: name and passages. Taking the same split and count as `train` gives the same passages."""
+    twins: dict[Name, Twins] = Field(default={})
+    """Probe sets that are others' passages in another form."""
+    allow_overlap: bool = False
+    """Accept splits that share text; the overlap is recorded either way."""
+
+    @model_validator(mode="after")
+    def _names_known(self) -> Self:
+        total = sum(self.splits.values())
+        if total > 1 + 1e-9:
+            raise refusal(f"the shares add up to {total:g}, more than 1", "splits")
+        if self.min_length > self.length:
+            raise refusal(f"min_length {self.min_length} is more than length {self.length}", "min_length")
+        for name, twins in self.twins.items():
+            if twins.of not in self.probes:
+                raise refusal(f"unknown probe set '{twins.of}': {closest(twins.of, self.probes)}", "twins", name, "of")
+            if name in self.probes:
+                raise refusal(f"a probe set is called '{name}', too: give the twins another name", "twins", name)
+        for key, names in (("probes", self.probes), ("twins", self.twins)):
+            for name in {"model", "timing"} & set(names):
+                raise refusal(f"'{name}' is a scope of the metrics table: rename the probe set", key, name)
+        takes: dict[tuple[str | int, ...], Take] = {("train", i): take for i, take in enumerate(self.train)}
+        takes |= {("replay", name): take for name, take in self.replay.items()}
+        replayed = sum(one.share for one in self.replay.values())
+        if replayed > 1 + 1e-9:
+            raise refusal(f"the shares add up to {replayed:g}, more than 1", "replay")
+        if "new" in self.replay:
+            raise refusal("'new' is what data.train takes: call the replay corpus otherwise", "replay", "new")
+        takes |= {("probes", name): take for name, take in self.probes.items()}
+        for location, take in takes.items():
+            corpus, split = take.of.split("/")
+            if corpus not in self.corpora:
+                raise refusal(f"unknown corpus '{corpus}': {closest(corpus, self.corpora)}", *location, "of")
+            if split not in self.splits:
+                raise refusal(f"unknown split '{split}': {closest(split, self.splits)}", *location, "of")
+        return self

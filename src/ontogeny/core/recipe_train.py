@@ -1,0 +1,103 @@
+"""The part of a recipe that says how training goes: how long, with what step, in which order."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from ontogeny.core.component import Settings, refusal
+from ontogeny.core.recipe_kinds import ORDERS, AnyControl, AnyOrder, Decay, NonNegative
+from ontogeny.core.schedule import Schedule, Scheduled
+
+
+class Optimizer(Settings):
+    """AdamW."""
+
+    betas: tuple[Decay, Decay] = (0.9, 0.95)
+    """Decay of the first and second moment."""
+    eps: float = Field(default=1e-8, gt=0)
+    """Added to the root of the second moment."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Decoupled; applied to matrices, not to biases and norms."""
+
+
+class Lora(Settings):
+    """Low-rank adapters through peft; everything else is frozen."""
+
+    rank: int = Field(default=8, ge=1)
+    """Rank of the update."""
+    alpha: float = Field(default=16.0, gt=0)
+    """The update is scaled by alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout on the adapter's input."""
+    targets: tuple[str, ...] | None = None
+    """Names of the adapted modules; by default all linear layers of the blocks."""
+
+
+class Mixing(Settings):
+    """How replayed text is mixed in."""
+
+    counts: Literal["exact", "expected"] = "exact"
+    """exact: after every step each corpus has its share, up to one example. expected: drawn anew for every batch."""
+    by: Literal["examples", "tokens"] = "examples"
+    """What shares are shares of."""
+    budget: Literal["compute", "new"] = "compute"
+    """What epochs and tokens count. compute: training is as long as it would be without replay, and sees less new text.
+    new: it sees as much new text, and is longer."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.counts == "expected" and self.by == "tokens":
+            raise ValueError("expected shares are of examples: write counts: exact to mix by tokens")
+        return self
+
+
+class Train(Settings):
+    """How long, with what step."""
+
+    seed: int = 0
+    """Initial weights, order and dropout are drawn from it."""
+    steps: int | None = Field(default=None, ge=1)
+    """Length in optimizer steps. Say exactly one of steps, epochs, tokens."""
+    epochs: float | None = Field(default=None, gt=0)
+    """Length in epochs."""
+    tokens: int | None = Field(default=None, ge=1)
+    """Length in tokens; the last step is the one that reaches it."""
+    batch: int = Field(default=8, ge=1)
+    """Passages per optimizer step, over all micro-batches and processes."""
+    accumulate: int = Field(default=1, ge=1)
+    """Micro-batches per optimizer step."""
+    order: AnyOrder = Field(default_factory=lambda: ORDERS.make("shuffled"))
+    """Which passage stands where; by default shuffled anew in every epoch."""
+    mixing: Mixing = Mixing()
+    """How data.replay is mixed in."""
+    repeats: int = Field(default=1, ge=1)
+    """How often each batch is trained on in a row; an epoch has as many more steps."""
+    lr: Scheduled = Field(default=Schedule(value=1e-3))
+    """Learning rate."""
+    layer_slope: tuple[NonNegative, NonNegative] | None = None
+    """Learning-rate multipliers of the first and the last block, linear in between.
+
+    Embeddings get the first, the head the last.
+    """
+    optimizer: Optimizer = Optimizer()
+    """Settings of AdamW."""
+    clip: float | None = Field(default=1.0, gt=0)
+    """Global gradient norm is clipped to this; null means never."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: autocast; weights and optimizer stay in float32."""
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    """Dropout of the model; by default as its configuration says."""
+    controls: tuple[AnyControl, ...] = ()
+    """What decides learning rate and stopping on the way, instead of the schedule."""
+    lora: Lora | None = None
+    """Train low-rank adapters instead of the weights."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if [self.steps, self.epochs, self.tokens].count(None) != 2:
+            raise ValueError("say exactly one of steps, epochs, tokens")
+        if self.lr.lowest < 0:
+            raise refusal(f"a learning rate is at least 0, found {self.lr.lowest:g}", "lr")
+        if self.batch % self.accumulate:
+            raise refusal(f"batch {self.batch} cannot be cut into {self.accumulate} equal micro-batches", "accumulate")
+        return self
