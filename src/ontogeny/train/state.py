@@ -43,7 +43,7 @@ def restore_trainer(session: Session, folder: Path) -> None:
     states: dict[str, dict[str, Tensor]] = {}
     for key, tensor in saved.items():
         name, _, moment = key.rpartition("//")
-        states.setdefault(name, {})[moment] = tensor
+        states.setdefault(name, {})[moment] = tensor.clone()  # aligned, and no longer mapped from the file
     unknown = set(states) - set(parameters)
     if unknown:
         raise StoreError(f"{folder / _OPTIMIZER}: holds moments of '{min(unknown)}', which the model does not have")
