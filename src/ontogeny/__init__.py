@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any
 from ontogeny.core.version import __version__
 
 if TYPE_CHECKING:
+    from ontogeny.integrations.audit.session import Audit as audit  # noqa: N813
     from ontogeny.integrations.diagnosing import diagnose
     from ontogeny.report.figure import figures
     from ontogeny.store.run import open_run as open
 
-__all__ = ["__version__", "diagnose", "figures", "open"]
+__all__ = ["__version__", "audit", "diagnose", "figures", "open"]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,6 +19,10 @@ def __getattr__(name: str) -> Any:
         from ontogeny.store.run import open_run
 
         return open_run
+    if name == "audit":
+        from ontogeny.integrations.audit.session import Audit
+
+        return Audit
     if name == "diagnose":
         from ontogeny.integrations.diagnosing import diagnose
 

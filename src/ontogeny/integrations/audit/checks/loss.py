@@ -1,0 +1,221 @@
+"""Is the loss the one that was meant? Read off the gradient at the logits, whoever computed it."""
+
+import numpy as np
+
+from ontogeny.diagnosis.rule import Found, Lacks, Nothing
+from ontogeny.integrations.audit.check import Outcome, check
+from ontogeny.integrations.audit.recording import Forward, Recording
+
+PURE = 0.05
+"""Misfit below which a gradient is that of a cross entropy."""
+LEAST_TARGETS = 64
+
+
+def supervised(seen: Recording, *, misfit: float = 1.0) -> list[Forward]:
+    """Looked-at forward passes over token ids whose gradient at the logits was seen, and fits a cross entropy."""
+    return [
+        one for one in seen.forwards
+        if one.input_ids is not None and one.targets is not None and one.targets.misfit <= misfit
+        and (one.targets.ids >= 0).any()
+    ]  # fmt: skip
+
+
+NO_GRADIENT = "a backward pass through logits [batch, time, vocabulary] of a model that is given token ids"
+
+
+@check(
+    title="Labels shifted otherwise than once",
+    needs="64 targets",
+    cost="two reductions over the gradient at the logits, at looked-at steps",
+    threshold="positions are pulled towards the present token, or the one after the next, in 90% of cases or more",
+    otherwise="a model that is meant to copy, or to skip a token",
+    refuted_by="the loss of a text of ever different tokens does not fall below that of guessing",
+    remedy="shift once: logits[:, :-1] against ids[:, 1:]; a model that is given labels shifts them itself",
+)
+def label_shift(seen: Recording) -> Outcome:
+    """Each position is pulled towards the next token."""
+    looked = supervised(seen)
+    matches = {shift: _matches(looked, shift) for shift in (0, 1, 2)}
+    count = matches[1][1]
+    if count < LEAST_TARGETS:
+        return Lacks(what=f"{LEAST_TARGETS} targets: {NO_GRADIENT}")
+    shares = {shift: hit / max(n, 1) for shift, (hit, n) in matches.items()}
+    numbers: dict[str, float | int | str] = {f"share_shift_{shift}": share for shift, share in shares.items()}
+    numbers["targets"] = count
+    best = max(shares, key=lambda shift: (shares[shift], shift == 1))
+    if best == 1 or shares[best] < 0.9 or shares[1] >= 0.9:
+        return Nothing(numbers=numbers) if shares[1] >= 0.5 else Lacks(what="targets that are tokens of the input")
+    how = "not shifted: it learns to copy the present token" if best == 0 else "shifted twice: it skips a token"
+    return Found(severity="error", statement=f"{shares[best]:.0%} of {count} targets are the token "
+                 f"{'itself' if best == 0 else 'after the next'}: labels are {how}",
+                 numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+
+
+def _matches(looked: list[Forward], shift: int) -> tuple[int, int]:
+    """How many targets are the token `shift` places on, among those that have one."""
+    hit = count = 0
+    for one in looked:
+        assert one.input_ids is not None
+        assert one.targets is not None
+        ids = one.input_ids
+        targets = one.targets.ids[:, : ids.shape[1] - shift]
+        moved = ids[:, shift:]
+        pulled = targets >= 0
+        hit += int((pulled & (targets == moved)).sum())
+        count += int(pulled.sum())
+    return hit, count
+
+
+@check(
+    title="Almost nothing supervised",
+    needs="four looked-at forward passes",
+    cost="two reductions over the gradient at the logits, at looked-at steps",
+    threshold="less than 1% of the tokens that are not padding are targets",
+    otherwise="long prompts with answers of a word",
+    refuted_by="labels that are not -100 at more places",
+    remedy="look at the labels of one batch; a template that does not match masks everything",
+)
+def supervised_share(seen: Recording) -> Outcome:
+    """Some tokens are trained on."""
+    looked = [one for one in seen.forwards if one.input_ids is not None and one.targets is not None]
+    if len(looked) < 4:
+        return Lacks(what=f"four looked-at forward passes: {NO_GRADIENT}")
+    targets = sum(int((one.targets.ids >= 0).sum()) for one in looked if one.targets)
+    tokens = sum(int(real_tokens(one).sum()) for one in looked)
+    share = targets / max(tokens, 1)
+    numbers = {"share": share, "targets": targets, "tokens": tokens}
+    if share >= 0.01:
+        return Nothing(numbers=numbers)
+    return Found(severity="error", statement=f"{share:.1%} of {tokens} tokens are trained on", numbers=numbers,
+                 evidence=(), certainty="certain")  # fmt: skip
+
+
+def real_tokens(one: Forward) -> np.ndarray:
+    """Which tokens are not padding: bool [B, T], as the mask says."""
+    assert one.input_ids is not None
+    return np.ones_like(one.input_ids, dtype=bool) if one.attention_mask is None else one.attention_mask > 0
+
+
+@check(
+    title="Padding supervised",
+    needs="a looked-at batch with padding",
+    cost="two reductions over the gradient at the logits, at looked-at steps",
+    threshold="one or more targets that the attention mask calls padding",
+    otherwise="a mask that hides more than padding",
+    refuted_by="labels of -100 wherever the mask is 0",
+    remedy="labels[attention_mask == 0] = -100; where pad and end of text are one token, mask by place, not by id",
+)
+def padding_supervised(seen: Recording) -> Outcome:
+    """No position is pulled towards padding."""
+    padded = [one for one in supervised(seen) if not real_tokens(one).all()]
+    if not padded:
+        return Lacks(what="a looked-at batch with padding and its attention mask")
+    wrong = total = 0
+    for one in padded:
+        assert one.targets is not None
+        real = real_tokens(one)
+        pulled = one.targets.ids[:, :-1] >= 0
+        wrong += int((pulled & ~real[:, 1:]).sum())
+        total += int(pulled.sum())
+    numbers = {"padding": wrong, "targets": total}
+    if not wrong:
+        return Nothing(numbers=numbers)
+    return Found(severity="error", statement=f"{wrong} of {total} targets are padding: the loss falls by learning to "
+                 "pad", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+
+
+@check(
+    title="A loss that is not the mean over its tokens",
+    needs="a loss that the model returns or `watch(total=…)` gives, and a cross entropy over at least 64 targets",
+    cost="one cross entropy over the logits of looked-at steps",
+    threshold="it differs by more than 1% from the mean NLL of its targets at most looked-at passes",
+    otherwise="label smoothing, or terms added on purpose",
+    refuted_by="the same value from a loop over the batch's tokens",
+    remedy="sum over supervised tokens / number of supervised tokens",
+)
+def loss_is_the_mean(seen: Recording) -> Outcome:
+    """The loss equals an independent mean over its tokens."""
+    pairs = [(one.loss, _mean_nll(one)) for one in supervised(seen, misfit=PURE) if one.loss is not None]
+    pairs = [(loss, mean) for loss, mean in pairs if mean is not None]
+    if not pairs:
+        return Lacks(what="a loss that the model returns, of a cross entropy over next tokens")
+    off = [(loss, mean) for loss, mean in pairs if mean and abs(loss - mean) > 0.01 * mean]
+    numbers: dict[str, float | int | str] = {"differ": len(off), "passes": len(pairs)}
+    if len(off) * 2 <= len(pairs):
+        return Nothing(numbers=numbers)
+    loss, mean = off[0]
+    numbers |= {"loss": float(loss), "mean_nll": float(mean or 0.0)}
+    return Found(severity="warning", statement=f"the loss is {loss:.4g} where the mean over its tokens is {mean:.4g} "
+                 f"({len(off)} of {len(pairs)} passes)", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+
+
+def _mean_nll(one: Forward) -> float | None:
+    """Of the targets that are next tokens, in nats; None if fewer than most are."""
+    assert one.input_ids is not None
+    assert one.targets is not None
+    assert one.nll is not None
+    pulled = one.targets.ids[:, :-1] >= 0
+    right = pulled & (one.targets.ids[:, :-1] == one.input_ids[:, 1:])
+    if not pulled.any() or right.sum() < 0.9 * pulled.sum():
+        return None
+    return float(one.nll[:, 1:][pulled].mean())
+
+
+@check(
+    title="Accumulation not normalised",
+    needs="two looked-at optimizer steps, each of two or more micro-batches, of a pure cross entropy",
+    cost="two reductions over the gradient at the logits, at looked-at steps",
+    threshold="a token weighs more than 1.5 times as much in one micro-batch of a step as in another, or the weights of "
+    "a step add up to more than 1.5",
+    otherwise="micro-batches weighted on purpose",
+    refuted_by="one large batch gives the same gradient as its micro-batches",
+    remedy="divide each micro-batch's sum by the number of supervised tokens of the whole step",
+)
+def accumulation_normalised(seen: Recording) -> Outcome:
+    """Micro-batches add up to one large batch."""
+    by_step: dict[int, list[Forward]] = {}
+    for one in supervised(seen, misfit=PURE):
+        by_step.setdefault(one.step, []).append(one)
+    several = [group for group in by_step.values() if len(group) > 1]
+    if len(several) < 2:
+        return Lacks(what="two looked-at optimizer steps of two or more micro-batches, of a pure cross entropy")
+    totals, spreads = [], []
+    for group in several:
+        weights = [one.targets.weight[one.targets.ids >= 0] for one in group if one.targets]
+        means = np.array([np.median(weight) for weight in weights])
+        totals.append(sum(float(weight.sum()) for weight in weights))
+        spreads.append(float(means.max() / means.min() - 1))
+    total, spread = float(np.median(totals)), float(np.median(spreads))
+    numbers = {"sum_of_weights": total, "spread": spread, "steps": len(several)}
+    if total > 1.5:
+        return Found(severity="error", statement=f"the weights of a step's tokens add up to {total:.3g}, not to 1: "
+                     "micro-batches are summed without division", numbers=numbers, evidence=())  # fmt: skip
+    if spread > 0.5:
+        return Found(severity="warning", statement=f"a token weighs {1 + spread:.3g} times as much in one micro-batch "
+                     "of a step as in another: means of means, not a mean over tokens",
+                     numbers=numbers, evidence=())  # fmt: skip
+    return Nothing(numbers=numbers)
+
+
+@check(
+    title="Initial loss implausible",
+    needs="the first forward pass",
+    cost="one cross entropy over the logits of looked-at steps",
+    threshold="the first batch's mean NLL is above 1.5 x ln(vocabulary)",
+    otherwise="an initialisation with large logits; text in a form that the model never saw",
+    refuted_by="the loss of a pretrained model on ordinary text is far below ln(vocabulary)",
+    remedy="compare the tokenizer with the model's, look at one batch as text, and at the labels",
+)
+def initial_loss(seen: Recording) -> Outcome:
+    """Training does not begin worse than guessing."""
+    first = next((one for one in seen.forwards if one.step == 0 and one.nll is not None), None)
+    if first is None or first.nll is None or not first.vocabulary:
+        return Lacks(what="the first forward pass")
+    here = real_tokens(first)[:, 1:]
+    found = float(first.nll[:, 1:][here].mean()) if here.any() else float("nan")
+    guess = float(np.log(first.vocabulary))
+    numbers = {"nll": found, "ln_vocabulary": guess}
+    if not found > 1.5 * guess:
+        return Nothing(numbers=numbers)
+    return Found(severity="note", statement=f"the first batch has an NLL of {found:.3g} nats, guessing {guess:.3g}",
+                 numbers=numbers, evidence=(), certainty="possible")  # fmt: skip

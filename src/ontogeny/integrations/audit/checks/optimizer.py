@@ -1,0 +1,205 @@
+"""Does the optimizer step, over everything that is to learn, as often and as far as its author thinks?"""
+
+import numpy as np
+
+from ontogeny.diagnosis.rule import Found, Lacks, Nothing
+from ontogeny.integrations.audit.check import Outcome, check
+from ontogeny.integrations.audit.recording import Recording
+
+LEAST_STEPS = 2
+LEAST_CLIPPED = 10
+NAMED = 4
+"""Tensors that a finding names."""
+
+
+@check(
+    title="No optimizer step",
+    needs="8 backward passes, or twice the accumulation where it is watched",
+    cost="nothing",
+    threshold="no optimizer step in that many backward passes",
+    otherwise="an accumulation longer than that",
+    refuted_by="a parameter that differs before and after",
+    remedy="step on a condition without side effects, once per accumulated batch; then assert that parameters changed",
+)
+def no_optimizer_step(seen: Recording) -> Outcome:
+    """Gradients are computed, and the optimizer never steps."""
+    accumulation = seen.latest("accumulation")
+    least = 8 if accumulation is None else 2 * int(accumulation)
+    if seen.steps:
+        return Nothing(numbers={"steps": len(seen.steps), "backward_passes": seen.backwards})
+    if seen.backwards < least:
+        return Lacks(what=f"{least} backward passes or an optimizer step: it has seen {seen.backwards}")
+    return Found(
+        severity="error",
+        statement=f"the optimizer took no step in {seen.backwards} backward passes: nothing is learned",
+        numbers={"backward_passes": seen.backwards, "steps": 0, "least": least},
+        evidence=(),
+        certainty="certain" if accumulation is not None else "likely",
+    )
+
+
+@check(
+    title="Tensors that do not move",
+    needs="two optimizer steps with a learning rate above 0",
+    cost="one pass over the weights at the beginning and one at the end",
+    threshold="a trainable tensor whose bits are the same after these steps",
+    otherwise="a part that these batches did not use (an expert, an adapter of another task)",
+    refuted_by="the tensor differs after more steps",
+    remedy="give these tensors to the optimizer, or set requires_grad to False so that it is seen that they are frozen",
+)
+def tensors_do_not_move(seen: Recording) -> Outcome:
+    """Trainable tensors stay as they were although the optimizer steps."""
+    stepped = [step for step in seen.steps if max(step.learning_rates, default=0.0) > 0]
+    if len(stepped) < LEAST_STEPS or seen.tensors is None:
+        return Lacks(what=f"{LEAST_STEPS} optimizer steps with a learning rate above 0, and the end of the audit")
+    still = sorted(seen.tensors.trainable - seen.tensors.moved)
+    numbers = {"still": len(still), "trainable": len(seen.tensors.trainable), "steps": len(stepped)}
+    if not still:
+        return Nothing(numbers=numbers)
+    everything = len(still) == len(seen.tensors.trainable)
+    return Found(
+        severity="error" if everything else "warning",
+        statement=f"{len(still)} of {numbers['trainable']} trainable tensors did not move in {len(stepped)} steps: "
+        f"{_some(still)}",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
+
+
+@check(
+    title="Gradients outside the optimizer",
+    needs="one optimizer step that was looked at",
+    cost="one pass over the gradients of looked-at steps",
+    threshold="a trainable tensor that gets a gradient and is in no parameter group",
+    otherwise="a second optimizer that the audit was not told of",
+    refuted_by="the tensor moves",
+    remedy="build the optimizer after all modules exist, and over all of them",
+)
+def gradients_outside_the_optimizer(seen: Recording) -> Outcome:
+    """Modules compute gradients that no optimizer uses."""
+    looked = [step for step in seen.steps if not np.isnan(step.grad_norm)]
+    if not looked or seen.tensors is None:
+        return Lacks(what="an optimizer step that was looked at, and the end of the audit")
+    never = set.intersection(*(set(step.without_gradient) for step in looked))
+    outside = sorted(seen.tensors.trainable - seen.tensors.optimized - never - seen.tensors.moved)
+    if not outside:
+        return Nothing(numbers={"optimized": len(seen.tensors.optimized)})
+    return Found(
+        severity="error",
+        statement=f"{len(outside)} trainable tensors get gradients, and the optimizer does not have them: "
+        f"{_some(outside)}",
+        numbers={"outside": len(outside), "optimized": len(seen.tensors.optimized)},
+        evidence=(),
+        certainty="certain",
+    )
+
+
+@check(
+    title="Backward passes per step",
+    needs="the accumulation (watch) and three optimizer steps",
+    cost="nothing",
+    threshold="the median number of backward passes between two steps differs from the accumulation",
+    otherwise="several losses with a backward pass each",
+    refuted_by="the batch is split further inside the loop",
+    remedy="count micro-batches in one place; step when that count is full",
+)
+def backwards_per_step(seen: Recording) -> Outcome:
+    """As many micro-batches go into a step as accumulation says."""
+    accumulation = seen.latest("accumulation")
+    if accumulation is None or len(seen.steps) < 3:
+        return Lacks(what="audit.watch(accumulation=…) and three optimizer steps")
+    typical = float(np.median([step.backwards for step in seen.steps]))
+    numbers = {"backwards_per_step": typical, "accumulation": int(accumulation)}
+    if typical == int(accumulation):
+        return Nothing(numbers=numbers)
+    return Found(
+        severity="error",
+        statement=f"{typical:g} backward passes go into an optimizer step, and accumulation is {int(accumulation)}",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
+
+
+@check(
+    title="Gradient clipping",
+    needs="what gradients are clipped to (watch) and ten steps that were looked at",
+    cost="one pass over the gradients of looked-at steps",
+    threshold="every step reaches the bound (within 0.1%), or none comes within a tenth of it",
+    otherwise="the first steps of a training differ from later ones",
+    refuted_by="steps below the bound, or at it, later on",
+    remedy="always: the bound, not the learning rate, sets the step; raise it, or lower the learning rate. never: the "
+    "bound protects against nothing that happens here",
+)
+def clipping(seen: Recording) -> Outcome:
+    """Clipping is reached always, or never."""
+    bound = seen.latest("max_grad_norm")
+    norms = np.array([step.grad_norm for step in seen.steps if np.isfinite(step.grad_norm)])
+    if bound is None or len(norms) < LEAST_CLIPPED:
+        return Lacks(what=f"audit.watch(max_grad_norm=…) and {LEAST_CLIPPED} steps that were looked at")
+    reached = float((norms >= 0.999 * float(bound)).mean())
+    numbers = {"share_reached": reached, "largest_norm": float(norms.max()), "bound": float(bound), "steps": len(norms)}
+    if reached == 1.0:
+        word = "every step's gradient is clipped"
+    elif norms.max() < 0.1 * float(bound):
+        word = "no gradient comes near the bound"
+    else:
+        return Nothing(numbers=numbers)
+    return Found(severity="note", statement=f"{word}: the bound is {float(bound):g}, the largest norm "
+                 f"{norms.max():.3g} in {len(norms)} steps",
+                 numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+
+
+@check(
+    title="Learning rate of 0",
+    needs="five optimizer steps",
+    cost="nothing",
+    threshold="the learning rate of every group is 0 at all of them but the first",
+    otherwise="a very long warm-up that is rounded to 0",
+    refuted_by="a learning rate above 0 in a later step",
+    remedy="step the scheduler once per optimizer step, and give it the number of optimizer steps",
+)
+def learning_rate_zero(seen: Recording) -> Outcome:
+    """Steps are taken, with a learning rate of 0."""
+    if len(seen.steps) < 5:
+        return Lacks(what="five optimizer steps")
+    rates = [max(step.learning_rates, default=0.0) for step in seen.steps[1:]]
+    if max(rates) > 0:
+        return Nothing(numbers={"highest": max(rates)})
+    return Found(severity="error", statement=f"the learning rate is 0 in all of {len(rates)} steps",
+                 numbers={"steps": len(rates), "highest": 0.0}, evidence=(), certainty="certain")  # fmt: skip
+
+
+@check(
+    title="Learning rate used and shown",
+    needs="the learning rate that the log shows (watch, at every step) for three steps",
+    cost="nothing",
+    threshold="it differs by more than 0.1% from every group's at half of the steps or more",
+    otherwise="a log that shows the rate of the step before or after",
+    refuted_by="equal values when both are printed in the same line",
+    remedy="log optimizer.param_groups[0]['lr'] just before the step",
+)
+def learning_rate_shown(seen: Recording) -> Outcome:
+    """The log shows the learning rate that is used."""
+    used = {step.number: step.learning_rates for step in seen.steps}
+    shown = [(step, float(value)) for step, value in seen.watched.get("shown_learning_rate", ()) if step in used]
+    if len(shown) < 3:
+        return Lacks(what="audit.watch(shown_learning_rate=…) before each of three steps")
+    off = [
+        (step, value) for step, value in shown
+        if not any(abs(value - rate) <= 1e-3 * max(abs(rate), 1e-30) for rate in used[step])
+    ]  # fmt: skip
+    numbers: dict[str, float | int | str] = {"differ": len(off), "steps": len(shown)}
+    if len(off) * 2 < len(shown):
+        return Nothing(numbers=numbers)
+    step, value = off[0]
+    numbers |= {"shown": value, "used": used[step][0]}
+    return Found(severity="warning", statement=f"at step {step} the log shows a learning rate of {value:g}, and "
+                 f"{used[step][0]:g} was used; they differ at {len(off)} of {len(shown)} steps",
+                 numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,104 @@
+"""What an audit wrote down of a training: plain numbers and arrays, so that checks are pure functions of them."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class Targets:
+    """What a loss pulls each position towards, read off the gradient at the logits, whoever computed the loss.
+
+    Of a cross entropy with weight w the gradient at a position's logits is w x (probabilities - one-hot target), so
+    that its lowest entry names the target and its size the weight. Shapes: B rows, T positions.
+    """
+
+    ids: np.ndarray
+    """int64 [B, T]: token that position t is to predict; -1 where no gradient arrives."""
+    weight: np.ndarray
+    """float64 [B, T]: its weight in the loss, 1 / count for a mean over count tokens; 0 where no gradient arrives."""
+    misfit: float
+    """Largest difference between the gradient and that of a cross entropy, as a share of it, over some positions."""
+
+
+@dataclass(kw_only=True)
+class Forward:
+    """One forward pass in training, with its backward pass."""
+
+    step: int
+    """Optimizer steps taken before it."""
+    training: bool
+    """Mode of the model."""
+    input_ids: np.ndarray | None = None
+    """int64 [B, T]."""
+    attention_mask: np.ndarray | None = None
+    """int64 [B, T]; None where none was given."""
+    labels: np.ndarray | None = None
+    """int64 [B, T], where the model was given them."""
+    position_ids: np.ndarray | None = None
+    loss: float | None = None
+    """What the model returned as its loss."""
+    nll: np.ndarray | None = None
+    """float64 [B, T]: of each token given the ones before it, whether it is supervised or not; NaN at position 0."""
+    vocabulary: int = 0
+    """Width of the logits."""
+    targets: Targets | None = None
+    backward: bool = False
+    """Has a gradient arrived at its output?"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One optimizer step."""
+
+    number: int
+    """From 0."""
+    backwards: int
+    """Backward passes since the step before it."""
+    learning_rates: tuple[float, ...]
+    """Of the parameter groups, as used."""
+    grad_norm: float
+    """Global L2 norm of the gradients as the optimizer gets them, after clipping; NaN if not looked at."""
+    without_gradient: tuple[str, ...]
+    """Trainable tensors of the model whose gradient is None or all zero; empty if not looked at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensors:
+    """The model's tensors by name."""
+
+    trainable: frozenset[str]
+    """With `requires_grad`."""
+    optimized: frozenset[str]
+    """In a group of the optimizer."""
+    moved: frozenset[str]
+    """Whose bits have changed between the beginning and the end of the audit."""
+    frozen_at_start: frozenset[str] = frozenset()
+    """Without `requires_grad` when the audit began."""
+
+
+@dataclass(kw_only=True)
+class Recording:
+    """Everything that checks may look at."""
+
+    forwards: list[Forward] = field(default_factory=list)
+    """Those that were looked at in detail, in order."""
+    forwards_in_training: int = 0
+    """All of them, with gradients."""
+    backwards: int = 0
+    steps: list[Step] = field(default_factory=list)
+    """All, in order; details only of some."""
+    tensors: Tensors | None = None
+    dropout: bool = False
+    """Has the model dropout that is not 0?"""
+    tokenizer: Any = None
+    watched: dict[str, list[tuple[int, Any]]] = field(default_factory=dict)
+    """What the user named in `watch`: by name, (optimizer steps taken before, value)."""
+    mishaps: list[str] = field(default_factory=list)
+    """What went wrong inside the audit: where, and the error's line. The run went on."""
+
+    def latest(self, name: str) -> Any:
+        """What was watched last under that name; None if nothing was."""
+        values = self.watched.get(name)
+        return values[-1][1] if values else None

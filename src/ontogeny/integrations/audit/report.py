@@ -1,0 +1,46 @@
+"""What all checks say of a recording."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ontogeny.core.contracts import Clear, Finding, NotAssessable, Verdict
+from ontogeny.diagnosis.examine import SEVERITIES
+from ontogeny.diagnosis.rule import Found, Lacks
+from ontogeny.integrations.audit.check import Check
+from ontogeny.integrations.audit.recording import Recording
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """One verdict per check."""
+
+    verdicts: tuple[Verdict, ...]
+    mishaps: tuple[str, ...] = ()
+    """Errors of the audit's own; the run went on."""
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The worst first."""
+        found = [one for one in self.verdicts if isinstance(one, Finding)]
+        return tuple(sorted(found, key=lambda one: SEVERITIES.index(one.severity)))
+
+
+def judge(checks: Sequence[Check], recording: Recording) -> Report:
+    """Hold a recording against checks. A check that fails is not assessable, and says with what."""
+    return Report(verdicts=tuple(_judged(one, recording) for one in checks), mishaps=tuple(recording.mishaps))
+
+
+def _judged(one: Check, recording: Recording) -> Verdict:
+    try:
+        outcome = one.judge(recording)
+    except Exception as error:  # noqa: BLE001 - the audited run goes on whatever happens in here
+        return NotAssessable(rule=one.id, lacks=f"a recording that it can read ({type(error).__name__}: {error})")
+    if isinstance(outcome, Lacks):
+        return NotAssessable(rule=one.id, lacks=outcome.what)
+    if not isinstance(outcome, Found):
+        return Clear(rule=one.id, numbers=outcome.numbers)
+    return Finding(
+        rule=one.id, severity=outcome.severity, statement=outcome.statement, numbers=outcome.numbers,
+        threshold=one.threshold, certainty=outcome.certainty, otherwise=outcome.otherwise or one.otherwise,
+        refuted_by=one.refuted_by, remedy=outcome.remedy or one.remedy, evidence=outcome.evidence,
+    )  # fmt: skip

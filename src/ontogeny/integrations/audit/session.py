@@ -1,0 +1,83 @@
+"""`ontogeny.audit`: a few steps of any PyTorch loop, watched, and what all checks say of them."""
+
+import sys
+from collections.abc import Iterable
+from typing import Any, Self
+
+from ontogeny.core.errors import OntogenyError, closest
+from ontogeny.integrations.audit.check import all_checks
+from ontogeny.integrations.audit.recorder import Recorder
+from ontogeny.integrations.audit.report import Report, judge
+from ontogeny.integrations.audit.text import terminal
+
+
+class Audit:
+    """Watches a loop between entering and leaving; `report` says what it found, during the loop or afterwards.
+
+    `first`: optimizer steps that are looked at in detail, then every `every`-th. `skip`: checks to leave out, by id.
+    What happens inside the audit never reaches the loop.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        optimizer: Any,
+        *,
+        tokenizer: Any = None,
+        first: int = 20,
+        every: int = 500,
+        skip: Iterable[str] = (),
+        quiet: bool = False,
+    ) -> None:
+        known = {one.id: one for one in all_checks()}
+        for name in skip:
+            if name not in known:
+                raise OntogenyError(f"audit: no check is called '{name}': {closest(name, known)}")
+        self.checks = [one for name, one in known.items() if name not in set(skip)]
+        self.quiet = quiet
+        self._recorder = Recorder(model, optimizer, first=first, every=every)
+        self._recorder.seen.tokenizer = tokenizer
+
+    def watch(self, **named: Any) -> Self:
+        """Name what the audit may look at besides: see `WATCHED`. Raises OntogenyError for another name."""
+        for name in named:
+            if name not in WATCHED:
+                raise OntogenyError(f"audit.watch({name}=…): {closest(name, WATCHED)}; it knows {', '.join(WATCHED)}")
+        self._recorder.watch(named)
+        return self
+
+    def __enter__(self) -> Self:
+        self._recorder.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._recorder.stop()
+        if not self.quiet:
+            sys.stderr.write(terminal(self.report) + "\n")
+
+    @property
+    def report(self) -> Report:
+        """What all checks say of what was seen so far."""
+        return judge(self.checks, self._recorder.seen)
+
+
+WATCHED = {
+    "terms": "name -> value of each loss term of the present step, before weighting",
+    "weights": "name -> weight of each term",
+    "total": "the loss that `backward` is called on",
+    "teacher": "the teacher's model",
+    "evaluate": "a function without arguments that evaluates, as the loop does, and returns numbers by name",
+    "prompts": "prompts that generation starts from: texts or token ids",
+    "references": "what generated text is compared with: texts or token ids",
+    "generated": "what was generated: texts or token ids",
+    "ids": "ids of the examples of the present batch",
+    "embeddings": "vectors that belong to the examples of the present batch",
+    "train_texts": "texts that are trained on",
+    "validation_texts": "texts that are evaluated on",
+    "ema": "the averaged copy of the model",
+    "scheduler": "the learning-rate scheduler",
+    "shown_learning_rate": "the learning rate that the log shows for the present step",
+    "accumulation": "micro-batches per optimizer step",
+    "max_grad_norm": "what gradients are clipped to",
+}
+"""What `watch` takes, and what it means."""

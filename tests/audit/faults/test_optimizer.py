@@ -1,0 +1,84 @@
+"""Faults of stepping, each beside the same loop without it."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from tests.audit.judging import findings, findings_with
+from tests.audit.loops import Loop, make_model
+
+
+def test_the_clean_loop_raises_nothing() -> None:
+    assert findings(Loop()) == {}
+    assert findings(Loop(accumulation=2), accumulation=2) == {}
+
+
+class Stepper:
+    """The post-mortem's: asking counts, and it is asked twice per batch, so that an even accumulation never steps."""
+
+    def __init__(self, accumulation: int) -> None:
+        self.accumulation, self.count = accumulation, 0
+
+    def should_step(self) -> bool:
+        self.count += 1
+        return self.count % self.accumulation == 0
+
+    def asked_twice(self, _: int) -> bool:
+        # accumulation 2: the first question of a batch makes the count odd, the second even and is thrown away.
+        first = self.should_step()
+        self.should_step()
+        return first
+
+
+def test_a_question_that_counts_never_steps() -> None:
+    loop = Loop(accumulation=2, should_step=Stepper(2).asked_twice)
+    found = findings(loop, accumulation=2)
+    assert set(found) == {"no_optimizer_step"}
+    assert found["no_optimizer_step"].numbers["backward_passes"] == 24  # 12 steps of 2 micro-batches
+
+
+def test_a_module_outside_the_optimizer_gets_gradients_in_vain() -> None:
+    def without_head(model: Any) -> Any:
+        head = set(model.get_output_embeddings().parameters())
+        return torch.optim.AdamW([p for p in model.parameters() if p not in head], lr=1e-3)
+
+    found = findings(Loop(optimizer=without_head))
+    assert set(found) == {"gradients_outside_the_optimizer", "tensors_do_not_move"}
+    assert "lm_head.weight" in found["gradients_outside_the_optimizer"].statement
+
+
+def test_an_optimizer_of_another_model_moves_nothing() -> None:
+    other = make_model(seed=1)
+    found = findings(Loop(optimizer=lambda model: torch.optim.AdamW(other.parameters(), lr=1e-3)))
+    assert found["tensors_do_not_move"].severity == "error"
+
+
+def test_a_frozen_part_is_not_a_finding() -> None:
+    model = make_model()
+    model.get_input_embeddings().weight.requires_grad_(False)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert findings(Loop(model=model, optimizer=lambda _: torch.optim.AdamW(trained, lr=1e-3))) == {}
+
+
+def test_other_accumulation_than_said() -> None:
+    found = findings(Loop(accumulation=2), accumulation=4)
+    assert found["backwards_per_step"].numbers["backwards_per_step"] == 2.0
+
+
+def test_clipping_always_never_and_sometimes() -> None:
+    # With a bound far below any norm every step is clipped to it; far above, none is.
+    assert "every step" in findings(Loop(clip=1e-3), max_grad_norm=1e-3)["clipping"].statement
+    assert "no gradient comes near" in findings(Loop(clip=1e6), max_grad_norm=1e6)["clipping"].statement
+    assert findings(Loop(clip=None), max_grad_norm=2.0) == {}
+
+
+def test_a_learning_rate_of_zero() -> None:
+    found = findings(Loop(optimizer=lambda model: torch.optim.AdamW(model.parameters(), lr=0.0)))
+    assert set(found) == {"learning_rate_zero"}
+
+
+@pytest.mark.parametrize(("shown", "caught"), [(1e-3, False), (2e-3, True)])
+def test_the_learning_rate_that_is_shown(shown: float, *, caught: bool) -> None:
+    found = findings_with(Loop(), lambda audit, step: audit.watch(shown_learning_rate=shown))
+    assert ("learning_rate_shown" in found) == caught

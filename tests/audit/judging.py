@@ -1,0 +1,36 @@
+"""Run a loop under the audit, and return what it found, by check."""
+
+from collections.abc import Callable
+from typing import Any
+
+from ontogeny.core.contracts import Finding
+from ontogeny.integrations.audit.session import Audit
+from tests.audit.loops import Loop
+
+
+def audited(loop: Loop, watch_each: Callable[[Audit, int], Any] | None = None, **watched: Any) -> Audit:
+    """The audit of a loop; nothing may have gone wrong inside it."""
+    tokenizer = watched.pop("tokenizer", None)
+
+    def watcher(model: Any, optimizer: Any) -> Audit:
+        audit = Audit(model, optimizer, tokenizer=tokenizer, quiet=True).watch(**watched)
+        if watch_each:
+            count = iter(range(10**6))
+            model.register_forward_pre_hook(lambda *_: watch_each(audit, next(count)) and None)
+        return audit
+
+    audit = loop.run(watcher)
+    assert isinstance(audit, Audit)
+    assert audit.report.mishaps == ()
+    assert not [one for one in audit.report.verdicts if "a recording that it can read" in getattr(one, "lacks", "")]
+    return audit
+
+
+def findings(loop: Loop, **watched: Any) -> dict[str, Finding]:
+    """What was found, by check."""
+    return {one.rule: one for one in audited(loop, **watched).report.findings}
+
+
+def findings_with(loop: Loop, watch_each: Callable[[Audit, int], Any], **watched: Any) -> dict[str, Finding]:
+    """The same, with something watched before every forward pass."""
+    return {one.rule: one for one in audited(loop, watch_each, **watched).report.findings}
