@@ -5,12 +5,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ontogeny.analyses._items import Segments
 from ontogeny.core.passages import document_of
 from ontogeny.report.estimates import Estimate, clustered_mean
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from ontogeny.report.gather import View
 
 MEASURE = "token_nll"
@@ -53,32 +52,6 @@ class PassageLosses:
         """float64 [C]: nats per token of a whole set."""
         mine = self.of(probe)
         return self.nats[:, mine].sum(axis=1) / max(int(self.tokens[mine].sum()), 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Segments:
-    """The passages on a measure's flat token axis, in order; arrays [P]."""
-
-    probe: np.ndarray
-    """str: the probe set's name."""
-    passage: np.ndarray
-    """int64: the passage's id in its set."""
-    starts: np.ndarray
-    """int64: its first place on the token axis."""
-    lengths: np.ndarray
-    """int64: its tokens."""
-
-    @classmethod
-    def of(cls, data: "xr.Dataset") -> "Segments":
-        """Where a new passage or probe set begins, there a segment does."""
-        probe = data["probe_of_token"].to_numpy().astype(str)
-        passage = data["passage"].to_numpy().astype(np.int64)
-        new = np.ones(len(passage), dtype=bool)
-        new[1:] = (passage[1:] != passage[:-1]) | (probe[1:] != probe[:-1])
-        starts = np.flatnonzero(new)
-        return cls(
-            probe=probe[starts], passage=passage[starts], starts=starts, lengths=np.diff([*starts, len(passage)])
-        )
 
 
 def passage_losses(run: "View") -> PassageLosses | None:

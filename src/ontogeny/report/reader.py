@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ontogeny.analyses._items import Segments
 from ontogeny.core.passages import Passage
 from ontogeny.core.seeds import derive_seed
 from ontogeny.report.gather import View, roles
 from ontogeny.report.packing import Scale, bundle, difference_rows, pack
-from ontogeny.report.passages import MEASURE, PassageLosses, Segments
+from ontogeny.report.passages import MEASURE, PassageLosses
 
 if TYPE_CHECKING:
     import xarray as xr
