@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from ontogeny.core.component import Settings, refusal
 from ontogeny.core.contracts import PassMeasure, StateMeasure
 from ontogeny.core.errors import closest
+from ontogeny.core.penalties import Penalty
 from ontogeny.core.recipe_data import Data, TokenizerSettings
 from ontogeny.core.recipe_kinds import RUN_NAME, TERMS, AnyMeasure, AnyModel, AnyTerm
 from ontogeny.core.recipe_train import Train
@@ -60,6 +61,7 @@ class Recipe(Settings):
         for i, control in enumerate(self.train.controls if self.train else ()):
             for key in control.probe_keys:
                 self._require_probe(getattr(control, key), "train", "controls", i, key)
+        self._check_penalties()
         for i, corpus in enumerate(self.tokenizer.corpora or ()):
             if corpus not in self.data.corpora:
                 message = f"unknown corpus '{corpus}': {closest(corpus, self.data.corpora)}"
@@ -70,6 +72,17 @@ class Recipe(Settings):
         known = (*self.data.probes, *self.data.twins)
         if name is not None and name not in known:
             raise refusal(f"unknown probe set '{name}': {closest(name, known)}", *location)
+
+    def _check_penalties(self) -> None:
+        for i, term in enumerate(self.objective):
+            if not isinstance(term, Penalty):
+                continue
+            if self.train is None:
+                raise refusal(f"'{term.name}' remembers where training starts, and none starts", "objective", i)
+            if self.train.lora is not None:
+                raise refusal(f"'{term.name}' holds the weights, which train.lora freezes", "objective", i)
+            if term.reads is not None:
+                self.data.require(term.reads, "objective", i, "text")
 
     def as_json(self) -> dict[str, Any]:
         """The whole recipe, defaults written out, as plain JSON values."""

@@ -120,9 +120,13 @@ class Data(Settings):
             raise refusal("'new' is what data.train takes: call the replay corpus otherwise", "replay", "new")
         takes |= {("probes", name): take for name, take in self.probes.items()}
         for location, take in takes.items():
-            corpus, split = take.of.split("/")
-            if corpus not in self.corpora:
-                raise refusal(f"unknown corpus '{corpus}': {closest(corpus, self.corpora)}", *location, "of")
-            if split not in self.splits:
-                raise refusal(f"unknown split '{split}': {closest(split, self.splits)}", *location, "of")
+            self.require(take, *location)
         return self
+
+    def require(self, take: Take, *location: str | int) -> None:
+        """Refuse a take, which stands at `location`, of a corpus or split that there is not."""
+        corpus, split = take.of.split("/")
+        if corpus not in self.corpora:
+            raise refusal(f"unknown corpus '{corpus}': {closest(corpus, self.corpora)}", *location, "of")
+        if split not in self.splits:
+            raise refusal(f"unknown split '{split}': {closest(split, self.splits)}", *location, "of")

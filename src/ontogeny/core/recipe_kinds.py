@@ -7,6 +7,7 @@ from pydantic import Field
 from ontogeny.core.contracts import Corpus, ModelSource, Order, PassMeasure, StateMeasure, Term
 from ontogeny.core.controls import Control
 from ontogeny.core.kinds import Room
+from ontogeny.core.penalties import Penalty
 
 ORDERS = Room("ontogeny.data.orders")
 TERMS = Room("ontogeny.objectives.terms")
@@ -14,7 +15,7 @@ TERMS = Room("ontogeny.objectives.terms")
 AnyCorpus = Annotated[Corpus, Room("ontogeny.data.corpora")]
 AnyOrder = Annotated[Order, ORDERS]
 AnyModel = Annotated[ModelSource, Room("ontogeny.models.sources")]
-AnyTerm = Annotated[Term, TERMS]
+AnyTerm = Annotated[Term | Penalty, TERMS]
 AnyControl = Annotated[Control, Room("ontogeny.controls")]
 AnyMeasure = Annotated[PassMeasure | StateMeasure, Room("ontogeny.measures")]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ontogeny.core.contracts import Document
 from ontogeny.core.errors import DataError
 from ontogeny.core.passages import Passage, ProbeSet
+from ontogeny.core.penalties import Penalty
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_data import Data, Take
 from ontogeny.data import overlap
@@ -35,6 +36,8 @@ class Prepared:
     replay: dict[str, tuple[range, float]]
     """Of each replay corpus: its examples, and its share of a batch."""
     probes: dict[str, ProbeSet]
+    remembered: dict[str, list[Passage]]
+    """Of each loss term that wants to see the start: passages to see it on."""
     provenance: dict[str, Any]
     """Corpora, splits, tokenizer, training passages, probe sets, overlap: counts and fingerprints, plain values."""
 
@@ -84,7 +87,9 @@ def prepare(
     examples, replay, pools = _take_training(data, passages)
     probes = {name: _take_probe(name, take, pools, passages, data) for name, take in data.probes.items()}
     probes |= {name: make_twins(name, one, probes[one.of], tokenizer, data) for name, one in data.twins.items()}
-    _check_limits([examples, *(probe.passages for probe in probes.values())], vocab_limit, context_length)
+    remembered = _take_remembered(recipe, texts, passages, tokenizer)
+    in_use = [examples, *remembered.values(), *(probe.passages for probe in probes.values())]
+    _check_limits(in_use, vocab_limit, context_length)
     tell(f"looking for text that {len(used)} splits share")
     overlaps = overlap.check(passages, pools, data.allow_overlap)
     provenance = {
@@ -99,14 +104,38 @@ def prepare(
             name: {**_origin(name, data), **_counts(probe.passages), "sha256": probe.fingerprint}
             for name, probe in probes.items()
         },
+        "remembered": {name: _counts(taken) for name, taken in remembered.items()},
         "overlap": [found.as_json() for found in overlaps],
     }
-    return Prepared(tokenizer=tokenizer, examples=examples, replay=replay, probes=probes, provenance=provenance)
+    return Prepared(
+        tokenizer=tokenizer, examples=examples, replay=replay, probes=probes, remembered=remembered,
+        provenance=provenance,
+    )  # fmt: skip
+
+
+def _remembering(recipe: Recipe) -> dict[str, Take]:
+    """What loss terms want to see the start on, by term."""
+    return {term.name: term.reads for term in recipe.objective if isinstance(term, Penalty) and term.reads is not None}
+
+
+def _take_remembered(
+    recipe: Recipe,
+    texts: _Texts,
+    passages: Mapping[str, Sequence[Passage]],
+    tokenizer: "PreTrainedTokenizerFast",
+) -> dict[str, list[Passage]]:
+    """Not trained on, so they may be of any split, and share text with others."""
+    taken = {}
+    for name, take in _remembering(recipe).items():
+        among = passages.get(take.of) or _cut_split(take.of, texts, tokenizer, recipe.data)
+        taken[name] = _taken(take, among, recipe.data, f"objective.{name}.text", "passages")
+    return taken
 
 
 def _read(recipe: Recipe, needs_tokenizer: bool, tell: Tell) -> _Texts:
     data = recipe.data
-    names = {take.of.split("/")[0] for take in (*data.train, *data.replay.values(), *data.probes.values())}
+    takes = (*data.train, *data.replay.values(), *data.probes.values(), *_remembering(recipe).values())
+    names = {take.of.split("/")[0] for take in takes}
     if needs_tokenizer and recipe.tokenizer.path is None:
         names |= set(_tokenizer_corpora(recipe))
     texts = _Texts()

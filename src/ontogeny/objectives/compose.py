@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ontogeny.core.contracts import Progress, Term, Unit
+from ontogeny.core.errors import OntogenyError
+from ontogeny.core.penalties import Penalty
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -17,20 +19,24 @@ class Objective:
     Training and evaluation go through the same object, with the same weights at the same step.
     """
 
-    def __init__(self, terms: Sequence[Term]) -> None:
+    def __init__(
+        self, terms: Sequence[Term | Penalty], remembered: "Mapping[str, Mapping[str, Tensor]] | None" = None
+    ) -> None:
+        """`remembered`: what each penalty remembers of the start, by name."""
         names = [term.name for term in terms]
         if len(set(names)) != len(names):
             raise ValueError(f"two terms share a name: {', '.join(names)}")
         self.terms = tuple(terms)
+        self.remembered = remembered or {}
 
     def modules(self) -> "dict[str, nn.Module]":
         """The trainable parts that terms bring, by term name."""
-        built = {term.name: term.build(None) for term in self.terms}
+        built = {term.name: term.build(None) for term in self.terms if isinstance(term, Term)}
         return {name: module for name, module in built.items() if module is not None}
 
     def weights(self, progress: Progress) -> dict[str, float]:
         """Weight of each term at this progress."""
-        return {t.name: t.weight.at(progress.step, progress.total_steps) for t in self.terms}  # type: ignore[attr-defined]
+        return {t.name: t.weight.at(progress.step, progress.total_steps) for t in self.terms}  # type: ignore[union-attr]
 
     def train_loss(
         self, forward: Any, progress: Progress, units: Mapping[Unit, float]
@@ -44,7 +50,7 @@ class Objective:
         parts: dict[str, Tensor] = {}
         total: Tensor | None = None
         for term in self.terms:
-            value, unit = term.value(forward)
+            value, unit = self._value(term, forward)
             share = value / units[unit]
             parts[term.name] = share.detach()
             weighted = share * weights[term.name]
@@ -57,9 +63,17 @@ class Objective:
         counts = count_units(forward)
         found: Sums = {}
         for term in self.terms:
-            value, unit = term.value(forward)
+            value, unit = self._value(term, forward)
             found[term.name] = (float(value.detach()), counts[unit])
         return found
+
+    def _value(self, term: Term | Penalty, forward: Any) -> "tuple[Tensor, Unit]":
+        if isinstance(term, Term):
+            return term.value(forward)
+        if term.name not in self.remembered:
+            raise OntogenyError(f"the loss term '{term.name}' needs what was remembered of the start: it is not here")
+        parameters = {name.removeprefix("module."): p for name, p in forward.model.named_parameters()}
+        return term.value(parameters, self.remembered[term.name]), "batch"
 
     def combine(self, sums: Mapping[str, tuple[float, float]], progress: Progress) -> tuple[float, dict[str, float]]:
         """The objective and each unweighted term from accumulated sums, with the weights of that progress."""

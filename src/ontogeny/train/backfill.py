@@ -17,6 +17,7 @@ from ontogeny.train.history import WeightsHistory, saved_weights
 from ontogeny.train.observe import Looked, Measure, Observer, check_probes
 from ontogeny.train.parents import load_verified, recipe_of
 from ontogeny.train.provenance import environment
+from ontogeny.train.remember import recall
 from ontogeny.train.session import to_device
 
 
@@ -81,11 +82,15 @@ def observer_for(
         measures=measures,
         probes=writer.run.probes,
         tokenizer=tokenizer,
-        objective=Objective(recipe.objective if recipe else [TERMS.make("next_token")]),
+        objective=_objective(recipe, writer.run.path),
         seed=recipe.train.seed if recipe and recipe.train else 0,
         due=due,
         history=history,
     )
+
+
+def _objective(recipe: Recipe | None, run: Path) -> Objective:
+    return Objective(recipe.objective, recall(recipe, run)) if recipe else Objective([TERMS.make("next_token")])
 
 
 def _choose(checkpoints: Sequence[Checkpoint], steps: Sequence[int] | None, path: Path) -> list[Checkpoint]:

@@ -17,6 +17,7 @@ from ontogeny.models.build import Limits, LoadContext, build_model, read_limits
 from ontogeny.store.writer import RunWriter
 from ontogeny.train.loop import training_steps
 from ontogeny.train.parents import origin_of
+from ontogeny.train.remember import remember
 from ontogeny.train.session import open_session
 from ontogeny.train.training import Training, silent
 
@@ -37,7 +38,7 @@ def estimate(recipe: Recipe, *, runs_dir: Path, scratch: Path) -> dict[str, Any]
         return {**found, "steps": 0, "time": "one look", "disk": "the measures' arrays"}
     session = open_session(
         recipe, model=model, tokenizer=prepared.tokenizer, examples=prepared.examples, replay=prepared.replay,
-        nll=np.zeros(len(prepared.examples)),
+        nll=np.zeros(len(prepared.examples)), remembered=remember(recipe, model, prepared),
     )  # fmt: skip
     path = scratch / "run"
     with RunWriter.create(path, recipe_yaml=dump_recipe(recipe), recipe=recipe.as_json(), provenance={}) as writer:

@@ -20,12 +20,14 @@ from ontogeny.models.build import (
     read_limits,
     save_model,
 )
+from ontogeny.objectives.compose import Objective
 from ontogeny.store.run import Run, open_run
 from ontogeny.store.schema import PROVENANCE
 from ontogeny.store.writer import RunWriter
 from ontogeny.train.difficulty import example_nll
 from ontogeny.train.parents import check_held_out, load_verified, origin_of, recipe_of
 from ontogeny.train.provenance import describe, environment
+from ontogeny.train.remember import Remembered, keep, recall, remember
 from ontogeny.train.session import Session, open_session, to_device
 from ontogeny.train.state import restore_trainer
 from ontogeny.train.status import keep_status
@@ -91,7 +93,7 @@ def resume(path: Path, *, steps: int | None = None, runs_dir: Path | None = None
         _note_resume(writer, last.step, total, steps)
         model = load_verified(run, last, trainable=True)
         with keep_status(writer):
-            session = _open(recipe, path, model, prepared, steps or total)
+            session = _open(recipe, path, model, prepared, recall(recipe, path), steps or total)
             restore_trainer(session, last.trainer_path)
             Training(recipe, session, writer, prepared, listen).carry_out()
     return path
@@ -108,7 +110,10 @@ def _begin(recipe: Recipe, writer: RunWriter, model: Any, prepared: Prepared, li
         if recipe.train is None:
             _only_look(recipe, writer, model, prepared, listen)
         else:
-            Training(recipe, _open(recipe, writer.path, model, prepared, None), writer, prepared, listen).carry_out()
+            remembered = remember(recipe, to_device(model), prepared)
+            keep(writer.path, remembered)
+            session = _open(recipe, writer.path, model, prepared, remembered, None)
+            Training(recipe, session, writer, prepared, listen).carry_out()
 
 
 def _begin_again(recipe: Recipe, run: Run, runs_dir: Path, listen: Listener) -> Path:
@@ -144,7 +149,9 @@ def _is_finished(run: Run) -> bool:
     return run.status.get("state") == "finished" and run.status.get("step") == _total_steps(run)
 
 
-def _open(recipe: Recipe, run: Path, model: Any, prepared: Prepared, total_steps: int | None) -> Session:
+def _open(
+    recipe: Recipe, run: Path, model: Any, prepared: Prepared, remembered: Remembered, total_steps: int | None
+) -> Session:
     return open_session(
         recipe,
         model=model,
@@ -152,6 +159,7 @@ def _open(recipe: Recipe, run: Path, model: Any, prepared: Prepared, total_steps
         examples=prepared.examples,
         replay=prepared.replay,
         nll=example_nll(recipe, run, to_device(model), prepared),
+        remembered=remembered,
         total_steps=total_steps,
     )
 
@@ -229,7 +237,8 @@ def _note_resume(writer: RunWriter, step: int, total: int | None, steps: int | N
 def _only_look(recipe: Recipe, writer: RunWriter, model: Any, prepared: Prepared, listen: Listener) -> None:
     from ontogeny.models.weights import effective_weights, fingerprint
 
-    observer = observer_of(recipe, writer, prepared, dict.fromkeys((m.group for m in recipe.measures), frozenset({0})))
+    due = dict.fromkeys((m.group for m in recipe.measures), frozenset({0}))
+    observer = observer_of(recipe, writer, prepared, due, Objective(recipe.objective))
     place = Place(
         step=0, epoch=0.0, tokens_seen=0, flops=0.0, flops_counted=0.0,
         weights_sha256=fingerprint(effective_weights(model)),

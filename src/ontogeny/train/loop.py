@@ -81,7 +81,8 @@ def step_gradients(session: Session) -> tuple[float, dict[str, float], float, in
 def _units(session: Session, ids: np.ndarray) -> dict[Unit, float]:
     """Units of the whole step, over all micro-batches and processes: known beforehand, nothing to communicate."""
     supervised = sum(int(session.examples[i].supervised[1:].sum()) for i in ids)
-    return {"tokens": float(max(supervised, 1)), "examples": float(len(ids)), "batch": 1.0}
+    pieces = min(len(ids), session.train.accumulate * session.accelerator.num_processes)
+    return {"tokens": float(max(supervised, 1)), "examples": float(len(ids)), "batch": float(pieces)}
 
 
 def _accumulate_gradients(

@@ -15,6 +15,7 @@ from ontogeny.models.weights import counted_flops_per_token, effective_weights, 
 from ontogeny.objectives.compose import Objective
 from ontogeny.train.memory import keep_freed_memory
 from ontogeny.train.optimizer import build_optimizer
+from ontogeny.train.remember import Remembered
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -78,11 +79,13 @@ def open_session(
     examples: Sequence[Passage],
     replay: Mapping[str, tuple[range, float]] | None = None,
     nll: np.ndarray | None = None,
+    remembered: Remembered | None = None,
     total_steps: int | None = None,
 ) -> Session:
     """Put model, optimizer, order and objective together, at step 0.
 
-    `replay`: `data.prepare.Prepared.replay`; `nll`: of every example, where the order needs it.
+    `replay`: `data.prepare.Prepared.replay`; `nll`: of every example, where the order needs it;
+    `remembered`: what penalties know of the start.
     """
     from torch import nn
 
@@ -91,7 +94,9 @@ def open_session(
     accelerator = make_accelerator(train.precision)
     if accelerator.device.type == "cpu":
         keep_freed_memory()
-    objective = Objective(recipe.objective)
+    device = accelerator.device
+    held = {term: {key: t.to(device) for key, t in one.items()} for term, one in (remembered or {}).items()}
+    objective = Objective(recipe.objective, held)
     modules = nn.ModuleDict(objective.modules())
     flops_counted = counted_flops_per_token(model, recipe.data.length)
     model.to(accelerator.device)

@@ -50,14 +50,16 @@ def silent(event: Event) -> None:
     """Listen to nothing."""
 
 
-def observer_of(recipe: Recipe, writer: RunWriter, prepared: Prepared, due: dict[str, frozenset[int]]) -> Observer:
+def observer_of(
+    recipe: Recipe, writer: RunWriter, prepared: Prepared, due: dict[str, frozenset[int]], objective: Objective
+) -> Observer:
     """The observer of a recipe's measures; `due` gives the states at which each looks."""
     return Observer(
         writer=writer,
         measures=recipe.measures,
         probes=prepared.probes,
         tokenizer=prepared.tokenizer,
-        objective=Objective(recipe.objective),
+        objective=objective,
         seed=recipe.train.seed if recipe.train else 0,
         due=due,
         history=saved_weights(writer.run),
@@ -74,7 +76,7 @@ class Training:
         total, per_epoch = session.total_steps, session.plan.steps_per_epoch
         self.save_at = recipe.checkpoints.states(total, per_epoch) | {0, total}
         due = {m.group: m.at.states(total, per_epoch) if m.at is not None else self.save_at for m in recipe.measures}
-        self.observer = observer_of(recipe, writer, prepared, due)
+        self.observer = observer_of(recipe, writer, prepared, due, session.objective)
         self.around = Around(session, recipe.measures)
         self.deciding = Deciding(session.train.controls, writer.run.metrics)
 

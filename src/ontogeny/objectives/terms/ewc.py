@@ -1,0 +1,49 @@
+"""Stay near the start where it matters to an older text."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+from ontogeny.core.penalties import Penalty, Start
+from ontogeny.core.recipe_data import Take
+from ontogeny.core.schedule import Schedule, Scheduled
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Ewc(Penalty):
+    """Elastic weight consolidation (Kirkpatrick et al. 2017): 1/2 sum_i F_i (theta_i - start_i)^2, in nats per token.
+
+    F is the diagonal of the Fisher information of the model that training starts from, on passages of `text`: the mean
+    over passages of the squared gradient of their summed log-likelihood, divided by their mean number of supervised
+    tokens. So the term is about the KL divergence per token from the start on that text, as long as the weights moved
+    little and independently; with weight 1 it counts as much as a nat per token of the new text. Computed once, before
+    training, from per-example gradients; kept in the run with the weights of the start. Not the online variant: the
+    Fisher information is not estimated again on the way. Added once to the loss of a step.
+    """
+
+    weight: Scheduled = Schedule(value=1.0)
+    """Strength, over training."""
+    text: Take
+    """Text that must not be forgotten; 128 passages are a beginning."""
+    labels: Literal["sampled", "data"] = "sampled"
+    """sampled: targets drawn from the model, the true Fisher information. data: the text's own, the empirical one."""
+
+    @property
+    def reads(self) -> Take:
+        """The text that must not be forgotten."""
+        return self.text
+
+    def remember(self, start: Start) -> "Mapping[str, Tensor]":
+        """The weights, and the Fisher information per token of each."""
+        from ontogeny.models.fisher import diagonal_fisher
+        from ontogeny.objectives.anchor import anchored
+
+        fisher = diagonal_fisher(start.model, start.passages, labels=self.labels, seed=start.seed)
+        return anchored(start.model, fisher.per_token())
+
+    def value(self, parameters: "Mapping[str, Tensor]", remembered: "Mapping[str, Tensor]") -> "Tensor":
+        """Half the squared distance, weighed."""
+        from ontogeny.objectives.anchor import distance
+
+        return distance(parameters, remembered)
