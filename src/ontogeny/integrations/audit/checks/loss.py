@@ -165,8 +165,8 @@ def _mean_nll(one: Forward) -> float | None:
     title="Accumulation not normalised",
     needs="two looked-at optimizer steps, each of two or more micro-batches, of a pure cross entropy",
     cost="two reductions over the gradient at the logits, at looked-at steps",
-    threshold="a token weighs more than 1.5 times as much in one micro-batch of a step as in another, or the weights of "
-    "a step add up to more than 1.5",
+    threshold="a token weighs more than 1.5 times as much in one micro-batch of a step as in another, or the weights "
+    "of a step add up to more than 1.5",
     otherwise="micro-batches weighted on purpose",
     refuted_by="one large batch gives the same gradient as its micro-batches",
     remedy="divide each micro-batch's sum by the number of supervised tokens of the whole step",
