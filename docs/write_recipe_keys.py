@@ -10,7 +10,7 @@ from ontogeny.core.contracts import Corpus, ModelSource, Order, StateMeasure, St
 from ontogeny.core.controls import Control
 from ontogeny.core.kinds import find, kinds_of
 from ontogeny.core.recipe import Recipe
-from ontogeny.core.recipe_data import Data, Replay, Take, TokenizerSettings, Twins
+from ontogeny.core.recipe_data import Data, NewText, Replay, Take, TokenizerSettings, Twins
 from ontogeny.core.recipe_file import recipe_schema
 from ontogeny.core.recipe_train import Lora, Mixing, Optimizer, Train
 from ontogeny.core.schedule import Cadence, Schedule
@@ -21,7 +21,8 @@ BEGIN, END = "<!-- keys: begin -->", "<!-- keys: end -->"
 BLOCKS = {
     "The recipe": Recipe,
     "data": Data,
-    "data.train, data.probes": Take,
+    "data.train": NewText,
+    "data.probes": Take,
     "data.replay": Replay,
     "data.twins": Twins,
     "tokenizer": TokenizerSettings,
@@ -40,7 +41,12 @@ ROOMS: dict[str, tuple[str, type[Component]]] = {
     "Measures": ("ontogeny.measures", StreamMeasure),
     "Controls": ("ontogeny.controls", Control),
 }
-_NAMES = {Take.__name__: "passages", Schedule.__name__: "schedule", Cadence.__name__: "cadence"}
+_NAMES = {
+    Take.__name__: "passages",
+    NewText.__name__: "passages",
+    Schedule.__name__: "schedule",
+    Cadence.__name__: "cadence",
+}
 
 
 def tables() -> str:

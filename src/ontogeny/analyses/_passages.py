@@ -9,6 +9,7 @@ import numpy as np
 from ontogeny.analyses._result import Analysis
 from ontogeny.core.errors import StoreError
 from ontogeny.core.passages import document_of
+from ontogeny.core.recipe_data import is_trained
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -145,10 +146,14 @@ def roles_of(run: Recorded) -> dict[str, bool]:
     As the recipe has it; by the names `train` and `novel` where it does not say.
     """
     data = run.recipe.get("data") or {}
-    trained = {take.get("of") for take in data.get("train") or ()}
-    corpora = {str(one).partition("/")[0] for one in trained}
-    of = {name: take.get("of") for name, take in (data.get("probes") or {}).items() if name in run.probes}
-    roles = {name: one in trained for name, one in of.items() if str(one).partition("/")[0] in corpora}
+    trained = data.get("train") or ()
+    splits = {str(take.get("of")) for take in trained}
+    corpora = {one.partition("/")[0] for one in splits}
+    roles = {
+        name: bool(is_trained(take, trained)) for name, take in (data.get("probes") or {}).items()
+        if name in run.probes and str(take.get("of")).partition("/")[0] in corpora
+        and (is_trained(take, trained) or take.get("of") not in splits)
+    }  # fmt: skip
     if not roles:
         roles = {name: name == "train" for name in ("train", "novel") if name in run.probes}
     return dict(sorted(roles.items(), key=lambda item: not item[1]))

@@ -17,6 +17,7 @@ from ontogeny.core.recipe_data import Data, TokenizerSettings
 from ontogeny.core.recipe_kinds import RUN_NAME, TERMS, AnyMeasure, AnyModel, AnyTerm
 from ontogeny.core.recipe_train import Train
 from ontogeny.core.schedule import Cadence
+from ontogeny.core.windows import check_windows, windows_of
 
 
 class Recipe(Settings):
@@ -45,6 +46,7 @@ class Recipe(Settings):
     def _consistent(self) -> Self:
         if (self.train is None) != (not self.data.train):
             raise ValueError("train and data.train come together: say both, or neither to only look at the model")
+        check_windows(self.data, self.train)
         named = {"measures": [m.group for m in self.measures], "objective": [t.name for t in self.objective]}
         for key, names in named.items():
             for i, name in enumerate(names):
@@ -83,6 +85,12 @@ class Recipe(Settings):
                 raise refusal(f"'{term.name}' holds the weights, which train.lora freezes", "objective", i)
             if term.reads is not None:
                 self.data.require(term.reads, "objective", i, "text")
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence: a passage's, or a window's."""
+        rolling = (windows_of(take, self.train) for take in self.data.train)
+        return max([self.data.length, *(windows.length for windows in rolling if windows)])
 
     def as_json(self) -> dict[str, Any]:
         """The whole recipe, defaults written out, as plain JSON values."""

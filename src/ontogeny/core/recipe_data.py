@@ -1,12 +1,17 @@
 """The part of a recipe that says which texts: where they come from, what is trained on and what is looked at."""
 
-from typing import Literal, Self
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from ontogeny.core.component import Settings, refusal
 from ontogeny.core.errors import closest
 from ontogeny.core.recipe_kinds import CORPUS_SPLIT, AnyCorpus, Name, Share
+
+Place = Annotated[float, Field(ge=0, le=1)]
+"""A place in a text: 0 its beginning, 1 its end."""
 
 
 class Take(Settings):
@@ -18,11 +23,34 @@ class Take(Settings):
     """How many passages, chosen at random by document; by default all. Too few are an error."""
     at_most: int | None = Field(default=None, ge=1)
     """Instead of count: as many as there are, up to this many."""
+    part: tuple[Place, Place] | None = None
+    """Only what lies wholly in this part of the split's text, documents in the corpus's order: [0, 0.5] is its first
+    half. A probe set's part lies inside what is trained on, or outside of it."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
         if self.count is not None and self.at_most is not None:
             raise ValueError("say either count or at_most")
+        if self.part is not None and self.part[0] >= self.part[1]:
+            raise refusal(f"a part begins before it ends, found [{self.part[0]:g}, {self.part[1]:g}]", "part")
+        return self
+
+
+class NewText(Take):
+    """Passages, or windows that roll over the split's text: all its documents, joined by the end-of-text token."""
+
+    window: int | None = Field(default=None, ge=2)
+    """Tokens per window. With train.mixing.percentage_window it follows from there."""
+    step: int | str | None = None
+    """From one window's first token to the next one's: tokens, or "25%" of the window. count and at_most then take the
+    first windows, so that they still roll."""
+
+    @model_validator(mode="after")
+    def _rolls_on(self) -> Self:
+        if self.window is not None and self.step is None:
+            raise refusal("a window rolls on: say step, in tokens or as '25%' of the window", "window")
+        if isinstance(self.step, str) and not re.fullmatch(r"\d+(\.\d+)?%", self.step):
+            raise refusal(f"expected a number of tokens, or per cent as '25%', found '{self.step}'", "step")
         return self
 
 
@@ -30,7 +58,7 @@ class Replay(Take):
     """Passages that are trained on again beside the new ones, so that they are not forgotten."""
 
     share: float = Field(gt=0, le=1)
-    """Of each batch."""
+    """Of each batch. With mixing.percentage_window: of what the window leaves."""
 
 
 class Twins(Settings):
@@ -85,7 +113,7 @@ class Data(Settings):
     """Shorter remainders of a document are dropped."""
     boundary: Literal["document", "stream"] = "document"
     """document: a passage never crosses a document's end. stream: documents are joined with the end-of-text token."""
-    train: tuple[Take, ...] = ()
+    train: tuple[NewText, ...] = ()
     """What is trained on; nothing where a recipe only looks."""
     replay: dict[Name, Replay] = Field(default={})
     """Text that takes a share of every batch: {general: {of: prose/train, share: 0.25}}."""
@@ -121,6 +149,11 @@ class Data(Settings):
         takes |= {("probes", name): take for name, take in self.probes.items()}
         for location, take in takes.items():
             self.require(take, *location)
+        trained = [take.model_dump() for take in (*self.train, *self.replay.values())]
+        for name, probe in self.probes.items():
+            if is_trained(probe.model_dump(), trained) is None:
+                message = "this part is trained on in part: take one inside of what is trained on, or outside of it"
+                raise refusal(message, "probes", name, "part")
         return self
 
     def require(self, take: Take, *location: str | int) -> None:
@@ -130,3 +163,18 @@ class Data(Settings):
             raise refusal(f"unknown corpus '{corpus}': {closest(corpus, self.corpora)}", *location, "of")
         if split not in self.splits:
             raise refusal(f"unknown split '{split}': {closest(split, self.splits)}", *location, "of")
+
+
+def is_trained(take: Mapping[str, Any], trained: Iterable[Mapping[str, Any]]) -> bool | None:
+    """Are a probe set's passages taken from what is trained on? None: some are. Both as a recipe has them."""
+    found = False
+    for one in trained:
+        if one.get("of") != take.get("of"):
+            continue
+        if take.get("part") is None:
+            return True
+        (first, last), (begin, end) = take["part"], one.get("part") or (0.0, 1.0)
+        if begin <= first and last <= end:
+            return True
+        found |= first < end and begin < last
+    return None if found else False

@@ -43,12 +43,27 @@ class Mixing(Settings):
     budget: Literal["compute", "new"] = "compute"
     """What epochs and tokens count. compute: training is as long as it would be without replay, and sees less new text.
     new: it sees as much new text, and is longer."""
+    percentage_window: float | None = Field(default=None, gt=0, le=100)
+    """With data.train rolling: every step has one window, of so many per cent of max_tokens; replay fills the rest."""
+    max_tokens: int | None = Field(default=None, ge=2)
+    """With percentage_window: tokens that a step has at most."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.counts == "expected" and self.by == "tokens":
             raise ValueError("expected shares are of examples: write counts: exact to mix by tokens")
+        if (self.percentage_window is None) != (self.max_tokens is None):
+            raise ValueError("percentage_window and max_tokens come together")
+        if self.percentage_window is not None and self.counts == "expected":
+            raise refusal("with percentage_window every step has its window: write counts: exact", "counts")
         return self
+
+    @property
+    def window(self) -> int | None:
+        """Tokens of a step's window, where max_tokens and percentage_window say so."""
+        if self.percentage_window is None or self.max_tokens is None:
+            return None
+        return round(self.max_tokens * self.percentage_window / 100)
 
 
 class Train(Settings):

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from ontogeny.core.contracts import Examples, Order
 from ontogeny.core.errors import DataError
 from ontogeny.core.recipe_train import Train
 from ontogeny.core.seeds import derive_seed
+from ontogeny.data.streams import Streams
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,18 +46,18 @@ class MixedPlan:
     ) -> None:
         """`lengths`, `nll`: of every example, new ones first; `replay`: each corpus's examples, and its share."""
         self.lengths = np.asarray(lengths, dtype=np.int64)
-        self.batch, self.seed, self.mixing, self.order = train.batch, train.seed, train.mixing, order
+        self.batch, self.seed, self.mixing = train.batch, train.seed, train.mixing
         self.names = ("new", *replay)
         first_replayed = min((part.start for part, _ in replay.values()), default=len(self.lengths))
         self.parts = (range(first_replayed), *(part for part, _ in replay.values()))
-        self.new = Examples(lengths=self.lengths[:first_replayed], nll=None if nll is None else nll[:first_replayed])
+        new = Examples(lengths=self.lengths[:first_replayed], nll=None if nll is None else nll[:first_replayed])
+        self._stream = Streams(self.names, self.parts, order, new, train.seed).examples
         replayed = [share for _, share in replay.values()]
         self.shares = np.array([max(1 - math.fsum(replayed), 0.0), *replayed])
         for name, part, share in zip(self.names, self.parts, self.shares, strict=True):
             if share and not len(part):
                 raise DataError(f"there is no passage to train on in '{name}'")
         self.steps_per_epoch = self._steps_per_epoch()
-        self._epoch = lru_cache(maxsize=8)(self._draw_epoch)
         self._taken = [np.zeros(len(self.parts), dtype=np.int64)]
         """Examples of each part before each step."""
         self._tokens = [np.zeros(len(self.parts), dtype=np.int64)]
@@ -158,22 +158,3 @@ class MixedPlan:
         if self.mixing.by == "examples" or not self.shares[part]:
             return 1.0
         return float(self.lengths[self._stream(part, place, place + 1)[0]])
-
-    def _stream(self, part: int, start: int, stop: int) -> np.ndarray:
-        """Examples `start` to `stop` of a part's endless stream: int64 indices."""
-        count = len(self.parts[part])
-        if stop <= start:
-            return np.zeros(0, dtype=np.int64)
-        first, last = start // count, (stop - 1) // count
-        joined = np.concatenate([self._epoch(part, epoch) for epoch in range(first, last + 1)])
-        return joined[start - first * count : stop - first * count]
-
-    def _draw_epoch(self, part: int, epoch: int) -> np.ndarray:
-        """One epoch of a part."""
-        examples = self.parts[part]
-        if part == 0:
-            order = np.asarray(self.order.epoch(epoch, self.new, self.seed), dtype=np.int64)
-        else:
-            seed = derive_seed(self.seed, "replay", self.names[part], epoch)
-            order = np.random.default_rng(seed).permutation(len(examples))
-        return examples.start + order

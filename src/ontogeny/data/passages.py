@@ -11,6 +11,7 @@ from ontogeny.core.errors import DataError
 from ontogeny.core.passages import Passage
 from ontogeny.core.recipe_data import Data
 from ontogeny.data.chat import render
+from ontogeny.data.stream import Stream, passage_of, whole_characters
 from ontogeny.data.tokenizer import Encoded, encode_batch, end_of_text_id
 
 if TYPE_CHECKING:
@@ -47,13 +48,10 @@ def cut(documents: Sequence[Document], tokenizer: "PreTrainedTokenizerFast", dat
     end = end_of_text_id(tokenizer) if rows or data.boundary == "stream" else -1
     if data.boundary == "stream" and len(rows) < len(documents):
         plain = [i for i in range(len(documents)) if i not in rows]
-        streamed = _stream(
-            [texts[i] for i in plain],
-            [encoded[i] for i in plain],
-            [f"{corpus}:{documents[i].source}" for i in plain],
-            end,
-            data,
-        )
+        sources = [f"{corpus}:{documents[i].source}" for i in plain]
+        stream = Stream([texts[i] for i in plain], [encoded[i] for i in plain], sources, end)
+        cuts = _cuts(stream.content, stream.offsets, data.length, data.min_length)
+        streamed = [stream.passage(start, stop) for start, stop in cuts]
         return [*streamed, *(_from_row(row, encoded[i], end, data.length, corpus) for i, row in rows.items())]
     passages: list[Passage] = []
     for i, document in enumerate(documents):
@@ -68,54 +66,22 @@ def _from_document(text: str, encoded: Encoded, source: str, data: Data) -> Iter
     ids, offsets = encoded
     content = text.encode()
     for start, stop in _cuts(content, offsets, data.length, data.min_length):
-        yield _passage(content, (ids, offsets), start, stop, f"{source}#{offsets[start]}")
-
-
-def _stream(
-    texts: Sequence[str], encoded: Sequence[Encoded], sources: Sequence[str], end: int, data: Data
-) -> Iterator[Passage]:
-    """Passages of all documents joined, an end-of-text token (of no bytes) behind each."""
-    contents = [text.encode() for text in texts]
-    first_byte = np.concatenate([[0], np.cumsum([len(c) for c in contents], dtype=np.int64)])
-    ids = np.concatenate([np.append(e[0], np.int32(end)) for e in encoded])
-    starts = [e[1][:-1] + first_byte[i] for i, e in enumerate(encoded)]
-    offsets = np.concatenate([np.append(s, first_byte[i + 1]) for i, s in enumerate(starts)] + [first_byte[-1:]])
-    first_token = np.concatenate([[0], np.cumsum([len(e[0]) + 1 for e in encoded])])
-    content = b"".join(contents)
-    for start, stop in _cuts(content, offsets, data.length, data.min_length):
-        document = int(np.searchsorted(first_token, start, side="right")) - 1
-        at = offsets[start] - first_byte[document]
-        yield _passage(content, (ids, offsets), start, stop, f"{sources[document]}#{at}")
+        yield passage_of(content, (ids, offsets), start, stop, f"{source}#{offsets[start]}")
 
 
 def _cuts(content: bytes, offsets: np.ndarray, length: int, min_length: int) -> Iterator[tuple[int, int]]:
     """Token ranges of at most `length`, none beginning or ending inside a character."""
     count = len(offsets) - 1
-    bytes_ = np.frombuffer(content, dtype=np.uint8)
-    inside = np.append((bytes_ & 0xC0) == 0x80, False)[offsets]
+    edges = whole_characters(content, offsets)
     start = 0
     while count - start >= min_length:
-        stop = min(start + length, count)
-        while stop > start and inside[stop]:
-            stop -= 1
+        stop = int(edges[min(start + length, count)])
         if stop == start:  # one character of more tokens than a passage holds: left out
-            start += int(np.flatnonzero(~inside[start + 1 :])[0]) + 1
+            start += int(np.flatnonzero(edges[start + 1 :] > start)[0]) + 1
             continue
         if stop - start >= min_length:
             yield start, stop
         start = stop
-
-
-def _passage(content: bytes, encoded: Encoded, start: int, stop: int, source: str) -> Passage:
-    ids, offsets = encoded
-    first, last = int(offsets[start]), int(offsets[stop])
-    return Passage(
-        text=content[first:last].decode(),
-        token_ids=ids[start:stop],
-        byte_offsets=(offsets[start : stop + 1] - first).astype(np.int32),
-        source=source,
-        supervised=np.ones(stop - start, dtype=bool),
-    )
 
 
 def _from_row(row: _Row, encoded: Encoded, end: int, length: int, corpus: str) -> Passage:

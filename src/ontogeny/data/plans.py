@@ -9,6 +9,7 @@ import numpy as np
 from ontogeny.core.recipe_train import Train
 from ontogeny.data.mixing import MixedPlan
 from ontogeny.data.plan import BatchPlan
+from ontogeny.data.window_plan import WindowPlan
 
 
 class Plan(Protocol):
@@ -85,11 +86,13 @@ def make_plan(
 
     `nll`: of every example, where the order needs it.
     """
-    plan: Plan = (
-        MixedPlan(train.order, lengths, replay, train, nll)
-        if replay
-        else BatchPlan(train.order, lengths, train.batch, train.seed, nll)
-    )
+    plan: Plan
+    if replay and train.mixing.window is not None:
+        plan = WindowPlan(train.order, lengths, replay, train, nll)
+    elif replay:
+        plan = MixedPlan(train.order, lengths, replay, train, nll)
+    else:
+        plan = BatchPlan(train.order, lengths, train.batch, train.seed, nll)
     return RepeatedPlan(plan, train.repeats) if train.repeats > 1 else plan
 
 
@@ -100,7 +103,7 @@ def realised(plan: Plan, step: int) -> dict[str, float]:
         found["repeat"] = float(plan.repeat_at(step))
         step //= plan.repeats
         plan = plan.plan
-    if isinstance(plan, MixedPlan):
+    if isinstance(plan, MixedPlan | WindowPlan):
         found |= {f"replayed_{name}": share for name, share in plan.token_shares(step).items() if name != "new"}
     return found
 
@@ -110,7 +113,7 @@ def tree_of(plan: Plan, steps: int) -> dict[str, str]:
     repeats = 1
     if isinstance(plan, RepeatedPlan):
         repeats, steps, plan = plan.repeats, -(-steps // plan.repeats), plan.plan
-    if not isinstance(plan, MixedPlan):
+    if not isinstance(plan, MixedPlan | WindowPlan):
         return {}
     parts = plan.composition(steps)
     total = sum(part.tokens for part in parts)

@@ -11,10 +11,12 @@ from ontogeny.core.passages import Passage, ProbeSet
 from ontogeny.core.penalties import Penalty
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_data import Data, Take
+from ontogeny.core.windows import windows_of
 from ontogeny.data import overlap
 from ontogeny.data.documents import DescribedCorpus, corpus_fingerprint, read_documents, size_of
 from ontogeny.data.passages import cut
-from ontogeny.data.splits import choose, split_documents
+from ontogeny.data.splits import split_documents
+from ontogeny.data.taking import Taking
 from ontogeny.data.tokenizer import load_tokenizer, train_tokenizer
 from ontogeny.data.twins import make_twins
 
@@ -70,6 +72,7 @@ def prepare(
     the context, ids beyond the embedding, splits that share text.
     """
     data = recipe.data
+    _check_windows(recipe, context_length)
     texts = _read(recipe, needs_tokenizer=tokenizer is None, tell=tell)
     trained_on: list[str] = []
     if tokenizer is None:
@@ -80,22 +83,23 @@ def prepare(
             "tokenizer.add_special_tokens({'eos_token': …}), and save it again"
         )
     used = list(dict.fromkeys(take.of for take in (*data.train, *data.replay.values(), *data.probes.values())))
-    passages: dict[str, list[Passage]] = {}
-    for split in used:
-        tell(f"tokenizing {split}: {sum(map(size_of, texts.of(split))):,} characters")
-        passages[split] = _cut_split(split, texts, tokenizer, data)
-    examples, replay, pools = _take_training(data, passages)
-    probes = {name: _take_probe(name, take, pools, passages, data) for name, take in data.probes.items()}
+    remembering = _remembering(recipe)
+    needed = dict.fromkeys((*used, *(take.of for take in remembering.values())))
+    passages = {split: _cut_split(split, texts, tokenizer, data, tell) for split in needed}
+    taking = Taking(recipe, texts.of, passages, tokenizer)
+    examples, replay = taking.examples, taking.replay
+    probes = {name: taking.probe(name, take) for name, take in data.probes.items()}
     probes |= {name: make_twins(name, one, probes[one.of], tokenizer, data) for name, one in data.twins.items()}
-    remembered = _take_remembered(recipe, texts, passages, tokenizer)
+    remembered = {name: taking.passages(take, f"objective.{name}.text") for name, take in remembering.items()}
     in_use = [examples, *remembered.values(), *(probe.passages for probe in probes.values())]
     _check_limits(in_use, vocab_limit, context_length)
     tell(f"looking for text that {len(used)} splits share")
-    overlaps = overlap.check(passages, pools, data.allow_overlap)
+    overlaps = overlap.check({split: taking.texts(split) for split in used}, taking.trained, data.allow_overlap)
     provenance = {
         "corpora": _describe_corpora(data, texts, passages),
         "tokenizer": _describe_tokenizer(tokenizer, recipe, trained_on),
-        "train": {**_counts(examples), "sha256": ProbeSet(name="train", passages=examples).fingerprint},
+        "train": {**_counts(examples), "sha256": ProbeSet(name="train", passages=examples).fingerprint}
+        | ({"windows": taking.windows} if taking.windows else {}),
         "replay": {
             name: {"share": share, **_counts(examples[part.start : part.stop])}
             for name, (part, share) in replay.items()
@@ -114,22 +118,8 @@ def prepare(
 
 
 def _remembering(recipe: Recipe) -> dict[str, Take]:
-    """What loss terms want to see the start on, by term."""
+    """What loss terms want to see the start on, by term: not trained on, so of any split, which may share text."""
     return {term.name: term.reads for term in recipe.objective if isinstance(term, Penalty) and term.reads is not None}
-
-
-def _take_remembered(
-    recipe: Recipe,
-    texts: _Texts,
-    passages: Mapping[str, Sequence[Passage]],
-    tokenizer: "PreTrainedTokenizerFast",
-) -> dict[str, list[Passage]]:
-    """Not trained on, so they may be of any split, and share text with others."""
-    taken = {}
-    for name, take in _remembering(recipe).items():
-        among = passages.get(take.of) or _cut_split(take.of, texts, tokenizer, recipe.data)
-        taken[name] = _taken(take, among, recipe.data, f"objective.{name}.text", "passages")
-    return taken
 
 
 def _read(recipe: Recipe, needs_tokenizer: bool, tell: Tell) -> _Texts:
@@ -173,8 +163,11 @@ def _plain_texts(documents: Iterable[Document]) -> Iterable[str]:
         yield document.text or "\n".join(message["content"] for message in document.messages)
 
 
-def _cut_split(split: str, texts: _Texts, tokenizer: "PreTrainedTokenizerFast", data: Data) -> list[Passage]:
+def _cut_split(
+    split: str, texts: _Texts, tokenizer: "PreTrainedTokenizerFast", data: Data, tell: Tell
+) -> list[Passage]:
     documents = texts.of(split)
+    tell(f"tokenizing {split}: {sum(map(size_of, documents)):,} characters")
     passages = cut(documents, tokenizer, data, split.partition("/")[0])
     if not passages:
         raise DataError(
@@ -184,53 +177,14 @@ def _cut_split(split: str, texts: _Texts, tokenizer: "PreTrainedTokenizerFast", 
     return passages
 
 
-def _take_training(
-    data: Data, passages: Mapping[str, Sequence[Passage]]
-) -> tuple[list[Passage], dict[str, tuple[range, float]], dict[str, list[Passage]]]:
-    """The examples, those that are replayed, and for each split that is trained on the passages that are, in order."""
-    examples: list[Passage] = []
-    largest: dict[str, int] = {}
-
-    def take_one(take: Take, key: str) -> range:
-        taken = _taken(take, passages[take.of], data, key, "passages")
-        largest[take.of] = max(largest.get(take.of, 0), len(taken))
-        examples.extend(taken)
-        return range(len(examples) - len(taken), len(examples))
-
-    for take in data.train:
-        take_one(take, "data.train")
-    replay = {name: (take_one(one, f"data.replay.{name}"), one.share) for name, one in data.replay.items()}
-    pools = {
-        split: [passages[split][i] for i in choose(passages[split], count, data.split_seed)]
-        for split, count in largest.items()
-    }
-    return examples, replay, pools
-
-
-def _take_probe(
-    name: str, take: Take, pools: Mapping[str, list[Passage]], passages: Mapping[str, list[Passage]], data: Data
-) -> ProbeSet:
-    """A probe set; of a split that is trained on, only passages that are."""
-    trained = take.of in pools
-    taken = _taken(
-        take,
-        pools[take.of] if trained else passages[take.of],
-        data,
-        f"data.probes.{name}",
-        "passages that are trained on" if trained else "passages",
-    )
-    about = f"{len(taken)} passages of {take.of}" + (", trained on" if trained else "")
-    return ProbeSet(name=name, passages=taken, about=about)
-
-
-def _taken(take: Take, among: Sequence[Passage], data: Data, key: str, what: str) -> list[Passage]:
-    if take.count is not None and take.count > len(among):
-        raise DataError(
-            f"{key} takes {take.count} of {take.of}, which has {len(among)} {what} of {data.length} tokens: "
-            f"write count: {len(among)} or less, or give more text"
-        )
-    count = min(take.at_most, len(among)) if take.at_most is not None else take.count
-    return [among[i] for i in choose(among, count, data.split_seed)]
+def _check_windows(recipe: Recipe, context_length: int | None) -> None:
+    for take in recipe.data.train:
+        windows = windows_of(take, recipe.train)
+        if windows is not None and context_length is not None and windows.length > context_length:
+            raise DataError(
+                f"data.train: a window of {windows.length} tokens of {take.of}, the model's context holds "
+                f"{context_length}: write a window (or percentage_window of max_tokens) of {context_length} or less"
+            )
 
 
 def _check_limits(in_use: Iterable[Sequence[Passage]], vocab_limit: int | None, context_length: int | None) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ontogeny.core.passages import ProbeSet
+from ontogeny.core.recipe_data import is_trained
 from ontogeny.report.passages import PassageLosses, passage_losses
 
 if TYPE_CHECKING:
@@ -259,23 +260,25 @@ def roles(run: View) -> dict[str, Role]:
     Read from the recipe; a run whose recipe does not say (recorded in somebody else's loop) is judged by names.
     """
     data: Mapping[str, Any] = run.recipe.get("data") or {}
-    trained_on = {str(take.get("of")) for take in data.get("train") or ()}
-    corpora = {of.partition("/")[0] for of in trained_on}
+    trained_on: list[Mapping[str, Any]] = list(data.get("train") or ())
     takes: Mapping[str, Any] = data.get("probes") or {}
     twins = set(data.get("twins") or ())
-    found = {name: _role(name, (takes.get(name) or {}).get("of"), trained_on, corpora) for name in run.probes}
+    found = {name: _role(name, takes.get(name) or {}, trained_on) for name in run.probes}
     return {name: "twins" if name in twins else role for name, role in found.items()}
 
 
-def _role(name: str, of: str | None, trained_on: set[str], corpora: set[str]) -> Role:
+def _role(name: str, take: Mapping[str, Any], trained_on: list[Mapping[str, Any]]) -> Role:
+    of = take.get("of")
     if of is None:
         plain = name.lower()
         if plain.startswith("train"):
             return "trained"
         return "held out" if any(word in plain for word in ("novel", "held", "val", "test", "eval")) else "other"
-    if of in trained_on:
+    if is_trained(take, trained_on):
         return "trained"
-    return "held out" if of.partition("/")[0] in corpora else "other"
+    splits = {str(one.get("of")) for one in trained_on}
+    same_corpus = of.partition("/")[0] in {split.partition("/")[0] for split in splits}
+    return "held out" if same_corpus and of not in splits else "other"  # a part beside what is trained on is neither
 
 
 def _content(run: View) -> dict[str, Any]:

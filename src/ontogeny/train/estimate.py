@@ -111,7 +111,7 @@ def _build(recipe: Recipe, runs_dir: Path) -> tuple[Prepared, Any, Recipe | None
     train = recipe.train
     context = LoadContext(
         tokenizer=prepared.tokenizer,
-        length=recipe.data.length,
+        length=recipe.longest,
         seed=train.seed if train else 0,
         dropout=train.dropout if train else None,
         origin=origin,

@@ -198,7 +198,7 @@ def _load_context(recipe: Recipe, prepared: Prepared, origin: Origin | None) -> 
     train = recipe.train
     return LoadContext(
         tokenizer=prepared.tokenizer,
-        length=recipe.data.length,
+        length=recipe.longest,
         seed=train.seed if train else 0,
         dropout=train.dropout if train else None,
         origin=origin,

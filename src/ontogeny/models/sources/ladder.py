@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ontogeny.core.contracts import ModelSource
+from ontogeny.core.errors import DataError
 from ontogeny.core.seeds import derive_seed
 
 Size = Literal[
@@ -36,13 +37,18 @@ class Ladder(ModelSource):
     size: Size = "nano"
     """pico 0.11 M, nano 0.36 M, micro 1.32 M, mini 5.79 M parameters at a vocabulary of 2048; then Pythia's sizes."""
     context_length: int | None = Field(default=None, ge=2)
-    """Longest sequence in tokens; by default the passage length of the recipe."""
+    """Longest sequence in tokens; by default the recipe's longest passage or window."""
 
     def load(self, context: Any) -> Any:
         """Build it. Special-token ids are the tokenizer's, never the defaults of the configuration class."""
         import torch
         from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
+        if self.context_length is not None and self.context_length < context.length:
+            raise DataError(
+                f"model.context_length is {self.context_length}, the recipe has sequences of {context.length} tokens: "
+                f"write context_length: {context.length}, or shorter passages and windows"
+            )
         settings = shape(self.size, self.context_length or context.length, context.tokenizer, context.dropout)
         config = GPTNeoXConfig(**settings)
         torch.manual_seed(derive_seed(context.seed, "initial weights"))

@@ -1,0 +1,118 @@
+"""One window of new text in every step, and replay beside it up to a number of tokens."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ontogeny.core.contracts import Examples, Order
+from ontogeny.core.errors import DataError
+from ontogeny.core.recipe_train import Train
+from ontogeny.data.mixing import Part
+from ontogeny.data.streams import Streams
+
+
+class WindowPlan:
+    """Steps of at most `mixing.max_tokens` tokens, of which one window has `percentage_window`; replay has the rest.
+
+    A pure function of the step, with the methods of `MixedPlan`. Windows come in the run's order, one a step, so an
+    epoch has as many steps as there are windows, at any percentage. Replayed passages are whole: each is drawn from the
+    corpus that lacks most of its share of all replayed tokens so far, and the first that no longer fits waits for the
+    next step. So a step may stay below `max_tokens` by less than one passage; what was realised is recorded.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        lengths: Sequence[int] | np.ndarray,
+        replay: Mapping[str, tuple[range, float]],
+        train: Train,
+        nll: np.ndarray | None = None,
+    ) -> None:
+        """`lengths`, `nll`: of every example, windows first; `replay`: each corpus's examples, and its share."""
+        assert train.mixing.max_tokens is not None
+        assert train.mixing.percentage_window is not None
+        self.lengths = np.asarray(lengths, dtype=np.int64)
+        self.max_tokens, self.mixing = train.mixing.max_tokens, train.mixing
+        self.names = ("new", *replay)
+        first = min(part.start for part, _ in replay.values())
+        self.parts = (range(first), *(part for part, _ in replay.values()))
+        for name, part in zip(self.names, self.parts, strict=True):
+            if not len(part):
+                raise DataError(f"there is no passage to train on in '{name}'")
+        new = Examples(lengths=self.lengths[:first], nll=None if nll is None else nll[:first])
+        self._stream = Streams(self.names, self.parts, order, new, train.seed).examples
+        self.steps_per_epoch = len(self.parts[0])
+        share = train.mixing.percentage_window / 100
+        self.shares = np.array([share, *((1 - share) * one for _, one in replay.values())])
+        """Asked for, of a step's tokens."""
+        self._taken = [np.zeros(len(self.parts), dtype=np.int64)]
+        """Examples of each part before each step."""
+        self._tokens = [np.zeros(len(self.parts), dtype=np.int64)]
+
+    def batch_at(self, step: int) -> np.ndarray:
+        """Examples of the update that leaves state `step`: int64 indices, the window first."""
+        self._extend(step + 1)
+        before, after = self._taken[step], self._taken[step + 1]
+        return np.concatenate([self._stream(p, int(before[p]), int(after[p])) for p in range(len(self.parts))])
+
+    def epoch_at(self, step: int) -> float:
+        """Epochs of the windows completed at state `step`."""
+        return step / self.steps_per_epoch
+
+    def tokens_through(self, step: int) -> int:
+        """Tokens seen at state `step`."""
+        self._extend(step)
+        return int(self._tokens[step].sum())
+
+    def steps_for(self, train: Train) -> int:
+        """The length of training in steps. For tokens (with the budget `new`: the windows'): the first that reaches."""
+        if train.steps is not None:
+            return train.steps
+        if train.epochs is not None:
+            return max(int(np.ceil(round(train.epochs * self.steps_per_epoch, 9))), 1)
+        assert train.tokens is not None
+        which = slice(0, 1) if self.mixing.budget == "new" else slice(None)
+        step = 1
+        while self._tokens_at(step)[which].sum() < train.tokens:
+            step += 1
+        return step
+
+    def composition(self, step: int) -> list[Part]:
+        """Where the tokens before state `step` come from."""
+        tokens, taken = self._tokens_at(step), self._taken[step]
+        parts = zip(self.names, self.shares, taken, tokens, self.parts, strict=True)
+        return [
+            Part(name=name, share=float(share), examples=int(n), tokens=int(size), epochs=float(n / len(part)))
+            for name, share, n, size, part in parts
+        ]
+
+    def token_shares(self, step: int) -> dict[str, float]:
+        """Of the batch at a step: the share of its tokens that each part has."""
+        tokens = self._tokens_at(step + 1) - self._tokens[step]
+        return {name: float(n / tokens.sum()) for name, n in zip(self.names, tokens, strict=True)}
+
+    def _tokens_at(self, step: int) -> np.ndarray:
+        self._extend(step)
+        return self._tokens[step]
+
+    def _extend(self, step: int) -> None:
+        while len(self._taken) <= step:
+            taken, tokens = self._taken[-1].copy(), self._tokens[-1].copy()
+            used = 0
+            part = 0
+            while used + (size := self._next_size(part, taken)) <= self.max_tokens:
+                taken[part] += 1
+                tokens[part] += size
+                used += size
+                part = self._that_lacks_most(tokens)
+            self._taken.append(taken)
+            self._tokens.append(tokens)
+
+    def _next_size(self, part: int, taken: np.ndarray) -> int:
+        """Tokens of the part's next example."""
+        return int(self.lengths[self._stream(part, int(taken[part]), int(taken[part]) + 1)[0]])
+
+    def _that_lacks_most(self, tokens: np.ndarray) -> int:
+        """The replay corpus that is furthest below its share of the replayed tokens."""
+        share = self.shares[1:] / self.shares[1:].sum()
+        return 1 + int(np.argmax(share * max(int(tokens[1:].sum()), 1) - tokens[1:]))

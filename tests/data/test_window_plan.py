@@ -1,0 +1,86 @@
+"""One window a step, and replay up to a number of tokens."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ontogeny.core.recipe_train import Train
+from ontogeny.data.orders.sequential import Sequential
+from ontogeny.data.orders.shuffled import Shuffled
+from ontogeny.data.plans import RepeatedPlan, make_plan, realised, tree_of
+from ontogeny.data.window_plan import WindowPlan
+
+WINDOWS, OLD, OTHER = range(10), range(10, 20), range(20, 30)
+
+
+def plan(percent: float, tokens: int, lengths: Any, order: Any = None, both: bool = False, **train: Any) -> WindowPlan:
+    mixing = {"percentage_window": percent, "max_tokens": tokens, **train.pop("mixing", {})}
+    replay = {"old": (OLD, 0.75), "other": (OTHER, 0.25)} if both else {"old": (OLD, 1.0)}
+    settings = Train(epochs=2, batch=1, mixing=mixing, order=order or Sequential(), **train)
+    made = make_plan(settings, lengths, replay)
+    assert isinstance(made, WindowPlan)
+    return made
+
+
+def test_a_quarter_of_every_step() -> None:
+    """Windows of 64 of 256 tokens: 192 are left for six passages of 32."""
+    made = plan(25, 256, [64] * 10 + [32] * 10)
+    for step in range(25):
+        batch = made.batch_at(step)
+        assert batch[0] == step % 10
+        assert len(batch) == 7
+        assert (batch[1:] >= 10).all()
+        assert realised(made, step) == {"replayed_old": 0.75}
+    assert made.tokens_through(25) == 25 * 256
+    assert made.steps_per_epoch == made.epoch_at(25) * 4 == 10
+    twenty = np.concatenate([made.batch_at(step)[1:] for step in range(5)])
+    assert (np.bincount(twenty, minlength=20)[10:] == 3).all()  # 30 passages: each of ten three times
+
+
+def test_what_does_not_fit_waits() -> None:
+    """40 tokens are left beside windows of 24, and passages have 25, in a step one of them: 49 of 64 tokens."""
+    made = plan(37.5, 64, [24] * 10 + [25] * 10)
+    assert [len(made.batch_at(step)) for step in range(4)] == [2] * 4
+    assert realised(made, 0)["replayed_old"] == pytest.approx(25 / 49)
+    assert "62.5% asked, 51.0% of tokens: 100 tokens in 4 passages" in tree_of(made, 4)["old"]
+
+
+def test_never_above_and_close_below() -> None:
+    """Passages of 5 to 40 tokens: what is left of a step is less than the passage that waits."""
+    lengths = np.concatenate([[100] * 10, np.random.default_rng(0).integers(5, 41, 20)])
+    made = plan(50, 200, lengths, order=Shuffled(), both=True)
+    for step in range(60):
+        size = made.tokens_through(step + 1) - made.tokens_through(step)
+        assert 160 < size <= 200
+        assert size == lengths[made.batch_at(step)].sum()
+    new, old, other = made.composition(60)
+    assert old.tokens / (old.tokens + other.tokens) == pytest.approx(0.75, abs=0.02)
+    assert (new.share, old.share, other.share) == (0.5, 0.375, 0.125)
+    assert new.epochs == 6
+
+
+def test_any_step_first() -> None:
+    """A pure function of the step: asked backwards or anew, the same batches."""
+    lengths = np.concatenate([[64] * 10, np.random.default_rng(1).integers(10, 40, 20)])
+    one, other = (plan(25, 256, lengths, order=Shuffled(), both=True) for _ in range(2))
+    forward = [one.batch_at(step).tolist() for step in range(30)]
+    assert [other.batch_at(step).tolist() for step in reversed(range(30))] == forward[::-1]
+
+
+def test_lengths_of_training() -> None:
+    """256 tokens a step, of which 64 are the window's."""
+    made = plan(25, 256, [64] * 10 + [32] * 10)
+    assert made.steps_for(Train(steps=7)) == 7
+    assert made.steps_for(Train(epochs=2, batch=1)) == 20
+    assert made.steps_for(Train(tokens=257, batch=1)) == 2
+    new = plan(25, 256, [64] * 10 + [32] * 10, mixing={"budget": "new"})
+    assert new.steps_for(Train(tokens=129, batch=1)) == 3
+
+
+def test_repeated() -> None:
+    mixing = {"percentage_window": 25, "max_tokens": 256}
+    made = make_plan(Train(epochs=1, batch=1, repeats=2, mixing=mixing), [64] * 10 + [32] * 10, {"old": (OLD, 1.0)})
+    assert isinstance(made, RepeatedPlan)
+    assert np.array_equal(made.batch_at(0), made.batch_at(1))
+    assert realised(made, 1) == {"repeat": 1.0, "replayed_old": 0.75}
