@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 Role = Literal["trained", "held out", "general"]
 """Trained on; other text of the same corpora; text of other corpora."""
+LOWER_IS_BETTER = frozenset({"brier_score", "mse"})
+"""Metrics of the harness; of its perplexities, the items hold log-likelihoods."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +105,24 @@ def tasks_of(run: Any) -> list[Items]:
         if "credit_per_byte" in endings:
             values = endings["credit_per_byte"].values.astype(np.float64)
             found += _of_items(run, endings, values, "acc_norm of continuations", "share", -1)
+    return found
+
+
+def harness_of(run: Any) -> list[Items]:
+    """Tasks of the evaluation harness, each item counted as a document of its own."""
+    data = of_kind(run, "lm_eval")
+    if data is None:
+        return []
+    tasks, metrics = (data[f"{name}_of_item"].values.astype(str) for name in ("task", "metric"))
+    found = []
+    for task, metric in dict.fromkeys(zip(tasks, metrics, strict=True)):
+        mine = (tasks == task) & (metrics == metric)
+        found.append(Items(
+            probe=str(task), role="general", what=str(metric), unit="as the harness has it",
+            worse=1 if metric in LOWER_IS_BETTER else -1, step=data.step.values.astype(np.int64),
+            total=data["value"].values[:, mine].astype(np.float64), weight=np.ones(int(mine.sum())),
+            items=int(mine.sum()),
+        ))  # fmt: skip
     return found
 
 

@@ -64,10 +64,10 @@ def average(parts: Sequence[Difference]) -> Difference:
 
 
 def _by_t(value: float, error: float, freedom: float, documents: int) -> Difference:
-    from scipy import stats
+    from scipy.special import stdtr, stdtrit
 
-    half = float(stats.t.ppf(0.975, freedom)) * error
-    p = float(2 * stats.t.sf(abs(value) / error, freedom)) if error > 0 else float(value == 0)
+    half = float(stdtrit(freedom, 0.975)) * error
+    p = float(2 * stdtr(freedom, -abs(value) / error)) if error > 0 else float(value == 0)
     return Difference(value=value, low=value - half, high=value + half, p=p, error=error, documents=documents)
 
 
@@ -102,14 +102,14 @@ def quotient(above: np.ndarray, below: np.ndarray) -> tuple[float, float, float]
 
     The interval holds the ratios r for which sum(above - r * below) does not differ from 0 by t (Fieller 1954).
     """
-    from scipy import stats
+    from scipy.special import stdtrit
 
     n = len(above)
     nan = float("nan")
     if n < 2:
         return nan, nan, nan
     a, b = float(above.mean()), float(below.mean())
-    squared = float(stats.t.ppf(0.975, n - 1)) ** 2
+    squared = float(stdtrit(n - 1, 0.975)) ** 2
     (aa, ab), (_, bb) = np.cov(above, below) * squared / n
     lead = b * b - bb
     if not lead > 0:

@@ -31,7 +31,7 @@ class Continuation(StreamMeasure):
     """Tokens of an ending."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({"nll"})
-    cost: ClassVar[str] = "a forward pass over four times the tokens of the probe sets; 32 bytes per item on disk"
+    cost: ClassVar[str] = "a forward pass over four times the tokens of the probe sets; 40 bytes per item on disk"
 
     def derived(self, probe: ProbeSet) -> ProbeSet:
         """The items as passages, four in a row for each; the first is the right one."""
@@ -131,10 +131,11 @@ class _Look:
 
         names = np.array(list(self.items), dtype=np.str_)
         counts = [len(of.passage) for of in self.items.values()]
-        columns = []
+        columns, credits = [], [np.zeros(0)]
         for name, of in self.items.items():
             by_bytes = self.nll[name] / np.maximum(of.ending_bytes[of.donors], 1)
-            columns.append([*_accuracy(self.nll[name]), *_accuracy(by_bytes)])
+            credits.append(_credit(by_bytes))
+            columns.append([*_accuracy(_credit(self.nll[name])), *_accuracy(credits[-1])])
         acc, acc_se, acc_norm, acc_norm_se = np.array(columns).reshape(-1, 4).T
         variables = {
             "acc": variable("probe", acc, "1", "share with the right ending likeliest", chance=1 / CHOICES),
@@ -146,6 +147,7 @@ class _Look:
                 ("item", "choice"), np.concatenate([np.zeros((0, CHOICES)), *self.nll.values()]),
                 "nats", "summed NLL of each ending; the first one is right",
             ),
+            "credit_per_byte": variable("item", np.concatenate(credits), "1", "what the item counts in acc_norm"),
         }  # fmt: skip
         passages = np.concatenate([np.zeros(0, dtype=np.int64), *(of.passage for of in self.items.values())])
         coordinates = {
@@ -157,11 +159,13 @@ class _Look:
         return Seen(arrays=xr.Dataset(variables, coordinates, {"ending_tokens": self.ending_tokens}))
 
 
-def _accuracy(nll: np.ndarray) -> tuple[float, float]:
-    """Share of items whose first choice has the lowest value, and its standard error; ties count in part, NaN stays."""
-    n = len(nll)
-    if not n:
-        return np.nan, np.nan
+def _credit(nll: np.ndarray) -> np.ndarray:
+    """Of each item [items, choices]: 1 if the first choice has the lowest value, in part where it ties; NaN stays."""
     best = nll == nll.min(axis=1, keepdims=True)
-    credit = np.where(np.isnan(nll).any(axis=1), np.nan, best[:, 0] / np.maximum(best.sum(axis=1), 1))
-    return float(credit.mean()), float(credit.std(ddof=1) / np.sqrt(n))
+    return np.where(np.isnan(nll).any(axis=1), np.nan, best[:, 0] / np.maximum(best.sum(axis=1), 1))
+
+
+def _accuracy(credit: np.ndarray) -> tuple[float, float]:
+    """Mean credit, and its standard error."""
+    n = len(credit)
+    return (float(credit.mean()), float(credit.std(ddof=1) / np.sqrt(n))) if n else (np.nan, np.nan)
