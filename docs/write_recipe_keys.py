@@ -8,6 +8,7 @@ from typing import Any
 from ontogeny.core.component import Component
 from ontogeny.core.contracts import Corpus, ModelSource, Order, StateMeasure, StreamMeasure, Term
 from ontogeny.core.controls import Control
+from ontogeny.core.interventions import Intervention
 from ontogeny.core.kinds import find, kinds_of
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_data import Data, NewText, Replay, Take, TokenizerSettings, Twins
@@ -40,6 +41,7 @@ ROOMS: dict[str, tuple[str, type[Component]]] = {
     "Terms": ("ontogeny.objectives.terms", Term),
     "Measures": ("ontogeny.measures", StreamMeasure),
     "Controls": ("ontogeny.controls", Control),
+    "Interventions": ("ontogeny.interventions", Intervention),
 }
 _NAMES = {
     Take.__name__: "passages",

@@ -14,6 +14,7 @@ TESTS = Path(__file__).parents[1]
 ROOMS = [
     "ontogeny.measures",
     "ontogeny.controls",
+    "ontogeny.interventions",
     "ontogeny.objectives.terms",
     "ontogeny.data.corpora",
     "ontogeny.data.orders",

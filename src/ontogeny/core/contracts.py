@@ -1,6 +1,6 @@
 """The contracts between the rooms. Arrays are numpy or torch as annotated; nothing here imports torch.
 
-Order of things at step s: look at state s, record, let controls decide, take the step. "State s" is the model after
+Order at step s: look, record, let controls decide and interventions act, take the step. "State s" is the model after
 s updates; checkpoint s is state s on disk.
 """
 

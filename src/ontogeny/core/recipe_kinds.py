@@ -6,6 +6,7 @@ from pydantic import Field
 
 from ontogeny.core.contracts import Corpus, ModelSource, Order, PassMeasure, StateMeasure, Term
 from ontogeny.core.controls import Control
+from ontogeny.core.interventions import Intervention
 from ontogeny.core.kinds import Room
 from ontogeny.core.penalties import Penalty
 
@@ -17,6 +18,7 @@ AnyOrder = Annotated[Order, ORDERS]
 AnyModel = Annotated[ModelSource, Room("ontogeny.models.sources")]
 AnyTerm = Annotated[Term | Penalty, TERMS]
 AnyControl = Annotated[Control, Room("ontogeny.controls")]
+AnyIntervention = Annotated[Intervention, Room("ontogeny.interventions")]
 AnyMeasure = Annotated[PassMeasure | StateMeasure, Room("ontogeny.measures")]
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"

@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from ontogeny.core.component import Settings, refusal
-from ontogeny.core.recipe_kinds import ORDERS, AnyControl, AnyOrder, Decay, NonNegative
+from ontogeny.core.recipe_kinds import ORDERS, AnyControl, AnyIntervention, AnyOrder, Decay, NonNegative
 from ontogeny.core.schedule import Schedule, Scheduled
 
 
@@ -104,6 +104,8 @@ class Train(Settings):
     """Dropout of the model; by default as its configuration says."""
     controls: tuple[AnyControl, ...] = ()
     """What decides learning rate and stopping on the way, instead of the schedule."""
+    interventions: tuple[AnyIntervention, ...] = ()
+    """What changes the weights between steps."""
     lora: Lora | None = None
     """Train low-rank adapters instead of the weights."""
 
@@ -115,4 +117,9 @@ class Train(Settings):
             raise refusal(f"a learning rate is at least 0, found {self.lr.lowest:g}", "lr")
         if self.batch % self.accumulate:
             raise refusal(f"batch {self.batch} cannot be cut into {self.accumulate} equal micro-batches", "accumulate")
+        for i, one in enumerate(self.interventions):
+            if self.lora is not None:
+                raise refusal(f"'{one.kind}' changes the weights, which lora freezes", "interventions", i)
+            if one.kind in [other.kind for other in self.interventions[:i]]:
+                raise refusal(f"a second '{one.kind}': give the first one all states", "interventions", i)
         return self

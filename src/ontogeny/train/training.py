@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ontogeny.core.contracts import Place, StepEvent
+from ontogeny.core.contracts import Context, Place, StepEvent
 from ontogeny.core.errors import RunFailedError
 from ontogeny.core.recipe import Recipe
 from ontogeny.data.plans import realised
@@ -17,6 +17,7 @@ from ontogeny.store.writer import RunWriter
 from ontogeny.train.around import Around
 from ontogeny.train.deciding import Deciding
 from ontogeny.train.history import saved_weights
+from ontogeny.train.intervening import Intervening
 from ontogeny.train.live import Live
 from ontogeny.train.loop import NonFiniteLossError, training_steps
 from ontogeny.train.observe import Looked, Observer
@@ -79,6 +80,7 @@ class Training:
         self.observer = observer_of(recipe, writer, prepared, due, session.objective)
         self.around = Around(session, recipe.measures)
         self.deciding = Deciding(session.train.controls, writer.run.metrics)
+        self.intervening = Intervening(session)
 
     def carry_out(self) -> None:
         """Steps, looks and checkpoints from the present state to the end."""
@@ -117,18 +119,23 @@ class Training:
         add(step, "step_seconds", "timing", event.seconds)
 
     def before_step(self) -> None:
-        """Let controls decide; look at the next batch, where it is sampled."""
+        """Let controls decide and interventions act; look at the next batch, where it is sampled."""
         session = self.session
         if self.deciding.controls and session.step < session.total_steps:
-            place = replace(self._nowhere, step=session.step, epoch=session.plan.epoch_at(session.step))
-            context = self.observer.context(session.model, place, session.progress(), Live(session))
-            for kind, decision in self.deciding.decide(context):
+            for kind, decision in self.deciding.decide(self._context()):
                 if decision.stop:
                     self._stop(f"{kind}: {decision.stop}")  # before its record: a checkpoint holds only past decisions
                 for name, value in self.deciding.rows(kind, decision).items():
                     self.writer.add_metric(session.step, name, "train", value)
             session.decided_rate = self.deciding.learning_rate
+        for name, value in self.intervening.intervene(self._context).items():
+            self.writer.add_metric(session.step, name, "train", value)
         self.around.before_step()
+
+    def _context(self) -> Context:
+        session = self.session
+        place = replace(self._nowhere, step=session.step, epoch=session.plan.epoch_at(session.step))
+        return self.observer.context(session.model, place, session.progress(), Live(session))
 
     _nowhere = Place(step=0, epoch=0.0, tokens_seen=0, flops=math.nan, flops_counted=math.nan, weights_sha256="")
 
