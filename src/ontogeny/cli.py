@@ -106,8 +106,14 @@ def run(
 def sweep(
     recipe: Annotated[str, typer.Argument(help="A shipped recipe by name, or a file by path.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Overrides of every run.")] = None,
-    vary: Annotated[list[str] | None, typer.Option("--vary", help="KEY=VALUE,VALUE; repeat for a grid.")] = None,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option("--vary", help="KEY=VALUE,VALUE; repeat for a grid. base.KEY: of the run that models start from."),
+    ] = None,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Runs of every combination.")] = 5,
+    base_seeds: Annotated[
+        bool, typer.Option("--base-seeds", help="Train the run that models start from with each seed, too.")
+    ] = False,
     jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Runs at a time; by default a core each.")] = None,
     runs: RunsDir = _RUNS,
     as_json: AsJson = False,
@@ -115,15 +121,16 @@ def sweep(
 ) -> None:
     """Run every combination of some settings, with several seeds, and put all on one page. Continues where it stopped.
 
-    Writes the table of results, and main effects and interaction with intervals over seeds.
+    Writes the table of results, main effects and interaction, and what is learned against what is lost (Pareto front),
+    with intervals over seeds. Values are parted by commas, but not within brackets: train.controls=[],[{kind: x, a: 1}]
 
     Examples:  ontogeny sweep mine.yaml --vary train.lr=0.001,0.003 --vary data.replay.general.share=0.05,0.25  |
-    ontogeny sweep memorization/quick --seeds 5
+    ontogeny sweep forgetting/replay --vary base.model.size=nano,micro --base-seeds
     """
     require_training_extra("ontogeny sweep")
     from ontogeny.verbs import sweep as verb
 
-    points = verb.points_of(recipe, overrides or [], vary or [], seeds, runs)
+    points = verb.points_of(recipe, overrides or [], vary or [], seeds, runs, base_seeds)
     say = (lambda _: None) if quiet else (lambda text: typer.echo(text, err=True))
     folder = verb.sweep(recipe, points, runs_dir=runs, jobs=jobs, tell=say)
     tell(verb.described(folder), as_json)

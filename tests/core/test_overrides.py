@@ -118,3 +118,17 @@ def test_origins_tell_what_came_from_the_override() -> None:
         ("l", 0): set_l,  # the bare kind became a mapping
         ("l", 0, "p"): set_l,
     }
+
+
+def test_overrides_of_the_recipe_that_the_model_starts_from() -> None:
+    start = {"model": {"kind": "from_run", "recipe": "x", "overrides": ["train.seed=1", "train.steps=5"]}}
+    after = changed(start, "base.model.size=nano", "base.train.seed=2", "base.data.train=[{of: a/b}]")
+    assert after["model"]["overrides"] == [
+        "train.steps=5", "model.size=nano", "train.seed=2", "data.train=[{of: a/b}]",
+    ]  # fmt: skip
+
+
+def test_a_recipe_that_starts_from_none_has_no_base() -> None:
+    for tree in ({}, {"model": "ladder"}, {"model": {"kind": "from_run", "run": "runs/x"}}):
+        with pytest.raises(RecipeError, match=r"override base.train.seed=1: base.KEY is a key of the recipe that"):
+            changed(tree, "base.train.seed=1")

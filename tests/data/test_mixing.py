@@ -125,3 +125,9 @@ def test_a_run_records_what_it_mixed(tmp_path: Path) -> None:
     assert 0.3 < shares.mean() < 0.7
     assert run.series("repeat", "train")["value"].tolist()[:4] == [0, 1, 0, 1]
     assert run.provenance["data"]["replay"]["old"]["share"] == 0.5
+
+
+def test_a_share_of_nothing_is_an_arm_without_replay() -> None:
+    made = plan(0.0)
+    assert replayed(made, 20).tolist() == [0] * 20
+    assert made.token_shares(3) == {"new": 1.0, "old": 0.0}

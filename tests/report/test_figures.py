@@ -39,6 +39,7 @@ def test_every_figure_is_drawn_for_a_whole_run_and_none_for_an_empty_one(run: Ru
         "ledger-matrix",
         "ledger-retention",
         "ledger-by-place",
+        "pareto-front",
     }  # drawn below
     assert names - set(drawn) == absent
     for figure in drawn.values():
@@ -228,3 +229,27 @@ def test_a_ledger_is_drawn_from_a_real_run(tmp_path: Path) -> None:
     points = rows_of(drawn["ledger-by-place"].panels[""])
     assert [one["gain"] for one in points] == pytest.approx((nll[0] - nll[-1]).tolist(), abs=1e-3)
     assert rows_of(drawn["ledger-retention"].chart)
+
+
+def test_the_front_of_configurations(make_run: MakeRun) -> None:
+    """Untrained 4.0 on both. One ends at 2.0 and 5.0, one at 3.0 and 4.0, one at 3.5 and 4.5: beaten by the second.
+
+    Shares 0.5 and 1.25 (on the edge of the reference: no area), 0.75 and 1, 0.875 and 1.125. Area of the second:
+    (1 - 0.75) x (1.25 - 1) = 0.0625.
+    """
+    runs = [
+        make_run(
+            {"novel": [[[4.0]], [[new]]], "general": [[[4.0]], [[general]]], "train": [[[4.0]], [[2.0]]]},
+            f"{lr}{seed}", metrics=True, seed=seed, recipe={"about": "", "data": {"split_seed": lr}},
+        )
+        for lr, new, general in ((1, 2.0, 5.0), (2, 3.0, 4.0), (3, 3.5, 4.5)) for seed in range(2)
+    ]  # fmt: skip
+    figure = draw_all(RunGroup(runs))["pareto-front"]
+    assert "0.062 (0.062 to 0.062)" in figure.caption
+    assert "Fewer than 5 seeds" in figure.caption
+    tables = figure.chart.to_dict()["datasets"].values()
+    means = next(table for table in tables if "on the front" in table[0])
+    assert [(one["new"], one["general"], one["on the front"]) for one in means] == [
+        (0.5, 1.25, "yes"), (0.75, 1, "yes"), (0.875, 1.125, "no"),
+    ]  # fmt: skip
+    assert "pareto-front" not in draw_all(RunGroup(runs[:2]))

@@ -3,9 +3,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from ontogeny.report.ends import Ends
+from ontogeny.verbs.sweep import points_of, split_values
+from ontogeny.verbs.sweep_results import replay_text, results
 from tests.train.conftest import write_text
 from tests.verbs.conftest import Call
 from tests.verbs.test_analyze import RECIPE
@@ -59,6 +63,9 @@ def test_one_run_that_fails_does_not_stop_the_others(ontogeny: Call, recipe: Pat
         (["train.lr=0.1,0.2", "train.lr=0.1"], "it is varied twice"),
         (["train.lr=0.1,0.1"], "two points of the sweep are the same run"),
         (["train.lrr=0.1,0.2"], "train.lrr"),
+        (["train.controls=[],[{kind: x"], "a bracket or quote is not closed"),
+        (["base.train.seed=1,2"], "--vary base.train.seed: say --base-seeds"),
+        (["base.model.size=pico,nano"], "this one starts from none"),
     ],
 )
 def test_wrong_use_is_one_line(ontogeny: Call, recipe: Path, tmp_path: Path, vary: list[str], said: str) -> None:
@@ -66,3 +73,83 @@ def test_wrong_use_is_one_line(ontogeny: Call, recipe: Path, tmp_path: Path, var
     assert called.code == 2
     assert said in called.err
     assert called.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("1,2", ["1", "2"]),
+        ("[],[{kind: x, a: [1, 2]}]", ["[]", "[{kind: x, a: [1, 2]}]"]),
+        ("'a,b', c", ["'a,b'", "c"]),
+        ("1,", ["1", ""]),
+        ("", [""]),
+    ],
+)
+def test_commas_within_brackets_part_nothing(text: str, values: list[str]) -> None:
+    assert split_values(text) == values
+
+
+@pytest.fixture
+def child(recipe: Path, tmp_path: Path) -> Path:
+    """Starts from the run of `recipe`."""
+    text = recipe.read_text().replace("name: tiny", "name: child").replace("tokenizer: {vocab_size: 300}\n", "")
+    path = tmp_path / "child.yaml"
+    path.write_text(text.replace("{kind: ladder, size: pico}", f"{{kind: from_run, recipe: {recipe}}}"))
+    return path
+
+
+def test_sizes_of_the_base(ontogeny: Call, child: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    sizes = ("--vary", "base.model.size=pico,nano", "--seeds", 1, "--base-seeds")
+    called = ontogeny("sweep", child, *sizes, "--runs", runs, "--json")
+    assert called.code == 0, called.err
+    assert called.err.count("tiny.yaml first  model.size=") == len(list(runs.glob("tiny-*/provenance.json"))) == 2
+    table = pd.read_csv(called.json()["table"])
+    assert table["parameters"].is_monotonic_increasing
+    assert table["first train"].nunique() == 2
+    page = Path(called.json()["page"]).read_text()
+    assert "size pico" in page
+    assert "size nano" in page
+
+
+def test_seeds_of_the_base(child: Path, tmp_path: Path) -> None:
+    """Each seed starts from a model of its own, whichever the rate; without --base-seeds all start from one."""
+    points = points_of(str(child), [], ["train.lr=0.1,0.2"], 2, tmp_path, base_seeds=True)
+    assert [point.recipe.model.overrides for point in points] == [(f"train.seed={seed}",) for seed in (0, 0, 1, 1)]
+    plain = points_of(str(child), [], ["train.lr=0.1,0.2"], 2, tmp_path)
+    assert {point.recipe.model.overrides for point in plain} == {()}
+
+
+def row(new: list[float], general: list[float]) -> Ends:
+    losses = {"n": np.array(new), "g": np.array(general)}
+    return Ends(run="r", seed=0, steps=np.array([0, 5, 10]), losses=losses, new="n", general="g", parameters=1000,
+                tokens=640)  # fmt: skip
+
+
+def test_the_table_by_hand() -> None:
+    """New text from 4 over 2 to 3: a decrease of 1, 0.75 of the start, best 2. General from 2 to 2.5: 1.25 of it."""
+    table = results([({"a": "1"}, 3, Path("runs/r"))], [row([4, 2, 3], [2, 3, 2.5])])
+    assert table.to_dict("records") == [
+        {
+            "a": "1", "seed": 3, "run": "r", "steps": 10, "tokens": 640, "parameters": 1000,
+            "nll n": 3, "first n": 4, "best n": 2, "nll g": 2.5, "first g": 2, "best g": 2,
+            "new decrease": 1, "new relative": 0.75, "general increase": 0.5, "general relative": 1.25,
+        }
+    ]  # fmt: skip
+
+
+def test_how_much_replay_is_enough_in_words() -> None:
+    """At rate 1 general text rises by 6%, 3%, 1% at shares 0, 0.5, 1: 2% lies at 0.75. At rate 2 it never comes down.
+
+    New text falls from 4 to 3.6 in 10 steps at share 0: a tenth, 1% a step.
+    """
+    rows, ends = [], []
+    for lr, rises in (("1", (0.06, 0.03, 0.01)), ("2", (0.3, 0.2, 0.1))):
+        for share, rise in zip(("0", "0.5", "1.0"), rises, strict=True):
+            for seed in range(2):
+                rows.append(({"train.lr": lr, "data.replay.old.share": share}, seed, Path(f"{lr}{share}{seed}")))
+                ends.append(row([4, 4, 3.6], [1, 1, 1 + rise]))
+    said = replay_text(rows, results(rows, ends))
+    assert "train.lr=1: 0.75 (95% 0.75 to 0.75); new text falls by 1.000% a step at 0\n" in said
+    assert "train.lr=2: none of those tested (up to 1); new text" in said
+    assert replay_text([({"train.lr": "1"}, 0, Path("x"))], pd.DataFrame()) == ""

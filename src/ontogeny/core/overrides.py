@@ -1,4 +1,7 @@
-"""Dotted overrides: ``train.seed=3``, ``measures.token_nll.probes=[train]``, ``train.lr.shape=cosine``."""
+"""Dotted overrides: ``train.seed=3``, ``measures.token_nll.probes=[train]``, ``train.lr.shape=cosine``.
+
+``base.model.size=nano`` is an override of the recipe that the model starts from.
+"""
 
 from typing import Any
 
@@ -18,6 +21,9 @@ _ONE_OF: dict[tuple[str, ...], frozenset[str]] = {
 }
 """Where only one of several keys may stand."""
 
+BASE = "base"
+"""Begins the overrides of the recipe that the model starts from."""
+
 
 def apply_override(tree: dict[str, Any], override: str, origins: Origins) -> None:
     """Set one value in the tree of a recipe, in place, and note where it came from.
@@ -25,12 +31,16 @@ def apply_override(tree: dict[str, Any], override: str, origins: Origins) -> Non
     A place in a list is its number, or the kind or name of the component that stands there. A component written as a
     bare kind, and a schedule written as a number, become mappings when a key below them is set.
     Of keys that exclude each other, such as train.steps and train.epochs, the one that is set replaces the others.
+    A key below `base` goes into `model.overrides`, in place of one that is there for the same key.
     Raises RecipeError with the override and what to write instead.
     """
     dotted, equals, text = override.partition("=")
     keys = dotted.split(".")
     if not equals or not all(keys):
         raise RecipeError(f"override '{override}': write KEY=VALUE, for instance train.seed=3")
+    if keys[0] == BASE and len(keys) > 1:
+        _override_base(tree, override, origins)
+        return
     value = _value(text, override)
     node: Any = tree
     location: Location = ()
@@ -56,6 +66,20 @@ def apply_override(tree: dict[str, Any], override: str, origins: Origins) -> Non
         for rival in _rivals(location):
             node.pop(rival, None)
             origins.pop((*location[:-1], rival), None)
+
+
+def _override_base(tree: dict[str, Any], override: str, origins: Origins) -> None:
+    """Note an override of the parent recipe with the model that starts from it."""
+    model = tree.get("model")
+    if not isinstance(model, dict) or not model.get("recipe"):
+        raise RecipeError(
+            f"override {override}: {BASE}.KEY is a key of the recipe that the model starts from, and this one starts "
+            "from none: write  model: {kind: from_run, recipe: NAME}"
+        )
+    key, _, text = override.removeprefix(f"{BASE}.").partition("=")
+    kept = [one for one in model.get("overrides") or () if str(one).partition("=")[0] != key]
+    model["overrides"] = [*kept, f"{key}={text}"]
+    origins[("model", "overrides")] = f"override {override}"
 
 
 def _rivals(location: Location) -> frozenset[str]:

@@ -57,8 +57,8 @@ class NewText(Take):
 class Replay(Take):
     """Passages that are trained on again beside the new ones, so that they are not forgotten."""
 
-    share: float = Field(gt=0, le=1)
-    """Of each batch. With mixing.percentage_window: of what the window leaves."""
+    share: float = Field(ge=0, le=1)
+    """Of each batch; 1 is pure replay, 0 none. With mixing.percentage_window: of what the window leaves."""
 
 
 class Twins(Settings):

@@ -289,7 +289,8 @@ def _content(run: View) -> dict[str, Any]:
     if isinstance(content.get("model"), Mapping):
         model = dict(content["model"])
         overrides = [one for one in model.pop("overrides", None) or () if not str(one).startswith(_SEED)]
-        content["model"] = {**model, "overrides": overrides} if overrides else model
+        base = dict(str(one).partition("=")[::2] for one in overrides)
+        content["model"] = {**model, "base": base} if base else model
     return content
 
 

@@ -1,0 +1,159 @@
+"""What a sweep found: the table of its runs, and what analyses say of it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ontogeny.analyses import _factorial, _pareto
+from ontogeny.analyses._least_share import least_share
+from ontogeny.analyses._result import plain
+from ontogeny.report.ends import Ends, ends_of
+from ontogeny.report.gather import RunGroup
+from ontogeny.store import durable
+from ontogeny.store.run import open_run
+
+TEXTS = ("effects", "pareto")
+"""Files <name>.txt of a sweep's folder, in the order in which they are read."""
+
+Row = tuple[Mapping[str, str], int, Path]
+"""A finished run: level of each setting that is varied, seed, directory."""
+_SHARE = re.compile(r"data\.replay\.[^.]+\.share")
+
+
+def write(folder: Path, rows: Sequence[Row]) -> None:
+    """results.csv, effects.txt, and pareto.txt and .json where runs have both new and general text."""
+    views = RunGroup([open_run(run) for _, _, run in rows]).runs
+    table = results(rows, [ends_of(view) for view in views])
+    durable.write_bytes(folder / "results.csv", table.to_csv(index=False).encode())
+    durable.write_bytes(folder / "effects.txt", effects_text([levels for levels, _, _ in rows], table).encode())
+    cells = _cells(rows, table)
+    front = _pareto.analyze(*cells) if cells else None
+    if front is not None:
+        durable.write_json(folder / "pareto.json", plain(front))
+        text = pareto_text(front) + replay_text(rows, table)
+        durable.write_bytes(folder / "pareto.txt", text.encode())
+
+
+def results(rows: Sequence[Row], ends: Sequence[Ends | None]) -> pd.DataFrame:
+    """One row per run. Losses in nats per token.
+
+    Levels, seed, run; steps, tokens, parameters; of every probe set `nll`, at the last checkpoint, `first` and `best`
+    (the least of all checkpoints: too low by chance); `new decrease` and `general increase` from first to last, and
+    both as shares of the first, which is the untrained model's.
+    """
+    found = []
+    for (levels, seed, run), end in zip(rows, ends, strict=True):
+        row: dict[str, object] = {**levels, "seed": seed, "run": run.name}
+        if end is not None:
+            row |= {"steps": int(end.steps[-1]), "tokens": end.tokens, "parameters": end.parameters}
+            for name, losses in end.losses.items():
+                row |= {f"nll {name}": losses[-1], f"first {name}": losses[0], f"best {name}": losses.min()}
+            if end.new:
+                losses = end.losses[end.new]
+                row |= {"new decrease": losses[0] - losses[-1], "new relative": losses[-1] / losses[0]}
+            if end.general:
+                losses = end.losses[end.general]
+                row |= {"general increase": losses[-1] - losses[0], "general relative": losses[-1] / losses[0]}
+        found.append(row)
+    return pd.DataFrame(found)
+
+
+def effects_text(levels: Sequence[Mapping[str, str]], table: pd.DataFrame) -> str:
+    """Main effects and interaction on every probe set's final loss, in words."""
+    lines = []
+    for column in (one for one in table.columns if str(one).startswith("nll ")):
+        found = _factorial.analyze(levels, table[column].tolist())
+        lines.append(f"Loss on {column[4:]} at the end, nats per token:")
+        if found is None:
+            lines += ["  effects: not assessable: lacks a complete design with two seeds or more", ""]
+            continue
+        for one in found.effects:
+            lines.append(
+                f"  {one.factor}: {one.level} against {one.against}: {one.value:+.4f} (95% {one.low:+.4f} to "
+                f"{one.high:+.4f}), p = {one.p:.4f} corrected over {len(found.effects)}, n = {found.seeds} seeds in "
+                f"each of {found.cells} cells"
+            )
+        if found.interaction_p == found.interaction_p:
+            lines.append(f"  interaction: F = {found.interaction_f:.2f}, p = {found.interaction_p:.4f}")
+        if not found.claims:
+            lines.append(f"  fewer than {_factorial.LEAST} seeds: no claim")
+        lines.append("")
+    return "\n".join(lines) or "no probe set was evaluated\n"
+
+
+def pareto_text(front: _pareto.Pareto) -> str:
+    """The front in words."""
+    reference = f"({_pareto.REFERENCE[0]:g}, {_pareto.REFERENCE[1]:g})"
+    first, second = (_places(half) for half in front.halves)
+    lines = [
+        "New text against general text: loss at the end as a share of the untrained model's, mean over "
+        f"{front.seeds} seeds (95% t intervals).",
+        *([] if front.claims else [f"Fewer than {_pareto.LEAST} seeds: no claim."]), "",
+        "Non-dominated (* on both halves of the seeds):",
+    ]  # fmt: skip
+    for i in front.front:
+        new, general = (_ends(values[i]) for values in (front.new, front.general))
+        lines.append(f"  {'*' if i in front.kept else ' '} {front.labels[i]}: new {new}, general {general}")
+    lines += [
+        "", f"Hypervolume to the reference {reference}, the untrained model being (1, 1):",
+        f"  {_said(front.held_out)}  chosen on half of the seeds, reported on the other half, both ways",
+        f"  {_said(front.same_seeds)}  chosen and reported on the same seeds, which is too much",
+        f"  the halves, by place of the seed: {first} | {second}",
+        "", f"Least loss of new text with general text at most {_pareto.BOUND:.0%} up, reported on the other half:",
+    ]  # fmt: skip
+    for choice in front.within:
+        chose = f"  chosen on {_places(choice.seeds)}: "
+        lines.append(
+            f"{chose}{choice.label}: new {choice.new:.4f}, general {choice.general:.4f}"
+            if choice.label is not None
+            else f"{chose}none of those tested"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def replay_text(rows: Sequence[Row], table: pd.DataFrame) -> str:
+    """The smallest replayed share that keeps the general loss within the bound, for each combination of the rest."""
+    key = next((name for name in rows[0][0] if _SHARE.fullmatch(name)), None)
+    if key is None:
+        return ""
+    lines = ["", f"The smallest {key} with general text at most {_pareto.BOUND:.0%} up at the end:"]
+    rest = [name for name in rows[0][0] if name != key]
+    share = pd.to_numeric(table[key])
+    for cell, part in table.groupby(rest, sort=False) if rest else [((), table)]:
+        at = dict(list(part.groupby(share[part.index])))
+        rises = np.array([own["general relative"].to_numpy() - 1 for own in at.values()])
+        if len(at) < 2:
+            continue
+        found = least_share(list(at), rises, _pareto.BOUND)
+        least = next(iter(at.values()))
+        decay = float(((1 - least["new relative"]) / least["steps"]).mean())
+        where = ", ".join(f"{name}={value}" for name, value in zip(rest, cell, strict=True)) or "all runs"
+        lines.append(f"  {where}: {found.words}; new text falls by {decay:.3%} a step at {min(at):g}")
+    return "\n".join(lines) + "\n"
+
+
+def _cells(rows: Sequence[Row], table: pd.DataFrame) -> tuple[list[str], np.ndarray, np.ndarray] | None:
+    """Labels and relative losses [configurations, seeds]; None unless every configuration has the same seeds."""
+    if not {"new relative", "general relative"} <= set(table.columns):
+        return None
+    labels = ["  ".join(f"{key}={value}" for key, value in levels.items()) for levels, _, _ in rows]
+    wide = table.assign(label=labels).pivot(index="label", columns="seed", values=["new relative", "general relative"])
+    wide = wide.loc[list(dict.fromkeys(labels))]
+    if wide.isna().any(axis=None):
+        return None
+    return list(wide.index), wide["new relative"].to_numpy(), wide["general relative"].to_numpy()
+
+
+def _places(seeds: Sequence[int]) -> str:
+    return " ".join(str(place + 1) for place in seeds)
+
+
+def _ends(values: np.ndarray) -> str:
+    return _said(_pareto.interval(values))
+
+
+def _said(one: _pareto.Interval) -> str:
+    return f"{one.value:.4f} ({one.low:.4f} to {one.high:.4f})"
