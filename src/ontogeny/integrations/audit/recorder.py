@@ -1,19 +1,28 @@
 """Listens to a training loop through hooks, and never touches it: whatever goes wrong in here, the run goes on."""
 
 import functools
-import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from ontogeny.integrations.audit import listening
+from ontogeny.integrations.audit.reading import (
+    arguments,
+    fingerprints,
+    fused_nll,
+    fused_targets,
+    has_dropout,
+    next_token_nll,
+    numpy_of,
+    targets_of,
+    token_ids,
+)
 from ontogeny.integrations.audit.recording import Forward, Recording, Step, Targets, Tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MISFIT_ROWS = 64
-"""Positions of a batch at which the gradient is compared with that of a cross entropy."""
+MOST_TOKENS = 2_000_000
+"""Tokens of the first steps that are kept in detail, and as many of later ones: some 100 MB each."""
 
 
 def _harmless(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,21 +49,21 @@ class Recorder:
 
     def __init__(self, model: Any, optimizer: Any, *, first: int, every: int) -> None:
         self.model, self.optimizer = model, optimizer
+        self.heard = listening.language_model(model)
         self.first, self.every = first, every
-        self.seen = Recording(dropout=_has_dropout(model))
+        self.seen = Recording(dropout=has_dropout(model))
         self._handles: list[Any] = []
         self._start_bits: dict[str, int] = {}
         self._frozen: frozenset[str] = frozenset()
         self._backwards_before = 0
-        self._open: Forward | None = None
+        self._backward_pass: int | None = None
+        self._head: listening.Head | None = None
+        self._kept_tokens = 0
 
     def start(self) -> None:
         """Attach the hooks, and take the fingerprints of all tensors."""
         self._begin()
-        self._handles = [
-            self.model.register_forward_hook(self._after_forward, with_kwargs=True),
-            self.optimizer.register_step_pre_hook(self._before_step),
-        ]
+        self._attach()
 
     def stop(self) -> None:
         """Detach the hooks, and see which tensors have moved."""
@@ -77,8 +86,21 @@ class Recorder:
     @property
     def looking(self) -> bool:
         """Is the present step looked at in detail?"""
-        step = len(self.seen.steps)
-        return step < self.first or step % self.every == 0
+        step = len(self.seen.steps) if self.seen.hears_steps else self.seen.forwards_in_training
+        if step < self.first:
+            return self._kept_tokens < MOST_TOKENS
+        return step % self.every == 0 and self._kept_tokens < 2 * MOST_TOKENS
+
+    @_harmless
+    def _attach(self) -> None:
+        self._handles.append(self.heard.register_forward_hook(self._after_forward, with_kwargs=True))
+        head = listening.head_of(self.heard)
+        if head is not None:
+            self._handles.append(head.register_forward_hook(self._after_head))
+        stepping = listening.stepping(self.optimizer)
+        self.seen.hears_steps = stepping is not None
+        if stepping is not None:
+            self._handles.append(stepping.register_step_post_hook(self._after_step))
 
     @_harmless
     def _begin(self) -> None:
@@ -91,52 +113,79 @@ class Recorder:
         optimized = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
         named = list(self.model.named_parameters())
         self.seen.tensors = Tensors(
-            trainable=frozenset(name for name, p in named if p.requires_grad),
+            trainable=frozenset(name for name, p in named if p.requires_grad and name in now),
             optimized=frozenset(name for name, p in named if id(p) in optimized),
             moved=frozenset(name for name, bits in now.items() if bits != self._start_bits.get(name)),
             frozen_at_start=self._frozen,
         )
 
     @_harmless
+    def _after_head(self, module: Any, args: tuple[Any, ...], output: "Tensor") -> None:
+        if output.ndim == 3 and output.requires_grad:
+            self._head = head = listening.Head(shape=tuple(output.shape), corner=output.detach()[0, 0].clone())
+            output.register_hook(head.hear)
+
+    @_harmless
     def _after_forward(self, module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> None:
-        logits = _logits_of(output)
-        if logits is None or not logits.requires_grad:
+        head, self._head = self._head, None
+        logits, fused = listening.logits_of(output), getattr(output, "log_probs", None)
+        carriers = [one for one in (logits, fused, getattr(output, "loss", None)) if listening.carries_gradient(one)]
+        carriers = carriers or listening.gradient_carrier(output)
+        if not carriers:
             return
         self.seen.forwards_in_training += 1
         forward = Forward(step=len(self.seen.steps), training=bool(module.training))
-        if self.looking:
-            given = inspect.signature(module.forward).bind_partial(*args, **kwargs).arguments
-            given = {**given, **given.pop("kwargs", {})}
-            self._describe(forward, given.get("input_ids"), given, output, logits)
+        read: Callable[[Tensor], Targets] | None = None
+        if self.looking and (logits is not None or fused is not None):
+            read = self._describe(forward, arguments(module, args, kwargs), output, logits)
             self.seen.forwards.append(forward)
-        held = logits.detach() if self.looking and forward.input_ids is not None else None
-        logits.register_hook(functools.partial(self._after_backward, forward, held))
+        arrives = functools.partial(self._after_backward, forward, read)
+        counts = functools.partial(self._after_backward, forward, None)
+        at_head = logits is not None and head is not None and head.gives(logits)
+        if head is not None and at_head:
+            head.gradient_arrives = arrives
+        for place, carrier in enumerate(carriers):
+            carrier.register_hook(counts if at_head or place else arrives)
 
     def _describe(
-        self, forward: Forward, ids: "Tensor | None", given: Mapping[str, Any], output: Any, logits: "Tensor"
-    ) -> None:
-        forward.vocabulary = int(logits.shape[-1])
+        self, forward: Forward, given: Mapping[str, Any], output: Any, logits: "Tensor | None"
+    ) -> "Callable[[Tensor], Targets] | None":
+        """Write down a forward pass; returns what reads targets off the gradient, where that is possible."""
         loss = getattr(output, "loss", None)
         forward.loss = None if loss is None or loss.ndim else float(loss.detach())
-        if ids is None or ids.shape != logits.shape[:2]:
-            return
-        forward.input_ids = _numpy(ids)
+        decoder = bool(getattr(getattr(self.heard, "config", None), "is_encoder_decoder", False))
+        labels, fused = given.get("labels"), getattr(output, "label_mask", None)
+        shape = tuple(logits.shape[:2]) if logits is not None else tuple(getattr(labels, "shape", ()))
+        ids = token_ids(given, shape, decoder=decoder)
+        if ids is None:
+            return None
+        forward.input_ids = numpy_of(ids)
+        self._kept_tokens += forward.input_ids.size
         for name in ("attention_mask", "labels", "position_ids"):
             value = given.get(name)
-            if value is not None and value.ndim == 2:
-                setattr(forward, name, _numpy(value))
-        forward.nll = next_token_nll(logits.detach(), ids)
+            if value is not None and getattr(value, "shape", None) == ids.shape and not decoder:
+                setattr(forward, name, numpy_of(value))
+        if logits is not None:
+            forward.vocabulary = int(logits.shape[-1])
+            forward.nll = next_token_nll(logits.detach(), ids)
+            return functools.partial(targets_of, logits.detach())
+        if fused is None or labels is None:
+            return None
+        forward.nll = fused_nll(output.log_probs, fused)
+        return functools.partial(fused_targets, labels, fused)
 
     @_harmless
-    def _after_backward(self, forward: Forward, logits: "Tensor | None", gradient: "Tensor") -> None:
+    def _after_backward(self, forward: Forward, read: "Callable[[Tensor], Targets] | None", gradient: "Tensor") -> None:
         if not forward.backward:
             forward.backward = True
-            self.seen.backwards += 1
-        if logits is not None:
-            forward.targets = targets_of(logits, gradient)
+            now = listening.backward_pass()
+            self.seen.backwards += now is None or now != self._backward_pass
+            self._backward_pass = now
+        if read is not None:
+            forward.targets = read(gradient)
 
     @_harmless
-    def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+    def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         norm, without = float("nan"), tuple[str, ...]()
         if self.looking:
             norm, without = self._gradients()
@@ -163,65 +212,3 @@ class Recorder:
                 without.append(name)
         total = float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0
         return total, tuple(without)
-
-
-def targets_of(logits: "Tensor", gradient: "Tensor") -> Targets:
-    """Which token each position is pulled towards, and how hard: from logits and gradient [B, T, V].
-
-    With p = softmax(logits), y = argmin of the gradient g: weight w = -g_y / (1 - p_y). Where a target's probability is
-    1 up to rounding, no gradient tells of it.
-    """
-    import torch
-
-    with torch.no_grad():
-        lowest, ids = gradient.min(dim=-1)
-        pulled = lowest < 0
-        here = logits.float().gather(-1, ids[..., None])[..., 0] - logits.float().logsumexp(dim=-1)
-        weight = torch.where(pulled, -lowest.float() / (-torch.expm1(here)).clamp_min(1e-12), 0.0)
-        misfit = 0.0
-        rows = pulled.nonzero()[:MISFIT_ROWS]
-        if len(rows):
-            at = (rows[:, 0], rows[:, 1])
-            expected = logits[at].float().softmax(dim=-1)
-            expected[torch.arange(len(rows)), ids[at]] -= 1
-            expected *= weight[at][:, None]
-            misfit = float((gradient[at].float() - expected).norm() / expected.norm())
-        return Targets(ids=_numpy(torch.where(pulled, ids, -1)), weight=_numpy(weight.double()), misfit=misfit)
-
-
-def next_token_nll(logits: "Tensor", ids: "Tensor") -> np.ndarray:
-    """NLL in nats of each token given the ones before it, float64 [B, T]; NaN at position 0."""
-    import torch
-    from torch.nn import functional as F
-
-    with torch.no_grad():
-        flat = F.cross_entropy(
-            logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten().to(logits.device), reduction="none"
-        )
-        nll = flat.view(len(ids), -1)
-        return _numpy(F.pad(nll.double(), (1, 0), value=float("nan")))
-
-
-def fingerprints(model: Any) -> dict[str, int]:
-    """A number for the bits of each parameter: equal bits, equal numbers; one pass over the weights, no copy."""
-    import torch
-
-    found = {}
-    for name, p in model.named_parameters():
-        words = {8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.int8}[p.element_size()]
-        flat = p.detach().reshape(-1).view(words)
-        found[name] = hash((int(flat.sum(dtype=torch.int64)), int((flat[::2]).sum(dtype=torch.int64))))
-    return found
-
-
-def _logits_of(output: Any) -> Any:
-    logits = output.get("logits") if isinstance(output, dict) else getattr(output, "logits", output)
-    return logits if getattr(logits, "ndim", 0) == 3 else None
-
-
-def _numpy(tensor: "Tensor") -> np.ndarray:
-    return tensor.detach().cpu().numpy().copy()
-
-
-def _has_dropout(model: Any) -> bool:
-    return any(getattr(module, "p", 0) for module in model.modules() if "Drop" in type(module).__name__)

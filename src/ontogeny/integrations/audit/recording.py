@@ -90,6 +90,8 @@ class Recording:
     steps: list[Step] = field(default_factory=list)
     """All, in order; details only of some."""
     tensors: Tensors | None = None
+    hears_steps: bool = True
+    """Does the optimizer tell of its steps? One that is no torch optimizer, nor wraps one, does not."""
     dropout: bool = False
     """Has the model dropout that is not 0?"""
     tokenizer: Any = None

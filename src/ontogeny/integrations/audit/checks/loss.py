@@ -126,39 +126,50 @@ def padding_supervised(seen: Recording) -> Outcome:
 
 @check(
     title="A loss that is not the mean over its tokens",
-    needs="a loss that the model returns or `watch(total=…)` gives, and a cross entropy over at least 64 targets",
+    needs="a loss that the model returns, and a gradient at the logits that is that of a cross entropy",
     cost="one cross entropy over the logits of looked-at steps",
-    threshold="it differs by more than 1% from the mean NLL of its targets at most looked-at passes",
+    threshold="it differs by more than 1% from the mean NLL of its targets, and from their sum over the targets of the "
+    "whole optimizer step, at most looked-at passes",
     otherwise="label smoothing, or terms added on purpose",
     refuted_by="the same value from a loop over the batch's tokens",
     remedy="sum over supervised tokens / number of supervised tokens",
 )
 def loss_is_the_mean(seen: Recording) -> Outcome:
     """The loss equals an independent mean over its tokens."""
-    pairs = [(one.loss, _mean_nll(one)) for one in supervised(seen, misfit=PURE) if one.loss is not None]
-    pairs = [(loss, mean) for loss, mean in pairs if mean is not None]
+    looked = supervised(seen, misfit=PURE)
+    of_step: dict[int, int] = {}
+    for one in looked:
+        of_step[one.step] = of_step.get(one.step, 0) + _targets(one)
+    trios = [(one.loss, _mean_nll(one), _targets(one) / of_step[one.step]) for one in looked if one.loss is not None]
+    pairs = [(loss, mean, share) for loss, mean, share in trios if mean]
     if not pairs:
         return Lacks(what="a loss that the model returns, of a cross entropy over next tokens")
-    off = [(loss, mean) for loss, mean in pairs if mean and abs(loss - mean) > 0.01 * mean]
+    off = [(loss, mean) for loss, mean, share in pairs if min(abs(loss - mean), abs(loss - mean * share)) > 0.01 * mean]
     numbers: dict[str, float | int | str] = {"differ": len(off), "passes": len(pairs)}
     if len(off) * 2 <= len(pairs):
         return Nothing(numbers=numbers)
     loss, mean = off[0]
-    numbers |= {"loss": float(loss), "mean_nll": float(mean or 0.0)}
+    numbers |= {"loss": loss, "mean_nll": mean}
     return Found(severity="warning", statement=f"the loss is {loss:.4g} where the mean over its tokens is {mean:.4g} "
                  f"({len(off)} of {len(pairs)} passes)", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+
+
+def _targets(one: Forward) -> int:
+    assert one.targets is not None
+    return int((one.targets.ids >= 0).sum())
 
 
 def _mean_nll(one: Forward) -> float | None:
     """Of the targets that are next tokens, in nats; None if fewer than most are."""
     assert one.input_ids is not None
     assert one.targets is not None
-    assert one.nll is not None
+    if one.nll is None:
+        return None
     pulled = one.targets.ids[:, :-1] >= 0
     right = pulled & (one.targets.ids[:, :-1] == one.input_ids[:, 1:])
     if not pulled.any() or right.sum() < 0.9 * pulled.sum():
         return None
-    return float(one.nll[:, 1:][pulled].mean())
+    return float(np.nanmean(one.nll[:, 1:][right]))
 
 
 @check(
@@ -199,7 +210,7 @@ def accumulation_normalised(seen: Recording) -> Outcome:
 
 @check(
     title="Initial loss implausible",
-    needs="the first forward pass",
+    needs="the first forward and backward pass",
     cost="one cross entropy over the logits of looked-at steps",
     threshold="the first batch's mean NLL is above 1.5 x ln(vocabulary)",
     otherwise="an initialisation with large logits; text in a form that the model never saw",
@@ -208,9 +219,9 @@ def accumulation_normalised(seen: Recording) -> Outcome:
 )
 def initial_loss(seen: Recording) -> Outcome:
     """Training does not begin worse than guessing."""
-    first = next((one for one in seen.forwards if one.step == 0 and one.nll is not None), None)
+    first = next((one for one in supervised(seen, misfit=0.5) if one.step == 0 and one.nll is not None), None)
     if first is None or first.nll is None or not first.vocabulary:
-        return Lacks(what="the first forward pass")
+        return Lacks(what=f"the first forward pass, and {NO_GRADIENT}")
     here = real_tokens(first)[:, 1:]
     found = float(first.nll[:, 1:][here].mean()) if here.any() else float("nan")
     guess = float(np.log(first.vocabulary))

@@ -8,6 +8,7 @@ from ontogeny.integrations.audit.recording import Recording
 
 LEAST_STEPS = 2
 LEAST_CLIPPED = 10
+DEAF = "an optimizer that tells of its steps: a torch.optim.Optimizer, or one inside a wrapper's `.optimizer`"
 NAMED = 4
 """Tensors that a finding names."""
 
@@ -23,6 +24,8 @@ NAMED = 4
 )
 def no_optimizer_step(seen: Recording) -> Outcome:
     """Gradients are computed, and the optimizer never steps."""
+    if not seen.hears_steps:
+        return Lacks(what=DEAF)
     accumulation = seen.latest("accumulation")
     least = 8 if accumulation is None else 2 * int(accumulation)
     if seen.steps:
@@ -107,8 +110,8 @@ def gradients_outside_the_optimizer(seen: Recording) -> Outcome:
 def backwards_per_step(seen: Recording) -> Outcome:
     """As many micro-batches go into a step as accumulation says."""
     accumulation = seen.latest("accumulation")
-    if accumulation is None or len(seen.steps) < 3:
-        return Lacks(what="audit.watch(accumulation=…) and three optimizer steps")
+    if accumulation is None or len(seen.steps) < 3 or not seen.backwards:
+        return Lacks(what="audit.watch(accumulation=…), three optimizer steps, and a backward pass through the model")
     typical = float(np.median([step.backwards for step in seen.steps]))
     numbers = {"backwards_per_step": typical, "accumulation": int(accumulation)}
     if typical == int(accumulation):

@@ -1,0 +1,93 @@
+"""Where a recorder listens: the module that gives logits, the optimizer that steps, tensors that gradients reach."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def language_model(model: Any) -> Any:
+    """The outermost module with an output embedding, as Hugging Face models have; the model itself without one.
+
+    A wrapper (a LightningModule, say) is often not called itself, only the model inside it.
+    """
+    return next((module for module in model.modules() if head_of(module) is not None), model)
+
+
+def head_of(module: Any) -> Any:
+    """A model's output embedding; None where it has none or does not say."""
+    try:
+        return module.get_output_embeddings()
+    except (AttributeError, NotImplementedError, TypeError):
+        return None
+
+
+def stepping(optimizer: Any) -> Any:
+    """The optimizer inside wrappers (Accelerate's, Lightning's), whose steps can be heard; None if there is none."""
+    for _ in range(4):
+        if hasattr(optimizer, "_optimizer_step_post_hooks"):
+            return optimizer
+        optimizer = getattr(optimizer, "optimizer", None)
+    return None
+
+
+def logits_of(output: Any) -> Any:
+    """Logits [B, T, V] of what a model returned; None if it has none."""
+    logits = output.get("logits") if isinstance(output, dict) else getattr(output, "logits", output)
+    if isinstance(logits, tuple | list):
+        logits = next((one for one in logits if getattr(one, "ndim", 0) == 3 and one.is_floating_point()), None)
+    return logits if getattr(logits, "ndim", 0) == 3 else None
+
+
+def carries_gradient(tensor: Any) -> bool:
+    """Is it a tensor that a gradient may arrive at?"""
+    return bool(getattr(tensor, "requires_grad", False))
+
+
+def gradient_carrier(output: Any) -> list[Any]:
+    """The first tensor of a model's output that a gradient may arrive at; empty if there is none."""
+    return [one for one in _tensors(output) if carries_gradient(one)][:1]
+
+
+def _tensors(output: Any, depth: int = 0) -> Iterator[Any]:
+    if hasattr(output, "requires_grad"):
+        yield output
+    elif depth < 3 and isinstance(output, Mapping | list | tuple):
+        for one in output.values() if isinstance(output, Mapping) else output:
+            yield from _tensors(one, depth + 1)
+
+
+def backward_pass() -> int | None:
+    """A number of the backward pass that is going on; None where torch does not tell."""
+    import torch
+
+    current = getattr(torch._C, "_current_graph_task_id", None)
+    return None if current is None else int(current())
+
+
+@dataclass
+class Head:
+    """Output of an output embedding: the same numbers as the logits, before a trainer casts or copies them.
+
+    Under mixed precision a trainer hands on a copy of the logits in float32 while the loss inside the model is computed
+    from the original, so that a gradient arrives only here.
+    """
+
+    shape: tuple[int, ...]
+    corner: "Tensor"
+    """Logits of the first position [V]."""
+    gradient_arrives: Callable[["Tensor"], None] | None = None
+    """Set when it is known to which forward pass it belongs."""
+
+    def hear(self, gradient: "Tensor") -> None:
+        """Pass a gradient on."""
+        if self.gradient_arrives is not None:
+            self.gradient_arrives(gradient)
+
+    def gives(self, logits: "Tensor") -> bool:
+        """Are these logits this output, but for a cast?"""
+        import torch
+
+        return self.shape == tuple(logits.shape) and torch.equal(self.corner.float(), logits[0, 0].detach().float())

@@ -1,0 +1,132 @@
+"""What a recorder reads off tensors: targets, likelihoods, fingerprints. It changes nothing and draws no number."""
+
+import inspect
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ontogeny.integrations.audit.recording import Targets
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MISFIT_ROWS = 64
+"""Positions of a batch, evenly spread, at which the gradient is compared with that of a cross entropy."""
+
+
+def targets_of(logits: "Tensor", gradient: "Tensor") -> Targets:
+    """Which token each position is pulled towards, and how hard: from logits and gradient [B, T, V].
+
+    With p = softmax(logits), y = argmin of the gradient g: weight w = -g_y / (1 - p_y). Where a target's probability is
+    1 up to rounding, no gradient tells of it.
+    """
+    import torch
+
+    with torch.no_grad():
+        lowest, ids = gradient.min(dim=-1)
+        pulled = lowest < 0
+        here = logits.float().gather(-1, ids[..., None])[..., 0] - logits.float().logsumexp(dim=-1)
+        weight = torch.where(pulled, -lowest.float() / (-torch.expm1(here)).clamp_min(1e-12), 0.0)
+        misfit = 0.0
+        rows = pulled.nonzero()
+        if len(rows):
+            rows = rows[torch.linspace(0, len(rows) - 1, min(MISFIT_ROWS, len(rows)), device=rows.device).long()]
+            at = (rows[:, 0], rows[:, 1])
+            expected = logits[at].float().softmax(dim=-1)
+            expected[torch.arange(len(rows)), ids[at]] -= 1
+            expected *= weight[at][:, None]
+            misfit = float((gradient[at].float() - expected).norm() / expected.norm())
+        return Targets(ids=numpy_of(torch.where(pulled, ids, -1)), weight=numpy_of(weight.double()), misfit=misfit)
+
+
+def fused_targets(labels: "Tensor", supervised: "Tensor", gradient: "Tensor") -> Targets:
+    """The same, of a model that returns log-probabilities of its labels in place of logits, as TRL's do.
+
+    `labels` [B, T]; `supervised` and the gradient at the log-probabilities [B, T - 1]. A gradient of the wrong sign
+    (an advantage below 0) is no cross entropy: misfit is infinite.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    with torch.no_grad():
+        weight = torch.where(supervised, -gradient.double(), 0.0)
+        ids = torch.where(supervised & (weight != 0), labels[:, 1:].to(weight.device), -1)
+        misfit = float("inf") if bool((weight < 0).any()) else 0.0
+        return Targets(
+            ids=numpy_of(F.pad(ids, (0, 1), value=-1)), weight=numpy_of(F.pad(weight, (0, 1))), misfit=misfit
+        )
+
+
+def next_token_nll(logits: "Tensor", ids: "Tensor") -> np.ndarray | None:
+    """NLL in nats of each token given the ones before it, float64 [B, T]; NaN at position 0.
+
+    None where an id is outside the vocabulary: on a GPU, looking it up would end the process.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    with torch.no_grad():
+        if bool((ids < 0).any()) or bool((ids >= logits.shape[-1]).any()):
+            return None
+        flat = F.cross_entropy(
+            logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten().to(logits.device), reduction="none"
+        )
+        nll = flat.view(len(ids), -1)
+        return numpy_of(F.pad(nll.double(), (1, 0), value=float("nan")))
+
+
+def fused_nll(log_probs: "Tensor", supervised: "Tensor") -> np.ndarray:
+    """The same from log-probabilities of labels [B, T - 1]; NaN where nothing is supervised."""
+    import torch
+    from torch.nn import functional as F
+
+    nll = torch.where(supervised, -log_probs.detach().double(), float("nan"))
+    return numpy_of(F.pad(nll, (1, 0), value=float("nan")))
+
+
+def arguments(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """What a module was called with, by name as far as its signature names it."""
+    return {**dict(zip(inspect.signature(module.forward).parameters, args, strict=False)), **kwargs}
+
+
+def token_ids(given: Mapping[str, Any], shape: tuple[int, ...], *, decoder: bool) -> Any:
+    """Ids that the logits [B, T, V] belong to; the first whole numbers of that shape where none are called so.
+
+    None if there are none, as where a decoder makes its own from labels.
+    """
+    if "input_ids" in given or decoder:
+        ids = given.get("decoder_input_ids" if decoder else "input_ids")
+        return ids if ids is not None and tuple(ids.shape) == shape else None
+    whole = (
+        one for one in given.values()
+        if tuple(getattr(one, "shape", ())) == shape and not one.is_floating_point() and not one.is_complex()
+    )  # fmt: skip
+    return next(whole, None)
+
+
+def fingerprints(model: Any) -> dict[str, int]:
+    """A number for the bits of each parameter: equal bits, equal numbers; one pass over the weights, no copy.
+
+    Empty ones (held by another process) are left out.
+    """
+    import torch
+
+    found = {}
+    for name, p in model.named_parameters():
+        if not p.numel():
+            continue
+        words = {8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.int8}[p.element_size()]
+        flat = p.detach().reshape(-1).view(words)
+        found[name] = hash((int(flat.sum(dtype=torch.int64)), int((flat[::2]).sum(dtype=torch.int64))))
+    return found
+
+
+def has_dropout(model: Any) -> bool:
+    """Has the model dropout that is not 0?"""
+    return any(getattr(module, "p", 0) for module in model.modules() if "Drop" in type(module).__name__)
+
+
+def numpy_of(tensor: "Tensor") -> np.ndarray:
+    """A copy of a tensor in memory of its own."""
+    return tensor.detach().cpu().numpy().copy()
