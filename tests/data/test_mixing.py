@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ontogeny.core.errors import DataError
 from ontogeny.core.recipe_train import Train
 from ontogeny.data.mixing import MixedPlan
 from ontogeny.data.orders.sequential import Sequential
@@ -127,7 +128,57 @@ def test_a_run_records_what_it_mixed(tmp_path: Path) -> None:
     assert run.provenance["data"]["replay"]["old"]["share"] == 0.5
 
 
+<<<<<<< HEAD
 def test_a_share_of_nothing_is_an_arm_without_replay() -> None:
     made = plan(0.0)
     assert replayed(made, 20).tolist() == [0] * 20
     assert made.token_shares(3) == {"new": 1.0, "old": 0.0}
+=======
+def test_decided_shares_hold_from_their_step_on() -> None:
+    """0.25 of 8 is two in each of steps 0 to 4, then 0.5 four, then 0 none; what went before stays as it was, and new
+    text goes on where it stopped: 5 x 6, then 4 at a time.
+    """
+    made = plan()
+    before = [made.batch_at(step).tolist() for step in range(12)]  # counted beyond the change already
+    made.share_from(5, {"old": 0.5})
+    made.share_from(9, {"old": 0.0})
+    assert replayed(made, 12).tolist() == [2] * 5 + [4] * 4 + [0] * 3
+    assert [made.batch_at(step).tolist() for step in range(5)] == before[:5]
+    assert made.batch_at(5)[:4].tolist() == [30, 31, 32, 33]
+    assert made.shares_at(4) == {"old": 0.25}
+    assert made.shares_at(5) == {"old": 0.5}
+    old = np.concatenate([batch[batch >= 40] for batch in map(made.batch_at, range(9))])
+    assert len(old) == 26
+    assert len(set(old.tolist())) == 26  # of 30: none comes again before all have come
+
+
+def test_decided_shares_are_exact_from_the_change_on() -> None:
+    """Before it one example in ten was replayed; what was owed then is not made up for. Batches of 5, 0.3."""
+    made = plan(0.1, batch=5)
+    made.share_from(7, {"old": 0.3})
+    counts = np.cumsum(replayed(made, 60)[7:])
+    assert np.abs(counts - 0.3 * 5 * np.arange(1, 54)).max() <= 1
+
+
+@pytest.mark.parametrize("mixing", [{}, {"by": "tokens"}, {"counts": "expected"}])
+def test_the_plan_is_a_function_of_step_and_decisions(mixing: dict[str, Any]) -> None:
+    """Told at the time, or beforehand as after an interruption, and told again: the same batches."""
+    live, resumed = plan(order=Shuffled(), **mixing), plan(order=Shuffled(), **mixing)
+    changes = {4: 0.4, 9: 0.05, 10: 0.2}
+    seen = []
+    for step in range(20):
+        if step in changes:
+            live.share_from(step, {"old": changes[step]})
+        seen.append(live.batch_at(step).tolist())
+    for step, share in changes.items():
+        resumed.share_from(step, {"old": share})
+    resumed.share_from(10, {"old": 0.2})
+    assert [resumed.batch_at(step).tolist() for step in range(20)] == seen
+    assert [resumed.tokens_through(step) for step in range(20)] == [live.tokens_through(step) for step in range(20)]
+
+
+def test_shares_that_cannot_be_decided() -> None:
+    for shares in ({"old": 1.0}, {"old": -0.1}, {"odl": 0.2}, {"new": 0.5}):
+        with pytest.raises(DataError, match="give shares of old of at least 0, below 1 in all"):
+            plan().share_from(3, shares)
+>>>>>>> 301d7c3 (Replay shares and slopes over layers may be decided: replay_budget, plateau, level_layers; decisions are recorded and in force again after a resume)

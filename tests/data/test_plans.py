@@ -1,7 +1,9 @@
 """Repeats of batches."""
 
 import numpy as np
+import pytest
 
+from ontogeny.core.errors import DataError
 from ontogeny.core.recipe_train import Train
 from ontogeny.data.orders.sequential import Sequential
 from ontogeny.data.plan import BatchPlan
@@ -28,6 +30,22 @@ def test_lengths_of_training() -> None:
     for wanted in (1, 12, 13, 36, 37, 135, 136, 500):
         step = plan.steps_for(Train(tokens=wanted, batch=2))
         assert plan.tokens_through(step - 1) < wanted <= plan.tokens_through(step)
+
+
+def test_shares_decided_within_repeats_hold_from_the_next_batch_on() -> None:
+    """Batches of two, each three times: one of two replayed, decided away at state 4, so from batch 2, step 6, on."""
+    plan = make_plan(Train(epochs=1, batch=2, repeats=3), LENGTHS, {"old": (range(3, 5), 0.5)})
+    plan.share_from(4, {"old": 0.0})
+    assert [int((plan.batch_at(step) >= 3).sum()) for step in range(9)] == [1] * 6 + [0] * 3
+    assert plan.shares_at(5) == {"old": 0.5}
+    assert plan.shares_at(6) == {"old": 0.0}
+
+
+def test_without_replay_there_is_no_share_to_decide() -> None:
+    plan = make_plan(Train(epochs=1), LENGTHS, {})
+    assert plan.shares_at(0) == {}
+    with pytest.raises(DataError, match="nothing is replayed, so no share of old can be decided"):
+        plan.share_from(0, {"old": 0.1})
 
 
 def test_what_a_recipe_asks_for() -> None:

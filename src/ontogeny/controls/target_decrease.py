@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from ontogeny.core.contracts import Context
-from ontogeny.core.controls import Control, Decision
+from ontogeny.core.controls import Control, Decided, Decision
 from ontogeny.measures.lr_landscape import LrLandscape
 
 
@@ -39,6 +39,10 @@ class TargetDecrease(Control):
     patience: int = Field(default=5, ge=1)
     """Infeasible decisions in a row that end training."""
 
+    decides: ClassVar[frozenset[Decided]] = frozenset({"learning_rate"})
+    cost: ClassVar[str] = (
+        "one backward pass on the next batch per decision, and rates + refine + 2 forward passes over it and `passages`"
+    )
     probe_keys: ClassVar[tuple[str, ...]] = ("new",)
 
     def decide(self, context: Context, past: Sequence[Decision]) -> Decision:

@@ -26,6 +26,11 @@ class LiveTraining(Protocol):
         """Scheduled rate of the next step."""
         ...
 
+    @property
+    def replay(self) -> Mapping[str, float]:
+        """Share that each replay corpus has in the next batch, as asked."""
+        ...
+
     def next_batch(self) -> "Mapping[str, Tensor]":
         """What the next step is taken on: `input_ids`, `attention_mask`, `supervised` [B, T], on the model's device."""
         ...

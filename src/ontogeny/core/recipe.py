@@ -10,7 +10,8 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from ontogeny.core.component import Settings, refusal
-from ontogeny.core.contracts import PassMeasure, StateMeasure
+from ontogeny.core.contracts import BatchMeasure, PassMeasure, StateMeasure
+from ontogeny.core.controls import Control
 from ontogeny.core.errors import closest
 from ontogeny.core.penalties import Penalty
 from ontogeny.core.recipe_data import Data, TokenizerSettings
@@ -60,15 +61,34 @@ class Recipe(Settings):
                 self._require_probe(probe, "measures", i, "probes", j)
             for key in measure.probe_keys:
                 self._require_probe(getattr(measure, key), "measures", i, key)
-        for i, control in enumerate(self.train.controls if self.train else ()):
-            for key in control.probe_keys:
-                self._require_probe(getattr(control, key), "train", "controls", i, key)
+        self._check_controls()
         self._check_penalties()
         for i, corpus in enumerate(self.tokenizer.corpora or ()):
             if corpus not in self.data.corpora:
                 message = f"unknown corpus '{corpus}': {closest(corpus, self.data.corpora)}"
                 raise refusal(message, "tokenizer", "corpora", i)
         return self
+
+    def _check_controls(self) -> None:
+        for i, control in enumerate(self._controls):
+            kind = type(control).kind
+            for key in control.probe_keys:
+                self._require_probe(getattr(control, key), "train", "controls", i, key)
+            if "replay" not in type(control).decides:
+                continue
+            if not 0 < sum(one.share for one in self.data.replay.values()) < 1:
+                message = f"'{kind}' decides shares of replayed text: write data.replay with shares below 1 in all"
+                raise refusal(message, "train", "controls", i)
+            for j, measure in enumerate(self.measures):
+                if isinstance(measure, BatchMeasure):
+                    message = (
+                        f"'{measure.group}' must know all batches before training, and '{kind}' decides about them"
+                    )
+                    raise refusal(f"{message}: leave out one of them", "measures", j)
+
+    @property
+    def _controls(self) -> tuple[Control, ...]:
+        return self.train.controls if self.train else ()
 
     def _require_probe(self, name: str | None, *location: str | int) -> None:
         known = (*self.data.probes, *self.data.twins)
@@ -108,13 +128,17 @@ class Recipe(Settings):
     def train_hash(self) -> str:
         """SHA-256 over what shapes the weights, 12 hex digits.
 
-        Name, description, probe sets, cadences and measures do not (a measure looks without touching).
+        Name, description, cadences, measures (a measure looks without touching) and probe sets do not, those apart that
+        controls decide by.
         """
         content = self._content()
         for key in ("name", "about", "measures", "checkpoints"):
             del content[key]
-        for key in ("probes", "allow_overlap"):
-            del content["data"][key]
+        del content["data"]["allow_overlap"]
+        decisive = {getattr(control, key) for control in self._controls for key in control.probe_keys}
+        content["data"]["probes"] = {name: take for name, take in content["data"]["probes"].items() if name in decisive}
+        if not content["data"]["probes"]:
+            del content["data"]["probes"]
         return _digest(content)
 
 

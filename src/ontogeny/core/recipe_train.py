@@ -122,4 +122,19 @@ class Train(Settings):
                 raise refusal(f"'{one.kind}' changes the weights, which lora freezes", "interventions", i)
             if one.kind in [other.kind for other in self.interventions[:i]]:
                 raise refusal(f"a second '{one.kind}': give the first one all states", "interventions", i)
+        self._check_controls()
         return self
+
+    def _check_controls(self) -> None:
+        for i, control in enumerate(self.controls):
+            kind, decides = type(control).kind, type(control).decides
+            if kind in [type(one).kind for one in self.controls[:i]]:
+                raise refusal(
+                    f"a second control is a '{kind}': what is recorded of them would be mixed up", "controls", i
+                )
+            unknown = self.tokens is not None or (self.epochs is not None and self.mixing.budget == "new")
+            if "replay" in decides and unknown:
+                message = f"with '{kind}' it is not known beforehand how long training is: write steps, or epochs with "
+                raise refusal(f"{message}mixing.budget: compute", "controls", i)
+            if "layers" in decides and self.layer_slope is not None:
+                raise refusal(f"'{kind}' decides the slope over layers: leave out layer_slope", "controls", i)

@@ -26,6 +26,15 @@ class Part:
     """How often its examples were seen on average."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shares:
+    """Of every part, from a step on."""
+
+    step: int
+    shares: np.ndarray
+    """float64 [parts], adding up to 1."""
+
+
 class MixedPlan:
     """Batches in which stated shares are replayed. A pure function of the step, like `BatchPlan`, whose methods it has.
 
@@ -57,6 +66,7 @@ class MixedPlan:
         for name, part, share in zip(self.names, self.parts, self.shares, strict=True):
             if share and not len(part):
                 raise DataError(f"there is no passage to train on in '{name}'")
+        self.changes = [Shares(step=0, shares=self.shares)]
         self.steps_per_epoch = self._steps_per_epoch()
         self._taken = [np.zeros(len(self.parts), dtype=np.int64)]
         """Examples of each part before each step."""
@@ -67,6 +77,29 @@ class MixedPlan:
         self._extend(step + 1)
         before, after = self._taken[step], self._taken[step + 1]
         return np.concatenate([self._stream(p, int(before[p]), int(after[p])) for p in range(len(self.parts))])
+
+    def share_from(self, step: int, replay: Mapping[str, float]) -> None:
+        """From that step on each replay corpus has this share; exact counts are kept from there on.
+
+        What was said about that step or later ones falls away. Raises DataError for an unknown corpus, for shares below
+        0 and for shares that leave no new text.
+        """
+        now = zip(self.names, self._in_force(step).shares, strict=True)
+        wanted = np.array([replay.get(name, share) for name, share in now])
+        wanted[0] = 1 - math.fsum(wanted[1:])
+        if not set(replay) <= set(self.names[1:]) or wanted.min() < 0 or not wanted[0] > 0:
+            raise DataError(
+                f"replay {dict(replay)}: give shares of {', '.join(self.names[1:])} of at least 0, below 1 in all"
+            )
+        self.changes = [*(one for one in self.changes if one.step < step), Shares(step=step, shares=wanted)]
+        del self._taken[step + 1 :], self._tokens[step + 1 :]
+
+    def shares_at(self, step: int) -> dict[str, float]:
+        """The share asked of each replay corpus in the batch at a step."""
+        return dict(zip(self.names[1:], map(float, self._in_force(step).shares[1:]), strict=True))
+
+    def _in_force(self, step: int) -> Shares:
+        return next(one for one in reversed(self.changes) if one.step <= step)
 
     def epoch_at(self, step: int) -> float:
         """Epochs of the new text completed at state `step`; of pure replay, as long as if the batches were new."""
@@ -138,23 +171,28 @@ class MixedPlan:
 
     def _counts(self, step: int) -> np.ndarray:
         """Examples of each part in one batch: int64 [parts], as many as the batch holds in all."""
+        since, shares = self._in_force(step).step, self._in_force(step).shares
         if self.mixing.counts == "expected":
             random = np.random.default_rng(derive_seed(self.seed, "mixing", step))
-            return random.multinomial(self.batch, self.shares / self.shares.sum()).astype(np.int64)
+            return random.multinomial(self.batch, shares / shares.sum()).astype(np.int64)
         counts = np.zeros(len(self.parts), dtype=np.int64)
-        have = (self._tokens if self.mixing.by == "tokens" else self._taken)[step].astype(float)
+        seen = self._tokens if self.mixing.by == "tokens" else self._taken
+        have = (seen[step] - seen[since]).astype(float)
         for _ in range(self.batch):
-            sizes = [self._next_size(p, int(self._taken[step][p] + counts[p])) for p in range(len(self.parts))]
+            sizes = [
+                self._next_size(p, int(self._taken[step][p] + counts[p])) if share else 1.0
+                for p, share in enumerate(shares)
+            ]
             lacks = np.array([
-                share * (have.sum() + size) - mine for share, size, mine in zip(self.shares, sizes, have, strict=True)
+                share * (have.sum() + size) - mine for share, size, mine in zip(shares, sizes, have, strict=True)
             ])  # fmt: skip
-            chosen = int(np.argmax(np.where(self.shares > 0, lacks / np.array(sizes), -np.inf)))
+            chosen = int(np.argmax(np.where(shares > 0, lacks / np.array(sizes), -np.inf)))
             counts[chosen] += 1
             have[chosen] += sizes[chosen]
         return counts
 
     def _next_size(self, part: int, place: int) -> float:
         """What an example counts for: itself, or its tokens."""
-        if self.mixing.by == "examples" or not self.shares[part]:
+        if self.mixing.by == "examples":
             return 1.0
         return float(self.lengths[self._stream(part, place, place + 1)[0]])

@@ -21,6 +21,14 @@ class Plan(Protocol):
         """Examples of the update that leaves state `step`: int64 indices."""
         ...
 
+    def share_from(self, step: int, replay: Mapping[str, float]) -> None:
+        """From state `step` on, or the next batch that begins, each replay corpus has this share."""
+        ...
+
+    def shares_at(self, step: int) -> dict[str, float]:
+        """The share asked of each replay corpus in the batch of the update that leaves state `step`."""
+        ...
+
     def epoch_at(self, step: int) -> float:
         """Epochs completed at state `step`."""
         ...
@@ -45,6 +53,14 @@ class RepeatedPlan:
     def batch_at(self, step: int) -> np.ndarray:
         """Examples of the update that leaves state `step`: int64 indices."""
         return self.plan.batch_at(step // self.repeats)
+
+    def share_from(self, step: int, replay: Mapping[str, float]) -> None:
+        """From the next batch that begins: the repeats of a batch stay the same."""
+        self.plan.share_from(-(-step // self.repeats), replay)
+
+    def shares_at(self, step: int) -> dict[str, float]:
+        """The share asked of each replay corpus in the batch of the update that leaves state `step`."""
+        return self.plan.shares_at(step // self.repeats)
 
     def repeat_at(self, step: int) -> int:
         """Which of the repeats the update is: from 0."""

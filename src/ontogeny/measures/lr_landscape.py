@@ -7,9 +7,10 @@ import numpy as np
 from pydantic import Field
 
 from ontogeny.core.contracts import Context, Seen, StateMeasure, Unit
-from ontogeny.core.errors import OntogenyError, closest
+from ontogeny.core.errors import OntogenyError
 from ontogeny.core.live import LiveTraining
 from ontogeny.measures._axes import variable
+from ontogeny.measures._held_out import held_out, mean_nll
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,18 +102,11 @@ class LrLandscape(StateMeasure):
 
     def _batches(self, context: Context) -> "dict[str, Mapping[str, Tensor]]":
         """The next training batch, and held-out ones."""
-        from ontogeny.data.batches import collate
-
         assert context.training is not None
         batches = {"train": context.training.next_batch()}
-        device = batches["train"]["input_ids"].device
         for name, probe in (("new", self.new), ("general", self.general)):
-            if probe is None:
-                continue
-            if probe not in context.probes:
-                raise OntogenyError(f"'{self.group}': unknown probe set '{probe}': {closest(probe, context.probes)}")
-            rows = collate(context.probes[probe].passages[: self.passages], 0)
-            batches[name] = {key: value.to(device) for key, value in rows.items()}
+            if probe is not None:
+                batches[name] = held_out(context, probe, self.passages, self.group)
         return batches
 
     def _reach(
@@ -177,14 +171,13 @@ def _losses(context: Context, batches: "Mapping[str, Mapping[str, Tensor]]") -> 
 
     found = []
     context.model.eval()
-    with torch.no_grad():
-        for name, batch in batches.items():
+    for name, batch in batches.items():
+        if name != "train":
+            found.append(mean_nll(context.model, batch))
+            continue
+        with torch.no_grad():
             forward = TrainForward(context.model, batch)
-            if name == "train":
-                units: dict[Unit, float] = count_units(forward)
-                loss, _ = context.objective.train_loss(forward, context.progress, units)
-                found.append(float(loss))
-            else:
-                supervised = forward.supervised
-                found.append(float(forward.nll.where(supervised, 0.0).double().sum() / supervised.sum()))
+            units: dict[Unit, float] = count_units(forward)
+            loss, _ = context.objective.train_loss(forward, context.progress, units)
+            found.append(float(loss))
     return np.array(found)

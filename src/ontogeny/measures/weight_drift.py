@@ -60,6 +60,22 @@ class WeightDrift(StateMeasure):
         return Seen(arrays=xr.Dataset(variables, coordinates))
 
 
+def block_mad(context: Context) -> np.ndarray:
+    """Mean |w - w0| of each transformer block, w0 the weights of the first saved checkpoint: float64 `[blocks]`.
+
+    0 at the first checkpoint itself; embeddings, final norm and head belong to no block.
+    """
+    from ontogeny.models.weights import block_of
+
+    weights = context.weights()
+    blocks = np.array([-1 if (block := block_of(name)) is None else block for name in weights])
+    count = int(blocks.max(initial=-1)) + 1
+    if context.first_weights is None:
+        return np.zeros(count)
+    sums = _compare(weights, context.first_weights)
+    return _mean_absolute(np.stack([sums[blocks == block].sum(axis=0) for block in range(count)]))
+
+
 def _compare(weights: "Mapping[str, Tensor]", load: "Callable[[], Mapping[str, Tensor]] | None") -> np.ndarray:
     """float64 `[tensors, 5]`: count, sum |w - r|, sum (w - r)^2, sum w^2, sum r^2; NaN without a checkpoint."""
     if load is None:

@@ -1,12 +1,17 @@
 """Lets controls decide before a step, and keeps what they decided."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import pandas as pd
 
 from ontogeny.core.contracts import Context
 from ontogeny.core.controls import Control, Decision
 from ontogeny.train.guard import untouched
+from ontogeny.train.optimizer import set_layer_slope
+from ontogeny.train.session import Session
+
+T = TypeVar("T")
 
 
 class Deciding:
@@ -33,17 +38,33 @@ class Deciding:
     @staticmethod
     def rows(kind: str, decision: Decision) -> dict[str, float]:
         """A decision as metrics, by name."""
-        rate = {} if decision.learning_rate is None else {"rate": decision.learning_rate}
-        return {f"{kind}_{name}": value for name, value in {**rate, **decision.seen}.items()}
+        found = {} if decision.learning_rate is None else {"rate": decision.learning_rate}
+        found |= {f"{_SHARE}{name}": share for name, share in (decision.replay or {}).items()}
+        if decision.layer_slope is not None:
+            found |= dict(zip(_ENDS, decision.layer_slope, strict=True))
+        return {f"{kind}_{name}": value for name, value in {**found, **decision.seen}.items()}
 
-    @property
-    def learning_rate(self) -> float | None:
-        """In force: the latest decision that names one; of several controls the last named in the recipe."""
-        found = None
+    def apply(self, session: Session, since: int = 0) -> None:
+        """Put in force what was decided: of several controls, what the last named in the recipe says.
+
+        `since`: shares decided before that state are in force already.
+        """
         for decisions in self.past.values():
-            named = [one.learning_rate for one in decisions if one.learning_rate is not None]
-            found = named[-1] if named else found
-        return found
+            for one in decisions:
+                if one.replay is not None and one.step >= since:
+                    session.plan.share_from(one.step, one.replay)
+            session.decided_rate = _latest([one.learning_rate for one in decisions], session.decided_rate)
+            slope = _latest([one.layer_slope for one in decisions], None)
+            if slope is not None:
+                set_layer_slope(session.optimizer, slope)
+
+
+_SHARE = "share_"
+_ENDS = ("first_block", "last_block")
+
+
+def _latest(values: Sequence[T | None], otherwise: T | None) -> T | None:
+    return next((value for value in reversed(values) if value is not None), otherwise)
 
 
 def _read(kind: str, metrics: pd.DataFrame) -> list[Decision]:
@@ -54,5 +75,9 @@ def _read(kind: str, metrics: pd.DataFrame) -> list[Decision]:
     for _, rows in mine.groupby("step", sort=True):
         values = zip(rows["name"].astype(str), rows["value"], strict=True)
         seen = {name.removeprefix(f"{kind}_"): float(value) for name, value in values}
-        found.append(Decision(step=int(rows["step"].iloc[0]), learning_rate=seen.pop("rate", None), seen=seen))
+        rate, shares = seen.pop("rate", None), [name for name in seen if name.startswith(_SHARE)]
+        replay = {name.removeprefix(_SHARE): seen.pop(name) for name in shares} or None
+        slope = (seen.pop(_ENDS[0]), seen.pop(_ENDS[1])) if _ENDS[0] in seen else None
+        step = int(rows["step"].iloc[0])
+        found.append(Decision(step=step, learning_rate=rate, replay=replay, layer_slope=slope, seen=seen))
     return found

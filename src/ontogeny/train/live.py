@@ -28,6 +28,11 @@ class Live:
         """Scheduled rate of the next step."""
         return self._session.learning_rate(self._session.step)
 
+    @property
+    def replay(self) -> Mapping[str, float]:
+        """Share that each replay corpus has in the next batch, as asked."""
+        return self._session.plan.shares_at(self._session.step)
+
     def next_batch(self) -> "Mapping[str, Tensor]":
         """What the next step is taken on, in one piece, on the model's device."""
         session = self._session

@@ -14,20 +14,24 @@ if TYPE_CHECKING:
 def build_optimizer(model: Any, modules: "Iterable[nn.Module]", train: Train) -> "AdamW":
     """AdamW (fused where there is one) over everything that is trainable, including what terms brought.
 
-    Each group carries `multiplier`: its share of the scheduled learning rate.
+    Each group carries `multiplier`: its share of the scheduled learning rate; and, where a control decides about
+    layers, is one block, with its `depth`: 0 is the first block, 1 the last.
     """
     import torch
 
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     for module in modules:
         named += [("", p) for p in module.parameters() if p.requires_grad]
-    multipliers = block_multipliers([name for name, _ in named], train.layer_slope)
-    groups: dict[tuple[float, float], list[Any]] = {}
-    for (_, parameter), multiplier in zip(named, multipliers, strict=True):
+    names = [name for name, _ in named]
+    multipliers = block_multipliers(names, train.layer_slope)
+    decided = any("layers" in type(control).decides for control in train.controls)
+    depths = block_multipliers(names, (0.0, 1.0)) if decided else [0.0] * len(names)
+    groups: dict[tuple[float, float, float], list[Any]] = {}
+    for (_, parameter), multiplier, depth in zip(named, multipliers, depths, strict=True):
         decay = train.optimizer.weight_decay if parameter.ndim >= 2 else 0.0
-        groups.setdefault((multiplier, decay), []).append(parameter)
+        groups.setdefault((multiplier, depth, decay), []).append(parameter)
     return torch.optim.AdamW(
-        [{"params": ps, "multiplier": m, "weight_decay": decay} for (m, decay), ps in groups.items()],
+        [{"params": ps, "multiplier": m, "depth": d, "weight_decay": decay} for (m, d, decay), ps in groups.items()],
         lr=0.0,
         betas=train.optimizer.betas,
         eps=train.optimizer.eps,
@@ -56,6 +60,12 @@ def block_multipliers(names: list[str], slope: tuple[float, float] | None) -> li
         return slope[0] + (slope[1] - slope[0]) * share
 
     return [multiplier(i) for i in range(len(names))]
+
+
+def set_layer_slope(optimizer: "AdamW", slope: tuple[float, float]) -> None:
+    """Set the multipliers of the first and the last block, linear in between, where groups are blocks."""
+    for group in optimizer.param_groups:
+        group["multiplier"] = slope[0] + (slope[1] - slope[0]) * group["depth"]
 
 
 def set_learning_rate(optimizer: "AdamW", learning_rate: float) -> None:

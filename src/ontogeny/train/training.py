@@ -80,6 +80,7 @@ class Training:
         self.observer = observer_of(recipe, writer, prepared, due, session.objective)
         self.around = Around(session, recipe.measures)
         self.deciding = Deciding(session.train.controls, writer.run.metrics)
+        self.deciding.apply(session)
         self.intervening = Intervening(session)
 
     def carry_out(self) -> None:
@@ -127,7 +128,7 @@ class Training:
                     self._stop(f"{kind}: {decision.stop}")  # before its record: a checkpoint holds only past decisions
                 for name, value in self.deciding.rows(kind, decision).items():
                     self.writer.add_metric(session.step, name, "train", value)
-            session.decided_rate = self.deciding.learning_rate
+            self.deciding.apply(session, since=session.step)
         for name, value in self.intervening.intervene(self._context).items():
             self.writer.add_metric(session.step, name, "train", value)
         self.around.before_step()

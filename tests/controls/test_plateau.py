@@ -1,0 +1,97 @@
+"""The rate rises when no layer climbs any more."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ontogeny.controls import plateau
+from ontogeny.controls.plateau import Plateau
+from ontogeny.core.controls import Decision
+from ontogeny.core.errors import RecipeError
+from ontogeny.core.recipe_file import validate
+from ontogeny.store.run import open_run
+from ontogeny.train.execute import execute
+from tests.train.conftest import differences, interrupt_and_resume, tree, write_text
+
+
+def _follow(monkeypatch: pytest.MonkeyPatch, control: Plateau, mads: list[list[float]]) -> list[Decision]:
+    """Decisions over given MADs of two blocks."""
+    past: list[Decision] = []
+    for step, mad in enumerate(mads):
+        monkeypatch.setattr(plateau, "block_mad", lambda context, mad=mad: np.array(mad))
+        context: Any = SimpleNamespace(progress=SimpleNamespace(step=step))
+        past.append(control.decide(context, past))
+    return past
+
+
+def test_it_waits_for_the_last_layer_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Window 2, threshold 10%. Growth at decision 2 is max(3/1, 3/1) - 1 = 2 (from decision 0), at 3 max(3.1/2, 4/2)
+    - 1 = 1, at 4 max(3.1/3, 4.2/3) - 1 = 0.4: the second block climbs; at 5 max(3.1/3.1, 4.3/4) - 1 = 0.075: raised to
+    2e-4. Then there is a new window: 6 has none; at 7, from decision 5, 4.4/4.3 - 1 = 0.023: raised to the ceiling of
+    3e-4; at 9 growth is 0, and nothing is above the ceiling.
+    """
+    control = Plateau(start=1e-4, factor=2.0, ceiling=3e-4, window=2, growth=0.1)
+    mads = [[1, 1], [2, 2], [3, 3], [3.1, 4], [3.1, 4.2], [3.1, 4.3], [3.1, 4.3], [3.1, 4.4], [3.1, 4.4], [3.1, 4.4]]
+    past = _follow(monkeypatch, control, mads)
+    rates = [one.learning_rate for one in past]
+    assert rates == pytest.approx([1e-4] * 5 + [2e-4] * 2 + [3e-4] * 3)
+    growth = [one.seen["growth"] for one in past]
+    assert growth[2:6] == pytest.approx([2, 1, 0.4, 0.075])
+    assert growth[7] == pytest.approx(4.4 / 4.3 - 1)
+    assert growth[9] == 0
+    assert np.isnan([growth[0], growth[1], growth[6], growth[8]]).all()
+    assert [one.seen["raised"] for one in past] == [0] * 5 + [1, 0, 1, 0, 0]
+    assert past[3].seen["mad"] == pytest.approx(3.55)
+
+
+def test_it_holds_while_they_climb(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Doubling at every decision is never a plateau."""
+    past = _follow(monkeypatch, Plateau(start=1e-4), [[2.0**n, 2.0**n] for n in range(12)])
+    assert {one.learning_rate for one in past} == {1e-4}
+
+
+def test_from_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At state 0 the MAD is 0: no growth can be told from there. Where it stays 0, every step is lost to rounding, and
+    the rate is raised.
+    """
+    moved = _follow(monkeypatch, Plateau(window=1), [[0, 0], [1, 1], [2, 2]])
+    assert np.isnan(moved[1].seen["growth"])
+    assert moved[2].seen["growth"] == 1
+    lost = _follow(monkeypatch, Plateau(window=1, start=1e-10), [[0, 0], [0, 0]])
+    assert lost[1].seen["growth"] == 0
+    assert lost[1].learning_rate == 2e-10
+
+
+def _content(folder: Path, **control: Any) -> dict[str, Any]:
+    content = tree(write_text(folder / "words"), measures=["evaluation", "weight_drift"])
+    controls = [{"kind": "plateau", "every": 1, "start": 1e-4, "window": 2, "growth": 0.5} | control]
+    content["train"] = {"steps": 16, "batch": 8, "lr": 0.5, "dropout": 0.0, "controls": controls}
+    return content
+
+
+def test_the_mad_is_that_of_weight_drift_and_the_rate_that_of_the_steps(tmp_path: Path) -> None:
+    run = open_run(execute(validate(_content(tmp_path), "test"), runs_dir=tmp_path / "runs"))
+    assert (
+        run.series("learning_rate", "train")["value"].tolist() == run.series("plateau_rate", "train")["value"].tolist()
+    )
+    assert run.series("plateau_raised", "train")["value"].sum() >= 2
+    drift = run.measure("weight_drift")
+    for place, step in enumerate(drift.step.values[1:-1], start=1):
+        for block in (0, 1):
+            decided = run.series(f"plateau_mad_{block}", "train").set_index("step")["value"][step]
+            assert decided == float(drift["block_mad_first"].sel(block=block)[place])
+
+
+def test_an_interrupted_run_is_the_same_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = validate(_content(tmp_path), "test")
+    whole = execute(recipe, runs_dir=tmp_path / "whole")
+    parts = interrupt_and_resume(recipe, tmp_path / "parts", 10, monkeypatch)
+    assert differences(whole, parts.path) == []
+
+
+def test_it_cannot_start_above_its_ceiling(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"start 1 is above ceiling 0\.01"):
+        validate(_content(tmp_path, start=1.0), "test")

@@ -1,0 +1,143 @@
+"""Replay decided on measured forgetting: the law by hand, whole runs, interruptions, refusals."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ontogeny.controls import replay_budget
+from ontogeny.controls.replay_budget import ReplayBudget
+from ontogeny.core.controls import Decision
+from ontogeny.core.errors import RecipeError
+from ontogeny.core.recipe_file import validate
+from ontogeny.store.run import Run, open_run
+from ontogeny.train.execute import execute
+from tests.train.conftest import differences, interrupt_and_resume, tree, write_text
+
+
+def _content(folder: Path, *, control: dict[str, Any] | None = None, **train: Any) -> dict[str, Any]:
+    """New text of words, general text of numbers, of which each batch replays a tenth."""
+    content = tree(write_text(folder / "words"), measures=["evaluation"])
+    data = content["data"]
+    (folder / "old").mkdir()
+    for i in range(24):
+        numbers = np.random.default_rng(i).integers(10, 100, 40)
+        (folder / "old" / f"{i:02}.txt").write_text(" ".join(map(str, numbers)) + "\n", encoding="utf-8")
+    data["corpora"]["old"] = {"kind": "text", "path": str(folder / "old" / "*.txt")}
+    data["replay"] = {"old": {"of": "old/train", "at_most": 20, "share": 0.1}}
+    data["probes"]["general"] = {"of": "old/novel", "count": 6}
+    controls = [{"kind": "replay_budget", "every": 2} | (control or {})]
+    content["train"] = {"steps": 14, "batch": 8, "lr": 0.01, "dropout": 0.0, "controls": controls} | train
+    return content
+
+
+def _decided(run: Run, name: str = "share_old") -> list[float]:
+    found: list[float] = run.series(f"replay_budget_{name}", "train")["value"].tolist()
+    return found
+
+
+def test_the_law(monkeypatch: pytest.MonkeyPatch) -> None:
+    """L0 = 2, bound 2%, margin 0.8, so replay is raised from 2 x 1.016 = 2.032 on. From 0.1: at 2.04 x 1.5 = 0.15, at
+    2.032 x 1.5 = 0.225, at 2.03 x 0.95 = 0.21375, at 1.9 x 0.95 = 0.2030625; then x 1.5 = 0.30459375, which the ceiling
+    of 0.25 cuts, and down to the floor of 0.24.
+    """
+    losses = iter([2.0, 2.04, 2.0 * (1 + 0.8 * 0.02), 2.03, 1.9, 2.1, 2.0])
+    monkeypatch.setattr(replay_budget, "mean_nll", lambda model, batch: next(losses))
+    monkeypatch.setattr(replay_budget, "held_out", lambda *given: {})
+    control, past = ReplayBudget(ceiling=0.25), []
+    shares = {"old": 0.1}
+    for step in range(7):
+        if step == 6:
+            control = ReplayBudget(ceiling=0.25, floor=0.24)
+        context: Any = SimpleNamespace(
+            model=None, training=SimpleNamespace(replay=shares), progress=SimpleNamespace(step=step)
+        )
+        past.append(control.decide(context, past))
+        shares = dict(past[-1].replay or {})
+    assert [one.replay["old"] for one in past if one.replay] == pytest.approx(
+        [0.1, 0.15, 0.225, 0.21375, 0.2030625, 0.25, 0.24]
+    )
+    assert past[1].seen["excess"] == pytest.approx(0.02)
+
+
+def test_several_corpora_keep_their_proportions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """0.06 + 0.02 = 0.08, x 1.5 = 0.12: 0.09 and 0.03."""
+    monkeypatch.setattr(replay_budget, "mean_nll", lambda model, batch: 3.0)
+    monkeypatch.setattr(replay_budget, "held_out", lambda *given: {})
+    context: Any = SimpleNamespace(
+        model=None, training=SimpleNamespace(replay={"a": 0.06, "b": 0.02}), progress=SimpleNamespace(step=1)
+    )
+    decision = ReplayBudget().decide(context, [Decision(step=0, seen={"loss": 2.0})])
+    assert decision.replay == pytest.approx({"a": 0.09, "b": 0.03})
+
+
+def test_what_is_decided_is_what_batches_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the general loss is made to rise, so does the share; and from each decision on the replayed tokens are
+    never more than the longest passage, 24 tokens, away from the share decided.
+    """
+    rising = iter(range(1, 9))
+    monkeypatch.setattr(replay_budget, "mean_nll", lambda model, batch: next(rising))
+    content = _content(tmp_path, control={"every": 5}, steps=20, mixing={"by": "tokens"})
+    run = open_run(execute(validate(content, "test"), runs_dir=tmp_path / "runs"))
+    assert _decided(run) == pytest.approx([0.1, 0.15, 0.225, 0.3375])
+    tokens = np.diff(run.series("tokens_seen", "train")["value"].to_numpy())
+    replayed = run.series("replayed_old", "train")["value"].to_numpy()[:-1] * tokens
+    for part, share in zip(range(0, 20, 5), _decided(run), strict=True):
+        of_all, old = (np.cumsum(one[part : part + 5]) for one in (tokens, replayed))
+        assert np.abs(old - share * of_all).max() <= 24
+
+
+def test_a_model_that_cannot_forget_needs_less_and_less(tmp_path: Path) -> None:
+    """A learning rate of 0 changes nothing: excess is 0 everywhere, and each share 0.95 of the one before."""
+    run = open_run(execute(validate(_content(tmp_path, lr=0.0), "test"), runs_dir=tmp_path / "runs"))
+    assert set(_decided(run, "excess")) == {0.0}
+    assert _decided(run) == pytest.approx([0.1 * 0.95**n for n in range(7)])
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"repeats": 3}, {"mixing": {"by": "tokens"}}, {"mixing": {"counts": "expected"}}]
+)
+def test_an_interrupted_run_is_the_same_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    recipe = validate(_content(tmp_path, control={"bound": 1e-6}, **settings), "test")
+    whole = execute(recipe, runs_dir=tmp_path / "whole")
+    parts = interrupt_and_resume(recipe, tmp_path / "parts", 10, monkeypatch)
+    assert differences(whole, parts.path) == []
+    assert len(set(_decided(parts))) > 3
+
+
+def test_refusals(tmp_path: Path) -> None:
+    for i, (change, message) in enumerate(
+        (
+            ({"steps": None, "tokens": 900}, "not known beforehand how long training is"),
+            (
+                {"steps": None, "epochs": 2, "mixing": {"budget": "new"}},
+                r"write steps, or epochs with mixing\.budget: compute",
+            ),
+            ({"controls": ["replay_budget", "replay_budget"]}, "a second control is a 'replay_budget'"),
+            ({"controls": [{"kind": "replay_budget", "general": "generl"}]}, "unknown probe set 'generl'"),
+            ({"controls": [{"kind": "replay_budget", "floor": 0.6}]}, "floor 0.6 is above ceiling 0.5"),
+        )
+    ):
+        (tmp_path / str(i)).mkdir()
+        with pytest.raises(RecipeError, match=message):
+            validate(_content(tmp_path / str(i), **change), "test")
+    content = _content(tmp_path)
+    with pytest.raises(RecipeError, match="'ledger' must know all batches before training"):
+        validate(content | {"measures": ["ledger"]}, "test")
+    del content["data"]["replay"]
+    with pytest.raises(RecipeError, match=r"write data\.replay with shares below 1 in all"):
+        validate(content, "test")
+
+
+def test_probe_sets_that_a_control_decides_by_shape_the_weights(tmp_path: Path) -> None:
+    """Another general set is another training; another set that nobody decides by is not."""
+    content = _content(tmp_path)
+    before = validate(content, "test").train_hash
+    content["data"]["probes"]["novel"]["count"] = 5
+    assert validate(content, "test").train_hash == before
+    content["data"]["probes"]["general"]["count"] = 5
+    assert validate(content, "test").train_hash != before
