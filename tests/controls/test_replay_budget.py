@@ -117,6 +117,7 @@ def test_refusals(tmp_path: Path) -> None:
                 {"steps": None, "epochs": 2, "mixing": {"budget": "new"}},
                 r"write steps, or epochs with mixing\.budget: compute",
             ),
+            ({"mixing": {"percentage_window": 50, "max_tokens": 96}}, "which percentage_window gives"),
             ({"controls": ["replay_budget", "replay_budget"]}, "a second control is a 'replay_budget'"),
             ({"controls": [{"kind": "replay_budget", "general": "generl"}]}, "unknown probe set 'generl'"),
             ({"controls": [{"kind": "replay_budget", "floor": 0.6}]}, "floor 0.6 is above ceiling 0.5"),

@@ -7,7 +7,7 @@ from ontogeny.core.errors import DataError
 from ontogeny.core.recipe_train import Train
 from ontogeny.data.orders.sequential import Sequential
 from ontogeny.data.plan import BatchPlan
-from ontogeny.data.plans import RepeatedPlan, make_plan, tree_of
+from ontogeny.data.plans import RepeatedPlan, make_plan, share_from, shares_at, tree_of
 
 LENGTHS = [5, 7, 9, 11, 13]
 
@@ -35,17 +35,17 @@ def test_lengths_of_training() -> None:
 def test_shares_decided_within_repeats_hold_from_the_next_batch_on() -> None:
     """Batches of two, each three times: one of two replayed, decided away at state 4, so from batch 2, step 6, on."""
     plan = make_plan(Train(epochs=1, batch=2, repeats=3), LENGTHS, {"old": (range(3, 5), 0.5)})
-    plan.share_from(4, {"old": 0.0})
+    share_from(plan, 4, {"old": 0.0})
     assert [int((plan.batch_at(step) >= 3).sum()) for step in range(9)] == [1] * 6 + [0] * 3
-    assert plan.shares_at(5) == {"old": 0.5}
-    assert plan.shares_at(6) == {"old": 0.0}
+    assert shares_at(plan, 5) == {"old": 0.5}
+    assert shares_at(plan, 6) == {"old": 0.0}
 
 
 def test_without_replay_there_is_no_share_to_decide() -> None:
     plan = make_plan(Train(epochs=1), LENGTHS, {})
-    assert plan.shares_at(0) == {}
-    with pytest.raises(DataError, match="nothing is replayed, so no share of old can be decided"):
-        plan.share_from(0, {"old": 0.1})
+    assert shares_at(plan, 0) == {}
+    with pytest.raises(DataError, match="no share of old can be decided here"):
+        share_from(plan, 0, {"old": 0.1})
 
 
 def test_what_a_recipe_asks_for() -> None:

@@ -35,3 +35,17 @@ def test_the_recipes_tokenizer_and_dropout_count_for_an_existing_model(
     assert found["steps"] == 12  # 22 passages in batches of 6 are 4 steps, three times
     assert opened[0]["model"].config.resid_pdrop == 0.3
     assert opened[0]["tokenizer"].name_or_path == str(tmp_path / "tokenizer")
+
+
+def test_decisions_are_counted_and_timed(texts: Path, tmp_path: Path) -> None:
+    """12 steps: with every: 5 a control decides at states 0, 5 and 10, with every: 1 at 12."""
+    content = tree(texts, measures=[])
+    follow = {"kind": "target_decrease", "rates": 4}
+    content["train"]["controls"] = [{"kind": "plateau", "every": 5}, follow]
+    found = estimate(validate(content, "test"), runs_dir=tmp_path / "runs", scratch=tmp_path)
+    assert found["costs"]["plateau"].startswith("3 decisions of ")
+    assert found["costs"]["target_decrease"].startswith("12 decisions of ")
+    assert found["share of time in controls"].endswith("%")
+    content["train"]["controls"] = []
+    none = estimate(validate(content, "test"), runs_dir=tmp_path / "runs", scratch=tmp_path / "other")
+    assert "share of time in controls" not in none

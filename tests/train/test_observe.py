@@ -100,9 +100,38 @@ def test_backfill_refuses_what_is_not_there(unmeasured: Path) -> None:
     stray = validate_component("ontogeny.measures", {"kind": "token_nll", "probes": ["trian"]})
     with pytest.raises(StoreError, match="did you mean 'train'"):
         backfill(unmeasured, [stray])
-    live = validate_component("ontogeny.measures", "lr_landscape")
-    with pytest.raises(StoreError, match="'lr_landscape' looks at the training itself"):
-        backfill(unmeasured, [live])
+    around = validate_component("ontogeny.measures", "ledger")
+    with pytest.raises(StoreError, match="'ledger' looks at batches just before and after their step"):
+        backfill(unmeasured, [around])
+
+
+def test_what_looks_at_training_sees_it_afterwards_as_it_was(texts: Path, tmp_path: Path) -> None:
+    """Live and over the checkpoints: every value of the landscape, under a control that has decided rates and shares,
+    and beside a measure of the model alone.
+    """
+    measure = {"kind": "lr_landscape", "rates": 5, "highest": 0.1, "targets": [0.001]}
+    follow = {"kind": "plateau", "every": 2, "start": 1e-3, "window": 1, "growth": 0.9}
+    keep = {"kind": "replay_budget", "every": 2, "general": "novel"}
+    content = tree(texts, measures=[measure, "weight_drift"])
+    content["train"] |= {"controls": [follow, keep]}
+    content["data"]["replay"] = {"old": {"of": "words/novel", "share": 0.3}}
+    live = execute(validate(content, "test"), runs_dir=tmp_path / "live")
+    afterwards = execute(validate(content | {"measures": []}, "test"), runs_dir=tmp_path / "afterwards")
+    names = [measure, "weight_drift"]
+    backfill(afterwards, [validate_component("ontogeny.measures", name) for name in names], steps=[8, 12])
+    backfill(afterwards, [validate_component("ontogeny.measures", name) for name in names], steps=[4, 0])
+    for group in ("lr_landscape", "weight_drift"):
+        left, right = (open_run(path).measure(group).load() for path in (live, afterwards))
+        assert left.identical(right)
+    assert len(set(open_run(live).series("plateau_rate", "train")["value"])) > 1
+
+
+def test_training_elsewhere_cannot_be_opened_again(tmp_path: Path, texts: Path) -> None:
+    content = tree(texts, measures=["evaluation"])
+    del content["train"], content["data"]["train"]
+    path = execute(validate(content, "test"), runs_dir=tmp_path)
+    with pytest.raises(StoreError, match="keeps no checkpoints"):
+        backfill(path, [validate_component("ontogeny.measures", "lr_landscape")])
 
 
 def test_a_cadence_of_its_own(texts: Path, tmp_path: Path) -> None:

@@ -136,5 +136,8 @@ class Train(Settings):
             if "replay" in decides and unknown:
                 message = f"with '{kind}' it is not known beforehand how long training is: write steps, or epochs with "
                 raise refusal(f"{message}mixing.budget: compute", "controls", i)
+            if "replay" in decides and self.mixing.percentage_window is not None:
+                message = f"'{kind}' decides shares, which percentage_window gives: leave out one of them"
+                raise refusal(message, "controls", i)
             if "layers" in decides and self.layer_slope is not None:
                 raise refusal(f"'{kind}' decides the slope over layers: leave out layer_slope", "controls", i)

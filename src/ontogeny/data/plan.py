@@ -1,7 +1,7 @@
 """Which examples make up which batch: a pure function of the step."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -38,14 +38,6 @@ class BatchPlan:
         """Examples of the update that leaves state `step`: int64 indices."""
         epoch, place = divmod(step, self.steps_per_epoch)
         return self._epoch(epoch)[0][place * self.batch : (place + 1) * self.batch].copy()
-
-    def share_from(self, step: int, replay: Mapping[str, float]) -> None:
-        """Raises DataError: all text is new."""
-        raise DataError(f"nothing is replayed, so no share of {', '.join(replay)} can be decided: write data.replay")
-
-    def shares_at(self, step: int) -> dict[str, float]:
-        """The share asked of each replay corpus: there is none."""
-        return {}
 
     def epoch_at(self, step: int) -> float:
         """Epochs completed at state `step`."""

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ontogeny.core.errors import DataError
 from ontogeny.core.recipe_train import Train
 from ontogeny.data.mixing import MixedPlan
 from ontogeny.data.plan import BatchPlan
@@ -19,14 +20,6 @@ class Plan(Protocol):
 
     def batch_at(self, step: int) -> np.ndarray:
         """Examples of the update that leaves state `step`: int64 indices."""
-        ...
-
-    def share_from(self, step: int, replay: Mapping[str, float]) -> None:
-        """From state `step` on, or the next batch that begins, each replay corpus has this share."""
-        ...
-
-    def shares_at(self, step: int) -> dict[str, float]:
-        """The share asked of each replay corpus in the batch of the update that leaves state `step`."""
         ...
 
     def epoch_at(self, step: int) -> float:
@@ -53,14 +46,6 @@ class RepeatedPlan:
     def batch_at(self, step: int) -> np.ndarray:
         """Examples of the update that leaves state `step`: int64 indices."""
         return self.plan.batch_at(step // self.repeats)
-
-    def share_from(self, step: int, replay: Mapping[str, float]) -> None:
-        """From the next batch that begins: the repeats of a batch stay the same."""
-        self.plan.share_from(-(-step // self.repeats), replay)
-
-    def shares_at(self, step: int) -> dict[str, float]:
-        """The share asked of each replay corpus in the batch of the update that leaves state `step`."""
-        return self.plan.shares_at(step // self.repeats)
 
     def repeat_at(self, step: int) -> int:
         """Which of the repeats the update is: from 0."""
@@ -110,6 +95,25 @@ def make_plan(
     else:
         plan = BatchPlan(train.order, lengths, train.batch, train.seed, nll)
     return RepeatedPlan(plan, train.repeats) if train.repeats > 1 else plan
+
+
+def share_from(plan: Plan, step: int, replay: Mapping[str, float]) -> None:
+    """From state `step` on each replay corpus has this share; the repeats of a batch that has begun stay the same.
+
+    Raises DataError where nothing is replayed, or a window has a percentage of its own.
+    """
+    if isinstance(plan, RepeatedPlan):
+        step, plan = -(-step // plan.repeats), plan.plan
+    if not isinstance(plan, MixedPlan):
+        raise DataError(f"no share of {', '.join(replay)} can be decided here: only where data.replay has a share")
+    plan.share_from(step, replay)
+
+
+def shares_at(plan: Plan, step: int) -> dict[str, float]:
+    """The share asked of each replay corpus in the batch of the update that leaves that state, where one may be."""
+    if isinstance(plan, RepeatedPlan):
+        step, plan = step // plan.repeats, plan.plan
+    return plan.shares_at(step) if isinstance(plan, MixedPlan) else {}
 
 
 def realised(plan: Plan, step: int) -> dict[str, float]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ontogeny.core.contracts import Progress
+from ontogeny.core.contracts import BatchMeasure, Progress
 from ontogeny.core.errors import StoreError, closest
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_kinds import TERMS
@@ -14,10 +14,12 @@ from ontogeny.objectives.compose import Objective
 from ontogeny.store.run import Checkpoint, Run, open_run
 from ontogeny.store.writer import RunWriter
 from ontogeny.train.history import WeightsHistory, saved_weights
+from ontogeny.train.live import Live
 from ontogeny.train.observe import Looked, Measure, Observer, check_probes
 from ontogeny.train.parents import load_verified, recipe_of
 from ontogeny.train.provenance import environment
 from ontogeny.train.remember import recall
+from ontogeny.train.reopen import open_at, prepare_again
 from ontogeny.train.session import to_device
 
 
@@ -30,22 +32,19 @@ def backfill(
 ) -> list[int]:
     """Let measures look at saved checkpoints (by default all); return the steps that were looked at.
 
-    What they see is bit-identical to what they would have seen live. Raises StoreError if a checkpoint is damaged,
-    a probe set or step unknown, or if the run keeps no checkpoints of its own.
+    What they see is bit-identical to what they would have seen live, where they look at the training, too: it is opened
+    again at each checkpoint. Raises StoreError if a checkpoint is damaged, a probe set or step unknown, or if the run
+    keeps no checkpoints of its own or no training that could be opened; DataError if its texts have changed since.
     """
     run = open_run(path)
     chosen = _choose(run.checkpoints, steps, path)
     check_probes(measures, run.probes)
-    for measure in measures:
-        if measure.live:
-            raise StoreError(
-                f"'{measure.group}' looks at the training itself (optimizer, next batch): put it into the recipe's "
-                "measures and run that"
-            )
+    live = [measure for measure in measures if measure.live]
+    recipe = recipe_of(run) if run.recipe_yaml else None
+    prepared = prepare_again(run, _trained_by(run, recipe, live)) if live else None
     with RunWriter.attach(path) as writer:
         tokenizer = load_tokenizer(str(path / "tokenizer"))
         due = {measure.group: frozenset(c.step for c in chosen) for measure in measures}
-        recipe = recipe_of(run) if run.recipe_yaml else None
         observer = observer_for(writer, measures, tokenizer, recipe, due, saved_weights(run))
         observer.recorded = _recorded(run)
         note = {"measures": [m.model_dump(mode="json") for m in measures], "steps": [c.step for c in chosen]}
@@ -53,13 +52,32 @@ def backfill(
         writer.update_provenance(backfills=[*run.provenance.get("backfills", []), note])
         for checkpoint in chosen:
             checkpoint.verify()
-            model = to_device(load_verified(run, checkpoint))
             place = checkpoint.place
             total_steps = int(checkpoint.manifest["extra"].get("total_steps") or run.status.get("total_steps") or 0)
             progress = Progress(step=place.step, total_steps=total_steps, epoch=place.epoch)
-            listen(observer.look(model, place, progress))
+            if recipe is not None and prepared is not None:
+                session = open_at(run, recipe, prepared, checkpoint, total_steps)
+                listen(observer.look(session.model, place, progress, Live(session)))
+            else:
+                listen(observer.look(to_device(load_verified(run, checkpoint)), place, progress))
         writer.flush()
     return [c.step for c in chosen]
+
+
+def _trained_by(run: Run, recipe: Recipe | None, live: Sequence[Measure]) -> Recipe:
+    """The recipe whose training measures are to see. Raises StoreError if it cannot be opened again."""
+    for measure in live:
+        if isinstance(measure, BatchMeasure):
+            raise StoreError(
+                f"'{measure.group}' looks at batches just before and after their step, which no checkpoint holds: put "
+                "it into the recipe's measures and run that"
+            )
+    if recipe is None or recipe.train is None or "stations" in run.provenance:
+        raise StoreError(
+            f"'{live[0].group}' looks at the training itself (optimizer, next batch), and {run.path} was not trained "
+            "here: put it into a recipe's measures and run that"
+        )
+    return recipe
 
 
 def _recorded(run: Run) -> frozenset[tuple[int, str, str]]:

@@ -1,5 +1,6 @@
 """Lets controls decide before a step, and keeps what they decided."""
 
+import time
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -7,6 +8,7 @@ import pandas as pd
 
 from ontogeny.core.contracts import Context
 from ontogeny.core.controls import Control, Decision
+from ontogeny.data.plans import share_from
 from ontogeny.train.guard import untouched
 from ontogeny.train.optimizer import set_layer_slope
 from ontogeny.train.session import Session
@@ -35,6 +37,16 @@ class Deciding:
             made.append((kind, decision))
         return made
 
+    def time(self, context: Context) -> dict[str, float]:
+        """Seconds that one decision of each control takes at this state, by kind. Nothing is decided."""
+        seconds = {}
+        for control in self.controls:
+            started = time.perf_counter()
+            with untouched(context.model):
+                control.decide(context, self.past[type(control).kind])
+            seconds[type(control).kind] = time.perf_counter() - started
+        return seconds
+
     @staticmethod
     def rows(kind: str, decision: Decision) -> dict[str, float]:
         """A decision as metrics, by name."""
@@ -52,7 +64,7 @@ class Deciding:
         for decisions in self.past.values():
             for one in decisions:
                 if one.replay is not None and one.step >= since:
-                    session.plan.share_from(one.step, one.replay)
+                    share_from(session.plan, one.step, one.replay)
             session.decided_rate = _latest([one.learning_rate for one in decisions], session.decided_rate)
             slope = _latest([one.layer_slope for one in decisions], None)
             if slope is not None:

@@ -49,8 +49,9 @@ def estimate(recipe: Recipe, *, runs_dir: Path, scratch: Path) -> dict[str, Any]
         training.at_state()
         stop_s = time.perf_counter() - started
         steps_s = _time_steps(session)
+        decisions_s = training.deciding.time(training.context())
         bytes_of = _sizes(path)
-    return found | _summary(training, steps_s, stop_s, bytes_of)
+    return found | _summary(training, steps_s, stop_s, decisions_s, bytes_of)
 
 
 def _time_steps(session: Any) -> float:
@@ -62,11 +63,15 @@ def _time_steps(session: Any) -> float:
     return median(seconds[1:] or seconds)
 
 
-def _summary(training: Training, step_s: float, stop_s: float, bytes_of: dict[str, int]) -> dict[str, Any]:
+def _summary(
+    training: Training, step_s: float, stop_s: float, decisions_s: dict[str, float], bytes_of: dict[str, int]
+) -> dict[str, Any]:
     session = training.session
     looks = len(set().union(*training.observer.due.values())) if training.observer.due else 0
     stops = max(looks, len(training.save_at))
-    total_s = step_s * session.total_steps + stop_s * stops
+    counts = {type(one).kind: -(-session.total_steps // one.every) for one in training.deciding.controls}
+    deciding_s = sum(counts[kind] * seconds for kind, seconds in decisions_s.items())
+    total_s = step_s * session.total_steps + stop_s * stops + deciding_s
     disk = bytes_of["checkpoints"] * len(training.save_at) + bytes_of["trajectory.zarr"] * looks
     parameters = sum(p.numel() for p in session.model.parameters())
     return {
@@ -77,9 +82,14 @@ def _summary(training: Training, step_s: float, stop_s: float, bytes_of: dict[st
         "time": f"{_duration(total_s)} ({step_s * 1000:.0f} ms a step; "
         f"{stops} stops of {stop_s:.1f} s to look and save)",
         "share of time in looks": f"{stop_s * stops / total_s:.0%}",
+        **({"share of time in controls": f"{deciding_s / total_s:.0%}"} if counts else {}),
         "disk": f"{_size(disk)} ({len(training.save_at)} checkpoints of {_size(bytes_of['checkpoints'])}, "
         f"{looks} looks of {_size(bytes_of['trajectory.zarr'])})",
-        "costs": {m.group: type(m).cost for m in training.observer.measures},
+        "costs": {m.group: type(m).cost for m in training.observer.measures}
+        | {
+            type(one).kind: f"{counts[kind]} decisions of {decisions_s[kind]:.2g} s: {type(one).cost}"
+            for kind, one in zip(counts, training.deciding.controls, strict=True)
+        },
     }
 
 

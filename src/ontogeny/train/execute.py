@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ontogeny.core.contracts import Place, Progress
-from ontogeny.core.errors import DataError, OntogenyError, StoreError
+from ontogeny.core.errors import OntogenyError, StoreError
 from ontogeny.core.origin import Origin
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import dump_recipe
@@ -25,11 +25,11 @@ from ontogeny.store.run import Run, open_run
 from ontogeny.store.schema import PROVENANCE
 from ontogeny.store.writer import RunWriter
 from ontogeny.train.difficulty import example_nll
-from ontogeny.train.parents import check_held_out, load_verified, origin_of, recipe_of
+from ontogeny.train.parents import check_held_out, origin_of, recipe_of
 from ontogeny.train.provenance import describe, environment
-from ontogeny.train.remember import Remembered, keep, recall, remember
+from ontogeny.train.remember import Remembered, keep, remember
+from ontogeny.train.reopen import open_at, prepare_again, require_same_texts
 from ontogeny.train.session import Session, open_session, to_device
-from ontogeny.train.state import restore_trainer
 from ontogeny.train.status import keep_status
 from ontogeny.train.training import Listener, Stage, Training, observer_of, silent
 
@@ -60,7 +60,7 @@ def _return_or_continue(path: Path, runs_dir: Path, listen: Listener) -> Path:
     run = open_run(path)
     if not _is_finished(run):
         return resume(path, runs_dir=runs_dir, listen=listen)
-    _require_same_texts(run, prepare(recipe_of(run), tokenizer=load_tokenizer(str(path / "tokenizer"))))
+    prepare_again(run, recipe_of(run))
     for extension in run.provenance.get("extensions", []):
         listen(Stage(text=f"{path} was extended from {extension['from_steps']} to {extension['to_steps']} steps"))
     return path
@@ -86,15 +86,12 @@ def resume(path: Path, *, steps: int | None = None, runs_dir: Path | None = None
     if recipe.train is None:
         raise OntogenyError(f"{path}: only looks at a model; look again with  ontogeny measure {path} --kind …")
     listen(Stage(text=f"continuing from step {last.step}: reading the texts again"))
-    prepared = prepare(recipe, tokenizer=load_tokenizer(str(path / "tokenizer")))
-    _require_same_texts(run, prepared)
+    prepared = prepare_again(run, recipe)
     with RunWriter.attach(path) as writer:
         writer.rewind(last.step, last.manifest["extra"]["metrics_rows"])
         _note_resume(writer, last.step, total, steps)
-        model = load_verified(run, last, trainable=True)
         with keep_status(writer):
-            session = _open(recipe, path, model, prepared, recall(recipe, path), steps or total)
-            restore_trainer(session, last.trainer_path)
+            session = open_at(run, recipe, prepared, last, steps or total)
             Training(recipe, session, writer, prepared, listen).carry_out()
     return path
 
@@ -112,14 +109,14 @@ def _begin(recipe: Recipe, writer: RunWriter, model: Any, prepared: Prepared, li
         else:
             remembered = remember(recipe, to_device(model), prepared)
             keep(writer.path, remembered)
-            session = _open(recipe, writer.path, model, prepared, remembered, None)
+            session = _open(recipe, writer.path, model, prepared, remembered)
             Training(recipe, session, writer, prepared, listen).carry_out()
 
 
 def _begin_again(recipe: Recipe, run: Run, runs_dir: Path, listen: Listener) -> Path:
     """A run that stopped before its first checkpoint has nothing to continue from."""
     prepared, model, _ = _prepare(recipe, runs_dir, listen)
-    _require_same_texts(run, prepared)
+    require_same_texts(run, prepared)
     with RunWriter.attach(run.path) as writer:
         writer.rewind(-1, 0)
         _note_resume(writer, 0, None, None)
@@ -149,9 +146,7 @@ def _is_finished(run: Run) -> bool:
     return run.status.get("state") == "finished" and run.status.get("step") == _total_steps(run)
 
 
-def _open(
-    recipe: Recipe, run: Path, model: Any, prepared: Prepared, remembered: Remembered, total_steps: int | None
-) -> Session:
+def _open(recipe: Recipe, run: Path, model: Any, prepared: Prepared, remembered: Remembered) -> Session:
     return open_session(
         recipe,
         model=model,
@@ -160,7 +155,6 @@ def _open(
         replay=prepared.replay,
         nll=example_nll(recipe, run, to_device(model), prepared),
         remembered=remembered,
-        total_steps=total_steps,
     )
 
 
@@ -210,19 +204,6 @@ def _base_of(model: Any) -> Any:
     import copy
 
     return copy.deepcopy(model).unload()
-
-
-def _require_same_texts(run: Run, prepared: Prepared) -> None:
-    def fingerprints(data: Any) -> dict[str, str]:
-        return {"train": data["train"]["sha256"], **{name: of["sha256"] for name, of in data["probes"].items()}}
-
-    now = fingerprints(prepared.provenance)
-    for name, before in fingerprints(run.provenance["data"]).items():
-        if now[name] != before:
-            raise DataError(
-                f"{run.path}: the passages of '{name}' are no longer those that the run began with (fingerprint "
-                f"{now[name]}, was {before}): bring the old texts back, or start a new run"
-            )
 
 
 def _note_resume(writer: RunWriter, step: int, total: int | None, steps: int | None) -> None:

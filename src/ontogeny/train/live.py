@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.passages import Passage
 from ontogeny.data.batches import collate
+from ontogeny.data.plans import shares_at
 from ontogeny.train.loop import step_gradients
 from ontogeny.train.optimizer import set_learning_rate
 from ontogeny.train.session import Session
@@ -31,7 +32,7 @@ class Live:
     @property
     def replay(self) -> Mapping[str, float]:
         """Share that each replay corpus has in the next batch, as asked."""
-        return self._session.plan.shares_at(self._session.step)
+        return shares_at(self._session.plan, self._session.step)
 
     def next_batch(self) -> "Mapping[str, Tensor]":
         """What the next step is taken on, in one piece, on the model's device."""

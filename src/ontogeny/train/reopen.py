@@ -10,6 +10,7 @@ from ontogeny.store.run import Checkpoint, Run
 from ontogeny.train.deciding import Deciding
 from ontogeny.train.difficulty import example_nll
 from ontogeny.train.parents import load_verified
+from ontogeny.train.remember import recall
 from ontogeny.train.session import Session, open_session, to_device
 from ontogeny.train.state import restore_trainer
 
@@ -49,6 +50,7 @@ def open_at(run: Run, recipe: Recipe, prepared: Prepared, checkpoint: Checkpoint
         examples=prepared.examples,
         replay=prepared.replay,
         nll=example_nll(recipe, run.path, to_device(model), prepared),
+        remembered=recall(recipe, run.path),
         total_steps=total_steps,
     )
     restore_trainer(session, checkpoint.trainer_path)

@@ -123,17 +123,18 @@ class Training:
         """Let controls decide and interventions act; look at the next batch, where it is sampled."""
         session = self.session
         if self.deciding.controls and session.step < session.total_steps:
-            for kind, decision in self.deciding.decide(self._context()):
+            for kind, decision in self.deciding.decide(self.context()):
                 if decision.stop:
                     self._stop(f"{kind}: {decision.stop}")  # before its record: a checkpoint holds only past decisions
                 for name, value in self.deciding.rows(kind, decision).items():
                     self.writer.add_metric(session.step, name, "train", value)
             self.deciding.apply(session, since=session.step)
-        for name, value in self.intervening.intervene(self._context).items():
+        for name, value in self.intervening.intervene(self.context).items():
             self.writer.add_metric(session.step, name, "train", value)
         self.around.before_step()
 
-    def _context(self) -> Context:
+    def context(self) -> Context:
+        """What controls and interventions see of the present state."""
         session = self.session
         place = replace(self._nowhere, step=session.step, epoch=session.plan.epoch_at(session.step))
         return self.observer.context(session.model, place, session.progress(), Live(session))
