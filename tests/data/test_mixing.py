@@ -128,12 +128,12 @@ def test_a_run_records_what_it_mixed(tmp_path: Path) -> None:
     assert run.provenance["data"]["replay"]["old"]["share"] == 0.5
 
 
-<<<<<<< HEAD
 def test_a_share_of_nothing_is_an_arm_without_replay() -> None:
     made = plan(0.0)
     assert replayed(made, 20).tolist() == [0] * 20
     assert made.token_shares(3) == {"new": 1.0, "old": 0.0}
-=======
+
+
 def test_decided_shares_hold_from_their_step_on() -> None:
     """0.25 of 8 is two in each of steps 0 to 4, then 0.5 four, then 0 none; what went before stays as it was, and new
     text goes on where it stopped: 5 x 6, then 4 at a time.
@@ -181,4 +181,3 @@ def test_shares_that_cannot_be_decided() -> None:
     for shares in ({"old": 1.0}, {"old": -0.1}, {"odl": 0.2}, {"new": 0.5}):
         with pytest.raises(DataError, match="give shares of old of at least 0, below 1 in all"):
             plan().share_from(3, shares)
->>>>>>> 301d7c3 (Replay shares and slopes over layers may be decided: replay_budget, plateau, level_layers; decisions are recorded and in force again after a resume)
