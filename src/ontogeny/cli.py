@@ -114,6 +114,9 @@ def sweep(
     base_seeds: Annotated[
         bool, typer.Option("--base-seeds", help="Train the run that models start from with each seed, too.")
     ] = False,
+    hold_out: Annotated[
+        str | None, typer.Option("--hold-out", help="KEY=VALUE that is run last, predicted by power laws before.")
+    ] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Runs at a time; by default a core each.")] = None,
     runs: RunsDir = _RUNS,
     as_json: AsJson = False,
@@ -121,8 +124,8 @@ def sweep(
 ) -> None:
     """Run every combination of some settings, with several seeds, and put all on one page. Continues where it stopped.
 
-    Writes the table of results, main effects and interaction, and what is learned against what is lost (Pareto front),
-    with intervals over seeds. Values are parted by commas, but not within brackets: train.controls=[],[{kind: x, a: 1}]
+    Writes the table of results, main effects and interaction, what is learned against what is lost (Pareto front), and
+    power laws over sizes, lengths and shares, with intervals over seeds. Commas in brackets part no values: [],[{a: 1}]
 
     Examples:  ontogeny sweep mine.yaml --vary train.lr=0.001,0.003 --vary data.replay.general.share=0.05,0.25  |
     ontogeny sweep forgetting/replay --vary base.model.size=nano,micro --base-seeds
@@ -132,7 +135,7 @@ def sweep(
 
     points = verb.points_of(recipe, overrides or [], vary or [], seeds, runs, base_seeds)
     say = (lambda _: None) if quiet else (lambda text: typer.echo(text, err=True))
-    folder = verb.sweep(recipe, points, runs_dir=runs, jobs=jobs, tell=say)
+    folder = verb.sweep(recipe, points, runs_dir=runs, jobs=jobs, tell=say, hold_out=hold_out)
     tell(verb.described(folder), as_json)
 
 

@@ -17,9 +17,10 @@ from ontogeny.core.overrides import BASE
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import load_recipe
 from ontogeny.store import durable
+from ontogeny.store.run import open_run
 from ontogeny.train.execute import run_path
 from ontogeny.train.parents import find_finished_run
-from ontogeny.verbs import sweep_results
+from ontogeny.verbs import sweep_results, sweep_scaling
 from ontogeny.verbs.report import report
 
 Tell = Callable[[str], None]
@@ -92,31 +93,89 @@ def split_values(text: str) -> list[str]:
     return [value.strip() for value in values]
 
 
-def sweep(recipe: str, points: Sequence[Point], *, runs_dir: Path, jobs: int | None, tell: Tell) -> Path:
+def sweep(
+    recipe: str, points: Sequence[Point], *, runs_dir: Path, jobs: int | None, tell: Tell, hold_out: str | None = None
+) -> Path:
     """Run every point that is not finished, each in a process of its own; write one page; return the sweep's folder.
 
     Models that points start from are trained before, each once. A point that was begun continues; one that fails is
     told, and the others go on. Raises RunFailedError at the end if any failed.
+
+    `hold_out`: KEY=VALUE of a size, length or share that is varied. Its runs come last; before them, what the others'
+    power laws say of it is written to prediction.json.
     """
+    held = _held_out(points, hold_out)
     jobs = max(jobs or os.cpu_count() or 1, 1)
     _train_parents(points, runs_dir, jobs, tell)
-    commands = [(_words(point), point.run.name, [recipe, *point.overrides]) for point in points]
-    errors = _run_all(commands, runs_dir, jobs, tell)
-    finished = [point for point, error in zip(points, errors, strict=True) if error is None]
     folder = runs_dir / f"{points[0].recipe.name}-sweep-{_digest(points)}"
     durable.make_folder(folder)
+    last = [point for point in points if held and point.levels[held[0]] == held[1]]
+    points = [*(point for point in points if point not in last), *last]
+    commands = [(_words(point), point.run.name, [recipe, *point.overrides]) for point in points]
+    first = len(points) - len(last)
+    errors = _run_all(commands[:first], runs_dir, jobs, tell)
+    known = [point for point, error in zip(points[:first], errors, strict=True) if error is None]
+    if held and known:
+        _foretell(folder, held, known, last, runs_dir)
+    errors += _run_all(commands[first:], runs_dir, jobs, tell)
+    finished = [point for point, error in zip(points, errors, strict=True) if error is None]
     listed = [
         {"levels": point.levels, "seed": point.seed, "run": point.run.name, "error": error}
         for point, error in zip(points, errors, strict=True)
     ]
     durable.write_json(folder / "sweep.json", {"points": listed})
     if finished:
-        sweep_results.write(folder, [(point.levels, point.seed, point.run) for point in finished])
+        sweep_results.write(folder, _rows(finished))
         report([point.run for point in finished], to=folder / "report.html")
     failed = [error for error in errors if error is not None]
     if failed:
         raise RunFailedError(f"{len(failed)} of {len(points)} runs failed, the first with: {failed[0]}")
     return folder
+
+
+def _held_out(points: Sequence[Point], hold_out: str | None) -> tuple[str, str] | None:
+    """Key and level. Raises OntogenyError for what is not varied."""
+    if hold_out is None:
+        return None
+    key, _, level = hold_out.partition("=")
+    if not any(point.levels.get(key) == level for point in points):
+        varied = "  ".join(f"{key}={level}" for key, level in points[0].levels.items())
+        raise OntogenyError(f"--hold-out {hold_out}: no run has that; write one of the levels, such as {varied}")
+    if not sweep_scaling.may_be_size(key):
+        raise OntogenyError(f"--hold-out {key}: it is neither a size, a length nor a share, so no law is of it")
+    return key, level
+
+
+def _foretell(
+    folder: Path, held: tuple[str, str], known: Sequence[Point], last: Sequence[Point], runs_dir: Path
+) -> None:
+    """Predict the runs to come from those that are there."""
+    rows = _rows(known)
+    ends = sweep_results.read(rows)
+    already = any(find_finished_run(runs_dir, point.recipe.train_hash) is not None for point in last)
+    seeds = len({point.seed for point in last})
+    sweep_scaling.foretell(
+        folder, held, _size_before(last[0], held, runs_dir), seeds, sweep_results.results(rows, ends),
+        list(known[0].levels), sweep_results.new_text(ends), already,
+    )  # fmt: skip
+
+
+def _size_before(point: Point, held: tuple[str, str], runs_dir: Path) -> float:
+    """What a level is a number of, before it is run: itself, or the parameters of the model that it starts from."""
+    if sweep_scaling.is_number(held[0]):
+        return float(held[1])
+    ancestors = _ancestors(point.recipe)
+    found = find_finished_run(runs_dir, ancestors[-1][2].train_hash) if ancestors else None
+    if found is None:
+        raise OntogenyError(
+            f"--hold-out {held[0]}: how large that is, is not known before it is run; hold out a length, a share, or a "
+            "size of the model that runs start from (base.model.size)"
+        )
+    return float(open_run(found).provenance["model"]["parameters"])
+
+
+def _rows(points: Sequence[Point]) -> list[sweep_results.Row]:
+    return [(point.levels, point.seed, point.run) for point in points]
 
 
 def _train_parents(points: Sequence[Point], runs_dir: Path, jobs: int, tell: Tell) -> None:

@@ -14,8 +14,9 @@ from ontogeny.report.ends import Ends, ends_of
 from ontogeny.report.gather import RunGroup
 from ontogeny.store import durable
 from ontogeny.store.run import open_run
+from ontogeny.verbs import sweep_scaling
 
-TEXTS = ("effects", "pareto")
+TEXTS = ("effects", "pareto", "scaling")
 """Files <name>.txt of a sweep's folder, in the order in which they are read."""
 
 Row = tuple[Mapping[str, str], int, Path]
@@ -24,9 +25,9 @@ _SHARE = re.compile(r"data\.replay\.[^.]+\.share")
 
 
 def write(folder: Path, rows: Sequence[Row]) -> None:
-    """results.csv, effects.txt, and pareto.txt and .json where runs have both new and general text."""
-    views = RunGroup([open_run(run) for _, _, run in rows]).runs
-    table = results(rows, [ends_of(view) for view in views])
+    """results.csv, effects.txt; where runs have new and general text, pareto.txt and .json, and scaling.txt."""
+    ends = read(rows)
+    table = results(rows, ends)
     durable.write_bytes(folder / "results.csv", table.to_csv(index=False).encode())
     durable.write_bytes(folder / "effects.txt", effects_text([levels for levels, _, _ in rows], table).encode())
     cells = _cells(rows, table)
@@ -35,6 +36,21 @@ def write(folder: Path, rows: Sequence[Row]) -> None:
         durable.write_json(folder / "pareto.json", plain(front))
         text = pareto_text(front) + replay_text(rows, table)
         durable.write_bytes(folder / "pareto.txt", text.encode())
+    if {"new relative", "general relative"} <= set(table.columns):
+        varied, new = list(rows[0][0]), new_text(ends)
+        laws = sweep_scaling.laws_text(varied, table, new) + sweep_scaling.verdict_text(folder, varied, table)
+        if laws:
+            durable.write_bytes(folder / "scaling.txt", laws.encode())
+
+
+def read(rows: Sequence[Row]) -> list[Ends | None]:
+    """What each run came to."""
+    return [ends_of(view) for view in RunGroup([open_run(run) for _, _, run in rows]).runs]
+
+
+def new_text(ends: Sequence[Ends | None]) -> str:
+    """Name of the probe set of new text."""
+    return next((one.new for one in ends if one is not None and one.new), "")
 
 
 def results(rows: Sequence[Row], ends: Sequence[Ends | None]) -> pd.DataFrame:

@@ -1,0 +1,97 @@
+"""Laws over a sweep's table, and a prediction that is written before and judged after."""
+
+import json
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ontogeny.core.errors import OntogenyError
+from ontogeny.verbs.sweep import points_of, sweep
+from ontogeny.verbs.sweep_scaling import foretell, laws_text, quantities, verdict_text
+from tests.train.conftest import write_text
+from tests.verbs.test_analyze import RECIPE
+
+SIZES = {"pico": 110_000, "nano": 360_000, "micro": 1_320_000}
+
+
+def table(power: float = -0.3, seeds: int = 5, noise: float = 0.01) -> pd.DataFrame:
+    """Forgetting at two rates: 2 (parameters / million)^power; new text's loss is 4, whatever the size."""
+    random = np.random.default_rng(0)
+    rows = []
+    for (size, n), rate, seed in product(SIZES.items(), ("0.1", "0.2"), range(seeds)):
+        rows.append({
+            "base.model.size": size, "train.lr": rate, "seed": seed, "run": f"{size}{rate}{seed}", "parameters": n,
+            "tokens": 1e6, "general increase": 2 * (n / 1e6) ** power * np.exp(random.normal(0, noise)),
+            "nll novel": 4 * np.exp(random.normal(0, noise)),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_what_laws_may_be_of() -> None:
+    found = table()
+    assert list(quantities("base.model.size", found)) == ["parameters", "tokens per parameter"]
+    assert quantities("train.lr", found) == {}
+    found["data.replay.old.share"] = "0.25"
+    assert quantities("data.replay.old.share", found)["data.replay.old.share"].unique().tolist() == [0.25]
+    found["train.steps"] = "100"
+    assert list(quantities("train.steps", found)) == ["train.steps", "tokens per parameter"]
+
+
+def test_a_planted_law_and_none() -> None:
+    """-0.3 against parameters, 0.3 against tokens per parameter, whose logarithm is minus that of the parameters."""
+    said = laws_text(["base.model.size", "train.lr"], table(noise=1e-5), "novel").splitlines()
+    at = said.index("Rise of the general loss from first to last, nats per token, against parameters:")
+    assert "train.lr=0.1: " in said[at + 1]
+    assert " x^-0.3 " in said[at + 1]
+    assert "no dependence shown" not in said[at + 1]
+    per = said.index("Rise of the general loss from first to last, nats per token, against tokens per parameter:")
+    assert " x^0.3 " in said[per + 1]
+    said = laws_text(["base.model.size", "train.lr"], table(), "novel").splitlines()
+    new = said.index("Loss of novel at the end against parameters:")
+    assert all("no dependence shown" in line for line in said[new + 1 : new + 3])
+
+
+def test_a_prediction_is_kept_and_judged(tmp_path: Path) -> None:
+    whole = table()
+    varied = ["base.model.size", "train.lr"]
+    others = whole[whole["base.model.size"] != "micro"]
+    held = ("base.model.size", "micro")
+    foretell(tmp_path, held, SIZES["micro"], 5, others, varied, "novel", already_run=False)
+    told = json.loads((tmp_path / "prediction.json").read_text())
+    assert (told["held_out"], told["against"]) == ("base.model.size=micro", "parameters")
+    assert len(told["from_runs"]) == len(others)
+    said = verdict_text(tmp_path, varied, whole)
+    assert said.count("inside") == 4
+    assert said.count("outside") == 0
+    doubled = whole.assign(**{"general increase": 2 * whole["general increase"]})
+    assert verdict_text(tmp_path, varied, doubled).count("outside") == 2
+    assert verdict_text(tmp_path, varied, others).count("not run") == 4
+    # Nothing that was predicted is ever written anew.
+    foretell(tmp_path, held, SIZES["micro"], 5, doubled, varied, "novel", already_run=True)
+    assert json.loads((tmp_path / "prediction.json").read_text()) == told
+
+
+def test_what_was_run_before_is_no_prediction(tmp_path: Path) -> None:
+    whole = table()
+    few = whole[(whole["base.model.size"] != "micro") & (whole["seed"] == 0)]
+    foretell(tmp_path, ("base.model.size", "micro"), 1e6, 5, few, ["base.model.size"], "novel", already_run=True)
+    said = verdict_text(tmp_path, ["base.model.size"], whole)
+    assert "were there already" in said
+    assert "no prediction: needs two seeds" in said
+
+
+def test_what_cannot_be_held_out(tmp_path: Path) -> None:
+    write_text(tmp_path / "words")
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(RECIPE.format(texts=tmp_path / "words" / "*.txt"), encoding="utf-8")
+    for vary, hold_out, said in (
+        ("train.steps=4,6", "train.steps=9", "no run has that; write one of the levels, such as train.steps=4"),
+        ("train.lr=0.1,0.2", "train.lr=0.1", "neither a size, a length nor a share"),
+    ):
+        points = points_of(str(recipe), [], [vary], 1, tmp_path / "runs")
+        with pytest.raises(OntogenyError, match=said):
+            sweep(str(recipe), points, runs_dir=tmp_path / "runs", jobs=1, tell=print, hold_out=hold_out)
+    assert not (tmp_path / "runs").exists()
