@@ -40,6 +40,11 @@ def test_every_figure_is_drawn_for_a_whole_run_and_none_for_an_empty_one(run: Ru
         "ledger-retention",
         "ledger-by-place",
         "pareto-front",
+        "transfer-matrix",
+        "forgetting-since-the-start",
+        "collapse-at-the-end",
+        "collapse-weights-and-loss",
+        "collapse-over-runs",
     }  # drawn below
     assert names - set(drawn) == absent
     for figure in drawn.values():

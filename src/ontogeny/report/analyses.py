@@ -10,7 +10,8 @@ from ontogeny.report.gather import Band, RunGroup
 
 def in_order(analyses: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Analyses in the order in which questions arise."""
-    order = ("groups", "content", "onset", "twins", "shape", "layers", "velocity")
+    order = ("groups", "content", "onset", "twins", "shape", "layers", "velocity",
+             "forgetting", "transfer", "collapse", "retention")  # fmt: skip
     return sorted(analyses.items(), key=lambda one: (order.index(one[0]) if one[0] in order else len(order), one[0]))
 
 

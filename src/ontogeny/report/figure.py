@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 ROOM = "ontogeny.report.figures"
 
-Section = Literal["reader", "curves", "memorization", "dynamics", "tasks", "weights", "generation", "time", "more"]
+Section = Literal[
+    "reader", "curves", "memorization", "forgetting", "dynamics", "tasks", "weights", "generation", "time", "more"
+]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,6 +58,11 @@ PLAN = (
     SectionPlan(id="curves", title="Curves", measures=(("evaluation", "The loss of the probe sets was"),)),
     SectionPlan(id="memorization", title="Memorization", measures=(("extraction", "Verbatim memorization was"),)),
     SectionPlan(
+        id="forgetting",
+        title="Forgetting",
+        lead="What the model knew before and knows now, on the same items; in words under the analyses.",
+    ),
+    SectionPlan(
         id="dynamics",
         title="Memorization and the layers",
         template="analyses.html.j2",

@@ -1,0 +1,49 @@
+"""Tasks one after the other."""
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from ontogeny.report.figure import Figure
+from ontogeny.report.figures._frame import rounded
+from ontogeny.report.gather import RunGroup
+
+CELL = 46
+
+
+def matrix(runs: RunGroup) -> Figure | None:
+    """R: the loss on each task after each stage, as a map with its values."""
+    panels = {}
+    for run in runs.runs:
+        found = run.analyses.get("transfer", {}).get("numbers", {})
+        if "R" not in found:
+            continue
+        r = np.array(found["R"], dtype=float)
+        tasks = [str(one).partition("/")[0] for one in found["tasks"]]
+        stages = ["before training", *(f"after {i + 1}. {one}" for i, one in enumerate(tasks))]
+        probes = [f"{j + 1}. {one}" for j, one in enumerate(tasks)]
+        frame = rounded(pd.DataFrame([
+            {"stage": stage, "task": task, "loss": r[i, j], "since": r[i, j] - r[0, j]}
+            for i, stage in enumerate(stages) for j, task in enumerate(probes)
+        ]), 4)  # fmt: skip
+        most = float(frame["since"].abs().max()) or 1.0
+        base = alt.Chart(frame).encode(
+            alt.X("task:N", sort=probes, title="loss on", axis=alt.Axis(orient="top", labelAngle=0)),
+            alt.Y("stage:N", sort=stages, title=None, axis=alt.Axis(grid=False)),
+        )
+        scale = alt.Scale(scheme="blueorange", domain=[-most, most])
+        cells = base.mark_rect(opacity=0.75).encode(
+            alt.Color("since:Q", title="nats since before training", scale=scale),
+            tooltip=["stage:N", "task:N", "loss:Q", "since:Q"],
+        )
+        chart = cells + base.mark_text(fontSize=13, color="black").encode(alt.Text("loss:Q", format=".2f"))
+        panels[run.name if len(runs.runs) > 1 else ""] = chart.properties(height=CELL * len(stages))
+    if not panels:
+        return None
+    return Figure(
+        title="What each task does to the others",
+        caption="R: loss in nats per token on held-out text of each task (columns) before training and after each "
+        "stage (rows). Colour: change since before training; blue is better. Below a task's own stage its column shows "
+        "backward transfer, above it forward transfer.",
+        chart=panels, section="forgetting", order=20,
+    )  # fmt: skip
