@@ -9,7 +9,7 @@ import pytest
 
 from ontogeny.report.ends import Ends
 from ontogeny.verbs.sweep import points_of, split_values
-from ontogeny.verbs.sweep_results import replay_text, results
+from ontogeny.verbs.sweep_results import matched_text, replay_text, results
 from tests.train.conftest import write_text
 from tests.verbs.conftest import Call
 from tests.verbs.test_analyze import RECIPE
@@ -136,6 +136,17 @@ def test_the_table_by_hand() -> None:
             "new decrease": 1, "new relative": 0.75, "general increase": 0.5, "general relative": 1.25,
         }
     ]  # fmt: skip
+
+
+def test_arms_are_compared_where_they_learned_the_same() -> None:
+    """a ends at 2 with a general loss of 3; b passes 2 half way from 3 to 1, at step 7.5, with 5: +2."""
+    rows = [({"way": way}, seed, Path("x")) for way in "ab" for seed in range(2)]
+    ends = [row([4, 3, 2], [2, 2, 3]), row([4, 3, 2], [2, 2, 3]), row([4, 3, 1], [2, 4, 6]), row([4, 3, 1], [2, 4, 6])]
+    said = matched_text(rows, ends)
+    assert "way=b: +2.0000 (+2.0000 to +2.0000), p = 0.0000, n = 2, at a loss of 2.0000" in said
+    assert "reached after 7.5 steps, there after 10.0; fewer than 5 seeds: no claim" in said
+    assert matched_text(rows, [None] * 4) == ""
+    assert "not assessable" in matched_text(rows, [row([4, 4, 4], [2, 2, 2])] * 4)
 
 
 def test_how_much_replay_is_enough_in_words() -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ontogeny.analyses import _factorial, _pareto
 from ontogeny.analyses._least_share import least_share
+from ontogeny.analyses._matched import Trajectory, matched
 from ontogeny.analyses._result import plain
 from ontogeny.report.ends import Ends, ends_of
 from ontogeny.report.gather import RunGroup
@@ -16,7 +17,7 @@ from ontogeny.store import durable
 from ontogeny.store.run import open_run
 from ontogeny.verbs import sweep_scaling
 
-TEXTS = ("effects", "pareto", "scaling")
+TEXTS = ("effects", "pareto", "matched", "scaling")
 """Files <name>.txt of a sweep's folder, in the order in which they are read."""
 
 Row = tuple[Mapping[str, str], int, Path]
@@ -36,6 +37,9 @@ def write(folder: Path, rows: Sequence[Row]) -> None:
         durable.write_json(folder / "pareto.json", plain(front))
         text = pareto_text(front) + replay_text(rows, table)
         durable.write_bytes(folder / "pareto.txt", text.encode())
+    said = matched_text(rows, ends)
+    if said:
+        durable.write_bytes(folder / "matched.txt", said.encode())
     if {"new relative", "general relative"} <= set(table.columns):
         varied, new = list(rows[0][0]), new_text(ends)
         laws = sweep_scaling.laws_text(varied, table, new) + sweep_scaling.verdict_text(folder, varied, table)
@@ -130,6 +134,36 @@ def pareto_text(front: _pareto.Pareto) -> str:
     return "\n".join(lines) + "\n"
 
 
+def matched_text(rows: Sequence[Row], ends: Sequence[Ends | None]) -> str:
+    """Every configuration against the first, at the same loss of new text; empty without both kinds of text."""
+    arms: dict[str, dict[int, Trajectory]] = {}
+    for (levels, seed, _), end in zip(rows, ends, strict=True):
+        if end is None or not end.new or not end.general:
+            return ""
+        run = Trajectory(steps=end.steps, new=end.losses[end.new], general=end.losses[end.general])
+        arms.setdefault(_label(levels), {})[seed] = run
+    labels = list(arms)
+    if len(labels) < 2:
+        return ""
+    lines = [
+        f"General loss where both have the same loss of new text, minus that of  {labels[0]}  (nats per token, paired "
+        "by seed, 95% t intervals, p corrected by Bonferroni):"
+    ]  # fmt: skip
+    for label in labels[1:]:
+        seeds = sorted(set(arms[labels[0]]) & set(arms[label]))
+        found = matched([arms[labels[0]][seed] for seed in seeds], [arms[label][seed] for seed in seeds])
+        if found is None:
+            lines.append(f"  {label}: not assessable: no level below the start that all runs reached")
+            continue
+        p = min(found.p * (len(labels) - 1), 1)
+        lines.append(
+            f"  {label}: {found.value:+.4f} ({found.low:+.4f} to {found.high:+.4f}), p = {p:.4f}, n = {found.n}, at a "
+            f"loss of {found.level:.4f}, reached after {found.steps[1]:.1f} steps, there after {found.steps[0]:.1f}"
+            + ("" if found.claims else f"; fewer than {_pareto.LEAST} seeds: no claim")
+        )
+    return "\n".join(lines) + "\n"
+
+
 def replay_text(rows: Sequence[Row], table: pd.DataFrame) -> str:
     """The smallest replayed share that keeps the general loss within the bound, for each combination of the rest."""
     key = next((name for name in rows[0][0] if _SHARE.fullmatch(name)), None)
@@ -155,12 +189,16 @@ def _cells(rows: Sequence[Row], table: pd.DataFrame) -> tuple[list[str], np.ndar
     """Labels and relative losses [configurations, seeds]; None unless every configuration has the same seeds."""
     if not {"new relative", "general relative"} <= set(table.columns):
         return None
-    labels = ["  ".join(f"{key}={value}" for key, value in levels.items()) for levels, _, _ in rows]
+    labels = [_label(levels) for levels, _, _ in rows]
     wide = table.assign(label=labels).pivot(index="label", columns="seed", values=["new relative", "general relative"])
     wide = wide.loc[list(dict.fromkeys(labels))]
     if wide.isna().any(axis=None):
         return None
     return list(wide.index), wide["new relative"].to_numpy(), wide["general relative"].to_numpy()
+
+
+def _label(levels: Mapping[str, str]) -> str:
+    return "  ".join(f"{key}={value}" for key, value in levels.items())
 
 
 def _places(seeds: Sequence[int]) -> str:
