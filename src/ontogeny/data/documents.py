@@ -35,6 +35,25 @@ class DescribedCorpus(Corpus):
         return None
 
 
+class WrittenCorpus(DescribedCorpus):
+    """A corpus that a model writes before training. It is kept in the run: one that continues reads it there."""
+
+    run: str | None = None
+    """Directory of the run whose model writes; by default the model that training starts from."""
+    step: int | None = None
+    """At which checkpoint of that run; by default the last."""
+
+    @abstractmethod
+    def write(self, model: Any, tokenizer: Any) -> Iterable[Document]:
+        """Let the model write all documents, in a fixed order; it is in evaluation mode afterwards."""
+
+    def documents(self) -> Iterable[Document]:
+        """Raises DataError: without a model there are none."""
+        raise DataError(
+            "is written by a model when a run begins: take from it in data.train, data.replay or data.probes"
+        )
+
+
 class ReadCorpus(DescribedCorpus):
     """A corpus that is read from somewhere: repeats can be dropped, and a part of it can be taken."""
 
@@ -77,13 +96,14 @@ def size_of(document: Document) -> int:
     return len(document.text) + sum(len(m["content"]) for m in document.messages)
 
 
-def read_documents(name: str, corpus: Corpus) -> list[Document]:
-    """All documents of the corpus called `name`, empty ones left out.
+def read_documents(name: str, corpus: Corpus, written: Iterable[Document] | None = None) -> list[Document]:
+    """All documents of the corpus called `name`, empty ones left out; `written`: those that a model wrote for it.
 
     Raises DataError, naming the corpus, when it cannot be read, holds no text, or text that UTF-8 cannot hold.
     """
     try:
-        documents = [_checked(d) for d in corpus.documents() if d.text.strip() or d.messages]
+        found = corpus.documents() if written is None else written
+        documents = [_checked(d) for d in found if d.text.strip() or d.messages]
     except DataError as error:
         raise DataError(f"corpus '{name}': {error}") from None
     if not documents:

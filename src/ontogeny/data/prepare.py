@@ -38,6 +38,8 @@ class Prepared:
     replay: dict[str, tuple[range, float]]
     """Of each replay corpus: its examples, and its share of a batch."""
     probes: dict[str, ProbeSet]
+    written: Mapping[str, list[Document]]
+    """Documents that a model wrote, by corpus."""
     remembered: dict[str, list[Passage]]
     """Of each loss term that wants to see the start: passages to see it on."""
     provenance: dict[str, Any]
@@ -62,18 +64,20 @@ def prepare(
     vocab_limit: int | None = None,
     context_length: int | None = None,
     tell: Tell = lambda message: None,
+    written: Mapping[str, list[Document]] | None = None,
 ) -> Prepared:
     """Read the recipe's corpora, split them by document, tokenize, cut, take and check for leaks.
 
     `tokenizer`: used as it is; else the one that the recipe names; else one is trained on the training splits.
     `vocab_limit`: rows of the model's embedding. `context_length`: the model's longest input in tokens.
-    `tell` is called with a line before each slow stage. Deterministic: same recipe, files and versions, same result.
+    `written`: documents of the corpora that a model writes. `tell` is called with a line before each slow stage.
+    Deterministic: same recipe, files and versions, same result.
     Raises DataError: a tokenizer that cannot pad, empty corpus, too few documents or passages, a passage longer than
     the context, ids beyond the embedding, splits that share text.
     """
     data = recipe.data
     _check_windows(recipe, context_length)
-    texts = _read(recipe, needs_tokenizer=tokenizer is None, tell=tell)
+    texts = _read(recipe, written or {}, needs_tokenizer=tokenizer is None, tell=tell)
     trained_on: list[str] = []
     if tokenizer is None:
         tokenizer, trained_on = _tokenizer(recipe, texts, tell)
@@ -113,7 +117,7 @@ def prepare(
     }
     return Prepared(
         tokenizer=tokenizer, examples=examples, replay=replay, probes=probes, remembered=remembered,
-        provenance=provenance,
+        written=written or {}, provenance=provenance,
     )  # fmt: skip
 
 
@@ -122,16 +126,23 @@ def _remembering(recipe: Recipe) -> dict[str, Take]:
     return {term.name: term.reads for term in recipe.objective if isinstance(term, Penalty) and term.reads is not None}
 
 
-def _read(recipe: Recipe, needs_tokenizer: bool, tell: Tell) -> _Texts:
+def used_corpora(recipe: Recipe) -> list[str]:
+    """The corpora that passages are taken from, in the order of the recipe."""
     data = recipe.data
     takes = (*data.train, *data.replay.values(), *data.probes.values(), *_remembering(recipe).values())
     names = {take.of.split("/")[0] for take in takes}
+    return [name for name in data.corpora if name in names]
+
+
+def _read(recipe: Recipe, written: Mapping[str, list[Document]], needs_tokenizer: bool, tell: Tell) -> _Texts:
+    data = recipe.data
+    names = set(used_corpora(recipe))
     if needs_tokenizer and recipe.tokenizer.path is None:
         names |= set(_tokenizer_corpora(recipe))
     texts = _Texts()
     for name in (name for name in data.corpora if name in names):
         tell(f"reading corpus {name}")
-        texts.documents[name] = read_documents(name, data.corpora[name])
+        texts.documents[name] = read_documents(name, data.corpora[name], written.get(name))
         texts.splits[name] = split_documents(texts.documents[name], data.splits, data.split_seed, name)
     return texts
 

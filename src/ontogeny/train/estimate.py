@@ -20,6 +20,7 @@ from ontogeny.train.parents import origin_of
 from ontogeny.train.remember import remember
 from ontogeny.train.session import open_session
 from ontogeny.train.training import Training, silent
+from ontogeny.train.written import author_of, write_corpora
 
 _PROBED_STEPS = 5
 
@@ -101,6 +102,10 @@ class _ParentMissingError(Exception):
         super().__init__(parent.name)
 
 
+def _say_nothing(text: str) -> None:
+    """A plan says only what it found."""
+
+
 def _refuse(parent: Recipe) -> Path:
     raise _ParentMissingError(parent)
 
@@ -111,13 +116,15 @@ def _build(recipe: Recipe, runs_dir: Path) -> tuple[Prepared, Any, Recipe | None
         origin = origin_of(recipe, runs_dir, _refuse)
     except _ParentMissingError as missing:
         before, model, _ = _build(missing.parent, runs_dir)
-        return prepare(recipe, tokenizer=before.tokenizer), model, missing.parent
+        written = write_corpora(recipe, lambda: (model, before.tokenizer), _say_nothing)
+        return prepare(recipe, tokenizer=before.tokenizer, written=written), model, missing.parent
     tokenizer, limits = None, Limits()
     if origin is not None:
         limits = read_limits(origin)
         if recipe.tokenizer.path is None and recipe.tokenizer.vocab_size is None:
             tokenizer = load_tokenizer(origin.tokenizer or origin.path, origin.revision)
-    prepared = prepare(recipe, tokenizer, limits.vocab_size, limits.context_length)
+    written = write_corpora(recipe, (lambda: author_of(origin)) if origin else None, _say_nothing)
+    prepared = prepare(recipe, tokenizer, limits.vocab_size, limits.context_length, written=written)
     train = recipe.train
     context = LoadContext(
         tokenizer=prepared.tokenizer,

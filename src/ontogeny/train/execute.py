@@ -32,6 +32,7 @@ from ontogeny.train.reopen import open_at, prepare_again, require_same_texts
 from ontogeny.train.session import Session, open_session, to_device
 from ontogeny.train.status import keep_status
 from ontogeny.train.training import Listener, Stage, Training, observer_of, silent
+from ontogeny.train.written import author_of, keep_written, write_corpora
 
 
 def execute(recipe: Recipe, *, runs_dir: Path, to: Path | None = None, listen: Listener = silent) -> Path:
@@ -98,6 +99,7 @@ def resume(path: Path, *, steps: int | None = None, runs_dir: Path | None = None
 
 def _begin(recipe: Recipe, writer: RunWriter, model: Any, prepared: Prepared, listen: Listener) -> None:
     """From an empty run to a finished one."""
+    keep_written(writer.path, prepared.written)
     prepared.tokenizer.save_pretrained(str(writer.path / "tokenizer"))
     for probe in prepared.probes.values():
         writer.put_probes(probe)
@@ -115,7 +117,7 @@ def _begin(recipe: Recipe, writer: RunWriter, model: Any, prepared: Prepared, li
 
 def _begin_again(recipe: Recipe, run: Run, runs_dir: Path, listen: Listener) -> Path:
     """A run that stopped before its first checkpoint has nothing to continue from."""
-    prepared, model, _ = _prepare(recipe, runs_dir, listen)
+    prepared, model, _ = _prepare(recipe, runs_dir, listen, run.path)
     require_same_texts(run, prepared)
     with RunWriter.attach(run.path) as writer:
         writer.rewind(-1, 0)
@@ -163,8 +165,8 @@ def run_path(recipe: Recipe, runs_dir: Path) -> Path:
     return runs_dir / f"{recipe.name.replace('/', '-')}-{recipe.recipe_hash[:8]}"
 
 
-def _prepare(recipe: Recipe, runs_dir: Path, listen: Listener) -> tuple[Prepared, Any, Any]:
-    """Texts, model, and what of which run it was taken."""
+def _prepare(recipe: Recipe, runs_dir: Path, listen: Listener, begun: Path | None = None) -> tuple[Prepared, Any, Any]:
+    """Texts, model, and what of which run it was taken. `begun`: the run, if there is one already."""
 
     def train_first(parent: Recipe) -> Path:
         listen(Stage(text=f"{recipe.name} starts from {parent.name}, which is trained first"))
@@ -182,7 +184,8 @@ def _prepare(recipe: Recipe, runs_dir: Path, listen: Listener) -> tuple[Prepared
         limits = read_limits(origin)
         if recipe.tokenizer.path is None and recipe.tokenizer.vocab_size is None:
             tokenizer = load_tokenizer(origin.tokenizer or origin.path, origin.revision)
-    prepared = prepare(recipe, tokenizer, limits.vocab_size, limits.context_length, tell)
+    written = write_corpora(recipe, (lambda: author_of(origin)) if origin else None, tell, begun)
+    prepared = prepare(recipe, tokenizer, limits.vocab_size, limits.context_length, tell, written)
     tell("building the model")
     model = build_model(recipe, _load_context(recipe, prepared, origin))
     return prepared, model, origin.parent if origin else None

@@ -13,11 +13,13 @@ from ontogeny.train.parents import load_verified
 from ontogeny.train.remember import recall
 from ontogeny.train.session import Session, open_session, to_device
 from ontogeny.train.state import restore_trainer
+from ontogeny.train.written import read_written
 
 
 def prepare_again(run: Run, recipe: Recipe) -> Prepared:
     """The run's texts, read again. Raises DataError if they have changed since it began."""
-    prepared = prepare(recipe, tokenizer=load_tokenizer(str(run.path / "tokenizer")))
+    written = read_written(recipe, run.path)
+    prepared = prepare(recipe, tokenizer=load_tokenizer(str(run.path / "tokenizer")), written=written)
     require_same_texts(run, prepared)
     return prepared
 

@@ -1,0 +1,85 @@
+"""Text that a model writes of what it knows."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from ontogeny.core.contracts import Document
+from ontogeny.core.errors import DataError
+from ontogeny.core.seeds import derive_seed
+from ontogeny.data.documents import WrittenCorpus
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BATCH = 32
+"""Documents written side by side."""
+
+
+class Dreamed(WrittenCorpus):
+    """Documents sampled from a model, to be replayed where the old text itself is not to be had.
+
+    Pseudo-rehearsal (Robins 1995; for language models Sun et al. 2020, "LAMOL"): the model that training starts from,
+    or that of another run, continues a first token that is drawn uniformly (Liu et al. 2023, "LLM-QAT") or the
+    end-of-text token. Sampled from its own distribution, so what it knows badly is dreamed badly. A document ends after
+    `tokens`, or where the model ends it. Drawn from `seed`; written once, before training, and kept in the run.
+    """
+
+    documents_count: int = Field(default=200, ge=1)
+    """How many documents."""
+    tokens: int = Field(default=128, ge=2)
+    """Most tokens of a document."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Divides the logits before sampling; 1 is the model's own distribution."""
+    begin: Literal["any_token", "end_of_text"] = "any_token"
+    """any_token: each document begins with a token drawn uniformly from the vocabulary, special ones left out.
+    end_of_text: with what the model writes after that token."""
+    seed: int = 0
+    """Decides every draw."""
+
+    def write(self, model: Any, tokenizer: Any) -> Iterator[Document]:
+        """Sample the documents. Raises DataError if they are longer than the model's context."""
+        import torch
+
+        limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        if limit is not None and self.tokens > limit:
+            raise DataError(f"{self.tokens} tokens are more than the model takes: write tokens: {limit} or less")
+        first = self._first(tokenizer)
+        model.eval()
+        for start in range(0, self.documents_count, BATCH):
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, "dreamed", start))
+            rows = self._sample(model, first, min(BATCH, self.documents_count - start), generator)
+            for number, row in enumerate(rows.numpy(), start=start):
+                kept = row[1:] if self.begin == "end_of_text" else row
+                ends = np.flatnonzero(kept == tokenizer.eos_token_id)
+                text = tokenizer.decode(kept[: ends[0]] if len(ends) else kept)
+                yield Document(text=text, source=f"dreamed-{number}")
+
+    def _first(self, tokenizer: Any) -> "Tensor":
+        """The ids that a document may begin with, int64."""
+        import torch
+
+        if self.begin == "end_of_text":
+            if tokenizer.eos_token_id is None:
+                raise DataError("the tokenizer has no end-of-text token: write begin: any_token")
+            return torch.tensor([tokenizer.eos_token_id])
+        special = set(tokenizer.all_special_ids)
+        return torch.tensor([token for token in range(len(tokenizer)) if token not in special])
+
+    def _sample(self, model: Any, first: "Tensor", count: int, generator: Any) -> "Tensor":
+        """int64 `[count, tokens]` on CPU, the first token included."""
+        import torch
+
+        device = next(model.parameters()).device
+        length = self.tokens + (self.begin == "end_of_text")
+        written = [first[torch.randint(len(first), (count, 1), generator=generator)]]
+        past = None
+        with torch.no_grad():
+            while len(written) < length:
+                output = model(input_ids=written[-1].to(device), past_key_values=past, use_cache=True)
+                past = output.past_key_values
+                chances = (output.logits[:, -1].float() / self.temperature).softmax(-1).cpu()
+                written.append(torch.multinomial(chances, 1, generator=generator))
+        return torch.cat(written, dim=1)
