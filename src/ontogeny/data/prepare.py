@@ -105,8 +105,7 @@ def prepare(
         "train": {**_counts(examples), "sha256": ProbeSet(name="train", passages=examples).fingerprint}
         | ({"windows": taking.windows} if taking.windows else {}),
         "replay": {
-            name: {"share": share, **_counts(examples[part.start : part.stop])}
-            for name, (part, share) in replay.items()
+            name: {"share": share, **_counts(examples[p.start : p.stop])} for name, (p, share) in replay.items()
         },
         "probes": {
             name: {**_origin(name, data), **_counts(probe.passages), "sha256": probe.fingerprint}
