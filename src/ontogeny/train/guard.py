@@ -45,6 +45,16 @@ def untouched(model: Any, *, parameters: bool = False) -> Iterator[None]:
 
 
 @contextmanager
+def same_random_numbers() -> Iterator[None]:
+    """Restore, on leaving, the generators of torch, numpy and python."""
+    generators = _generator_states()
+    try:
+        yield
+    finally:
+        _put_back_generators(generators)
+
+
+@contextmanager
 def looking(model: Any) -> Iterator[None]:
     """`untouched`, in evaluation mode and without gradients."""
     import torch

@@ -16,6 +16,10 @@ from ontogeny.integrations.audit.reading import (
     targets_of,
     token_ids,
 )
+from ontogeny.integrations.audit.recorder_averages import AverageRecorder
+from ontogeny.integrations.audit.recorder_evaluation import evaluate_once
+from ontogeny.integrations.audit.recorder_generation import see_pass, special_ids
+from ontogeny.integrations.audit.recorder_terms import TermsRecorder, plain_targets
 from ontogeny.integrations.audit.recording import Forward, Recording, Step, Targets, Tensors
 
 if TYPE_CHECKING:
@@ -59,23 +63,29 @@ class Recorder:
         self._backward_pass: int | None = None
         self._head: listening.Head | None = None
         self._kept_tokens = 0
+        self._terms = TermsRecorder(model, self.seen.terms)
+        self._averages = AverageRecorder(self.seen.averages)
 
     def start(self) -> None:
         """Attach the hooks, and take the fingerprints of all tensors."""
         self._begin()
         self._attach()
 
-    def stop(self) -> None:
-        """Detach the hooks, and see which tensors have moved."""
+    def stop(self, *, failed: bool = False) -> None:
+        """Detach the hooks, see which tensors have moved, and evaluate; not if the loop `failed`."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        self._terms.release()
         self._end()
+        if not failed:
+            self._evaluate()
 
     @_harmless
     def watch(self, named: Mapping[str, Any]) -> None:
         """Keep what the user names, with the step at which it was named."""
-        for name, value in named.items():
+        rest = self._terms.take(named, step=len(self.seen.steps), looking=self.looking, every=self.every)
+        for name, value in rest.items():
             self.seen.watched.setdefault(name, []).append((len(self.seen.steps), value))
 
     def note(self, mishap: str) -> None:
@@ -93,6 +103,7 @@ class Recorder:
 
     @_harmless
     def _attach(self) -> None:
+        self._handles.append(self.heard.register_forward_pre_hook(lambda *_: self._terms.release()))
         self._handles.append(self.heard.register_forward_hook(self._after_forward, with_kwargs=True))
         head = listening.head_of(self.heard)
         if head is not None:
@@ -118,6 +129,13 @@ class Recorder:
             moved=frozenset(name for name, bits in now.items() if bits != self._start_bits.get(name)),
             frozen_at_start=self._frozen,
         )
+        self.seen.special = special_ids(self.model, self.seen.tokenizer)
+
+    @_harmless
+    def _evaluate(self) -> None:
+        evaluate, averaged = self.seen.latest("evaluate"), self.seen.latest("ema")
+        if evaluate is not None:
+            self.seen.evaluated = evaluate_once(self.model, evaluate, averaged=averaged)
 
     @_harmless
     def _after_head(self, module: Any, args: tuple[Any, ...], output: "Tensor") -> None:
@@ -132,13 +150,16 @@ class Recorder:
         carriers = [one for one in (logits, fused, getattr(output, "loss", None)) if listening.carries_gradient(one)]
         carriers = carriers or listening.gradient_carrier(output)
         if not carriers:
+            see_pass(self.seen.generation, arguments(module, args, kwargs), training=bool(module.training))
             return
         self.seen.forwards_in_training += 1
         forward = Forward(step=len(self.seen.steps), training=bool(module.training))
         read: Callable[[Tensor], Targets] | None = None
         if self.looking and (logits is not None or fused is not None):
-            read = self._describe(forward, arguments(module, args, kwargs), output, logits)
+            given = arguments(module, args, kwargs)
+            read = self._describe(forward, given, output, logits)
             self.seen.forwards.append(forward)
+            self._terms.remember(logits, plain_targets(given, logits))
         arrives = functools.partial(self._after_backward, forward, read)
         counts = functools.partial(self._after_backward, forward, None)
         at_head = logits is not None and head is not None and head.gives(logits)
@@ -176,6 +197,9 @@ class Recorder:
 
     @_harmless
     def _after_backward(self, forward: Forward, read: "Callable[[Tensor], Targets] | None", gradient: "Tensor") -> None:
+        if self._terms.differentiating:
+            return
+        self._terms.release()
         if not forward.backward:
             forward.backward = True
             now = listening.backward_pass()
@@ -189,6 +213,7 @@ class Recorder:
         norm, without = float("nan"), tuple[str, ...]()
         if self.looking:
             norm, without = self._gradients()
+            self._averages.see(self.model, self.seen.latest("ema"), len(self.seen.steps))
         self.seen.steps.append(
             Step(
                 number=len(self.seen.steps),

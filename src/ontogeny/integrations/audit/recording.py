@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from ontogeny.integrations.audit.seen import Evaluated, Follows, Generation, LossTerms, SpecialIds
+
 
 @dataclass(frozen=True, kw_only=True)
 class Targets:
@@ -97,6 +99,15 @@ class Recording:
     tokenizer: Any = None
     watched: dict[str, list[tuple[int, Any]]] = field(default_factory=dict)
     """What the user named in `watch`: by name, (optimizer steps taken before, value)."""
+    terms: list[LossTerms] = field(default_factory=list)
+    """Of the looked-at forward passes whose terms were watched."""
+    averages: list[Follows] = field(default_factory=list)
+    """How the averaged weights followed, where `ema` is watched."""
+    evaluated: Evaluated | None = None
+    """Where `evaluate` is watched and the loop has ended."""
+    generation: Generation = field(default_factory=Generation)
+    special: SpecialIds | None = None
+    """Once the audit has ended."""
     mishaps: list[str] = field(default_factory=list)
     """What went wrong inside the audit: where, and the error's line. The run went on."""
 

@@ -51,7 +51,7 @@ class Audit:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        self._recorder.stop()
+        self._recorder.stop(failed=bool(failure) and failure[0] is not None)
         if not self.quiet:
             sys.stderr.write(terminal(self.report) + "\n")
 
@@ -62,19 +62,21 @@ class Audit:
 
 
 WATCHED = {
-    "terms": "name -> value of each loss term of the present step, before weighting",
+    "terms": "name -> value of each loss term, before weighting; as tensors, before `backward`",
     "weights": "name -> weight of each term",
-    "total": "the loss that `backward` is called on",
+    "total": "the sum of weight x term, in the same call as the terms or after it",
     "teacher": "the teacher's model",
-    "evaluate": "a function without arguments that evaluates, as the loop does, and returns numbers by name",
+    "evaluate": "a function without arguments that evaluates as the loop does, its eval() included, and returns "
+    "numbers by name",
     "prompts": "prompts that generation starts from: texts or token ids",
     "references": "what generated text is compared with: texts or token ids",
-    "generated": "what was generated: texts or token ids",
+    "generated": "what was generated, without the prompts: texts or token ids",
+    "generated_texts": "the texts that were made of the generated ids",
     "ids": "ids of the examples of the present batch",
     "embeddings": "vectors that belong to the examples of the present batch",
     "train_texts": "texts that are trained on",
     "validation_texts": "texts that are evaluated on",
-    "ema": "the averaged copy of the model",
+    "ema": "the averaged copy of the weights: a model, tensors by name, or a list in the order of the parameters",
     "scheduler": "the learning-rate scheduler",
     "shown_learning_rate": "the learning rate that the log shows for the present step",
     "accumulation": "micro-batches per optimizer step",

@@ -1,0 +1,278 @@
+"""Do the terms of the loss add up, vary, and pull the same way?"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from ontogeny.diagnosis.rule import Found, Lacks, Nothing
+from ontogeny.integrations.audit.check import Outcome, check
+from ontogeny.integrations.audit.recording import Recording
+from ontogeny.integrations.audit.seen import NLL, LossTerms
+
+LEAST_LOOKS = 4
+WATCH = "audit.watch(terms={name: value}, weights={name: weight}, total=loss) before backward"
+FLOATS = "three numbers of each look"
+GRADIENTS = (
+    "one backward pass per term at the first 8 looks and at every further one, over at most 4 million numbers of the "
+    "weights"
+)
+
+
+def learned(seen: Recording) -> list[LossTerms]:
+    """The looks at terms while gradients were enabled."""
+    return [one for one in seen.terms if one.learning]
+
+
+@check(
+    title="The total is not the sum of its terms",
+    needs="terms, weights and total (watch) at three steps",
+    cost=FLOATS,
+    threshold="the total differs by more than 0.1% from the sum of weight x term at most looks, and is not that sum "
+    "divided by the micro-batches of a step",
+    otherwise="a term or a factor that was not watched",
+    refuted_by="the same sum, computed by hand from one step",
+    remedy="add the terms in one place, with the weights that the log shows",
+)
+def total_is_the_sum(seen: Recording) -> Outcome:
+    """total = sum of weight x term."""
+    looks = [
+        (one.total, sum(one.weights[name] * value for name, value in one.values.items() if one.weights[name]))
+        for one in learned(seen)
+        if one.total is not None and one.weights.keys() >= one.values.keys() and all(map(math.isfinite, _all(one)))
+    ]
+    if len(looks) < 3:
+        return Lacks(what=f"terms, their weights and the total at three steps: {WATCH}")
+    pieces = {1.0, float(seen.latest("accumulation") or 1.0)}
+    pieces |= {float(np.median([step.backwards for step in seen.steps]))} if seen.steps else set()
+    off = [(total, added) for total, added in looks if not any(_same(total * count, added) for count in pieces)]
+    numbers: dict[str, float | int | str] = {"differ": len(off), "looks": len(looks)}
+    if len(off) * 2 <= len(looks):
+        return Nothing(numbers=numbers)
+    total, added = off[0]
+    numbers |= {"total": total, "sum": added}
+    return Found(severity="error", statement=f"the total is {total:.6g} where its terms add up to {added:.6g} "
+                 f"({len(off)} of {len(looks)} looks)", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+
+
+def _all(one: LossTerms) -> list[float]:
+    return [*one.values.values(), one.total or 0.0]
+
+
+def _same(one: float, other: float) -> bool:
+    return abs(one - other) <= 1e-3 * max(abs(one), abs(other))
+
+
+@check(
+    title="A term that never changes",
+    needs="a term (watch) at five forward passes",
+    cost=FLOATS,
+    threshold="the same value to six digits at every look, while its weight is not 0",
+    otherwise="a hinge that is satisfied; a penalty that is 0 as long as nothing has happened",
+    refuted_by="another value on another batch",
+    remedy="compute it on two batches by hand; a value near 1e9 is a masked score used as the target",
+)
+def constant_term(seen: Recording) -> Outcome:
+    """Every weighted term varies from batch to batch."""
+    series = {name: values for name, values in _series(seen).items() if len(values) >= 5}
+    if not series:
+        return Lacks(what=f"a term at five forward passes: {WATCH}")
+    constant = {
+        name: float(values[0]) for name, values in series.items()
+        if np.isfinite(values).all() and np.ptp(values) <= 1e-6 * abs(values[0]) and _weight(seen, name) != 0
+    }  # fmt: skip
+    if not constant:
+        return Nothing(numbers={"terms": len(series)})
+    said = ", ".join(f"'{name}' is {value:.6g}" for name, value in constant.items())
+    masked = any(abs(value) >= 1e4 for value in constant.values())
+    return Found(severity="error" if masked else "warning",
+                 statement=f"{said} at every one of {min(map(len, series.values()))} looks"
+                 + (": a masked score is its own target" if masked else ""),
+                 numbers=constant | {"looks": min(map(len, series.values()))}, evidence=(),
+                 certainty="certain" if masked else "likely")  # fmt: skip
+
+
+def _series(seen: Recording) -> dict[str, np.ndarray]:
+    found: dict[str, list[float]] = {}
+    for one in learned(seen):
+        for name, value in one.values.items():
+            found.setdefault(name, []).append(value)
+    return {name: np.array(values) for name, values in found.items()}
+
+
+def _weight(seen: Recording, name: str) -> float | None:
+    """Largest size of a term's weight; None if never watched."""
+    known = [abs(one.weights[name]) for one in learned(seen) if name in one.weights]
+    return max(known) if known else None
+
+
+@check(
+    title="A term that is not finite",
+    needs="a term (watch)",
+    cost=FLOATS,
+    threshold="one value that is NaN or infinite",
+    otherwise="an overflow that a loss scaler catches",
+    refuted_by="finite values on the same batch in float32",
+    remedy="guard logarithms and divisions inside, as in log(p + eps); a weight of 0 does not help: 0 x inf is NaN",
+)
+def term_not_finite(seen: Recording) -> Outcome:
+    """No term is NaN or infinite."""
+    series = _series(seen)
+    if not series:
+        return Lacks(what=f"a term: {WATCH}")
+    bad = {name: int((~np.isfinite(values)).sum()) for name, values in series.items()}
+    found = {name: count for name, count in bad.items() if count}
+    if not found:
+        return Nothing(numbers={"terms": len(series)})
+    said = ", ".join(f"'{name}' at {count} of {len(series[name])} looks" for name, count in found.items())
+    return Found(severity="error", statement=f"NaN or infinite: {said}", numbers=found, evidence=(),
+                 certainty="certain")  # fmt: skip
+
+
+@check(
+    title="A term without a gradient",
+    needs="two terms (watch) as tensors, before backward",
+    cost=FLOATS,
+    threshold="a term whose weight is not 0 has no graph at any look, while another has one",
+    otherwise="a term that is watched as a number on purpose",
+    refuted_by="term.requires_grad is True",
+    remedy="find the detach(), item(), no_grad or argmax between the weights and this term",
+)
+def term_detached(seen: Recording) -> Outcome:
+    """A gradient can flow through every weighted term."""
+    looks = [one for one in learned(seen) if len(one.detached) < len(one.values)]
+    if not looks or max(len(one.values) for one in looks) < 2:
+        return Lacks(what=f"two terms as tensors, one of them with a graph: {WATCH}")
+    never = frozenset.intersection(*(one.detached for one in looks))
+    bare = sorted(name for name in never if _weight(seen, name) != 0)
+    if not bare:
+        return Nothing(numbers={"terms": len(looks[0].values)})
+    return Found(severity="error", statement=f"no gradient flows through {_quoted(bare)}: it adds to the loss that is "
+                 "shown, not to what is learned", numbers={"looks": len(looks), "detached": len(bare)}, evidence=(),
+                 certainty="certain")  # fmt: skip
+
+
+@check(
+    title="A term with weight 0",
+    needs="terms and weights (watch)",
+    cost=FLOATS,
+    threshold="a weight that is 0 at every look",
+    otherwise="a schedule that begins later; a term that is only looked at",
+    refuted_by="a weight above 0 at a later step",
+    remedy="say 'not optimised' wherever its curve is shown, and expect nothing of it",
+)
+def weight_of_zero(seen: Recording) -> Outcome:
+    """Terms that are shown are optimised."""
+    looks = [one for one in learned(seen) if one.weights]
+    if not looks:
+        return Lacks(what=f"terms and their weights: {WATCH}")
+    zero = sorted(name for name in looks[-1].values if _weight(seen, name) == 0)
+    if not zero:
+        return Nothing(numbers={"terms": len(looks[-1].values)})
+    return Found(severity="note", statement=f"{_quoted(zero)} is not optimised: its weight is 0 at all of "
+                 f"{len(looks)} looks", numbers={"looks": len(looks), "terms": len(zero)}, evidence=(),
+                 certainty="certain")  # fmt: skip
+
+
+def _quoted(names: list[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def _gradients(seen: Recording) -> list[LossTerms]:
+    return [one for one in learned(seen) if one.norms]
+
+
+@check(
+    title="A term that decides nothing",
+    needs="two terms with weights (watch) as tensors at four steps",
+    cost=GRADIENTS,
+    threshold="median share of weight x gradient norm below 0.1% of the sum over terms, with a weight that is not 0",
+    otherwise="a penalty that grows later on; a term that acts on tensors outside the sample",
+    refuted_by="the same training without the term ends elsewhere",
+    remedy="compare gradients, not values: scale the weight until its share is what was meant, or leave the term out",
+)
+def gradient_shares(seen: Recording) -> Outcome:
+    """Each term has a share of the gradient."""
+    shares: dict[str, list[float]] = {}
+    for one in _gradients(seen):
+        pulls = {name: abs(one.weights.get(name, math.nan)) * norm for name, norm in one.norms.items() if name != NLL}
+        if len(pulls) > 1 and (whole := sum(pulls.values())) > 0 and math.isfinite(whole):
+            for name, pull in pulls.items():
+                shares.setdefault(name, []).append(pull / whole)
+    typical = {name: float(np.median(values)) for name, values in shares.items() if len(values) >= LEAST_LOOKS}
+    if len(typical) < 2:
+        return Lacks(what=f"gradients of two weighted terms at {LEAST_LOOKS} steps: {WATCH}")
+    small = {name: share for name, share in typical.items() if share < 1e-3 and _weight(seen, name)}
+    if not small:
+        return Nothing(numbers=typical)
+    said = ", ".join(f"'{name}' {share:.2g}" for name, share in small.items())
+    return Found(severity="note", statement=f"share of the gradient that comes from {said}: it decides nothing",
+                 numbers=typical, evidence=(), certainty="likely")  # fmt: skip
+
+
+CONFLICT = -0.3
+
+
+@check(
+    title="Terms that work against each other",
+    needs="two terms (watch) as tensors at four steps",
+    cost=GRADIENTS,
+    threshold="a cosine between the gradients of two terms of weights above 0 that is negative at every look, with a "
+    "median below -0.3",
+    otherwise="a penalty that is meant to hold the other back",
+    refuted_by="cosines around 0 on other batches",
+    remedy="look at what each of the two does alone; lower the weight of the one that is a means to an end",
+)
+def terms_in_conflict(seen: Recording) -> Outcome:
+    """Terms do not pull apart."""
+    cosines = _cosines(seen, plain=False)
+    if not cosines:
+        return Lacks(what=f"gradients of two terms at {LEAST_LOOKS} steps: {WATCH}")
+    worst = _opposed(cosines)
+    numbers = {f"cosine {first} / {second}": float(np.median(v)) for (first, second), v in cosines.items()}
+    if not worst:
+        return Nothing(numbers=numbers)
+    said = "; ".join(f"'{a}' against '{b}' (median cosine {value:.2f})" for (a, b), value in worst.items())
+    return Found(severity="note", statement=f"gradients point apart: {said}", numbers=numbers, evidence=(),
+                 certainty="likely")  # fmt: skip
+
+
+@check(
+    title="A term that works against the language model",
+    needs="a term (watch) as a tensor at four steps of a model that is given token ids",
+    cost=f"{GRADIENTS}; one more for the plain NLL",
+    threshold="a cosine between its gradient and that of the plain next-token NLL that is negative at every look, with "
+    "a median below -0.3",
+    otherwise="a penalty that is meant to hold the model back; unlearning",
+    refuted_by="the NLL of held-out text falls as fast as without the term",
+    remedy="train with and without it and compare the plain NLL, not the total",
+)
+def term_against_nll(seen: Recording) -> Outcome:
+    """No term pulls away from predicting the text."""
+    cosines = _cosines(seen, plain=True)
+    if not cosines:
+        return Lacks(what=f"gradients of a term and of the NLL at {LEAST_LOOKS} steps: {WATCH}")
+    numbers = {f"cosine {name}": float(np.median(values)) for (name, _), values in cosines.items()}
+    worst = _opposed(cosines)
+    if not worst:
+        return Nothing(numbers=numbers)
+    said = "; ".join(f"'{name}' (median cosine {value:.2f})" for (name, _), value in worst.items())
+    return Found(severity="warning", statement=f"lowering it raises the next-token NLL: {said}", numbers=numbers,
+                 evidence=(), certainty="likely")  # fmt: skip
+
+
+def _cosines(seen: Recording, *, plain: bool) -> dict[tuple[str, str], list[float]]:
+    """By pair, with the plain NLL or without; weighted terms only, as many looks as are needed."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for one in _gradients(seen):
+        for pair, cosine in one.cosines.items():
+            if (NLL in pair) == plain and all(_weight(seen, name) != 0 for name in pair):
+                found.setdefault(pair, []).append(cosine)
+    return {pair: values for pair, values in found.items() if len(values) >= LEAST_LOOKS}
+
+
+def _opposed(cosines: Mapping[tuple[str, str], list[float]]) -> dict[tuple[str, str], float]:
+    return {
+        pair: float(np.median(values)) for pair, values in cosines.items()
+        if max(values) < 0 and np.median(values) < CONFLICT
+    }  # fmt: skip

@@ -1,0 +1,134 @@
+"""What was seen of loss terms, an evaluation, averaged weights and generation: plain numbers."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+NLL = "next-token NLL"
+"""Under this name stands the plain loss of the language model among gradients of terms."""
+LEAST_ROW = 8
+"""Tokens that a row must have to be recognised."""
+
+
+@dataclass(kw_only=True)
+class LossTerms:
+    """The terms of one loss, as they were watched."""
+
+    step: int
+    """Optimizer steps taken before it."""
+    learning: bool
+    """Were gradients enabled? In an evaluation they are not."""
+    values: dict[str, float]
+    """Unweighted."""
+    weights: dict[str, float]
+    """Empty where none were watched."""
+    total: float | None = None
+    detached: frozenset[str] = frozenset()
+    """Terms that no gradient can flow through."""
+    norms: dict[str, float] = field(default_factory=dict)
+    """L2 norm of each unweighted term's gradient over some of the trainable tensors; empty if not computed."""
+    cosines: dict[tuple[str, str], float] = field(default_factory=dict)
+    """Between the gradients of two terms, or of a term and `NLL`; only where both are above 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationPass:
+    """A forward pass without gradients over whole rows."""
+
+    training: bool
+    """Mode of the model."""
+    averaged: bool
+    """Was it the averaged model (`watch(ema=…)`)?"""
+    labelled: bool
+    """Was the model given labels? If not, all tokens that are not padding count."""
+    nll: float
+    """Sum over the tokens that count, in nats."""
+    tokens: int
+    rows: tuple[int, ...]
+    """A number for the tokens of each row, equal for equal rows; 0 for rows of fewer than `LEAST_ROW` tokens."""
+
+    @property
+    def mean(self) -> float:
+        """NLL per token."""
+        return self.nll / self.tokens
+
+
+@dataclass(kw_only=True)
+class Evaluated:
+    """What one call of `watch(evaluate=…)` did."""
+
+    numbers: dict[str, float] = field(default_factory=dict)
+    """What it returned."""
+    passes: list[EvaluationPass] = field(default_factory=list)
+    foreign_weights: bool = False
+    """Did the model hold other weights than the trained ones while it was evaluated?"""
+    changed: tuple[str, ...] = ()
+    """Parameters and buffers whose bits differ afterwards."""
+    gradients: tuple[str, ...] = ()
+    """Parameters that have a gradient afterwards, and had none."""
+    reseeded: bool = False
+    """Has it set torch's seed, and not put the generator back?"""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that count."""
+        return sum(one.tokens for one in self.passes)
+
+    @property
+    def token_mean(self) -> float:
+        """NLL per token over everything evaluated, in nats; NaN if nothing was seen."""
+        return sum(one.nll for one in self.passes) / self.tokens if self.tokens else math.nan
+
+    @property
+    def batch_mean(self) -> float:
+        """Mean of the batches' means, in nats."""
+        means = [one.mean for one in self.passes if one.tokens]
+        return float(np.mean(means)) if means else math.nan
+
+    @property
+    def row_mean(self) -> float:
+        """Mean of the batches' means, weighted by their rows, in nats."""
+        counted = [one for one in self.passes if one.tokens]
+        return float(np.average([p.mean for p in counted], weights=[len(p.rows) for p in counted])) if counted else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Follows:
+    """One step of an exponential moving average: average' = decay x average + (1 - decay) x weights."""
+
+    step: int
+    decay: float
+
+
+@dataclass(kw_only=True)
+class Generation:
+    """What was seen of generation."""
+
+    batches: int = 0
+    """Forward passes of one token per row, over several rows with an attention mask."""
+    padded: int = 0
+    """Of these, with padding in a row."""
+    padded_right: int = 0
+    """Of these, with padding behind the prompt's tokens."""
+    passes_in_training_mode: int = 0
+    """Forward passes without gradients in training mode, before the audit ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpecialIds:
+    """Token ids that mean something, as model, generation and tokenizer have them."""
+
+    given: Mapping[tuple[str, str], tuple[int, ...]]
+    """(`config` | `generation_config` | `tokenizer`, `eos` | `bos` | `pad`) -> ids; absent where None."""
+    ordinary: Mapping[int, str] = field(default_factory=dict)
+    """Those of them that the tokenizer has as ordinary tokens -> the token."""
+    size: int = 0
+    """Of the tokenizer, with added tokens; 0 without one."""
+    last_ordinary: int = -1
+    """Highest id without added tokens."""
+
+    def of(self, name: str) -> frozenset[int]:
+        """All ids of that name, wherever they stand."""
+        return frozenset(i for (_, which), ids in self.given.items() if which == name for i in ids)

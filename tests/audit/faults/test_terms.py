@@ -1,0 +1,168 @@
+"""Faults of composite losses, each beside the same loop without it."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ontogeny.core.contracts import Finding
+from ontogeny.integrations.audit import recorder_terms
+from ontogeny.integrations.audit.recorder_terms import TermsRecorder, some_of
+from ontogeny.integrations.audit.seen import NLL, LossTerms
+from tests.audit.composite import Composite, z_loss
+from tests.audit.judging import audited
+from tests.audit.loops import Loop, make_model, rows, shifted_loss
+
+TERMS = {
+    "total_is_the_sum", "constant_term", "term_not_finite", "term_detached", "weight_of_zero", "gradient_shares",
+    "terms_in_conflict", "term_against_nll",
+}  # fmt: skip
+
+
+def of(composite: Composite, **settings: Any) -> dict[str, Finding]:
+    """What is found about the terms."""
+    report = audited(Loop(loss=composite, **settings), composite.hear).report
+    return {one.rule: one for one in report.findings if one.rule in TERMS}
+
+
+def test_the_clean_composite_is_clear() -> None:
+    composite = Composite()
+    report = audited(Loop(loss=composite), composite.hear).report
+    assert report.findings == ()
+    assert {one.rule for one in report.verdicts if one.verdict == "clear"} >= TERMS
+    assert of(Composite(), accumulation=2) == {}
+
+
+def test_a_total_with_other_weights() -> None:
+    found = of(Composite(added={"lm": 1.0, "z": 0.5}))
+    assert set(found) == {"total_is_the_sum"}
+    numbers = found["total_is_the_sum"].numbers
+    assert float(numbers["total"]) > float(numbers["sum"])
+
+
+def info_nce(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Of row means, with the diagonal masked and used as the target: seed 000's."""
+    pooled = F.normalize(logits.mean(1), dim=-1)
+    scores = (pooled @ pooled.T / 0.1).masked_fill(torch.eye(len(pooled)).bool(), -1e9)
+    return F.cross_entropy(scores, torch.arange(len(pooled)))
+
+
+def sound_info_nce(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Halves of a row belong together."""
+    one, other = (F.normalize(half.mean(1), dim=-1) for half in logits.chunk(2, dim=1))
+    return F.cross_entropy(one @ other.T / 0.1, torch.arange(len(one)))
+
+
+def test_info_nce_whose_target_is_masked() -> None:
+    found = of(Composite(terms={"lm": shifted_loss, "nce": info_nce}, weights={"lm": 1.0, "nce": 0.1}))
+    # exp(-1e9) is 0 beside the other scores: -log softmax = 1e9 whatever the scores are.
+    assert found["constant_term"].numbers["nce"] == pytest.approx(1e9)
+    assert "masked" in found["constant_term"].statement
+    assert of(Composite(terms={"lm": shifted_loss, "nce": sound_info_nce}, weights={"lm": 1.0, "nce": 0.1})) == {}
+
+
+def test_a_term_of_nan() -> None:
+    found = of(Composite(terms={"lm": shifted_loss, "balance": lambda logits, _: (logits.min() * 1e9).log()},
+                         weights={"lm": 1.0, "balance": 0.0}))  # fmt: skip
+    assert "12 of 12" in found["term_not_finite"].statement
+
+
+def test_a_term_without_a_graph() -> None:
+    found = of(Composite(terms={"lm": shifted_loss, "z": lambda logits, labels: z_loss(logits.detach(), labels)}))
+    assert "'z'" in found["term_detached"].statement
+
+
+def test_a_weight_of_zero_is_said_to_be_not_optimised() -> None:
+    found = of(Composite(weights={"lm": 1.0, "z": 0.0}))
+    assert set(found) == {"weight_of_zero"}
+    assert "'z' is not optimised" in found["weight_of_zero"].statement
+
+
+def test_a_term_too_small_to_matter() -> None:
+    found = of(Composite(weights={"lm": 1.0, "z": 1e-7}))
+    assert set(found) == {"gradient_shares"}
+    assert float(found["gradient_shares"].numbers["z"]) < 1e-3
+
+
+def test_a_term_that_undoes_the_other() -> None:
+    against = Composite(terms={"lm": shifted_loss, "drift": lambda logits, labels: -2 * shifted_loss(logits, labels)},
+                        weights={"lm": 1.0, "drift": 0.1})  # fmt: skip
+    found = of(against)
+    # The gradient of -2 L is -2 times that of L: cosine -1 with the term, and with the plain NLL.
+    assert found["terms_in_conflict"].numbers["cosine lm / drift"] == pytest.approx(-1, abs=1e-6)
+    assert found["term_against_nll"].numbers["cosine drift"] == pytest.approx(-1, abs=1e-5)
+    assert found["term_against_nll"].numbers["cosine lm"] == pytest.approx(1, abs=1e-5)
+
+
+def test_shares_by_hand() -> None:
+    model = torch.nn.Linear(2, 1, bias=False)
+    kept: list[LossTerms] = []
+    recorder = TermsRecorder(model, kept)
+    first, second = model(torch.tensor([3.0, 4.0])).sum(), model(torch.tensor([4.0, -3.0])).sum()
+    recorder.take({"terms": {"a": first, "b": second, "c": first + second}}, step=0, looking=True, every=10)
+    # Gradients (3, 4), (4, -3), (7, 1): norms 5, 5, sqrt(50); a.b = 0, a.c = 25 / (5 sqrt 50) = 1 / sqrt 2.
+    assert kept[0].norms == pytest.approx({"a": 5, "b": 5, "c": 50**0.5})
+    assert kept[0].cosines == pytest.approx({("a", "b"): 0, ("a", "c"): 0.5**0.5, ("b", "c"): 0.5**0.5}, abs=1e-7)
+    assert model.weight.grad is None
+
+
+def test_the_sample_of_tensors_stays_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder_terms, "MOST_NUMBERS", 100)
+    tensors = [torch.zeros(size) for size in (101, 60, 60, 30, 30)]
+    # 101 is too large alone; of the others 180 numbers, every second one: 60 + 30.
+    assert [t.numel() for t in some_of(tensors)] == [60, 30]
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_bit_identical_with_and_without(accumulation: int) -> None:
+    def trained(composite: Composite, *, watch: bool) -> tuple[list[bytes], bytes]:
+        loop = Loop(loss=composite, accumulation=accumulation, clip=0.5)
+        if watch:
+            audited(loop, composite.hear)
+        else:
+            loop.run()
+        return [p.detach().numpy().tobytes() for p in loop.model.parameters()], torch.get_rng_state().numpy().tobytes()
+
+    watched = Composite()
+    assert trained(watched, watch=True) == trained(Composite(), watch=False)
+    assert watched.audit is not None
+
+
+def test_a_graph_that_cannot_be_walked_twice_costs_only_the_gradients() -> None:
+    def broken(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        class Once(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
+                return value.clone()
+
+            @staticmethod
+            def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
+                if composite.audit is not None and composite.audit._recorder._terms.differentiating:
+                    raise RuntimeError("Checkpointing is not compatible with .grad()")
+                return gradients[0]
+
+        return Once.apply(shifted_loss(logits, labels))
+
+    composite = Composite(terms={"lm": broken, "z": z_loss})
+    report = audited(Loop(loss=composite), composite.hear).report
+    lacking = {one.rule for one in report.verdicts if one.verdict == "not assessable"}
+    assert lacking >= {"gradient_shares", "terms_in_conflict", "term_against_nll"}
+    assert "total_is_the_sum" not in lacking
+
+
+def test_the_plain_nll_counts_neither_prompt_nor_padding() -> None:
+    model = make_model(dropout=0.0)
+    batch = rows(4, 0)
+    logits = model(batch["input_ids"], batch["attention_mask"]).logits
+    targets = recorder_terms.plain_targets({**batch, "labels": None}, logits)
+    assert targets is not None
+    assert torch.equal(targets, batch["labels"])
+    masked = batch["labels"].where(torch.arange(20) > 5, -100)
+    assert torch.equal(recorder_terms.plain_targets({**batch, "labels": masked}, logits), masked)
+    kept: list[LossTerms] = []
+    recorder = TermsRecorder(model, kept)
+    recorder.remember(logits, targets)
+    recorder.take({"terms": {"lm": shifted_loss(logits, batch["labels"])}}, step=0, looking=True, every=10)
+    assert kept[0].cosines["lm", NLL] == pytest.approx(1, abs=1e-6)
+    assert kept[0].norms["lm"] == pytest.approx(kept[0].norms[NLL], rel=1e-6)
