@@ -95,6 +95,45 @@ def test_an_interrupted_run_has_the_same_ledger(tmp_path: Path, monkeypatch: pyt
     assert whole.measure("ledger").load().identical(parts.measure("ledger").load())
 
 
+def test_place_and_content_of_batches(tmp_path: Path) -> None:
+    """One passage a step, the same random order in all three epochs: batch n + 22 is batch n again."""
+    content = _content(tmp_path, batch=1, accumulate=1, order="cyclic")
+    content["measures"] = [{"kind": "ledger", "share": 1.0, "at": {"steps": [0, 66]}}]
+    seen = open_run(execute(validate(content, "test"), runs_dir=tmp_path / "runs")).measure("ledger")
+    place, first = seen["place"].values[0], seen["content"].values[0]
+    assert sorted(place[:22]) == list(range(22))
+    assert place[:22].tolist() != list(range(22))
+    assert np.array_equal(place[22:44], place[:22])
+    assert first.tolist() == [*range(22)] * 3
+    assert np.array_equal(seen["nll"].values[:, 22:44], seen["nll"].values[:, :22])
+
+
+def test_new_text_alone(tmp_path: Path) -> None:
+    """Half of each batch of six is replayed: only the three new passages are looked at, before, after and later."""
+    content = _content(tmp_path, dropout=0.0, accumulate=1)
+    content["data"]["replay"] = {"old": {"of": "words/novel", "share": 0.5}}
+    content["measures"] = [{"kind": "ledger", "share": 1.0, "only_new": True}]
+    content["checkpoints"] = {"every_steps": 1}
+    recipe = validate(content, "test")
+    run = open_run(execute(recipe, runs_dir=tmp_path / "runs"))
+    prepared = prepare(recipe)
+    session = open_session(
+        recipe, model=make_model(), tokenizer=prepared.tokenizer, examples=prepared.examples, replay=prepared.replay
+    )
+    seen, after = run.measure("ledger"), run.series("ledger_after", "train")
+    before = run.series("ledger_before", "train")
+    for n in (0, 5, 11):
+        ids = session.plan.batch_at(n)
+        assert (ids < 22).tolist() == [True] * 3 + [False] * 3
+        new = [prepared.examples[i] for i in ids[:3]]
+        at = int(np.flatnonzero(seen.step.values == 12)[0])
+        assert seen["nll"].values[at][n] == pytest.approx(_by_hand(run, 12, new), abs=1e-5)
+        assert seen["size"].values[at][n] == sum(len(one) - 1 for one in new)
+        assert seen["place"].values[at][n] == ids[:3].mean()
+        assert before["value"][n] == pytest.approx(_by_hand(run, n, new), abs=1e-5)
+        assert after["value"][n] == pytest.approx(_by_hand(run, n + 1, new), abs=1e-5)
+
+
 def test_a_share_is_a_share() -> None:
     """10,000 batches at 0.1: standard deviation 0.003. Another seed, other batches."""
     ledger, other = Ledger(share=0.1), Ledger(share=0.1, seed=1)

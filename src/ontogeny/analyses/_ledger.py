@@ -26,6 +26,10 @@ class Book:
     """float64 [C]: mean NLL of never-trained text of the same corpora at the checkpoints; None if none was seen."""
     epochs: float
     """Epochs of training in all: beyond one, passages come again in other batches."""
+    place: np.ndarray | None = None
+    """float64 [B]: mean place of a batch's new passages in the order of the data; None in ledgers without it."""
+    content: np.ndarray | None = None
+    """int64 [B]: equal for batches with the same passages; None in ledgers without it."""
 
     @property
     def batches(self) -> int:
@@ -58,6 +62,8 @@ def book_of(run: Any, name: str = "ledger") -> Book:
         nll=seen["nll"].values[order][:, place].astype(np.float64),
         before=rows["before"], after=rows["after"],
         novel=_novel(run, steps), epochs=float(seen.epoch.values.max()),
+        place=seen["place"].values[0][place] if "place" in seen else None,
+        content=seen["content"].values[0][place] if "content" in seen else None,
     )  # fmt: skip
 
 

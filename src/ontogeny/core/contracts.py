@@ -233,6 +233,11 @@ class BatchMeasure(PassMeasure):
     def samples(self, batch: int) -> bool:
         """Is a batch, counted without repeats, among those that it wants to see? A pure function."""
 
+    @property
+    def only_new_text(self) -> bool:
+        """Does it leave out what a batch replays?"""
+        return False
+
 
 class StateMeasure(_Measure):
     """A measure that owns the model, inside a guard which restores gradients, mode and RNG; parameters, if it asks."""

@@ -45,7 +45,11 @@ class LiveTraining(Protocol):
         ...
 
     def batch(self, number: int) -> "Sequence[Passage]":
-        """The passages of one of them."""
+        """The passages of one of them, new ones first."""
+        ...
+
+    def places(self, number: int) -> Sequence[int]:
+        """Of its new passages (not the replayed ones): their places in the order of the data."""
         ...
 
     def trial(self) -> "AbstractContextManager[Trial]":

@@ -22,7 +22,7 @@ class Around:
         self.session = session
         self.measures = [measure for measure in measures if isinstance(measure, BatchMeasure)]
         self._halves: Halves | None = None
-        self._before = float("nan")
+        self._before: dict[int, float] = {}
         terms = session.objective.terms
         dropout = any(getattr(module, "p", 0) for module in session.model.modules() if "Drop" in type(module).__name__)
         plain = [type(term).kind for term in terms] == ["next_token"] and session.train.precision == "fp32"
@@ -31,18 +31,24 @@ class Around:
     def before_step(self) -> None:
         """The next batch, seen from the present state."""
         session = self.session
-        if session.step < session.total_steps and self._sampled(session.step) and not self._is_plain:
-            self._before = self._nll(session.plan.batch_at(session.step))
+        if session.step < session.total_steps:
+            ids = session.plan.batch_at(session.step)
+            whole = len(ids) if self._is_plain else -1  # its loss comes with the step
+            counts = {self._count(one, ids) for one in self._sampled(session.step)} - {whole}
+            self._before = {count: self._nll(ids[:count]) for count in counts}
 
     def after_step(self, event: StepEvent) -> dict[str, float]:
         """What to record of the step: by name of the metric."""
-        sampled = self._sampled(event.step)
-        if not sampled:
-            return {}
-        before = event.terms["next_token"] if self._is_plain else self._before
-        after = self._nll(np.array(event.example_ids))
-        return {f"{one.group}_{name}": value for one in sampled for name, value in
+        ids = np.array(event.example_ids)
+        counts = {one.group: self._count(one, ids) for one in self._sampled(event.step)}
+        before = {len(ids): event.terms["next_token"], **self._before} if self._is_plain else self._before
+        after = {count: self._nll(ids[:count]) for count in set(counts.values())}
+        return {f"{group}_{name}": values[count] for group, count in counts.items() for name, values in
                 (("before", before), ("after", after))}  # fmt: skip
+
+    def _count(self, measure: BatchMeasure, ids: np.ndarray) -> int:
+        """How many of a batch's passages, new ones first, the measure wants to see."""
+        return int((ids < self.session.new_examples).sum()) if measure.only_new_text else len(ids)
 
     def _sampled(self, step: int) -> list[BatchMeasure]:
         return [measure for measure in self.measures if measure.samples(step // self.session.train.repeats)]

@@ -48,9 +48,15 @@ class Live:
         return -(-session.plan.steps_for(session.train) // session.train.repeats)
 
     def batch(self, number: int) -> "Sequence[Passage]":
-        """The passages of one of them."""
+        """The passages of one of them, new ones first."""
         session = self._session
         return [session.examples[i] for i in session.plan.batch_at(number * session.train.repeats)]
+
+    def places(self, number: int) -> Sequence[int]:
+        """Of its new passages (not the replayed ones): their places in the order of the data."""
+        session = self._session
+        ids = session.plan.batch_at(number * session.train.repeats)
+        return [int(i) for i in ids if i < session.new_examples]
 
     def next_update(self) -> Update:
         """Each trained tensor with its direction: the next step adds learning rate x direction to it.

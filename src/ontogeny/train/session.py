@@ -39,6 +39,8 @@ class Session:
     objective: Objective
     tokenizer: Any
     examples: Sequence[Passage]
+    new_examples: int
+    """So many of the examples are new text; replayed ones are behind them."""
     plan: Plan
     total_steps: int
     flops_per_token: float
@@ -113,6 +115,7 @@ def open_session(
         objective=objective,
         tokenizer=tokenizer,
         examples=examples,
+        new_examples=min((part.start for part, _ in (replay or {}).values()), default=len(examples)),
         plan=plan,
         total_steps=total_steps or plan.steps_for(train),
         flops_per_token=6.0 * nonembedding_parameters(model),

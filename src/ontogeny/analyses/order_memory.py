@@ -1,0 +1,192 @@
+"""Does a model remember the order in which it was trained, or only the text?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ontogeny.analyses import _order
+from ontogeny.analyses import _statistics as stats
+from ontogeny.analyses._ledger import Book, book_of
+from ontogeny.analyses._result import Analysis, Result
+from ontogeny.store.run import open_run
+
+if TYPE_CHECKING:
+    from ontogeny.store.run import Run
+
+LEAST = 20
+"""Different batches."""
+LEVEL = 0.05
+SAME = 0.9
+"""Rank correlation of two places above which they are not told apart."""
+
+
+class OrderMemory(Analysis):
+    """Of a ledger's batches: gain by place in training and in the text, and what comes before the next visit.
+
+    `places`: Spearman's correlation of a batch's gain (loss before training minus loss at the end, of batches with the
+    same passages the last one) with its place in training and its place in the text, each with the other's ranks held
+    fixed. In a run in the text's order the two are one, which is said; a run with `order: shuffled` tells them apart.
+
+    `anticipation`: at checkpoints between the first and the last epoch, the loss of each batch, the checkpoint's and
+    the batch's mean taken off, by steps since its last visit over the steps of an epoch. Mean of the middle half minus
+    mean of the last tenth: positive says that the loss falls again before the batch comes (anticipatory recovery, Yang
+    et al. 2024), where forgetting alone would let it rise. In a cyclic order the end of the cycle is just before the
+    next visit; in a shuffled one (`control`) a batch that has waited as long is no nearer to it, so the difference from
+    the control is what order does.
+
+    Neighbours share what happened to them, so blocks of them are resampled (95% intervals; those of `anticipation` and
+    its p by t with as many degrees of freedom as blocks less one) and permuted (p of `places`). Blocks lie in the order
+    of training (of the text, for the place in it) and are as long as the cube root of the number of batches. P-values
+    are adjusted together by Benjamini and Hochberg.
+    """
+
+    control: str | None = None
+    """Directory of a run like this one with train.order=shuffled."""
+
+    def analyze(self, run: "Run") -> Result:
+        """Read the ledgers and judge. Raises StoreError, too, if the control cannot be read."""
+        return self.judge(book_of(run), book_of(open_run(Path(self.control))) if self.control else None)
+
+    def judge(self, book: Book, control: Book | None = None) -> Result:
+        """The same, from ledgers laid side by side."""
+        last = _last_visits(book)
+        if last.sum() < LEAST or book.place is None:
+            lack = f"{LEAST} different batches, it has {last.sum()}" if book.place is not None else \
+                "the places of batches: this ledger was recorded without them"  # fmt: skip
+            return Result(
+                verdict=f"not assessable: lacks {lack}", sentences=(), reading=_READING, numbers={"n": int(last.sum())}
+            )
+        random = np.random.default_rng(self.seed)
+        numbers: dict[str, Any] = {"n": int(last.sum()), "epochs": book.epochs, "places": _places(book, random)}
+        if control is not None and control.place is not None:
+            numbers["places, control"] = _places(control, random)
+        numbers["anticipation"] = _anticipation(book, control, random)
+        _adjust(numbers)
+        return Result(verdict=_verdict(numbers), sentences=tuple(_sentences(numbers)), reading=_READING,
+                      numbers=numbers)  # fmt: skip
+
+
+def _last_visits(book: Book) -> np.ndarray:
+    """Batches whose passages do not come again: bool [B]."""
+    if book.content is None:
+        return np.ones(book.batches, dtype=bool)
+    last: dict[int, int] = {}
+    for i in np.argsort(book.trained_at, kind="stable").tolist():
+        last[int(book.content[i])] = i
+    return np.isin(np.arange(book.batches), list(last.values()))
+
+
+def _places(book: Book, random: np.random.Generator) -> dict[str, Any]:
+    """Correlations of gain with place in training and in the text."""
+    assert book.place is not None
+    chosen = _last_visits(book) & np.isfinite(book.place)
+    gain = (book.nll[0] - book.nll[-1])[chosen]
+    training, text = book.trained_at[chosen].astype(float), book.place[chosen]
+    found: dict[str, Any] = {"n": len(gain), "trained_at": training, "place": text, "gain": gain}
+    alike = float(_alike(training, text))
+    found["alike"] = alike
+    if abs(alike) > SAME:
+        return {**found, "both": _order.rank_correlation(gain, training, None, random)}
+    found["training"] = _order.rank_correlation(gain, training, text, random)
+    return {**found, "text": _order.rank_correlation(gain, text, training, random)}
+
+
+def _alike(one: np.ndarray, other: np.ndarray) -> float:
+    """Rank correlation."""
+    from scipy.stats import rankdata
+
+    return float(np.corrcoef(rankdata(one), rankdata(other))[0, 1])
+
+
+def _anticipation(book: Book, control: Book | None, random: np.random.Generator) -> dict[str, Any]:
+    cycles = _order.cycles_of(book)
+    if isinstance(cycles, str):
+        return {"lacks": cycles}
+    count = cycles.residual.shape[1]
+    draws = _order.block_weights(count, random, _order.draws_for(count))
+    drawn, value = cycles.contrast(draws), cycles.observed()
+    found = {"n": count, "steps": cycles.steps, **_order.interval(value, drawn, count), "curve": cycles.curve(draws)}
+    other = (
+        _order.cycles_of(control) if control is not None else "a control: add  --set control=RUN  of a run in shuffled order"
+    )
+    if isinstance(other, str):
+        return {**found, "control": {"lacks": other}}
+    theirs = other.residual.shape[1]
+    others = _order.block_weights(theirs, random, len(draws))
+    their_drawn, their_value = other.contrast(others), other.observed()
+    return {**found, "control": {
+        "n": theirs, **_order.interval(their_value, their_drawn, theirs), "curve": other.curve(others),
+        "difference": _order.interval(value - their_value, drawn - their_drawn, min(count, theirs)),
+    }}  # fmt: skip
+
+
+def _adjust(numbers: dict[str, Any]) -> None:
+    """Replace p-values by adjusted ones."""
+    tests = [one[key] for name, one in numbers.items() if name.startswith("places") for key in
+             ("both", "training", "text") if key in one]  # fmt: skip
+    tests += [numbers["anticipation"]] if "p" in numbers["anticipation"] else []
+    for test, p in zip(tests, stats.benjamini_hochberg(np.array([one["p"] for one in tests])), strict=True):
+        test["p"] = float(p)
+    numbers["tests"] = len(tests)
+
+
+def _verdict(numbers: dict[str, Any]) -> str:
+    one = numbers["anticipation"]
+    found = "p" in one and one["p"] < LEVEL and one["low"] > 0
+    control = one.get("control", {})
+    if found and "difference" in control:
+        if control["difference"]["low"] > 0:
+            return "anticipatory recovery: the loss falls before a batch comes again, more than in the control"
+        return "the loss falls late in the cycle, but not more than in the control: not by the order"
+    if found:
+        return f"the loss falls before a batch comes again; whether by the order: not assessable, lacks " \
+            f"{control['lacks']}"  # fmt: skip
+    places = numbers["places"]
+    if "both" in places and places["both"]["p"] < LEVEL:
+        return "gain goes with the place in the sequence; the places in training and in the text are one here, so " \
+            "this is no evidence of order: train with order: shuffled"  # fmt: skip
+    if "training" in places and places["training"]["p"] < LEVEL:
+        return "gain goes with the place in training, the place in the text held fixed"
+    if "p" in one and one["p"] < LEVEL and one["high"] < 0:
+        return "no memory of the order was found: the loss rises until a batch comes again"
+    return "no memory of the order was found"
+
+
+def _p(value: float) -> str:
+    return "< 0.0001" if value < 0.0001 else f"= {value:.4f}"
+
+
+def _sentences(numbers: dict[str, Any]) -> list[str]:
+    words = {"both": "in training and text, which are one here", "training": "in training", "text": "in the text"}
+    lines = []
+    for name, whose in (("places", ""), ("places, control", "control: ")):
+        for key, one in ((key, numbers[name][key]) for key in words if key in numbers.get(name, {})):
+            lines.append(
+                f"{whose}gain and place {words[key]}: Spearman {one['value']:+.2f}, 95% {one['low']:+.2f} to "
+                f"{one['high']:+.2f}, p {_p(one['p'])} adjusted over {numbers['tests']} (n = {numbers[name]['n']} "
+                "batches)"
+            )
+    one = numbers["anticipation"]
+    if "lacks" in one:
+        return [*lines, f"what comes before the next visit: not assessable, lacks {one['lacks']}"]
+    lines.append(
+        f"loss in the middle of the cycle minus in its last tenth: {one['value']:+.4f} nats, 95% {one['low']:+.4f} to "
+        f"{one['high']:+.4f}, p {_p(one['p'])} adjusted over {numbers['tests']} (n = {one['n']} batches)"
+    )
+    control = one["control"]
+    if "lacks" in control:
+        return [*lines, f"against a control: not assessable, lacks {control['lacks']}"]
+    apart = control["difference"]
+    return [*lines,
+            f"control: {control['value']:+.4f} nats, 95% {control['low']:+.4f} to {control['high']:+.4f} (n = "
+            f"{control['n']} batches); difference {apart['value']:+.4f}, {apart['low']:+.4f} to {apart['high']:+.4f}",
+            ]  # fmt: skip
+
+
+_READING = (
+    "A batch's gain can go with its place because of what was trained on since (recency), because of the text there, "
+    "or because the order itself was learned. Only the last would let a loss fall before its batch comes again. A "
+    "cycle in which nothing is remembered of the order has a loss that stays or rises until the next visit. All "
+    "batches went through one model: intervals and p speak of this run, and other seeds may differ."
+)

@@ -1,0 +1,169 @@
+"""Anticipation and places are found where they are planted; forgetting and noise are no memory of an order."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ontogeny.analyses import _order
+from ontogeny.analyses._ledger import Book
+from ontogeny.analyses.order_memory import OrderMemory
+
+ITEMS, EPOCHS = 48, 4
+
+
+def cyclic(
+    curve: Any = None, *, seed: int = 0, noise: float = 0.05, shuffled: bool = False, items: int = ITEMS
+) -> Book:
+    """Four epochs of 48 batches, 12 looks in each. `curve` of (steps since the last visit, steps until the next one)
+    over the steps of an epoch: nats. All text gets 0.1 nats better per epoch, and batches differ by 0.5.
+    """
+    random = np.random.default_rng(seed)
+    orders = [random.permutation(items) for _ in range(EPOCHS)]
+    order = np.concatenate(orders if shuffled else [orders[0]] * EPOCHS)
+    step = np.arange(0, items * EPOCHS + 1, items // 12)
+    visits = np.stack([np.flatnonzero(order == item) for item in range(items)])
+    level = random.normal(4, 0.5, items)
+    nll = np.empty((len(step), items))
+    for row, s in enumerate(step if curve else ()):
+        for item in range(items):
+            last, coming = visits[item][visits[item] < s], visits[item][visits[item] >= s]
+            since = (s - last[-1] - 1) / items if len(last) else 1.0
+            until = (coming[0] - s) / items if len(coming) else 1.0
+            nll[row, item] = level[item] - 0.1 * s / items + curve(since, until)
+    if curve is None:
+        nll = level - 0.1 * step[:, None] / items
+    nll = (nll + random.normal(0, noise, nll.shape))[:, order]
+    first = np.array([int(np.flatnonzero(order == item)[0]) for item in order])
+    zeros = np.zeros((1, len(order)))
+    return Book(step=step, trained_at=np.arange(len(order)), nll=nll, before=zeros, after=zeros, novel=None,
+                epochs=float(EPOCHS), place=order.astype(float), content=first)  # fmt: skip
+
+
+def forgetting(since: float, until: float) -> float:
+    """0.3 nats are lost within a fifth of an epoch."""
+    return 0.3 * (1 - np.exp(-since / 0.2))
+
+
+def anticipating(since: float, until: float) -> float:
+    """0.1 nats come back just before the next visit."""
+    return forgetting(since, until) - 0.1 * np.exp(-until / 0.1)
+
+
+def test_anticipation_is_found_and_is_more_than_the_control_has() -> None:
+    """In the last tenth 0.1 x the mean of exp(-u / 0.1) over u from 0 to 0.1, which is 0.063, comes back. The middle
+    forgot less, by 0.3 x (mean of exp(-s / 0.2) over 0.25 to 0.75 = 0.105, less that over 0.9 to 1 = 0.009) = 0.029,
+    and anticipates 0.1 x (mean of exp(-u / 0.1) over 0.25 to 0.75 = 0.016) = 0.002: 0.063 - 0.029 - 0.002 = 0.032.
+    """
+    found = OrderMemory().judge(cyclic(anticipating), cyclic(forgetting, seed=1, shuffled=True))
+    one = found.numbers["anticipation"]
+    assert one["value"] == pytest.approx(0.032, abs=0.015)
+    assert one["low"] > 0
+    assert one["p"] < 0.05
+    assert one["control"]["value"] < 0
+    assert one["control"]["difference"]["low"] > 0
+    assert found.verdict.startswith("anticipatory recovery")
+    assert len(one["curve"]["since"]) == 10
+
+
+def test_a_fall_that_the_control_has_too_is_not_of_the_order() -> None:
+    """Losses that fall late by themselves, whether or not the batch comes again soon."""
+
+    def late(since: float, until: float) -> float:
+        return -0.3 * max(since - 0.75, 0)
+
+    found = OrderMemory().judge(cyclic(late), cyclic(late, seed=1, shuffled=True))
+    assert found.numbers["anticipation"]["low"] > 0
+    assert "not more than in the control" in found.verdict
+    alone = OrderMemory().judge(cyclic(late))
+    assert "whether by the order: not assessable, lacks a control" in alone.verdict
+
+
+def test_forgetting_alone_is_no_memory_of_the_order() -> None:
+    found = OrderMemory().judge(cyclic(forgetting), cyclic(forgetting, seed=1, shuffled=True))
+    assert found.numbers["anticipation"]["value"] < 0
+    assert found.verdict == "no memory of the order was found: the loss rises until a batch comes again"
+
+
+def test_white_noise_finds_nothing() -> None:
+    """200 draws at 5%: 10 expected, standard deviation 3.1; 20 or more have a probability of 0.3%. The adjusted p of
+    three tests together, and the claim alone that the control differs.
+    """
+    claims = anticipations = 0
+    for seed in range(200):
+        found = OrderMemory(seed=seed).judge(cyclic(seed=seed, noise=0.3, items=24), None)
+        claims += found.verdict != "no memory of the order was found"
+        one = found.numbers["anticipation"]
+        anticipations += one["low"] > 0 or one["high"] < 0
+    assert claims <= 19
+    assert anticipations <= 19
+
+
+def once(gain: np.ndarray, order: np.ndarray) -> Book:
+    """One epoch in that order; gains by place in training."""
+    count = len(order)
+    nll = np.stack([np.full(count, 5.0), 5.0 - gain])
+    zeros = np.zeros((1, count))
+    return Book(step=np.array([0, count]), trained_at=np.arange(count), nll=nll, before=zeros, after=zeros, novel=None,
+                epochs=1.0, place=order.astype(float), content=np.arange(count))  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ["training", "text"])
+def test_places_are_taken_apart_in_a_shuffled_run(what: str) -> None:
+    random = np.random.default_rng(3)
+    order = random.permutation(80)
+    planted = np.arange(80) if what == "training" else order
+    found = OrderMemory().judge(once(planted / 80 + random.normal(0, 0.2, 80), order)).numbers["places"]
+    other = "text" if what == "training" else "training"
+    assert found[what]["value"] > 0.6
+    assert found[what]["p"] < 0.01
+    assert found[what]["low"] > 0.4
+    assert found[other]["low"] < 0 < found[other]["high"]
+
+
+def test_places_that_are_one_are_not_told_apart() -> None:
+    random = np.random.default_rng(3)
+    found = OrderMemory().judge(once(np.arange(80) / 80 + random.normal(0, 0.2, 80), np.arange(80)))
+    assert "both" in found.numbers["places"]
+    assert "this is no evidence of order: train with order: shuffled" in found.verdict
+    assert "not assessable, lacks batches that come three times" in found.sentences[-1]
+
+
+def test_rank_correlation_by_hand() -> None:
+    """Ranks 1 2 3 4 against 1 2 4 3: 1 - 6 x (0 + 0 + 1 + 1) / (4 x 15) = 0.8."""
+    gain, place = np.array([0.1, 0.2, 0.9, 0.3]), np.array([10.0, 20.0, 30.0, 40.0])
+    assert _order.rank_correlation(gain, place, None, np.random.default_rng(0))["value"] == pytest.approx(0.8)
+
+
+def test_noise_of_neighbours_is_not_taken_for_a_trend() -> None:
+    """Gains that follow their neighbours (autocorrelation 0.5): at most twice the nominal 5% of 200 draws, + 2 s.d."""
+    found = 0
+    for seed in range(200):
+        random = np.random.default_rng(seed)
+        gain = random.normal(size=100)
+        for i in range(1, 100):
+            gain[i] += 0.5 * gain[i - 1]
+        found += _order.rank_correlation(gain, np.arange(100.0), None, random)["p"] < 0.05
+    assert found <= 28
+
+
+def test_blocks_keep_neighbours() -> None:
+    random = np.random.default_rng(0)
+    assert [_order.block_length(n) for n in (1, 8, 9, 27, 1000)] == [1, 2, 3, 3, 10]
+    drawn = _order.block_permutations(27, random, 50)
+    assert (np.sort(drawn, axis=1) == np.arange(27)).all()
+    assert (np.diff(drawn, axis=1) % 27 == 1).mean() > 0.6  # two of three steps stay inside a block of three
+    weights = _order.block_weights(27, random, 50)
+    assert (weights.sum(axis=1) == 27).all()
+
+
+def test_what_is_lacking() -> None:
+    book = cyclic(forgetting)
+    few = replace(book, trained_at=book.trained_at[:10], nll=book.nll[:, :10], before=book.before[:, :10],
+                  after=book.after[:, :10], place=book.place[:10], content=book.content[:10])  # fmt: skip
+    assert OrderMemory().judge(few).verdict == "not assessable: lacks 20 different batches, it has 10"
+    old = replace(book, place=None, content=None)
+    assert "recorded without them" in OrderMemory().judge(old).verdict
+    rarely = replace(book, step=book.step[::6], nll=book.nll[::6])
+    assert "let the ledger look more often" in OrderMemory().judge(rarely).numbers["anticipation"]["lacks"]
