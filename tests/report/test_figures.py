@@ -1,5 +1,6 @@
 """Figures as specifications: what they draw is read back from the data that the chart carries."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def test_every_figure_is_drawn_for_a_whole_run_and_none_for_an_empty_one(run: Ru
         "ledger-matrix",
         "ledger-retention",
         "ledger-by-place",
+        "order-since-last-visit",
         "pareto-front",
         "transfer-matrix",
         "forgetting-since-the-start",
@@ -234,6 +236,22 @@ def test_a_ledger_is_drawn_from_a_real_run(tmp_path: Path) -> None:
     points = rows_of(drawn["ledger-by-place"].panels[""])
     assert [one["gain"] for one in points] == pytest.approx((nll[0] - nll[-1]).tolist(), abs=1e-3)
     assert rows_of(drawn["ledger-retention"].chart)
+
+
+def test_the_cycle_of_a_batch_beside_its_control(tmp_path: Path) -> None:
+    """An epoch of 40 steps in two bins: 10 and 30 steps since the last visit are a quarter and three quarters of it."""
+    made = write_metrics(tmp_path / "run", [(0, "m/x", "a", 1.0)])
+    curve = {"since": [10.0, 30.0], "value": [-0.1, 0.1], "low": [-0.2, 0.0], "high": [0.0, 0.2]}
+    found = {"steps": 40.0, "n": 40, "curve": curve, "control": {"n": 40, "curve": curve}}
+    (made.path / "analyses").mkdir()
+    content = {"verdict": "", "sentences": [], "reading": "", "numbers": {"anticipation": found}}
+    (made.path / "analyses" / "order_memory.json").write_text(json.dumps(content))
+    drawn = draw_all(RunGroup([open_run(made.path)]))["order-since-last-visit"]
+    rows = rows_of(drawn.chart)
+    assert [(row["of"], row["since"], row["value"]) for row in rows] == [
+        (name, since, value) for name in ("run", "control") for since, value in ((0.25, -0.1), (0.75, 0.1))
+    ]
+    assert "n = 40" in drawn.caption
 
 
 def test_the_front_of_configurations(make_run: MakeRun) -> None:

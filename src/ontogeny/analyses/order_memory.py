@@ -107,9 +107,7 @@ def _anticipation(book: Book, control: Book | None, random: np.random.Generator)
     draws = _order.block_weights(count, random, _order.draws_for(count))
     drawn, value = cycles.contrast(draws), cycles.observed()
     found = {"n": count, "steps": cycles.steps, **_order.interval(value, drawn, count), "curve": cycles.curve(draws)}
-    other = (
-        _order.cycles_of(control) if control is not None else "a control: add  --set control=RUN  of a run in shuffled order"
-    )
+    other = "a control: add  --set control=RUN  of a shuffled run" if control is None else _order.cycles_of(control)
     if isinstance(other, str):
         return {**found, "control": {"lacks": other}}
     theirs = other.residual.shape[1]
