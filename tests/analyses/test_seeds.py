@@ -30,3 +30,15 @@ def test_few_seeds_claim_nothing() -> None:
     assert found is not None
     assert found.verdict == "over 4 seeds: what recurs is not assessable with fewer than 5"
     assert over_seeds([_run("U"), {}]) is None
+
+
+def test_how_often_a_rate_was_too_high_over_seeds() -> None:
+    """Shares 0.2 and 0.4: mean 0.3, error 0.1, t(0.975, 1) = 12.706: from -97% to 157%."""
+    runs = [{"rises": {"verdict": "", "numbers": {"new": {"share": share}}}} for share in (0.2, 0.4)]
+    found = over_seeds(runs)
+    assert found is not None
+    assert found.verdict == "over 2 seeds: fewer than 5, so nothing is claimed"
+    assert found.sentences == (
+        "a step raised the loss of held-out new text at 30% of the looked-at steps (95% t interval over 2 seeds: -97% "
+        "to 157%)",
+    )

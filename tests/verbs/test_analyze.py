@@ -13,7 +13,7 @@ from ontogeny.store.run import open_run
 from tests.train.conftest import write_text
 from tests.verbs.conftest import Call
 
-NEED_MORE = {"routes", "forgetting", "transfer", "collapse"}  # an autoencoder, text of another kind, several tasks
+NEED_MORE = {"routes", "forgetting", "transfer", "collapse", "rises"}  # an autoencoder, other text, tasks, a landscape
 KINDS = set(kinds_of("ontogeny.analyses")) - NEED_MORE
 RECIPE = """
 name: tiny

@@ -4,7 +4,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ontogeny.analyses._result import Result
+from ontogeny.analyses._statistics import mean_interval
 from ontogeny.analyses.shape import recurs
 
 LEAST = 5
@@ -18,9 +21,13 @@ def over_seeds(runs: Sequence[Mapping[str, Mapping[str, Any]]]) -> Result | None
     """
     groups = [str(one["groups"]["numbers"]["verdict"]) for one in runs if "groups" in one]
     shapes = [one["shape"]["numbers"] for one in runs if "shape" in one]
-    if max(len(groups), len(shapes)) < 2:
+    rises = [one["rises"]["numbers"] for one in runs if "rises" in one and "new" in one["rises"]["numbers"]]
+    seeds = max(len(groups), len(shapes), len(rises))
+    if seeds < 2:
         return None
     lines = []
+    if len(rises) > 1:
+        lines.append(_overshooting(rises))
     if groups:
         said = ", ".join(f"{name} in {count}" for name, count in Counter(groups).most_common())
         lines.append(f"signs of, in {len(groups)} seeds: {said}")
@@ -35,14 +42,25 @@ def over_seeds(runs: Sequence[Mapping[str, Mapping[str, Any]]]) -> Result | None
             counts = ", ".join(f"{name} in {n}" for name, n in Counter(names).most_common())
             lines.append(f"block {block}, over {x.replace('_', ' ')}s: {shape} ({counts} of {len(names)} seeds)")
     turns = [i for i, one in enumerate(recurring.get("epoch", ())) if one in ("U", "inverted U")]
-    seeds = max(len(groups), len(shapes))
-    if seeds < LEAST:
+    if not groups and not shapes:
+        claim = f"fewer than {LEAST}, so nothing is claimed" if seeds < LEAST else "how often the rate was too high"
+        verdict = f"over {seeds} seeds: {claim}"
+    elif seeds < LEAST:
         verdict = f"over {seeds} seeds: what recurs is not assessable with fewer than {LEAST}"
     elif turns:
         verdict = f"over {seeds} seeds: a turn recurs at blocks {turns}"
     else:
         verdict = f"over {seeds} seeds: no turn recurs"
     return Result(verdict=verdict, sentences=tuple(lines), reading=_READING, numbers={"shapes": recurring, "n": seeds})
+
+
+def _overshooting(rises: Sequence[Mapping[str, Any]]) -> str:
+    """At what share of the looked-at steps the rate was too high: mean over seeds."""
+    value, low, high, _ = mean_interval(np.array([one["new"]["share"] for one in rises]))
+    return (
+        f"a step raised the loss of held-out new text at {value:.0%} of the looked-at steps (95% t interval over "
+        f"{len(rises)} seeds: {low:.0%} to {high:.0%})"
+    )
 
 
 _READING = (

@@ -1,0 +1,120 @@
+"""Why does the loss rise at times although the rate is fixed? Steps that overshoot, told from batches that differ."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ontogeny.analyses._result import Analysis, Result
+from ontogeny.core.errors import StoreError
+
+if TYPE_CHECKING:
+    from ontogeny.store.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Landscape:
+    """What `lr_landscape` saw at L states that a step follows."""
+
+    rates: np.ndarray
+    """float64 [R]: learning rates looked at, rising."""
+    decrease: dict[str, np.ndarray]
+    """float64 [L, R] by batch: relative decrease of the loss after one step; `train` is the step's own batch."""
+    scheduled: np.ndarray
+    """float64 [L]: the rate that the step had."""
+    change: np.ndarray
+    """float64 [L]: training loss at the next step, of its batch, minus at this one, of its own; relative."""
+
+
+class Rises(Analysis):
+    """At the looked-at steps: was the rate above the one from which the loss rises, and below the best one?
+
+    Break-even is the lowest rate at which a step no longer lowers the loss, read off straight lines between the rates
+    looked at (the first from rate 0, where nothing changes); the best is the looked-at rate with the largest decrease.
+    Both for `train`, the step's own batch, and `new`, held-out text. The training loss of two steps is that of two
+    batches: where it rose from one to the next, the change is split into what the step did to its own batch, and the
+    rest, which is that the next batch is another one. Counts of one run: steps of one trajectory are no independent
+    sample, so intervals are over seeds alone.
+    """
+
+    def analyze(self, run: "Run") -> Result:
+        """Read the landscape and judge."""
+        return self.judge(landscape_of(run))
+
+    def judge(self, seen: Landscape) -> Result:
+        """The same, from what was seen."""
+        looks = len(seen.scheduled)
+        numbers: dict[str, Any] = {"looks": looks}
+        sentences = []
+        for name, decrease in seen.decrease.items():
+            even = np.array([break_even(seen.rates, one) for one in decrease])
+            best = seen.rates[decrease.argmax(axis=1)]
+            above = int((seen.scheduled > even).sum())
+            ratio = float(np.median(seen.scheduled / best))
+            numbers[name] = {"above": above, "share": above / looks, "of_best": ratio, "break_even": even, "best": best}
+            sentences.append(
+                f"{_NAMES.get(name, name)}: the rate was above break-even at {above} of {looks} looked-at steps; in "
+                f"the median it was {ratio:.2g} times the best rate"
+            )
+        rose = seen.change > 0
+        own = -np.array([
+            np.interp(rate, [0, *seen.rates], [0, *one], right=np.nan)
+            for rate, one in zip(seen.scheduled, seen.decrease["train"], strict=True)
+        ])  # fmt: skip
+        overshot = int((own[rose] > 0).sum())
+        numbers |= {"rose": int(rose.sum()), "overshot": overshot, "own": own, "change": seen.change}
+        sentences.append(
+            f"the training loss was higher at the next step at {int(rose.sum())} of {looks}; at {overshot} of these "
+            "the step had raised the loss of its own batch, at the others the next batch was a harder one"
+        )
+        return Result(verdict=_verdict(numbers), sentences=tuple(sentences), reading=_READING, numbers=numbers)
+
+
+def break_even(rates: np.ndarray, decrease: np.ndarray) -> float:
+    """The lowest rate at which the loss no longer falls; infinite if it falls at every rate looked at."""
+    x, y = np.array([0, *rates]), np.array([0, *decrease])
+    not_falling = np.flatnonzero(y[1:] <= 0)
+    if not len(not_falling):
+        return float("inf")
+    i = int(not_falling[0]) + 1
+    return float(x[i - 1] + (x[i] - x[i - 1]) * y[i - 1] / (y[i - 1] - y[i])) if y[i - 1] > 0 else 0.0
+
+
+def landscape_of(run: "Run") -> Landscape:
+    """Read it. Raises StoreError naming what the run lacks."""
+    seen = next((one for name in run.measures if _is_landscape(one := run.measure(name))), None)
+    if seen is None:
+        raise StoreError(f"{run.path} has no measure 'lr_landscape' of one step: add it to the recipe's measures")
+    rate, loss = (run.series(name, "train").set_index("step")["value"] for name in ("learning_rate", "loss"))
+    steps = seen.step.values
+    kept = [i for i in np.argsort(steps) if steps[i] in rate.index and {steps[i], steps[i] + 1} <= set(loss.index)]
+    if not kept:
+        raise StoreError(f"{run.path}: no step follows the states at which 'lr_landscape' looked")
+    at = steps[kept]
+    before, after = loss.loc[at].to_numpy(float), loss.loc[at + 1].to_numpy(float)
+    batches = [str(name) for name in seen.batch.values if name != "general"]
+    return Landscape(
+        rates=seen.learning_rate.values.astype(np.float64), scheduled=rate.loc[at].to_numpy(float),
+        change=(after - before) / before,
+        decrease={name: seen["decrease"].sel(batch=name).values[kept].astype(np.float64) for name in batches},
+    )  # fmt: skip
+
+
+def _is_landscape(seen: Any) -> bool:
+    return bool(seen.attrs.get("kind") == "lr_landscape" and seen.attrs.get("horizon") == 1)
+
+
+def _verdict(numbers: dict[str, Any]) -> str:
+    if not numbers["rose"]:
+        return "the training loss fell at every looked-at step"
+    if not numbers["overshot"]:
+        return f"the training loss rose at {numbers['rose']} looked-at steps, at none because its step was too large"
+    return f"of {numbers['rose']} rises of the training loss, {numbers['overshot']} came with a step that was too large"
+
+
+_NAMES = {"train": "the step's own batch", "new": "held-out new text"}
+_READING = (
+    "Above break-even a step makes the loss worse at once. Below it a rise of the training loss from one step to the "
+    "next is that the next batch is harder, which no rate prevents. The landscape is of single steps: that a rate is "
+    "fine now does not mean that it is fine to keep."
+)
