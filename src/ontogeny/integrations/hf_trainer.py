@@ -5,12 +5,15 @@ from ontogeny.integrations.hf_trainer import OntogenyCallback
 look = OntogenyCallback(measures=["evaluation", "token_nll"], probes={"novel": held_out_texts}, every_steps=50)
 Trainer(..., callbacks=[look]).train()
 look.path        # a run directory like any other: ontogeny report, ontogeny.open
+
+``OntogenyCallback(audit=True)`` also watches whether the training does what its author thinks.
 """
 
 import copy
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,8 @@ from ontogeny.core.passages import ProbeSet
 from ontogeny.core.recipe_file import validate_component
 from ontogeny.core.schedule import Cadence
 from ontogeny.core.version import __version__
+from ontogeny.integrations.audit.report import keep
+from ontogeny.integrations.audit.session import Audit
 from ontogeny.integrations.foreign_texts import probe_set
 from ontogeny.models.weights import effective_weights, fingerprint, nonembedding_parameters
 from ontogeny.objectives.compose import Objective
@@ -44,7 +49,10 @@ class OntogenyCallback(TrainerCallback):
     without any, rows of the training set are looked at. `every_steps`: when measures look, besides the first and the
     last state. `to`: the run directory, by default `<output_dir>/ontogeny`. `save_weights`: also keep the weights of
     every looked-at state, so that measures can be added later. `passages`, `length`: at most so many passages of a
-    probe set, at most so many tokens each. Costs what its measures cost; training is bit-identical with and without.
+    probe set, at most so many tokens each. `audit`: also hold the training against all checks of `ontogeny.audit`;
+    settings of it (`first`, `every`, `skip`, `quiet`) or just True. `watch`: what the audit may look at besides; what
+    the trainer knows is taken from it. Without measures, `measures=[]`, nothing but the audit and the log is recorded.
+    Costs what its measures cost; training is bit-identical with and without.
     """
 
     def __init__(
@@ -58,6 +66,8 @@ class OntogenyCallback(TrainerCallback):
         passages: int = 32,
         length: int = 256,
         page: bool = True,
+        audit: bool | Mapping[str, Any] = False,
+        watch: Mapping[str, Any] | None = None,
     ) -> None:
         self.measures: list[Measure] = [
             m if not isinstance(m, str | Mapping) else validate_component("ontogeny.measures", m) for m in measures
@@ -73,20 +83,36 @@ class OntogenyCallback(TrainerCallback):
         self._held = WeightsHistory()
         self._last_look = -1
         self._flops_per_token = 0.0
+        self._settings = {} if audit is True else audit
+        self._watch = dict(watch or {})
+        self.audit: Audit | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Open the run directory and look at the model as it is before the first step."""
         if not state.is_world_process_zero:
             return
         model, dataloader = kwargs["model"], kwargs.get("train_dataloader")
-        tokenizer = copy.deepcopy(_tokenizer(kwargs.get("processing_class")))
-        with untouched(model):
-            probes = self._probe_sets(tokenizer, getattr(dataloader, "dataset", None))
+        tokenizer = copy.deepcopy(_tokenizer(kwargs.get("processing_class"), needed=bool(self.measures)))
+        probes = {}
+        if self.measures:
+            with untouched(model):
+                probes = self._probe_sets(tokenizer, getattr(dataloader, "dataset", None))
         check_probes(self.measures, probes)
         self._flops_per_token = 6.0 * nonembedding_parameters(model)
         self.path = self.path or Path(args.output_dir) / "ontogeny"
         writer = self._open(args, state, model, probes)
-        tokenizer.save_pretrained(str(self.path / "tokenizer"))
+        if tokenizer is not None:
+            tokenizer.save_pretrained(str(self.path / "tokenizer"))
+        if self.measures:
+            self._observe(args, state, model, writer, probes, tokenizer)
+        if self._settings is not False:
+            watch = seen_by_trainer(args, kwargs) | self._watch
+            self.audit = Audit(model, kwargs["optimizer"], tokenizer=tokenizer, **self._settings).watch(**watch)
+            self.audit.start()
+
+    def _observe(
+        self, args: Any, state: Any, model: Any, writer: RunWriter, probes: Mapping[str, ProbeSet], tokenizer: Any
+    ) -> None:
         due = self.cadence.states(state.max_steps, 1.0)
         self._observer = Observer(
             writer=writer,
@@ -109,7 +135,10 @@ class OntogenyCallback(TrainerCallback):
         """Record their log rows under their own names (`eval_` becomes the scope)."""
         if self._writer is None:
             return
-        for name, value in (logs or {}).items():
+        logs = logs or {}
+        if self.audit is not None and "learning_rate" in logs:
+            self.audit.watch_step_before(shown_learning_rate=logs["learning_rate"])
+        for name, value in logs.items():
             if not isinstance(value, int | float) or isinstance(value, bool) or name in _SUMMARY_ONLY:
                 continue
             scope, short = ("eval", name.removeprefix("eval_")) if name.startswith("eval_") else ("train", name)
@@ -119,6 +148,9 @@ class OntogenyCallback(TrainerCallback):
         """Look a last time, close the run, write the page."""
         if self._writer is None or self.path is None:
             return
+        if self.audit is not None:
+            self.audit.stop()
+            keep(self.audit.report, self.path)
         if state.global_step != self._last_look and self._observer is not None:
             self._observer.due = {group: steps | {state.global_step} for group, steps in self._observer.due.items()}
             self._look(state, kwargs["model"])
@@ -184,7 +216,8 @@ class OntogenyCallback(TrainerCallback):
             weights = effective_weights(model)
         place = self._place(state, fingerprint(weights))
         progress = Progress(step=state.global_step, total_steps=state.max_steps, epoch=float(state.epoch or 0.0))
-        self._observer.look(model, place, progress)
+        with nullcontext() if self.audit is None else self.audit.paused():
+            self._observer.look(model, place, progress)
         if any(m.compares_weights for m in self.measures):
             self._held.keep(state.global_step, weights)
         if self.save_weights:
@@ -216,9 +249,17 @@ class OntogenyCallback(TrainerCallback):
             save_model(model, folder / "model")
 
 
-def _tokenizer(processing_class: Any) -> Any:
-    """The tokenizer of a trainer, also where it has a processor around it."""
+def seen_by_trainer(args: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a trainer knows that an audit may look at: its arguments, and what it gives a callback."""
+    seen = {"accumulation": args.gradient_accumulation_steps, "scheduler": given.get("lr_scheduler")}
+    if args.max_grad_norm:
+        seen["max_grad_norm"] = args.max_grad_norm
+    return seen
+
+
+def _tokenizer(processing_class: Any, *, needed: bool) -> Any:
+    """The tokenizer of a trainer, also where it has a processor around it; None if it has none and none is needed."""
     tokenizer = getattr(processing_class, "tokenizer", processing_class)
-    if tokenizer is None:
+    if tokenizer is None and needed:
         raise OntogenyError("OntogenyCallback needs the tokenizer: Trainer(processing_class=tokenizer, …)")
     return tokenizer

@@ -85,10 +85,9 @@ class Run:
 
     @property
     def findings(self) -> list[dict[str, Any]]:
-        """Verdicts of the last diagnosis; empty if there was none."""
-        path = self.path / schema.FINDINGS
-        findings: list[dict[str, Any]] = durable.read_json(path) if path.exists() else []
-        return findings
+        """Verdicts of the last diagnosis, then those of an audit of the live training; empty if there was neither."""
+        files = (self.path / schema.FINDINGS, self.path / schema.AUDIT)
+        return [verdict for path in files if path.exists() for verdict in durable.read_json(path)]
 
     @property
     def analyses(self) -> dict[str, dict[str, Any]]:

@@ -1,6 +1,7 @@
 """What a recorder reads off tensors: targets, likelihoods, fingerprints. It changes nothing and draws no number."""
 
 import inspect
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +121,19 @@ def fingerprints(model: Any) -> dict[str, int]:
         flat = p.detach().reshape(-1).view(words)
         found[name] = hash((int(flat.sum(dtype=torch.int64)), int((flat[::2]).sum(dtype=torch.int64))))
     return found
+
+
+def gradients(model: Any) -> tuple[float, tuple[str, ...]]:
+    """Global L2 norm of a model's gradients, and its trainable tensors whose gradient is None or all zero."""
+    import torch
+
+    given = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
+    norms = dict.fromkeys((name for name, p in model.named_parameters() if p.requires_grad), 0.0)
+    if given:
+        each = torch._foreach_norm([gradient.detach() for _, gradient in given], dtype=torch.float32)
+        whole = torch.stack([norm.to(each[0].device) for norm in each]).tolist()  # one wait for the device, not many
+        norms |= dict(zip((name for name, _ in given), whole, strict=True))
+    return math.hypot(*norms.values()), tuple(name for name, norm in norms.items() if not norm)
 
 
 def has_dropout(model: Any) -> bool:

@@ -10,6 +10,7 @@ from ontogeny.integrations.audit.reading import (
     fingerprints,
     fused_nll,
     fused_targets,
+    gradients,
     has_dropout,
     next_token_nll,
     numpy_of,
@@ -25,6 +26,8 @@ from ontogeny.integrations.audit.recording import Forward, Recording, Step, Targ
 if TYPE_CHECKING:
     from torch import Tensor
 
+NORM_EVERY = 10
+"""Optimizer steps from one look at the gradients alone to the next."""
 MOST_TOKENS = 2_000_000
 """Tokens of the first steps that are kept in detail, and as many of later ones: some 100 MB each."""
 
@@ -46,13 +49,14 @@ class Recorder:
     """Writes a `Recording` of a model and an optimizer, from `start` to `stop`.
 
     In detail are looked at: the first `first` optimizer steps, and after that every `every`-th. Of the others only
-    counts and learning rates are kept. A look adds to a step: one cross entropy over its logits in the forward pass,
-    two reductions over the gradient at the logits, and one pass over the gradients; nothing that the loop computes is
-    changed, and no random number is drawn.
+    counts and learning rates are kept, and of every `NORM_EVERY`-th the norm of the gradients. A look adds to a step:
+    one cross entropy over its logits in the forward pass, two reductions over the gradient at the logits, and one pass
+    over the gradients; nothing that the loop computes is changed, and no random number is drawn.
     """
 
     def __init__(self, model: Any, optimizer: Any, *, first: int, every: int) -> None:
-        self.model, self.optimizer = model, optimizer
+        self.model = model
+        self.optimizers = list(optimizer) if isinstance(optimizer, list | tuple) else [optimizer]
         self.heard = listening.language_model(model)
         self.first, self.every = first, every
         self.seen = Recording(dropout=has_dropout(model))
@@ -65,6 +69,8 @@ class Recorder:
         self._kept_tokens = 0
         self._terms = TermsRecorder(model, self.seen.terms)
         self._averages = AverageRecorder(self.seen.averages)
+        self.paused = False
+        """Set while something else than the loop runs the model: its passes are not the loop's."""
 
     def start(self) -> None:
         """Attach the hooks, and take the fingerprints of all tensors."""
@@ -82,11 +88,11 @@ class Recorder:
             self._evaluate()
 
     @_harmless
-    def watch(self, named: Mapping[str, Any]) -> None:
-        """Keep what the user names, with the step at which it was named."""
+    def watch(self, named: Mapping[str, Any], *, ago: int = 0) -> None:
+        """Keep what the user names, with the step at which it was named, or so many steps `ago`."""
         rest = self._terms.take(named, step=len(self.seen.steps), looking=self.looking, every=self.every)
         for name, value in rest.items():
-            self.seen.watched.setdefault(name, []).append((len(self.seen.steps), value))
+            self.seen.watched.setdefault(name, []).append((len(self.seen.steps) - ago, value))
 
     def note(self, mishap: str) -> None:
         """Keep an error of the audit's own, once."""
@@ -108,7 +114,7 @@ class Recorder:
         head = listening.head_of(self.heard)
         if head is not None:
             self._handles.append(head.register_forward_hook(self._after_head))
-        stepping = listening.stepping(self.optimizer)
+        stepping = listening.stepping(self.optimizers[0])
         self.seen.hears_steps = stepping is not None
         if stepping is not None:
             self._handles.append(stepping.register_step_post_hook(self._after_step))
@@ -121,7 +127,7 @@ class Recorder:
     @_harmless
     def _end(self) -> None:
         now = fingerprints(self.model)
-        optimized = {id(p) for group in self.optimizer.param_groups for p in group["params"]}
+        optimized = {id(p) for one in self.optimizers for group in one.param_groups for p in group["params"]}
         named = list(self.model.named_parameters())
         self.seen.tensors = Tensors(
             trainable=frozenset(name for name, p in named if p.requires_grad and name in now),
@@ -139,7 +145,7 @@ class Recorder:
 
     @_harmless
     def _after_head(self, module: Any, args: tuple[Any, ...], output: "Tensor") -> None:
-        if output.ndim == 3 and output.requires_grad:
+        if output.ndim == 3 and output.requires_grad and not self.paused:
             self._head = head = listening.Head(shape=tuple(output.shape), corner=output.detach()[0, 0].clone())
             output.register_hook(head.hear)
 
@@ -149,6 +155,8 @@ class Recorder:
         logits, fused = listening.logits_of(output), getattr(output, "log_probs", None)
         carriers = [one for one in (logits, fused, getattr(output, "loss", None)) if listening.carries_gradient(one)]
         carriers = carriers or listening.gradient_carrier(output)
+        if self.paused:
+            return
         if not carriers:
             see_pass(self.seen.generation, arguments(module, args, kwargs), training=bool(module.training))
             return
@@ -212,8 +220,9 @@ class Recorder:
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         norm, without = float("nan"), tuple[str, ...]()
         if self.looking:
-            norm, without = self._gradients()
             self._averages.see(self.model, self.seen.latest("ema"), len(self.seen.steps))
+        if self.looking or len(self.seen.steps) % NORM_EVERY == 0:
+            norm, without = gradients(self.model)
         self.seen.steps.append(
             Step(
                 number=len(self.seen.steps),
@@ -224,16 +233,3 @@ class Recorder:
             )
         )
         self._backwards_before = self.seen.backwards
-
-    def _gradients(self) -> tuple[float, tuple[str, ...]]:
-        import torch
-
-        without, norms = [], []
-        for name, p in self.model.named_parameters():
-            norm = None if p.grad is None else torch.linalg.vector_norm(p.grad.detach().float())
-            if norm is not None:
-                norms.append(norm)
-            if p.requires_grad and (norm is None or not float(norm)):
-                without.append(name)
-        total = float(torch.linalg.vector_norm(torch.stack(norms))) if norms else 0.0
-        return total, tuple(without)

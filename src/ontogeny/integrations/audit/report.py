@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ontogeny.core.contracts import Clear, Finding, NotAssessable, Verdict
-from ontogeny.diagnosis.examine import SEVERITIES
+from ontogeny.diagnosis.examine import SEVERITIES, as_json
 from ontogeny.diagnosis.rule import Found, Lacks
 from ontogeny.integrations.audit.check import Check
 from ontogeny.integrations.audit.recording import Recording
+from ontogeny.store import durable, schema
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +25,11 @@ class Report:
         """The worst first."""
         found = [one for one in self.verdicts if isinstance(one, Finding)]
         return tuple(sorted(found, key=lambda one: SEVERITIES.index(one.severity)))
+
+
+def keep(report: Report, run: Path) -> None:
+    """Write the verdicts into a run directory, where its page shows them. Raises StoreError if it cannot."""
+    durable.write_json(run / schema.AUDIT, [as_json(one) for one in report.verdicts])
 
 
 def judge(checks: Sequence[Check], recording: Recording) -> Report:

@@ -1,7 +1,8 @@
 """`ontogeny.audit`: a few steps of any PyTorch loop, watched, and what all checks say of them."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 from ontogeny.core.errors import OntogenyError, closest
@@ -14,6 +15,7 @@ from ontogeny.integrations.audit.text import terminal
 class Audit:
     """Watches a loop between entering and leaving; `report` says what it found, during the loop or afterwards.
 
+    `optimizer`: the one whose steps are counted, or a list of several with that one first.
     `first`: optimizer steps that are looked at in detail, then every `every`-th. `skip`: checks to leave out, by id.
     What happens inside the audit never reaches the loop.
     """
@@ -46,12 +48,34 @@ class Audit:
         self._recorder.watch(named)
         return self
 
+    def watch_step_before(self, **named: Any) -> Self:
+        """The same for what belongs to the optimizer step that was just taken, as a log row written after it does."""
+        self._recorder.watch(named, ago=1)
+        return self
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Look away while something else than the loop runs the model with gradients."""
+        self._recorder.paused = True
+        try:
+            yield
+        finally:
+            self._recorder.paused = False
+
     def __enter__(self) -> Self:
-        self._recorder.start()
+        self.start()
         return self
 
     def __exit__(self, *failure: object) -> None:
-        self._recorder.stop(failed=bool(failure) and failure[0] is not None)
+        self.stop(failed=bool(failure) and failure[0] is not None)
+
+    def start(self) -> None:
+        """Begin to watch, where a `with` block cannot: before the first forward pass of training."""
+        self._recorder.start()
+
+    def stop(self, *, failed: bool = False) -> None:
+        """End: detach from model and optimizer, and say what was found unless `quiet`. `failed`: the loop broke off."""
+        self._recorder.stop(failed=failed)
         if not self.quiet:
             sys.stderr.write(terminal(self.report) + "\n")
 

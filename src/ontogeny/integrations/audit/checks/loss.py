@@ -115,7 +115,8 @@ def padding_supervised(seen: Recording) -> Outcome:
         assert one.targets is not None
         real = real_tokens(one)
         pulled = one.targets.ids[:, :-1] >= 0
-        wrong += int((pulled & ~real[:, 1:]).sum())
+        assert one.input_ids is not None
+        wrong += int((pulled & ~real[:, 1:] & (one.targets.ids[:, :-1] == one.input_ids[:, 1:])).sum())
         total += int(pulled.sum())
     numbers = {"padding": wrong, "targets": total}
     if not wrong:

@@ -8,6 +8,8 @@ from ontogeny.integrations.audit.recording import Recording
 
 LEAST_STEPS = 2
 LEAST_CLIPPED = 10
+SETTLED = 20
+"""Steps at the beginning whose gradients say little about those of the training."""
 DEAF = "an optimizer that tells of its steps: a torch.optim.Optimizer, or one inside a wrapper's `.optimizer`"
 NAMED = 4
 """Tensors that a finding names."""
@@ -127,10 +129,11 @@ def backwards_per_step(seen: Recording) -> Outcome:
 
 @check(
     title="Gradient clipping",
-    needs="what gradients are clipped to (watch) and ten steps that were looked at",
-    cost="one pass over the gradients of looked-at steps",
+    needs="what gradients are clipped to (watch), and gradients of ten steps after the first 20 (every tenth is looked "
+    "at)",
+    cost="one pass over the gradients of every tenth step",
     threshold="every step reaches the bound (within 0.1%), or none comes within a tenth of it",
-    otherwise="the first steps of a training differ from later ones",
+    otherwise="the beginning of a training differs from its later steps",
     refuted_by="steps below the bound, or at it, later on",
     remedy="always: the bound, not the learning rate, sets the step; raise it, or lower the learning rate. never: the "
     "bound protects against nothing that happens here",
@@ -138,9 +141,11 @@ def backwards_per_step(seen: Recording) -> Outcome:
 def clipping(seen: Recording) -> Outcome:
     """Clipping is reached always, or never."""
     bound = seen.latest("max_grad_norm")
-    norms = np.array([step.grad_norm for step in seen.steps if np.isfinite(step.grad_norm)])
+    norms = np.array([step.grad_norm for step in seen.steps[SETTLED:] if np.isfinite(step.grad_norm)])
     if bound is None or len(norms) < LEAST_CLIPPED:
-        return Lacks(what=f"audit.watch(max_grad_norm=…) and {LEAST_CLIPPED} steps that were looked at")
+        return Lacks(
+            what=f"audit.watch(max_grad_norm=…) and gradients of {LEAST_CLIPPED} steps after the first {SETTLED}"
+        )
     reached = float((norms >= 0.999 * float(bound)).mean())
     numbers = {"share_reached": reached, "largest_norm": float(norms.max()), "bound": float(bound), "steps": len(norms)}
     if reached == 1.0:
