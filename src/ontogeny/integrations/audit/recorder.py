@@ -67,6 +67,7 @@ class Recorder:
         self._backward_pass: int | None = None
         self._head: listening.Head | None = None
         self._kept_tokens = 0
+        self._evaluating = False
         self._terms = TermsRecorder(model, self.seen.terms)
         self._averages = AverageRecorder(self.seen.averages)
         self.paused = False
@@ -101,7 +102,9 @@ class Recorder:
 
     @property
     def looking(self) -> bool:
-        """Is the present step looked at in detail?"""
+        """Is the present step looked at in detail? The evaluation at the end always is."""
+        if self._evaluating:
+            return True
         step = len(self.seen.steps) if self.seen.hears_steps else self.seen.forwards_in_training
         if step < self.first:
             return self._kept_tokens < MOST_TOKENS
@@ -141,6 +144,7 @@ class Recorder:
     def _evaluate(self) -> None:
         evaluate, averaged = self.seen.latest("evaluate"), self.seen.latest("ema")
         if evaluate is not None:
+            self._evaluating = True
             self.seen.evaluated = evaluate_once(self.model, evaluate, averaged=averaged)
 
     @_harmless

@@ -14,6 +14,7 @@ _NAMES = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 def see_pass(found: Generation, given: Mapping[str, Any], *, training: bool) -> None:
     """Look at a forward pass without gradients: is it a step of generation, and how are its prompts padded?"""
+    found.passes += 1
     found.passes_in_training_mode += training
     ids, mask = given.get("input_ids"), given.get("attention_mask")
     if found.batches >= MOST_LOOKS or ids is None or mask is None or given.get("decoder_input_ids") is not None:

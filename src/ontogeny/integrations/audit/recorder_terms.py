@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 GRADIENT_LOOKS = 8
 """Looks with gradients at the beginning; afterwards only every `every`-th step has one."""
+MOST_EVALUATIONS = 64
+"""Looks at terms without gradients."""
 MOST_NUMBERS = 2**22
 """Numbers of the tensors that gradients are computed for."""
 
@@ -24,6 +26,7 @@ class TermsRecorder:
         self.differentiating = False
         """Gradients that arrive now are the audit's own."""
         self._weights: dict[str, float] = {}
+        self._training_weights: dict[str, float] = {}
         self._plain: tuple[Tensor, Tensor] | None = None
 
     def remember(self, logits: "Tensor | None", targets: "Tensor | None") -> None:
@@ -36,11 +39,16 @@ class TermsRecorder:
 
     def take(self, named: Mapping[str, Any], *, step: int, looking: bool, every: int) -> dict[str, Any]:
         """Keep what concerns terms; returns the rest."""
+        import torch
+
         rest = dict(named)
         if (weights := rest.pop("weights", None)) is not None:
             self._weights = {name: float(weight) for name, weight in weights.items()}
         terms, total = rest.pop("terms", None), rest.pop("total", None)
-        if not looking:
+        if terms is not None and torch.is_grad_enabled():
+            self._training_weights = self._weights
+        evaluations = sum(not one.learning for one in self.kept)
+        if not looking or (evaluations >= MOST_EVALUATIONS and not torch.is_grad_enabled()):
             return rest
         if terms is not None:
             self.kept.append(self._seen(terms, step))
@@ -60,6 +68,7 @@ class TermsRecorder:
             learning=learning,
             values={name: float(term.detach() if hasattr(term, "detach") else term) for name, term in terms.items()},
             weights=dict(self._weights),
+            training_weights={} if learning else dict(self._training_weights),
             detached=frozenset(name for name, term in terms.items() if not getattr(term, "requires_grad", False)),
         )
 

@@ -25,6 +25,8 @@ class LossTerms:
     weights: dict[str, float]
     """Empty where none were watched."""
     total: float | None = None
+    training_weights: dict[str, float] = field(default_factory=dict)
+    """Where gradients are disabled: the weights of the last loss with gradients."""
     detached: frozenset[str] = frozenset()
     """Terms that no gradient can flow through."""
     norms: dict[str, float] = field(default_factory=dict)
@@ -112,8 +114,10 @@ class Generation:
     """Of these, with padding in a row."""
     padded_right: int = 0
     """Of these, with padding behind the prompt's tokens."""
+    passes: int = 0
+    """Forward passes without gradients, before the audit ended."""
     passes_in_training_mode: int = 0
-    """Forward passes without gradients in training mode, before the audit ended."""
+    """Of these, in training mode."""
 
 
 @dataclass(frozen=True, kw_only=True)

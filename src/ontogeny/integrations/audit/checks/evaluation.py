@@ -1,0 +1,329 @@
+"""Does evaluation judge what is trained, count every token once, and leave the training alone?"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from ontogeny.diagnosis.rule import Found, Lacks, Nothing
+from ontogeny.integrations.audit.check import Outcome, check
+from ontogeny.integrations.audit.recording import Recording
+from ontogeny.integrations.audit.seen import Evaluated, LossTerms
+
+NEEDS = "audit.watch(evaluate=…), and the end of the loop"
+ONCE = "one evaluation, a copy of the weights and three passes over them, at the end of the audit"
+LOSS = frozenset({"loss", "objective", "total", "total_loss"})
+PERPLEXITY = frozenset({"perplexity", "ppl"})
+PLAIN = frozenset({"nll", "nll_loss", "lm", "lm_loss", "ce", "ce_loss", "cross_entropy", "next_token"})
+
+
+def named(numbers: Mapping[str, float], names: frozenset[str]) -> float | None:
+    """A number by one of its names, with `eval_`, `val/` or the like in front or not; None if it is not there."""
+    return next((value for name, value in numbers.items() if bare(name) in names), None)
+
+
+def bare(name: str) -> str:
+    """A name without what says that it is of an evaluation."""
+    word = name.lower()
+    for prefix in ("validation", "valid", "eval", "val", "test"):
+        if word.startswith(prefix) and word[len(prefix) : len(prefix) + 1] in ("_", "/", "-"):
+            return word[len(prefix) + 1 :]
+    return word
+
+
+def near(one: float, other: float, share: float) -> bool:
+    """Do two numbers differ by at most that share of the second?"""
+    return abs(one - other) <= share * abs(other)
+
+
+@check(
+    title="An evaluation that touches the training",
+    needs=NEEDS,
+    cost=ONCE,
+    threshold="parameters or buffers that differ afterwards, gradients left behind, or a seed that was set and not put "
+    "back",
+    otherwise="statistics that are meant to be updated there",
+    refuted_by="equal weights and an equal next batch with and without the evaluation",
+    remedy="evaluate in eval mode under torch.no_grad(); fork the generators (torch.random.fork_rng) before a seed is "
+    "set",
+)
+def evaluation_leaves_alone(seen: Recording) -> Outcome:
+    """Training goes on from the very state that evaluation met."""
+    done = seen.evaluated
+    if done is None:
+        return Lacks(what=NEEDS)
+    said = []
+    if done.changed:
+        said.append(f"changes {len(done.changed)} tensors ({', '.join(done.changed[:3])})")
+    if done.gradients:
+        said.append(f"leaves gradients in {len(done.gradients)} tensors")
+    if done.reseeded:
+        said.append("sets torch's seed: after every evaluation the same random numbers follow")
+    numbers = {"changed": len(done.changed), "gradients": len(done.gradients), "reseeded": int(done.reseeded)}
+    if not said:
+        return Nothing(numbers=numbers)
+    return Found(severity="error" if done.changed or done.gradients else "warning",
+                 statement=f"the evaluation {'; '.join(said)}", numbers=numbers, evidence=(),
+                 certainty="certain")  # fmt: skip
+
+
+@check(
+    title="Evaluated in training mode",
+    needs="a model with dropout, and forward passes without gradients: in the loop, or by watch(evaluate=…)",
+    cost="nothing in the loop; with watch(evaluate=…) one evaluation at the end",
+    threshold="two or more of these passes in training mode",
+    otherwise="dropout that is wanted there, as for uncertainty",
+    refuted_by="two evaluations in a row give the same number",
+    remedy="model.eval() before, model.train() after",
+)
+def evaluation_in_training_mode(seen: Recording) -> Outcome:
+    """Nothing is dropped out while the model is evaluated."""
+    evaluated = seen.evaluated.passes if seen.evaluated is not None else []
+    passes = seen.generation.passes + len(evaluated)
+    wrong = seen.generation.passes_in_training_mode + sum(one.training for one in evaluated)
+    numbers = {"passes": passes, "in_training_mode": wrong}
+    if not seen.dropout:
+        return Nothing(numbers={"dropout": 0})
+    if passes < 2:
+        return Lacks(what="two forward passes without gradients, in the loop or by audit.watch(evaluate=…)")
+    if wrong < 2:
+        return Nothing(numbers=numbers)
+    return Found(severity="warning", statement=f"{wrong} of {passes} forward passes without gradients ran in training "
+                 "mode: dropout is on while the model is judged", numbers=numbers, evidence=())  # fmt: skip
+
+
+@check(
+    title="Trained in evaluation mode",
+    needs="four forward passes with gradients",
+    cost="nothing",
+    threshold="backward passes in training mode first, and in evaluation mode later, of a model with dropout",
+    otherwise="two stages, the second without dropout on purpose",
+    refuted_by="model.training is True at every backward pass",
+    remedy="call model.train() after every evaluation, or at the top of every step",
+)
+def trained_in_evaluation_mode(seen: Recording) -> Outcome:
+    """Dropout stays on after the first evaluation."""
+    modes = [one.training for one in seen.forwards if one.backward]
+    if len(modes) < 4:
+        return Lacks(what="four forward passes with gradients")
+    first = next((place for place, mode in enumerate(modes) if not mode), len(modes))
+    numbers = {"passes": len(modes), "in_evaluation_mode": len(modes) - sum(modes)}
+    if not seen.dropout or not 0 < first < len(modes):
+        return Nothing(numbers=numbers)
+    return Found(severity="warning", statement=f"after {first} passes in training mode, {numbers['in_evaluation_mode']}"
+                 " ran with gradients in evaluation mode: dropout stayed off", numbers=numbers, evidence=(),
+                 certainty="certain")  # fmt: skip
+
+
+@check(
+    title="Examples counted twice, or never",
+    needs=f"{NEEDS}; better with validation_texts (watch)",
+    cost=ONCE,
+    threshold="5% of the evaluated rows (of 8 tokens or more) are repeated, or any where there are more rows than "
+    "texts; or a last, smaller batch of texts is missing",
+    otherwise="texts that stand in the data several times; packing",
+    refuted_by="rows scored = length of the evaluation set",
+    remedy="evaluate each text once, without drop_last; cut off what a distributed sampler adds",
+)
+def evaluation_counts_once(seen: Recording) -> Outcome:
+    """Every example is evaluated once."""
+    done = seen.evaluated
+    passes = [] if done is None else [one for one in done.passes if one.averaged == done.passes[0].averaged]
+    rows = [row for one in passes for row in one.rows]
+    known = [row for row in rows if row]
+    if not known:
+        return Lacks(what=f"{NEEDS}, over rows of 8 tokens or more")
+    texts = seen.latest("validation_texts")
+    count = len(texts) if texts is not None else None
+    again = len(known) - len(set(known))
+    numbers: dict[str, float | int | str] = {"rows": len(rows), "repeated": again}
+    if count is not None:
+        numbers["texts"] = count
+    if again and (again >= 0.05 * len(known) or (count is not None and len(rows) > count)):
+        return Found(severity="warning", statement=f"{again} of {len(rows)} evaluated rows were evaluated before"
+                     + (f"; there are {count} texts" if count is not None else ""), numbers=numbers, evidence=(),
+                     certainty="possible" if count is None else "likely")  # fmt: skip
+    size, missing = len(passes[0].rows), (count or 0) - len(rows)
+    if missing > 0 and count is not None and {len(one.rows) for one in passes} == {size} and count % size == missing:
+        return Found(severity="warning", statement=f"the last {missing} of {count} texts are never evaluated: they do "
+                     f"not fill a batch of {size}", numbers=numbers, evidence=())  # fmt: skip
+    return Nothing(numbers=numbers)
+
+
+@check(
+    title="A mean of batch means",
+    needs=f"{NEEDS}; it returns a loss or an NLL",
+    cost=ONCE,
+    threshold="what it returns is the mean of its batches' means, and more than 1% off the mean over tokens",
+    otherwise="documents that are meant to count alike",
+    refuted_by="the same value at another batch size",
+    remedy="add up NLL and tokens over all batches, and divide once",
+)
+def evaluation_token_weighted(seen: Recording) -> Outcome:
+    """Every token counts alike."""
+    done = seen.evaluated
+    value = None if done is None else _plain_value(done)
+    if done is None or value is None or not done.tokens:
+        return Lacks(what=f"{NEEDS}, that returns a loss or an NLL of rows that the model was seen to evaluate")
+    numbers: dict[str, float | int | str] = {
+        "returned": value, "mean_over_tokens": done.token_mean, "mean_of_batches": done.batch_mean,
+        "mean_of_rows": done.row_mean, "batches": len(done.passes),
+    }  # fmt: skip
+    if near(value, done.token_mean, 0.01):
+        return Nothing(numbers=numbers)
+    if any(near(value, mean, 1e-3) for mean in (done.batch_mean, done.row_mean)):
+        return Found(severity="warning", statement=f"the evaluation returns {value:.4g}, the mean of its batches' "
+                     f"means; over tokens the NLL is {done.token_mean:.4g}", numbers=numbers, evidence=(),
+                     certainty="certain")  # fmt: skip
+    return Lacks(what="a returned loss that is a mean NLL of the rows that the model was seen to evaluate")
+
+
+def _plain_value(done: Evaluated) -> float | None:
+    plain = named(done.numbers, PLAIN)
+    return named(done.numbers, LOSS) if plain is None else plain
+
+
+@check(
+    title="A perplexity that is not exp(NLL)",
+    needs=f"{NEEDS}; it returns a perplexity",
+    cost=ONCE,
+    threshold="the perplexity is cut off (e^20 = 485165195.41), is exp of a composite loss, or differs by more than 1% "
+    "from exp of the mean NLL over tokens",
+    otherwise="a perplexity per word or per byte",
+    refuted_by="ln(perplexity) = the plain next-token NLL",
+    remedy="perplexity = exp(sum of next-token NLL / tokens), from nothing else, and never clamped",
+)
+def perplexity_of_nll(seen: Recording) -> Outcome:
+    """Perplexity comes from plain next-token NLL, unclamped."""
+    done = seen.evaluated
+    perplexity = None if done is None else named(done.numbers, PERPLEXITY)
+    if done is None or perplexity is None or not perplexity > 0:
+        return Lacks(what=f"{NEEDS}, that returns a perplexity")
+    loss, plain, logarithm = named(done.numbers, LOSS), named(done.numbers, PLAIN), math.log(perplexity)
+    numbers: dict[str, float | int | str] = {"perplexity": perplexity, "ln_perplexity": logarithm}
+    numbers |= {name: value for name, value in (("loss", loss), ("nll", plain)) if value is not None}
+    if done.tokens:
+        numbers["mean_over_tokens"] = done.token_mean
+    if _cut_off(logarithm) and any(one is not None and one > logarithm + 1e-3 for one in (loss, plain)):
+        return Found(severity="error", statement=f"the perplexity is cut off at {perplexity:.2f} = e^{logarithm:.4g}; "
+                     f"the loss is {loss if loss is not None else plain:.4g}", numbers=numbers, evidence=(),
+                     certainty="certain")  # fmt: skip
+    truths = [one for one in (plain, done.token_mean if done.tokens else None) if one is not None]
+    if any(abs(logarithm - one) <= 0.01 for one in truths):
+        return Nothing(numbers=numbers)
+    composite = sum(weight != 0 for weight in _weights(seen).values()) > 1
+    if loss is not None and abs(logarithm - loss) <= 1e-3 * abs(loss):
+        if truths and (composite or plain is not None):
+            return Found(severity="error", statement=f"the perplexity {perplexity:.4g} is exp of the whole loss "
+                         f"({loss:.4g}); exp of the next-token NLL is {math.exp(truths[0]):.4g}", numbers=numbers,
+                         evidence=(), certainty="certain")  # fmt: skip
+        return Nothing(numbers=numbers)
+    if truths and (plain is not None or all(one.labelled for one in done.passes)):
+        return Found(severity="warning", statement=f"the perplexity is {perplexity:.4g} where exp(NLL) is "
+                     f"{math.exp(truths[-1]):.4g}", numbers=numbers, evidence=())  # fmt: skip
+    return Lacks(what="a perplexity beside an NLL, or of rows that the model was given labels of")
+
+
+def _cut_off(logarithm: float) -> bool:
+    """Is it a round number, or the logarithm of a power of ten, of at least 5?"""
+    tens = logarithm / math.log(10)
+    return logarithm >= 5 and min(abs(logarithm - round(logarithm)), abs(tens - round(tens))) < 1e-6
+
+
+def _weights(seen: Recording) -> Mapping[str, float]:
+    return next((one.weights for one in reversed(seen.terms) if one.learning), {})
+
+
+@check(
+    title="Evaluation of another objective",
+    needs="terms and weights that the loss tells the audit in training and in evaluation (watch), or an evaluation "
+    "(watch) that returns its loss",
+    cost=ONCE,
+    threshold="a weight that differs by more than a tenth; a returned loss that is more than 1% off the training "
+    "weights' sum of the returned terms; or, where training is a plain cross entropy, off the mean NLL of its rows",
+    otherwise="an evaluation that is meant to judge something else: then it should have another name",
+    refuted_by="the same batch gives the same loss in training and in evaluation, dropout off",
+    remedy="one function for both, given the same step; report each unweighted term and the plain NLL beside it",
+)
+def evaluation_objective(seen: Recording) -> Outcome:
+    """Training and evaluation compute the same objective."""
+    looks = [one for one in seen.terms if not one.learning and one.weights and one.training_weights]
+    if looks:
+        return _by_weights(looks)
+    done = seen.evaluated
+    loss = None if done is None else named(done.numbers, LOSS)
+    if done is None or loss is None:
+        return Lacks(what=f"terms and weights watched in evaluation, too; or {NEEDS}, that returns its loss")
+    weights = {name: weight for name, weight in _weights(seen).items() if weight != 0}
+    terms = {name: named(done.numbers, frozenset({name.lower(), f"{name.lower()}_loss"})) for name in weights}
+    if len(weights) > 1 and all(value is not None for value in terms.values()):
+        return _by_terms(loss, {name: value for name, value in terms.items() if value is not None}, weights)
+    return _by_nll(seen, done, loss)
+
+
+def _by_weights(looks: list[LossTerms]) -> Outcome:
+    differ = {
+        name: (weight, one.training_weights[name])
+        for one in looks
+        for name, weight in one.weights.items()
+        if name in one.training_weights and not near(weight, one.training_weights[name], 0.1)
+        and not near(one.training_weights[name], weight, 0.1)
+    }  # fmt: skip
+    if not differ:
+        return Nothing(numbers={"evaluations": len(looks), "terms": len(looks[-1].weights)})
+    said = ", ".join(f"'{name}' {there:g} (training: {here:g})" for name, (there, here) in differ.items())
+    return Found(severity="error", statement=f"evaluation weighs its terms otherwise than training: {said}; the two "
+                 "losses cannot be compared", numbers={"differ": len(differ), "evaluations": len(looks)}, evidence=(),
+                 certainty="certain")  # fmt: skip
+
+
+def _by_terms(loss: float, terms: Mapping[str, float], weights: Mapping[str, float]) -> Outcome:
+    added = sum(weights[name] * value for name, value in terms.items())
+    numbers: dict[str, float | int | str] = {"loss": loss, "with_training_weights": added}
+    if near(loss, added, 0.01):
+        return Nothing(numbers=numbers)
+    return Found(severity="error", statement=f"the evaluation's loss is {loss:.5g}, its terms with training's weights "
+                 f"add up to {added:.5g}: another objective", numbers=numbers, evidence=())  # fmt: skip
+
+
+def _by_nll(seen: Recording, done: Evaluated, loss: float) -> Outcome:
+    fits = [one.targets.misfit for one in seen.forwards if one.targets is not None and (one.targets.ids >= 0).any()]
+    if seen.terms or len(fits) < 4 or np.median(fits) > 0.05:
+        return Lacks(what="the terms and weights of the training loss (watch): it is no plain cross entropy")
+    if not done.tokens or not all(one.labelled for one in done.passes):
+        return Lacks(what="an evaluation that gives the model its labels, or terms and weights (watch)")
+    numbers: dict[str, float | int | str] = {"loss": loss, "mean_nll": done.token_mean}
+    if any(near(loss, mean, 0.01) for mean in (done.token_mean, done.batch_mean, done.row_mean)):
+        return Nothing(numbers=numbers)
+    return Found(severity="warning", statement="training minimises a plain cross entropy; the evaluation's loss is "
+                 f"{loss:.4g}, and the NLL of its rows {done.token_mean:.4g}", numbers=numbers,
+                 evidence=())  # fmt: skip
+
+
+@check(
+    title="Averaged weights that lag behind",
+    needs=f"{NEEDS}; ema (watch); two looked-at steps in a row",
+    cost="a copy of some thousand numbers at looked-at steps, and one evaluation at the end",
+    threshold="the evaluated average still holds more than half of the weights it began with: decay^steps > 0.5",
+    otherwise="an audit of the first steps of a long training",
+    refuted_by="evaluations of average and trained weights agree",
+    remedy="a horizon of 1 / (1 - decay) far below the steps taken, or a decay that grows, as min(decay, (1 + n) / "
+    "(10 + n)); evaluate the trained weights beside",
+)
+def average_lags(seen: Recording) -> Outcome:
+    """What is evaluated has learned what was trained."""
+    done = seen.evaluated
+    if done is None or not seen.averages:
+        return Lacks(what=f"{NEEDS}; audit.watch(ema=…) and two looked-at steps in a row")
+    if not done.foreign_weights and not any(one.averaged for one in done.passes):
+        return Nothing(numbers={"averaged": 0})
+    decays = np.clip([one.decay for one in seen.averages], 0.0, 1.0)
+    late = float(np.mean(decays[len(decays) // 2 :]))
+    left = float(np.prod(decays)) * late ** max(len(seen.steps) - len(decays), 0)
+    horizon = 1 / (1 - late) if late < 1 else math.inf
+    numbers = {"decay": late, "horizon_steps": horizon, "steps": len(seen.steps), "share_of_start": left}
+    if left <= 0.5:
+        return Nothing(numbers=numbers)
+    return Found(severity="warning", statement=f"after {len(seen.steps)} steps the evaluated average is still "
+                 f"{left:.1%} what it began with: its horizon is {horizon:,.0f} steps", numbers=numbers, evidence=(),
+                 certainty="certain")  # fmt: skip
