@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ontogeny.analyses._pareto import analyze
 from ontogeny.report.ends import Ends
 from ontogeny.verbs.sweep import points_of, split_values
-from ontogeny.verbs.sweep_results import matched_text, replay_text, results
+from ontogeny.verbs.sweep_results import decay_text, matched_text, no_progress_text, replay_text, results
 from tests.train.conftest import write_text
 from tests.verbs.conftest import Call
 from tests.verbs.test_analyze import RECIPE
@@ -133,7 +134,8 @@ def test_the_table_by_hand() -> None:
         {
             "a": "1", "seed": 3, "run": "r", "steps": 10, "tokens": 640, "parameters": 1000,
             "nll n": 3, "first n": 4, "best n": 2, "nll g": 2.5, "first g": 2, "best g": 2,
-            "new decrease": 1, "new relative": 0.75, "general increase": 0.5, "general relative": 1.25,
+            "new decrease": 1, "new relative": 0.75, "new decay": 0.025,
+            "general increase": 0.5, "general relative": 1.25,
         }
     ]  # fmt: skip
 
@@ -147,6 +149,31 @@ def test_arms_are_compared_where_they_learned_the_same() -> None:
     assert "reached after 7.5 steps, there after 10.0; fewer than 5 seeds: no claim" in said
     assert matched_text(rows, [None] * 4) == ""
     assert "not assessable" in matched_text(rows, [row([4, 4, 4], [2, 2, 2])] * 4)
+
+
+def test_what_learned_nothing_and_what_it_damaged() -> None:
+    """At 1 and 1.02 of the start with general text up a tenth: damage without progress. The other one learned."""
+    front = analyze(["idle", "good"], np.array([[1.0, 1.02], [0.8, 0.81]]), np.array([[1.1, 1.1], [1.0, 1.0]]))
+    assert front is not None
+    said = no_progress_text(front).splitlines()
+    assert said[2].startswith("  idle: new 1.0100 (0.8829 to 1.1371), general 1.1000 (1.1000 to 1.1000), up")
+    assert len(said) == 3
+
+
+def test_the_rate_of_decay_against_what_is_lost() -> None:
+    """New text falls by 1, 2 and 3 of 10 in 10 steps (1%, 2%, 3% a step), general text rises by 2%, 4%, 6%: 0.2% for
+    each 0.1%. With replay it does not rise at all. Two seeds that are alike leave the interval no width."""
+    rows, ends = [], []
+    for share, price in (("0", 0.02), ("0.5", 0.0)):
+        for rate in (1, 2, 3):
+            for seed in range(2):
+                run = Path(f"{share}{rate}{seed}")
+                rows.append(({"train.lr": str(rate), "data.replay.old.share": share}, seed, run))
+                ends.append(row([10, 10, 10 - rate], [1, 1, 1 + price * rate]))
+    said = decay_text(rows, results(rows, ends))
+    assert "data.replay.old.share=0: +0.200 (+0.200 to +0.200), n = 2; fewer than 5 seeds: no claim" in said
+    assert "data.replay.old.share=0.5: " in said
+    assert "+0.000" in said.splitlines()[3] or "-0.000" in said.splitlines()[3]
 
 
 def test_how_much_replay_is_enough_in_words() -> None:

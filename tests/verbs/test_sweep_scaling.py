@@ -25,7 +25,7 @@ def table(power: float = -0.3, seeds: int = 5, noise: float = 0.01) -> pd.DataFr
         rows.append({
             "base.model.size": size, "train.lr": rate, "seed": seed, "run": f"{size}{rate}{seed}", "parameters": n,
             "tokens": 1e6, "general increase": 2 * (n / 1e6) ** power * np.exp(random.normal(0, noise)),
-            "nll novel": 4 * np.exp(random.normal(0, noise)),
+            "nll novel": 4 * np.exp(random.normal(0, noise)), "new decay": 0.001 * np.exp(random.normal(0, noise)),
         })  # fmt: skip
     return pd.DataFrame(rows)
 

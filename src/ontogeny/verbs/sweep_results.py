@@ -35,7 +35,7 @@ def write(folder: Path, rows: Sequence[Row]) -> None:
     front = _pareto.analyze(*cells) if cells else None
     if front is not None:
         durable.write_json(folder / "pareto.json", plain(front))
-        text = pareto_text(front) + replay_text(rows, table)
+        text = pareto_text(front) + no_progress_text(front) + replay_text(rows, table) + decay_text(rows, table)
         durable.write_bytes(folder / "pareto.txt", text.encode())
     said = matched_text(rows, ends)
     if said:
@@ -62,7 +62,8 @@ def results(rows: Sequence[Row], ends: Sequence[Ends | None]) -> pd.DataFrame:
 
     Levels, seed, run; steps, tokens, parameters; of every probe set `nll`, at the last checkpoint, `first` and `best`
     (the least of all checkpoints: too low by chance); `new decrease` and `general increase` from first to last, and
-    both as shares of the first, which is the untrained model's.
+    both as shares of the first, which is the untrained model's; `new decay`, the share of the new text's loss that a
+    step takes off on average.
     """
     found = []
     for (levels, seed, run), end in zip(rows, ends, strict=True):
@@ -73,7 +74,9 @@ def results(rows: Sequence[Row], ends: Sequence[Ends | None]) -> pd.DataFrame:
                 row |= {f"nll {name}": losses[-1], f"first {name}": losses[0], f"best {name}": losses.min()}
             if end.new:
                 losses = end.losses[end.new]
-                row |= {"new decrease": losses[0] - losses[-1], "new relative": losses[-1] / losses[0]}
+                relative = losses[-1] / losses[0]
+                row |= {"new decrease": losses[0] - losses[-1], "new relative": relative}
+                row["new decay"] = (1 - relative) / end.steps[-1]
             if end.general:
                 losses = end.losses[end.general]
                 row |= {"general increase": losses[-1] - losses[0], "general relative": losses[-1] / losses[0]}
@@ -134,6 +137,41 @@ def pareto_text(front: _pareto.Pareto) -> str:
     return "\n".join(lines) + "\n"
 
 
+def no_progress_text(front: _pareto.Pareto) -> str:
+    """What configurations that learned nothing did to the general text; the untrained model is the control."""
+    lines = []
+    for label, new, general in zip(front.labels, front.new, front.general, strict=True):
+        if _pareto.interval(new).high >= 1:
+            one = _pareto.interval(general)
+            damage = "up" if one.low > 1 else "down" if one.high < 1 else "neither up nor down beyond chance"
+            lines.append(f"  {label}: new {_ends(new)}, general {_said(one)}, {damage}")
+    title = "\nLearned nothing of the new text (its interval reaches 1), against the untrained model:\n"
+    return title + "\n".join(lines) + "\n" if lines else ""
+
+
+def decay_text(rows: Sequence[Row], table: pd.DataFrame) -> str:
+    """Does general text rise more where new text falls faster? At each replayed share, over the other settings.
+
+    A straight line for each seed over its configurations; the mean of the slopes with a t interval over seeds.
+    """
+    key = next((name for name in rows[0][0] if _SHARE.fullmatch(name)), None)
+    lines = []
+    for level, part in table.groupby(key, sort=False) if key else [("", table)]:
+        wide = part.pivot(index="seed", columns="run", values=["new decay", "general relative"])
+        slopes = []
+        for _, own in wide.iterrows():
+            decay, general = own["new decay"].dropna(), own["general relative"].dropna()
+            if len(decay) >= 3 and np.ptp(decay) > 0:
+                slopes.append(float(np.polyfit(decay * 1000, general * 100, 1)[0]))
+        if len(slopes) >= 2:
+            one = _pareto.interval(np.array(slopes))
+            where = f"{key}={level}" if key else "all runs"
+            few = "" if len(slopes) >= _pareto.LEAST else f"; fewer than {_pareto.LEAST} seeds: no claim"
+            lines.append(f"  {where}: {one.value:+.3f} ({one.low:+.3f} to {one.high:+.3f}), n = {len(slopes)}{few}")
+    title = "\nRise of the general loss, % of the untrained model's, for each 0.1% a step that new text falls faster:\n"
+    return title + "\n".join(lines) + "\n" if lines else ""
+
+
 def matched_text(rows: Sequence[Row], ends: Sequence[Ends | None]) -> str:
     """Every configuration against the first, at the same loss of new text; empty without both kinds of text."""
     arms: dict[str, dict[int, Trajectory]] = {}
@@ -179,7 +217,7 @@ def replay_text(rows: Sequence[Row], table: pd.DataFrame) -> str:
             continue
         found = least_share(list(at), rises, _pareto.BOUND)
         least = next(iter(at.values()))
-        decay = float(((1 - least["new relative"]) / least["steps"]).mean())
+        decay = float(least["new decay"].mean())
         where = ", ".join(f"{name}={value}" for name, value in zip(rest, cell, strict=True)) or "all runs"
         lines.append(f"  {where}: {found.words}; new text falls by {decay:.3%} a step at {min(at):g}")
     return "\n".join(lines) + "\n"

@@ -52,7 +52,7 @@ def laws_text(varied: Sequence[str], table: pd.DataFrame, new: str) -> str:
     for key in varied:
         rest = [name for name in varied if name != key]
         for name, x in quantities(key, table).items():
-            for response in ("general increase", f"nll {new}"):
+            for response in ("general increase", f"nll {new}", "new decay"):
                 lines.append(f"{_WORDS.get(response, f'Loss of {new} at the end')} against {name}:")
                 for where, part in _parts(table, rest):
                     at, y = grid(part, x, response)
@@ -68,7 +68,10 @@ def laws_text(varied: Sequence[str], table: pd.DataFrame, new: str) -> str:
     )
 
 
-_WORDS = {"general increase": "Rise of the general loss from first to last, nats per token,"}
+_WORDS = {
+    "general increase": "Rise of the general loss from first to last, nats per token,",
+    "new decay": "Share of the new text's loss that a step takes off on average",
+}
 
 
 def grid(part: pd.DataFrame, x: pd.Series, response: str) -> tuple[list[float], np.ndarray]:
