@@ -46,7 +46,7 @@ def test_independent_curves_do_not_go_together(correlation: float) -> None:
 
 
 def test_few_checkpoints_and_standing_still_are_said() -> None:
-    assert along(STEP[:20], np.ones((1, 20)), np.arange(20.0))["lacks"] == "25 common checkpoints, it has 20"
+    assert along(STEP[:20], np.ones((1, 20)), np.arange(20.0))["lacks"] == "33 common checkpoints, it has 20"
     assert not along(STEP, np.zeros((1, 41)), np.random.default_rng(0).normal(size=41))["assessable"]
 
 

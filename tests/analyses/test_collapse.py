@@ -6,7 +6,7 @@ import pytest
 from ontogeny.analyses.collapse import Collapse, Drift
 from tests.analyses.items import items
 
-STEP = np.arange(30) * 10
+STEP = np.arange(34) * 10
 
 
 def accuracy(curve: np.ndarray, seed: int = 1, noise: float = 0.02) -> object:
@@ -15,8 +15,8 @@ def accuracy(curve: np.ndarray, seed: int = 1, noise: float = 0.02) -> object:
 
 def test_a_frozen_model_has_not_collapsed() -> None:
     """Exact zeros at every checkpoint, no bend, and nothing to go together."""
-    still = items(np.zeros(30), noise=0.0, step=STEP)
-    found = Collapse().judge([still], [still], Drift(step=STEP, block=np.arange(2), mad=np.zeros((30, 3))))
+    still = items(np.zeros(34), noise=0.0, step=STEP)
+    found = Collapse().judge([still], [still], Drift(step=STEP, block=np.arange(2), mad=np.zeros((34, 3))))
     change = found.numbers["changes"]["general: loss"]
     assert set(change["value"]) == set(change["low"]) == set(change["high"]) == {0.0}
     assert set(change["p_adjusted"]) == {1.0}
@@ -36,10 +36,10 @@ def test_a_collapse_from_some_step_on() -> None:
 
 
 def test_noise_is_no_collapse() -> None:
-    """100 draws of three numbers at 29 checkpoints: a false claim about the end in at most 5%; 11 or more have 1.1%."""
+    """100 draws of three numbers at 33 checkpoints: a false claim about the end in at most 5%; 11 or more have 1.1%."""
     claims = 0
     for seed in range(100):
-        made = [items(np.zeros(30), 10 * seed + i, step=STEP, documents=12, probe=f"g{i}") for i in range(3)]
+        made = [items(np.zeros(34), 10 * seed + i, step=STEP, documents=12, probe=f"g{i}") for i in range(3)]
         claims += Collapse(seed=seed).judge(made).verdict != (
             "no general number surely differs at the end from before training"
         )
@@ -47,19 +47,19 @@ def test_noise_is_no_collapse() -> None:
 
 
 def test_a_loss_that_is_no_number_is_a_collapse() -> None:
-    broken = items(np.zeros(30), step=STEP)
+    broken = items(np.zeros(34), step=STEP)
     broken.total[-1] = np.nan
     assert Collapse().judge([broken]).verdict == "collapsed: general: loss is no number at some checkpoint"
 
 
 def test_the_easy_text_falls_at_the_hard_one_s_cost() -> None:
-    """Easy: from 3.5, a nat down; hard: from 5, half a nat up; over 290 steps."""
-    easy = items(-0.5 - STEP / 290, 1, step=STEP, probe="easy", role="held out")
-    hard = items(1 + 0.5 * STEP / 290, 2, step=STEP, probe="hard", role="held out")
-    general = items(np.zeros(30), 3, step=STEP)
+    """Easy: from 3.5, a nat down; hard: from 5, half a nat up; over 330 steps."""
+    easy = items(-0.5 - STEP / 330, 1, step=STEP, probe="easy", role="held out")
+    hard = items(1 + 0.5 * STEP / 330, 2, step=STEP, probe="hard", role="held out")
+    general = items(np.zeros(34), 3, step=STEP)
     found = Collapse().judge([general], [hard, easy, general], streams=("easy", "hard"))
     assert found.numbers["streams"] == {"assessable": True, "easy": "easy", "hard": "hard", "claimed": True}
-    assert found.numbers["slopes"]["easy"].low <= -100 / 290 <= found.numbers["slopes"]["easy"].high
+    assert found.numbers["slopes"]["easy"].low <= -100 / 330 <= found.numbers["slopes"]["easy"].high
     other = Collapse().judge([general], [easy, general], streams=("easy", "general"))
     assert not other.numbers["streams"]["claimed"]
 
@@ -69,6 +69,6 @@ def test_runs_with_and_without_replay() -> None:
     x = random.normal(size=12)
     points = {"with replay": list(zip(x, random.normal(size=12), strict=True)),
               "without replay": list(zip(x, x + 0.1 * random.normal(size=12), strict=True))}  # fmt: skip
-    found = Collapse().judge([items(np.zeros(30), step=STEP)], points=points)
+    found = Collapse().judge([items(np.zeros(34), step=STEP)], points=points)
     assert found.numbers["across"]["p"] < 0.05
     assert "with and without replay, these correlations differ" in found.sentences[-1]

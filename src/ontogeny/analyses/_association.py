@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-LEAST_INTERVALS = 24
-"""Between checkpoints: with fewer, shifts are too few for p < 0.05."""
+LEAST_INTERVALS = 32
+"""Between checkpoints: with fewer, shifts claim too much where neighbours are alike (docs/statistics.md)."""
 LEAST_RUNS = 5
 
 

@@ -1,7 +1,7 @@
 """Before and after, paired by document: differences, their ratio, and the best of many checkpoints without its bias."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -95,6 +95,21 @@ def chosen_by_others(
             at = choose(total[:, ~mine].sum(axis=1) / weight[~mine].sum())
             found[mine] += total[at, mine]
     return found / SPLITS
+
+
+def since_best(cost: np.ndarray, weight: np.ndarray, random: np.random.Generator) -> Difference:
+    """Last minus lowest checkpoint of `cost` [C, D] (sums over the items of a document; higher is worse).
+
+    Value, p and the lower end of the interval: the lowest checkpoint is chosen by other documents. As they may choose
+    another, that is too small on average where several are about as low; so the upper end is, where that is higher,
+    the one of the difference from the lowest on the same documents, which is too large on average.
+    """
+    if cost.shape[1] < LEAST:
+        return unknown(cost.shape[1])
+    risen = cost[-1] - cost
+    found = difference(chosen_by_others(risen, weight, lambda curve: int(curve.argmax()), random), weight)
+    flattered = difference(risen[int(risen.sum(axis=1).argmax())], weight)
+    return replace(found, high=max(found.high, flattered.high))
 
 
 def quotient(above: np.ndarray, below: np.ndarray) -> tuple[float, float, float]:

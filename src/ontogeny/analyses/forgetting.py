@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ontogeny.analyses import _statistics as stats
 from ontogeny.analyses._items import Items, losses_of, tasks_of
-from ontogeny.analyses._paired import LEAST, Difference, chosen_by_others, difference, interval, quotient, unknown
+from ontogeny.analyses._paired import LEAST, Difference, chosen_by_others, difference, interval, quotient, since_best
 from ontogeny.analyses._result import Analysis, Result
 from ontogeny.core.errors import StoreError
 
@@ -28,7 +28,8 @@ class Forgetting(Analysis):
     `since_first`: last minus first checkpoint. `since_best`: last minus best (Chaudhry et al. 2018). The best of many
     noisy checkpoints looks better than it was, so the plain difference is too large on average (`naive`, an upper
     bound); here the best is chosen on one half of the documents and measured on the other, both ways, over 20 halvings,
-    which is at most the true difference on average. All are adjusted together by Benjamini and Hochberg.
+    which is at most the true difference on average (`_paired.since_best`; the interval reaches up to that of the plain
+    difference). All are adjusted together by Benjamini and Hochberg.
 
     `stability_gap` (De Lange et al. 2023), of sets that are not trained on: the worst checkpoint, chosen in the same
     way, against the first *and* against the last: a gap is claimed if both intervals exclude 0. `early`: the share of
@@ -127,12 +128,8 @@ class _Found:
     def of(cls, items: Items, random: np.random.Generator) -> "_Found":
         cost = items.worse * (items.total - items.total[-1])
         curve = cost.sum(axis=1) / items.weight.sum()
-        if items.documents >= LEAST:
-            best = difference(-chosen_by_others(cost, items.weight, lambda c: int(c.argmin()), random), items.weight)
-        else:
-            best = unknown(items.documents)
-        return cls(items=items, since_first=difference(-cost[0], items.weight), since_best=best,
-                   naive=float(0.0 - curve.min()))  # fmt: skip
+        return cls(items=items, since_first=difference(-cost[0], items.weight),
+                   since_best=since_best(cost, items.weight, random), naive=float(0.0 - curve.min()))  # fmt: skip
 
     @property
     def numbers(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import Field
 
 from ontogeny.analyses import _statistics as stats
-from ontogeny.analyses._paired import LEAST, Difference, average, chosen_by_others, difference, interval, unknown
+from ontogeny.analyses._paired import Difference, average, difference, interval, since_best
 from ontogeny.analyses._result import Analysis, Result
 from ontogeny.analyses._stages import Tasks, tasks_in
 
@@ -27,8 +27,9 @@ class Transfer(Analysis):
     - `backward`: R[j][j] - R[T][j] for j < T, what later stages gave (negative: took);
     - `forward`: R[0][j] - R[j-1][j] for j > 1, what earlier stages gave, against the model before training (theirs: a
       random one);
-    - `forgetting`: R[T][j] - min over 1 <= l < T of R[l][j] for j < T, the best stage chosen on one half of the
-      documents and measured on the other (`_paired.chosen_by_others`); `naive` without that, an upper bound on average.
+    - `forgetting`: R[T][j] - min over 1 <= l <= T of R[l][j] for j < T (theirs: l < T, so that it may be negative), the
+      best stage chosen on one half of the documents and measured on the other (`_paired.since_best`); `naive` without
+      that, an upper bound on average.
 
     Each is paired by document, with a t interval; means over tasks count tasks alike. Adjusted together by Benjamini
     and Hochberg.
@@ -53,7 +54,7 @@ class Transfer(Analysis):
             "learned": lambda one, j: _between(one, j - 1, j),
             "backward": lambda one, j: _between(one, j, last),
             "forward": lambda one, j: _between(one, 0, j - 1),
-            "forgetting": lambda one, j: _forgotten(one, random),
+            "forgetting": lambda one, j: since_best(one.total[1:], one.weight, random),
         }
         found = {key: [apart[key](tasks.probes[j - 1], j) for j in js] for key, js in over.items()}
         p = stats.benjamini_hochberg(np.array([one.p for key in found for one in found[key]]))
@@ -65,7 +66,7 @@ class Transfer(Analysis):
             **{key: [{"task": tasks.names[j - 1], "difference": one, "p_adjusted": float(adjusted[key, j])}
                      for j, one in zip(over[key], found[key], strict=True)] for key in over},
             "mean": {key: average(one) for key, one in found.items()},
-            "naive": [float(one.mean[-1] - one.mean[1:-1].min()) for one in tasks.probes[:-1]],
+            "naive": [float(one.mean[-1] - one.mean[1:].min()) for one in tasks.probes[:-1]],
         }  # fmt: skip
         sentences = [_matrix(numbers), *(_of_mean(key, numbers) for key in over)]
         sentences += [_of_task(key, one) for key in over for one in numbers[key]]
@@ -75,13 +76,6 @@ class Transfer(Analysis):
 def _between(one: "Items", before: int, after: int) -> Difference:
     """How much lower the loss is after than before."""
     return difference(one.total[before] - one.total[after], one.weight)
-
-
-def _forgotten(one: "Items", random: np.random.Generator) -> Difference:
-    if one.documents < LEAST:
-        return unknown(one.documents)
-    worse = one.total[-1] - one.total[1:-1]
-    return difference(chosen_by_others(worse, one.weight, lambda curve: int(curve.argmax()), random), one.weight)
 
 
 def _verdict(numbers: dict[str, Any]) -> str:
