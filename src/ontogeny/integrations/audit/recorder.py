@@ -138,7 +138,7 @@ class Recorder:
             moved=frozenset(name for name, bits in now.items() if bits != self._start_bits.get(name)),
             frozen_at_start=self._frozen,
         )
-        self.seen.special = special_ids(self.model, self.seen.tokenizer)
+        self.seen.special = special_ids(self.heard, self.seen.tokenizer)
 
     @_harmless
     def _evaluate(self) -> None:

@@ -41,8 +41,9 @@ def special_ids(model: Any, tokenizer: Any) -> SpecialIds:
         for name in _NAMES:
             if ids := _ids(getattr(getattr(model, where, None), name, None)):
                 given[where, name[:3]] = ids
-    if tokenizer is None:
-        return SpecialIds(given=given)
+    both = bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
+    if not hasattr(tokenizer, "all_special_ids"):
+        return SpecialIds(given=given, encoder_decoder=both)
     for name in _NAMES:
         if ids := _ids(getattr(tokenizer, name, None)):
             given["tokenizer", name[:3]] = ids
@@ -53,7 +54,8 @@ def special_ids(model: Any, tokenizer: Any) -> SpecialIds:
     used = {i for ids in given.values() for i in ids}
     ordinary = {i: str(tokenizer.convert_ids_to_tokens(i)) for i in sorted(used - special) if 0 <= i < size}
     plain = [i for i in range(size - 1, max(size - 2048, -1), -1) if i not in special]
-    return SpecialIds(given=given, ordinary=ordinary, size=size, last_ordinary=plain[0] if plain else -1)
+    highest = plain[0] if plain else -1
+    return SpecialIds(given=given, ordinary=ordinary, size=size, last_ordinary=highest, encoder_decoder=both)
 
 
 def _ids(value: Any) -> tuple[int, ...]:

@@ -132,6 +132,7 @@ class SpecialIds:
     """Of the tokenizer, with added tokens; 0 without one."""
     last_ordinary: int = -1
     """Highest id without added tokens."""
+    encoder_decoder: bool = False
 
     def of(self, name: str) -> frozenset[int]:
         """All ids of that name, wherever they stand."""

@@ -1,0 +1,197 @@
+"""Faults of generation and of what it is judged by, each beside its clean twin."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ontogeny.core.contracts import Finding
+from ontogeny.data.tokenizer import train_tokenizer
+from ontogeny.integrations.audit.recorder_generation import ends_in_padding
+from ontogeny.integrations.audit.session import Audit
+from tests.audit.judging import audited
+from tests.audit.loops import END, PAD, Loop, make_model, rows
+
+STORY = "the old clock in the hall struck nine and nobody came down to open the heavy door that night"
+WORDS = STORY.split()
+QUESTIONS = [f"Summarise what happened at number {place}:" for place in range(6)]
+ANSWERS = [" ".join(WORDS[place : place + 11]) for place in range(6)]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    """257 byte-level tokens and a few more."""
+    return train_tokenizer([" ".join([*QUESTIONS, *ANSWERS])] * 3, 300)
+
+
+def judged(model: Any = None, **watched: Any) -> dict[str, Any]:
+    """All verdicts of a short loop with this watched."""
+    return {one.rule: one for one in audited(Loop(model=model or make_model(), steps=2), **watched).report.verdicts}
+
+
+def fitting(tokenizer: Any) -> Any:
+    """A model whose ids of special tokens are the tokenizer's."""
+    model = make_model()
+    for one in (model.config, model.generation_config):
+        one.bos_token_id = one.eos_token_id = one.pad_token_id = tokenizer.eos_token_id
+    return model
+
+
+def test_a_reference_at_the_end_of_its_prompt() -> None:
+    prompts = [f"{question} {answer}" for question, answer in zip(QUESTIONS, ANSWERS, strict=True)]
+    found = judged(prompts=prompts, references=ANSWERS)["reference_in_prompt"]
+    assert isinstance(found, Finding)
+    assert found.certainty == "certain"
+    assert found.numbers["at_its_end"] == 6
+    clean = judged(prompts=QUESTIONS, references=ANSWERS)["reference_in_prompt"]
+    assert clean.verdict == "clear"
+
+
+def test_a_reference_in_the_middle_and_one_of_which_half_is_quoted() -> None:
+    inside = [f"{answer}. {question}" for question, answer in zip(QUESTIONS, ANSWERS, strict=True)]
+    found = judged(prompts=inside, references=ANSWERS)["reference_in_prompt"]
+    assert (found.verdict, found.certainty, found.numbers["at_its_end"]) == ("finding", "likely", 0)
+    # The first 8 of 11 words: one of the reference's 4 runs of 8 stands in the prompt.
+    half = [" ".join([question, *answer.split()[:8]]) for question, answer in zip(QUESTIONS, ANSWERS, strict=True)]
+    clean = judged(prompts=half, references=ANSWERS)["reference_in_prompt"]
+    assert clean.verdict == "clear"
+    assert clean.numbers["mean_share"] == pytest.approx(1 / 4)
+
+
+def test_references_as_ids_and_as_text(tokenizer: Any) -> None:
+    ids = [tokenizer.encode(f"{question} {answer}") for question, answer in zip(QUESTIONS, ANSWERS, strict=True)]
+    found = judged(fitting(tokenizer), tokenizer=tokenizer, prompts=ids, references=ANSWERS)["reference_in_prompt"]
+    assert found.verdict == "finding"
+    rows_of_ids = rows(6, 0)["input_ids"]
+    alone = judged(prompts=rows_of_ids[:, :8], references=rows_of_ids[:, 8:])["reference_in_prompt"]
+    assert alone.verdict != "finding"
+    whole = judged(prompts=rows_of_ids, references=rows_of_ids[:, 8:18])["reference_in_prompt"]
+    assert whole.verdict == "finding"
+
+
+def test_answers_of_a_word_say_nothing() -> None:
+    short = judged(prompts=[f"{word} {word}" for word in WORDS], references=WORDS)["reference_in_prompt"]
+    assert short.verdict == "not assessable"
+
+
+def test_ids_that_a_config_brought_along(tokenizer: Any) -> None:
+    model = fitting(tokenizer)
+    assert judged(model, tokenizer=tokenizer)["special_ids_agree"].verdict == "clear"
+    model = fitting(tokenizer)
+    model.config.eos_token_id = model.generation_config.eos_token_id = 2  # GPT-NeoX's own default
+    found = judged(model, tokenizer=tokenizer)["special_ids_agree"]
+    assert found.severity == "error"
+    assert repr(tokenizer.convert_ids_to_tokens(2)) in found.statement
+    model.config.eos_token_id = model.generation_config.eos_token_id = 50256
+    found = judged(model, tokenizer=tokenizer)["special_ids_agree"]
+    assert "50256 is outside" in found.statement
+
+
+def test_a_tokenizer_that_ends_elsewhere(tokenizer: Any) -> None:
+    import copy
+
+    other = copy.deepcopy(tokenizer)
+    other.add_special_tokens({"eos_token": "<|done|>"})
+    found = judged(fitting(tokenizer), tokenizer=other)["special_ids_agree"]
+    assert "generation stops at" in found.statement
+
+
+def generating(*, side: str, lengths: tuple[int, ...] = (6, 3, 5)) -> Any:
+    """Verdicts of a loop that generates from a padded batch in between."""
+    model = make_model()
+    ids, mask = torch.full((len(lengths), 6), PAD), torch.zeros(len(lengths), 6, dtype=torch.long)
+    for row, length in enumerate(lengths):
+        place = slice(6 - length, 6) if side == "left" else slice(0, length)
+        ids[row, place], mask[row, place] = torch.arange(10, 10 + length), 1
+    busy: list[int] = []
+
+    def generates(audit: Audit, step: int) -> None:
+        if step == 1 and not busy:
+            busy.append(step)
+            model.eval()
+            model.generate(ids, attention_mask=mask, max_new_tokens=4, do_sample=False, pad_token_id=PAD)
+            model.train()
+
+    return {one.rule: one for one in audited(Loop(model=model, steps=2), generates).report.verdicts}
+
+
+def test_padding_between_prompt_and_answer() -> None:
+    found = generating(side="right")["padding_side"]
+    assert found.verdict == "finding"
+    assert found.numbers["padded_right"] == found.numbers["padded"] > 0
+    clean = generating(side="left")["padding_side"]
+    assert (clean.verdict, clean.numbers["padded_right"]) == ("clear", 0)
+    assert generating(side="right", lengths=(6, 6, 6))["padding_side"].verdict == "not assessable"
+
+
+def test_padding_of_prompts_that_are_watched() -> None:
+    batch = rows(4, 0)
+    right = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    left = {name: value.flip(1) for name, value in right.items()}
+    assert judged(prompts=right)["padding_side"].verdict == "finding"
+    assert judged(prompts=left)["padding_side"].verdict == "clear"
+    assert judged(prompts=right["input_ids"])["padding_side"].verdict == "finding"  # by the padding id
+
+
+def test_masks_by_hand() -> None:
+    masks = np.array([[0, 0, 1, 1], [1, 1, 0, 0], [1, 0, 1, 1], [1, 1, 1, 1], [0, 0, 0, 0]], dtype=bool)
+    assert ends_in_padding(masks).tolist() == [False, True, True, False, False]
+
+
+def test_generation_that_was_never_taught_to_end() -> None:
+    def without_end(number: int) -> dict[str, torch.Tensor]:
+        batch = rows(4, number)
+        return {**batch, "labels": batch["labels"].masked_fill(batch["labels"] == END, -100)}
+
+    endless = [list(range(5, 15))] * 8
+    ended = [[*row[:-1], END] for row in endless]
+    found = audited(Loop(data=without_end), generated=endless).report.findings
+    assert {one.rule for one in found} == {"generation_ends"}
+    assert "never a target" in found[0].statement
+    taught = audited(Loop(), generated=endless).report.findings
+    assert [(one.rule, one.severity) for one in taught] == [("generation_ends", "note")]
+    assert audited(Loop(), generated=ended).report.findings == ()
+
+
+def test_ids_that_were_clamped_to_the_vocabulary(tokenizer: Any) -> None:
+    highest = max(i for i in range(len(tokenizer)) if i != tokenizer.eos_token_id)
+    model = fitting(tokenizer)
+    sound = [[*tokenizer.encode(text), tokenizer.eos_token_id, tokenizer.eos_token_id] for text in ANSWERS]
+    clamped = [[i if i != tokenizer.eos_token_id else highest for i in row] for row in sound]
+    assert judged(model, tokenizer=tokenizer, generated=clamped)["generated_ids_clamped"].verdict == "finding"
+    assert judged(model, tokenizer=tokenizer, generated=sound)["generated_ids_clamped"].verdict == "clear"
+
+
+def test_texts_whose_spaces_were_deleted(tokenizer: Any) -> None:
+    ids = [[*tokenizer.encode(text), tokenizer.eos_token_id] for text in ANSWERS]
+
+    def of(texts: list[str]) -> Any:
+        watched = {"generated": ids, "generated_texts": texts}
+        return judged(fitting(tokenizer), tokenizer=tokenizer, **watched)["generated_text_altered"]
+
+    found = of([text.replace(" ", "") for text in ANSWERS])
+    assert found.verdict == "finding"
+    assert "spaces" in found.statement
+    assert of(ANSWERS).verdict == "clear"
+    assert of([text.split(" and ")[0] + " " for text in ANSWERS]).verdict == "clear"  # cut at a stop string
+    assert "altered" in of([text.upper() for text in ANSWERS]).statement
+
+
+class Unspaced:
+    """A tokenizer of letters that forgets spaces, and knows no capitals."""
+
+    unk_token_id = 0
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        return [ord(letter) if letter.islower() else 0 for letter in text.replace(" ", "")]
+
+    def decode(self, ids: list[int]) -> str:
+        return "".join(chr(i) for i in ids)
+
+
+def test_a_tokenizer_that_forgets_spaces(tokenizer: Any) -> None:
+    found = judged(tokenizer=Unspaced(), references=ANSWERS)["text_round_trip"]
+    assert found.numbers["other_spaces"] == 6
+    assert "unknown" in judged(tokenizer=Unspaced(), references=["UPPER case"])["text_round_trip"].statement
+    assert judged(fitting(tokenizer), tokenizer=tokenizer, references=ANSWERS)["text_round_trip"].verdict == "clear"
