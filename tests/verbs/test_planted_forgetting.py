@@ -54,7 +54,8 @@ def test_a_frozen_model_forgets_nothing(tmp_path: Path) -> None:
         for key in ("since_first", "since_best"):
             assert {one[key][end] for end in ("value", "low", "high")} == {0.0}
     assert found["verdict"].startswith("nothing that was looked at is surely worse")
-    collapse = found_of(run, "collapse")
+    collapse = found_of(run, "collapse", among=str(tmp_path / "*"))
+    assert collapse["numbers"]["across"]["points"] == {"with replay": [], "without replay": [[0.0, 0.0]]}
     assert collapse["verdict"] == "no general number surely differs at the end from before training"
     assert {number for row in collapse["numbers"]["mad"]["mad"] for number in row} == {0.0}
     drawn = draw_all(RunGroup([open_run(run.path)]))
