@@ -68,7 +68,11 @@ class Loop:
         model.train()
         with watcher(model, optimizer) if watcher else nullcontext() as watched:
             for number, batch in enumerate(self._batches()):
-                output = model(**batch) if self.own_loss else model(batch["input_ids"], batch["attention_mask"])
+                output = (
+                    model(**batch)
+                    if self.own_loss
+                    else model(batch["input_ids"], attention_mask=batch["attention_mask"])
+                )
                 loss = output.loss if self.own_loss else self.loss(output.logits, batch["labels"])
                 (loss / self.accumulation if self.divide else loss).backward()
                 due = self.should_step or (lambda n: (n + 1) % self.accumulation == 0)

@@ -9,6 +9,8 @@ from ontogeny.integrations.audit.recording import Forward, Recording
 PURE = 0.05
 """Misfit below which a gradient is that of a cross entropy."""
 LEAST_TARGETS = 64
+NEGLIGIBLE = 0.1
+"""Share of the typical weight below which a target is no target, but a trace of another term."""
 
 
 def supervised(seen: Recording, *, misfit: float = 1.0) -> list[Forward]:
@@ -116,7 +118,9 @@ def padding_supervised(seen: Recording) -> Outcome:
         real = real_tokens(one)
         pulled = one.targets.ids[:, :-1] >= 0
         assert one.input_ids is not None
-        wrong += int((pulled & ~real[:, 1:] & (one.targets.ids[:, :-1] == one.input_ids[:, 1:])).sum())
+        weight, right = one.targets.weight[:, :-1], pulled & real[:, 1:]
+        heavy = weight > (NEGLIGIBLE * np.median(weight[right]) if right.any() else 0.0)
+        wrong += int((pulled & heavy & ~real[:, 1:] & (one.targets.ids[:, :-1] == one.input_ids[:, 1:])).sum())
         total += int(pulled.sum())
     numbers = {"padding": wrong, "targets": total}
     if not wrong:
