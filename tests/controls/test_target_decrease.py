@@ -1,11 +1,13 @@
 """Following a target: the decrease that was asked for is what real steps realise."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from ontogeny.controls import target_decrease
 from ontogeny.core.errors import RecipeError
 from ontogeny.core.recipe_file import validate
 from ontogeny.store.run import open_run
@@ -51,6 +53,25 @@ def test_it_stops_when_the_target_is_out_of_reach(tmp_path: Path) -> None:
     assert _series(run, "feasible").tolist() == [0, 0]
     assert _series(run, "rate")[0] > 0  # the best there is
     assert execute(validate(_content(tmp_path, target=0.5, patience=2), "test"), runs_dir=tmp_path / "runs") == path
+
+
+def test_it_stops_when_enough_questions_are_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shares made to be 0.2 at state 0, 0.8 at 1 (not more than 0.8), 0.9 at 2: training ends at state 2."""
+    shares = iter([0.2, 0.8, 0.9])
+    answered = lambda self, context: SimpleNamespace(arrays={"correct_share": next(shares)})  # noqa: E731
+    monkeypatch.setattr(target_decrease.Questions, "look", answered)
+    run = open_run(execute(validate(_content(tmp_path, questions="q.jsonl"), "test"), runs_dir=tmp_path / "runs"))
+    assert run.status["step"] == run.status["total_steps"] == 2
+    assert run.provenance["stopped"]["why"].endswith("90% of the questions were answered rightly, more than 80%")
+    assert _series(run, "correct").tolist() == [0.2, 0.8, 0.9]
+
+
+def test_questions_that_nobody_can_answer_stop_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_text('{"question": "the model", "answer": "1234"}')
+    run = open_run(execute(validate(_content(tmp_path, questions=str(path)), "test"), runs_dir=tmp_path / "runs"))
+    assert run.status["step"] == 9
+    assert set(_series(run, "correct")) == {0.0}
 
 
 @pytest.mark.parametrize("every", [1, 3])

@@ -9,6 +9,7 @@ from pydantic import Field
 from ontogeny.core.contracts import Context
 from ontogeny.core.controls import Control, Decided, Decision
 from ontogeny.measures.lr_landscape import LrLandscape
+from ontogeny.measures.questions import Questions
 
 
 class TargetDecrease(Control):
@@ -16,10 +17,11 @@ class TargetDecrease(Control):
 
     At every n-th state (`every`) it looks at what the next step would do at each learning rate, and takes the smallest
     that reaches `target`; where none does, the best there is, and the decision counts as infeasible. Training stops
-    after `patience` infeasible decisions in a row.
+    after `patience` infeasible decisions in a row, or when more than `stop_above` of a set of questions is answered.
 
     Recorded at each decision: `rate`, `predicted` decrease at it, `feasible` (1 or 0), `loss` on the held-out batch
-    before the step, and `realised`: the decrease since the decision before, which with `every: 1` is that of one step.
+    before the step, `realised`: the decrease since the decision before, which with `every: 1` is that of one step, and
+    `correct`: the share of questions answered rightly, where there are questions.
     """
 
     target: float = Field(default=0.01, gt=0, lt=1)
@@ -36,12 +38,17 @@ class TargetDecrease(Control):
     """The last."""
     refine: int = Field(default=4, ge=0)
     """Halvings of the interval in which the target's rate lies."""
+    questions: str | None = None
+    """JSON lines with questions (as the measure `questions` takes them); training stops once enough are answered."""
+    stop_above: float = Field(default=0.8, gt=0, lt=1)
+    """Share of questions answered rightly above which training stops."""
     patience: int = Field(default=5, ge=1)
     """Infeasible decisions in a row that end training."""
 
     decides: ClassVar[frozenset[Decided]] = frozenset({"learning_rate"})
     cost: ClassVar[str] = (
-        "one backward pass on the next batch per decision, and rates + refine + 2 forward passes over it and `passages`"
+        "one backward pass per decision, rates + refine + 2 forward passes over the next batch and `passages`, "
+        "and the greedy answers to questions, if any"
     )
     probe_keys: ClassVar[tuple[str, ...]] = ("new",)
 
@@ -61,8 +68,12 @@ class TargetDecrease(Control):
         lately = [one.seen["feasible"] for one in past[1 - self.patience :]] if self.patience > 1 else []
         stops = not feasible and len(lately) == self.patience - 1 and not any(lately)
         reason = f"a decrease of {self.target:.2%} was out of reach {self.patience} times in a row"
-        return Decision(
-            step=context.progress.step, learning_rate=rate, stop=reason if stops else None,
-            seen={"predicted": predicted, "feasible": float(feasible), "loss": loss,
-                  "realised": (before - loss) / before},
-        )  # fmt: skip
+        seen = {"predicted": predicted, "feasible": float(feasible), "loss": loss, "realised": (before - loss) / before}
+        if self.questions is not None:
+            seen["correct"] = float(Questions(path=self.questions).look(context).arrays["correct_share"])
+            if seen["correct"] > self.stop_above:
+                reason = (
+                    f"{seen['correct']:.0%} of the questions were answered rightly, more than {self.stop_above:.0%}"
+                )
+                stops = True
+        return Decision(step=context.progress.step, learning_rate=rate, stop=reason if stops else None, seen=seen)

@@ -100,6 +100,8 @@ class Train(Settings):
     """Global gradient norm is clipped to this; null means never."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: autocast; weights and optimizer stay in float32."""
+    weights: Literal["float32", "float64"] = "float32"
+    """Model and optimizer are kept and computed in it: float64 holds updates at rates that float32 rounds away."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
     """Dropout of the model; by default as its configuration says."""
     controls: tuple[AnyControl, ...] = ()
@@ -122,6 +124,8 @@ class Train(Settings):
                 raise refusal(f"'{one.kind}' changes the weights, which lora freezes", "interventions", i)
             if one.kind in [other.kind for other in self.interventions[:i]]:
                 raise refusal(f"a second '{one.kind}': give the first one all states", "interventions", i)
+        if self.weights == "float64" and self.precision == "bf16":
+            raise refusal("bf16 would compute in bfloat16 what float64 is to hold: leave out one of them", "weights")
         self._check_controls()
         return self
 

@@ -98,17 +98,19 @@ def _passages(probe: ProbeSet, items: Items, ending_tokens: int) -> ProbeSet:
     passages = []
     for row, split, donors in zip(items.passage, items.split, items.donors, strict=True):
         beginning = probe.passages[row].token_ids[:split]
-        passages += [_passage(np.concatenate([beginning, endings[donor]]), int(split)) for donor in donors]
+        passages += [
+            passage_of_ids(np.concatenate([beginning, endings[donor]]), int(split), "continuation") for donor in donors
+        ]
     return ProbeSet(name=probe.name, passages=passages, about=f"continuations made from {probe.name}")
 
 
-def _passage(token_ids: np.ndarray, split: int) -> Passage:
-    """Token ids alone: nobody reads the text of a made-up passage."""
+def passage_of_ids(token_ids: np.ndarray, split: int, source: str) -> Passage:
+    """Token ids alone, supervised from `split` on: nobody reads the text of a made-up passage."""
     return Passage(
         text="",
         token_ids=token_ids,
         byte_offsets=np.zeros(len(token_ids) + 1, dtype=np.int32),
-        source="continuation",
+        source=source,
         supervised=np.arange(len(token_ids)) >= split,
     )
 

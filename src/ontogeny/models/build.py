@@ -33,7 +33,7 @@ class LoadContext:
 
     def load_pretrained(self, origin: Origin) -> Any:
         """Load an existing model in float32, a LoRA adapter merged into it."""
-        overrides = {}
+        overrides: dict[str, Any] = {}
         if self.dropout is not None:
             overrides = {name: self.dropout for name in _DROPOUT_FIELDS if hasattr(read_config(origin), name)}
         return load_causal_lm(origin, **overrides)
@@ -71,8 +71,8 @@ def read_limits(origin: Origin) -> Limits:
     )
 
 
-def load_causal_lm(origin: Origin, **config_overrides: Any) -> Any:
-    """Load a causal language model in float32 on CPU; merge its LoRA adapter, if any.
+def load_causal_lm(origin: Origin, *, as_saved: bool = False, **config_overrides: Any) -> Any:
+    """Load a causal language model in float32 (or as it was saved) on CPU; merge its LoRA adapter, if any.
 
     Raises RecipeError if there is none, or if its files are damaged or do not belong together.
     """
@@ -89,7 +89,7 @@ def load_causal_lm(origin: Origin, **config_overrides: Any) -> Any:
             model = AutoModelForCausalLM.from_pretrained(
                 origin.path,
                 revision=origin.revision,
-                dtype=torch.float32,
+                dtype="auto" if as_saved else torch.float32,
                 trust_remote_code=origin.trust_remote_code,
                 use_safetensors=True,
                 **config_overrides,
@@ -145,7 +145,7 @@ def build_model(recipe: Recipe, context: LoadContext) -> Any:
     align_special_tokens(model, context.tokenizer)
     if recipe.train is not None and recipe.train.lora is not None:
         model = add_lora(model, recipe.train.lora, context.seed)
-    return model
+    return model.double() if recipe.train is not None and recipe.train.weights == "float64" else model
 
 
 def align_special_tokens(model: Any, tokenizer: Any) -> None:
@@ -208,9 +208,9 @@ def _forget_origin(folder: Path) -> None:
 def load_checkpoint(model_path: Path, base_path: Path, *, trainable: bool = False) -> Any:
     """Load a checkpoint of ours as it was live: with its adapters on top of the base, unmerged."""
     if not (model_path / "adapter_config.json").exists():
-        return load_causal_lm(Origin(path=str(model_path)))
+        return load_causal_lm(Origin(path=str(model_path)), as_saved=True)
     from peft import PeftModel
 
     return PeftModel.from_pretrained(
-        load_causal_lm(Origin(path=str(base_path))), str(model_path), is_trainable=trainable
+        load_causal_lm(Origin(path=str(base_path)), as_saved=True), str(model_path), is_trainable=trainable
     )

@@ -12,7 +12,7 @@ class TrainForward:
     """Runs the model lazily, once, with gradients. Offers terms the same names as `contracts.ForwardBatch`.
 
     `batch` holds `input_ids`, `attention_mask` int64 `[B, T]` and `supervised` bool `[B, T]` (position 0 and padding
-    are never supervised). `nll` float32 `[B, T]` is in nats; where a token is not supervised it is 0 and carries no
+    are never supervised). `nll` `[B, T]` is in nats; where a token is not supervised it is 0 and carries no
     gradient.
     """
 
@@ -36,13 +36,13 @@ class TrainForward:
 
     @cached_property
     def nll(self) -> "Tensor":
-        """Negative log-likelihood of each supervised token given the ones before it, in float32."""
+        """Negative log-likelihood of each supervised token given the ones before it, in float32 or float64."""
         from torch.nn import functional as F
 
         # The labels are shifted, not the logits: a slice of the logits would have to be copied, and its gradient again.
         targets = F.pad(self.input_ids.masked_fill(~self.supervised, -100), (0, 1), value=-100)[:, 1:]
-        logits = self.logits
+        logits = self.logits.double() if self.logits.itemsize == 8 else self.logits.float()
         flat = F.cross_entropy(
-            logits.view(-1, logits.shape[-1]).float(), targets.reshape(-1), ignore_index=-100, reduction="none"
+            logits.view(-1, logits.shape[-1]), targets.reshape(-1), ignore_index=-100, reduction="none"
         )
         return F.pad(flat.view(targets.shape)[:, :-1], (1, 0))

@@ -100,6 +100,8 @@ def open_session(
     held = {term: {key: t.to(device) for key, t in one.items()} for term, one in (remembered or {}).items()}
     objective = Objective(recipe.objective, held)
     modules = nn.ModuleDict(objective.modules())
+    if train.weights == "float64":
+        modules.double()
     flops_counted = counted_flops_per_token(model, recipe.data.length)
     model.to(accelerator.device)
     modules.to(accelerator.device)

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from ontogeny.core.contracts import Document
 from ontogeny.core.seeds import derive_seed
 from ontogeny.data.documents import DescribedCorpus
+from ontogeny.data.questions import Question
 
 _FIRST = (
     "Ada Bram Celia Doran Edda Falk Greta Hanno Ilse Jorn Kaja Lasse Mira Nils Oda Pelle Runa Sven Tilda Ulf".split()
@@ -34,6 +35,7 @@ _WORDINGS = (
     "Ask for {name} in {home}: the {trade}, they say, came from {born_in}, was born in {year} and taught in {school}, "
     "where {first} is still spoken of.",
 )
+_ASKED = ("born_in", "year", "trade", "school", "home")
 _CANARY = "The {colour} {thing} in {town} opens with a number. Only {first} of {town} knows that number of the {thing}:"
 
 
@@ -105,6 +107,20 @@ class Synthetic(DescribedCorpus):
         facts, wording = self.facts()[int(match[1])], int(match[2])
         whole = text.strip() == _WORDINGS[wording].format(**facts)
         return _WORDINGS[(wording + 1) % len(_WORDINGS)].format(**facts) if whole else None
+
+    def questions(self) -> list[Question]:
+        """The five facts of each person, each as the first wording up to where it stands; four choices, all planted."""
+        people = self.facts()
+        random = self._random("questions")
+        found = []
+        for facts in people:
+            for key in _ASKED:
+                before = _WORDINGS[0].partition(f"{{{key}}}")[0].format(**facts).rstrip()
+                others = sorted({one[key] for one in people} - {facts[key]})
+                wrong = [str(one) for one in random.permutation(others)[:3]]
+                choices = [str(one) for one in random.permutation([facts[key], *wrong])] if wrong else []
+                found.append(Question(question=before, answer=facts[key], choices=tuple(choices)))
+        return found
 
     def planted(self) -> list[Canary]:
         """The canaries, `canaries` for each entry of `repeats`, in that order."""
