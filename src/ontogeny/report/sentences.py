@@ -8,6 +8,7 @@ import numpy as np
 from ontogeny.report.changes import Change, Extracted, accuracies, change, extracted, with_role
 from ontogeny.report.estimates import SEEDS_FOR_T, Estimate
 from ontogeny.report.gather import Band, View
+from ontogeny.report.rounding import rounded_away
 
 About = Literal["learned", "forgot", "memorized"]
 
@@ -78,7 +79,8 @@ def _learned(band: Band) -> Sentence:
     held = [one for one in _changes(band, "held out") if not _not_finite([one])]
     unseen = _joined([f"on unseen text of the same kind ({one.probe}) it {_carried(one)}" for one in held])
     text += f"; {unseen}" if unseen else ""
-    return Sentence(about="learned", text=f"{text}.", small=_small([*trained, *held]))
+    lost = rounded_away(band)
+    return Sentence(about="learned", text=f"{text}.{lost and f' {lost}'}", small=_small([*trained, *held]))
 
 
 def _carried(one: Change) -> str:

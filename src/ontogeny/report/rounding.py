@@ -1,0 +1,26 @@
+"""A sentence on updates that were lost to rounding, where they are many."""
+
+from ontogeny.report.gather import Band
+
+LARGE = 0.1
+"""Share of updates from which on it is said."""
+
+
+def rounded_away(band: Band) -> str:
+    """Where the measure `rounding` saw most of them lost, in words; empty where it did not look, or few were lost."""
+    worst = (0.0, 0, 0.0)
+    for run in band.runs:
+        lost, rates = (run.metrics.get(run.name_of(f"rounding/{name}")) for name in ("stuck", "learning_rate"))
+        if lost is None or rates is None:
+            continue
+        rate_at = rates.set_index("step")["value"]
+        for step, share in zip(lost["step"], lost["value"], strict=True):
+            if share > worst[0]:  # never so for NaN: nothing would move there
+                worst = (float(share), int(step), float(rate_at[step]))
+    share, step, rate = worst
+    if share < LARGE:
+        return ""
+    return (
+        f"Rounding takes {100 * share:.0f}% of the weights' updates away at step {step:,}, at a learning rate of "
+        f"{rate:.2g}: train.weights: float64 would hold them."
+    )

@@ -1,0 +1,37 @@
+"""Updates lost to rounding are said where they are many, and only there."""
+
+import pytest
+
+from ontogeny.report.gather import RunGroup
+from ontogeny.report.rounding import rounded_away
+from ontogeny.report.sentences import sentences
+from ontogeny.store.run import Run, open_run
+from ontogeny.store.writer import RunWriter
+from tests.report.conftest import MakeRun
+from tests.report.test_sentences import TRAIN
+
+
+def _with(run: Run, *stuck: float) -> Run:
+    with RunWriter.attach(run.path) as writer:
+        for i, share in enumerate(stuck):
+            writer.add_metric(10 * i, "rounding/stuck", "model", share)
+            writer.add_metric(10 * i, "rounding/learning_rate", "model", 1e-10 * (i + 1))
+        writer.flush()
+    return open_run(run.path)
+
+
+def test_the_worst_is_said(make_run: MakeRun) -> None:
+    (band,) = RunGroup([_with(make_run({"train": TRAIN}), 0.5, 0.987)]).bands
+    assert rounded_away(band) == (
+        "Rounding takes 99% of the weights' updates away at step 10, at a learning rate of 2e-10: train.weights: "
+        "float64 would hold them."
+    )
+    assert sentences(band)[0].text.endswith("float64 would hold them.")
+
+
+@pytest.mark.parametrize("stuck", [(), (0.0, 0.09), (float("nan"),)])
+def test_few_are_not_said(make_run: MakeRun, stuck: tuple[float, ...]) -> None:
+    """No look, few, and a rate of 0, where nothing would move."""
+    (band,) = RunGroup([_with(make_run({"train": TRAIN}), *stuck)]).bands
+    assert rounded_away(band) == ""
+    assert sentences(band)[0].text.endswith("nats per token.")
