@@ -16,6 +16,7 @@ from ontogeny.core.recipe_file import validate, validate_component
 from ontogeny.objectives.compose import Objective
 from ontogeny.store.run import open_run
 from ontogeny.train import execute as execution
+from ontogeny.train import reopen
 from ontogeny.train import loop, state, training
 from ontogeny.train.backfill import backfill
 from ontogeny.train.execute import execute, resume
@@ -157,7 +158,7 @@ def test_the_comparison_notices_what_was_not_restored(
             execute(recipe, runs_dir=tmp_path, listen=arm(patch, "step", 6))
 
     assert in_child(work) == signal.SIGKILL
-    monkeypatch.setattr(execution, "restore_trainer", forget)
+    monkeypatch.setattr(reopen, "restore_trainer", forget)
     path = execute(recipe, runs_dir=tmp_path)
     found = differences(whole, path)
     assert "checkpoint 8 differs" in found

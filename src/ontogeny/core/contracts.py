@@ -113,7 +113,7 @@ class Context:
     previous_weights: "Callable[[], Mapping[str, Tensor]] | None" = None
     """Effective weights of the last saved checkpoint before this state; None if there is none."""
     training: LiveTraining | None = None
-    """The training itself, where a look interrupts it here; None in backfill and in somebody else's loop."""
+    """The training itself, in a run of ours or opened again at a checkpoint of it; None anywhere else."""
     batch_tokens: int = 4096
     """Budget of padded tokens per forward batch. The batch plan of a probe set depends on it and on the set alone."""
 
@@ -174,7 +174,7 @@ class _Measure(Component):
     probe_keys: ClassVar[tuple[str, ...]] = ()
     """Settings besides `probes` that name a probe set."""
     live: ClassVar[bool] = False
-    """Does it need `Context.training`? Then it cannot look at a checkpoint afterwards."""
+    """Does it need `Context.training`? Then it looks only at runs that were trained here."""
 
     @property
     def group(self) -> str:
@@ -223,8 +223,7 @@ class StreamMeasure(PassMeasure):
 class BatchMeasure(PassMeasure):
     """A measure of what is trained on: it is also shown batches that it samples, just before and after their step.
 
-    What it is shown, the mean NLL per supervised token in evaluation mode, becomes the metrics `<group>_before` and
-    `<group>_after` of scope `train`, at that step.
+    The mean NLL per supervised token, in evaluation mode, becomes the metrics `<group>_before` and `_after` of the step.
     """
 
     live: ClassVar[bool] = True
