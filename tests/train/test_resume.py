@@ -16,8 +16,7 @@ from ontogeny.core.recipe_file import validate, validate_component
 from ontogeny.objectives.compose import Objective
 from ontogeny.store.run import open_run
 from ontogeny.train import execute as execution
-from ontogeny.train import reopen
-from ontogeny.train import loop, state, training
+from ontogeny.train import loop, reopen, state, training
 from ontogeny.train.backfill import backfill
 from ontogeny.train.execute import execute, resume
 from ontogeny.train.observe import Looked

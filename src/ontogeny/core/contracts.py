@@ -223,7 +223,7 @@ class StreamMeasure(PassMeasure):
 class BatchMeasure(PassMeasure):
     """A measure of what is trained on: it is also shown batches that it samples, just before and after their step.
 
-    The mean NLL per supervised token, in evaluation mode, becomes the metrics `<group>_before` and `_after` of the step.
+    The mean NLL per supervised token in evaluation mode becomes the metrics `<group>_before` and `_after` of the step.
     """
 
     live: ClassVar[bool] = True
