@@ -84,3 +84,9 @@ def test_repeated() -> None:
     assert isinstance(made, RepeatedPlan)
     assert np.array_equal(made.batch_at(0), made.batch_at(1))
     assert realised(made, 1) == {"repeat": 1.0, "replayed_old": 0.75}
+
+
+def test_a_replay_corpus_without_a_share_never_comes() -> None:
+    settings = Train(epochs=2, batch=1, mixing={"percentage_window": 25, "max_tokens": 256}, order=Sequential())
+    made = make_plan(settings, [64] * 10 + [32] * 20, {"old": (OLD, 0.0), "other": (OTHER, 1.0)})
+    assert all(set(made.batch_at(step)[1:]) <= set(OTHER) for step in range(10))

@@ -14,6 +14,7 @@ from ontogeny.report.figures.passages import every_passage
 from ontogeny.report.gather import RunGroup
 from ontogeny.report.rest import remaining
 from ontogeny.store.run import Run, open_run
+from tests.report import synthetic
 from tests.report.conftest import MakeRun
 from tests.report.test_gather import write_metrics
 
@@ -42,6 +43,7 @@ def test_every_figure_is_drawn_for_a_whole_run_and_none_for_an_empty_one(run: Ru
         "ledger-by-place",
         "order-since-last-visit",
         "pareto-front",
+        "scaling-sizes",
         "transfer-matrix",
         "forgetting-since-the-start",
         "collapse-at-the-end",
@@ -276,3 +278,22 @@ def test_the_front_of_configurations(make_run: MakeRun) -> None:
         (0.5, 1.25, "yes"), (0.75, 1, "yes"), (0.875, 1.125, "no"),
     ]  # fmt: skip
     assert "pareto-front" not in draw_all(RunGroup(runs[:2]))
+
+
+def test_sizes_are_joined_where_all_else_is_alike(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two sizes and two rates: a line each for the rates. General text from 2.0 to 2.5 is a rise of 0.5."""
+    runs = []
+    for parameters in (1000, 4000):
+        monkeypatch.setitem(synthetic.PROVENANCE, "model", {"parameters": parameters})
+        for lr in (1, 2):
+            name, model = f"{parameters}-{lr}", {"kind": "ladder", "size": str(parameters)}
+            recipe = {"model": model, "data": {"split_seed": lr}}
+            nll = {"novel": [[[4.0]], [[3.0]]], "general": [[[2.0]], [[2.5]]], "train": [[[4.0]], [[2.0]]]}
+            runs.append(make_run(nll, name, metrics=True, recipe=recipe))
+    panels = draw_all(RunGroup(runs))["scaling-sizes"].panels
+    rows = rows_of(panels["Rise of the general loss"])
+    assert [(one["parameters"], one["series"], one["rise"]) for one in rows] == [
+        (1000, "split_seed 1", 0.5), (1000, "split_seed 2", 0.5),
+        (4000, "split_seed 1", 0.5), (4000, "split_seed 2", 0.5),
+    ]  # fmt: skip
+    assert "scaling-sizes" not in draw_all(RunGroup(runs[:2]))

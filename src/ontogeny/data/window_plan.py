@@ -115,4 +115,5 @@ class WindowPlan:
     def _that_lacks_most(self, tokens: np.ndarray) -> int:
         """The replay corpus that is furthest below its share of the replayed tokens."""
         share = self.shares[1:] / self.shares[1:].sum()
-        return 1 + int(np.argmax(share * max(int(tokens[1:].sum()), 1) - tokens[1:]))
+        lacks = share * max(int(tokens[1:].sum()), 1) - tokens[1:]
+        return 1 + int(np.argmax(np.where(share == 0, -np.inf, lacks)))
