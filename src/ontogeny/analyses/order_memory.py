@@ -140,15 +140,24 @@ def _verdict(numbers: dict[str, Any]) -> str:
     if found:
         return f"the loss falls before a batch comes again; whether by the order: not assessable, lacks " \
             f"{control['lacks']}"  # fmt: skip
+    words = ["no memory of the order was found"]
+    if "p" in one and one["p"] < LEVEL and one["high"] < 0:
+        words = ["no memory of the order was found: the loss rises until a batch comes again"]
     places = numbers["places"]
     if "both" in places and places["both"]["p"] < LEVEL:
-        return "gain goes with the place in the sequence; the places in training and in the text are one here, so " \
-            "this is no evidence of order: train with order: shuffled"  # fmt: skip
+        words += ["gain goes with the place in the sequence", _told_apart(numbers.get("places, control", {}))]
     if "training" in places and places["training"]["p"] < LEVEL:
-        return "gain goes with the place in training, the place in the text held fixed"
-    if "p" in one and one["p"] < LEVEL and one["high"] < 0:
-        return "no memory of the order was found: the loss rises until a batch comes again"
-    return "no memory of the order was found"
+        words += ["gain goes with the place in training, the place in the text held fixed"]
+    return "; ".join(words)
+
+
+def _told_apart(control: dict[str, Any]) -> str:
+    """What a shuffled control says of a place that is one in training and in the text."""
+    if "training" not in control:
+        return "the places in training and in the text are one here, so this is no evidence of order: train with " \
+            "order: shuffled"  # fmt: skip
+    words = {key: "with" if control[key]["p"] < LEVEL else "not with" for key in ("training", "text")}
+    return f"in the shuffled control {words['training']} the place in training, {words['text']} the place in the text"
 
 
 def _p(value: float) -> str:

@@ -226,16 +226,14 @@ class BatchMeasure(PassMeasure):
     The mean NLL per supervised token in evaluation mode becomes the metrics `<group>_before` and `_after` of the step.
     """
 
+    only_new: bool = False
+    """Of each batch its new text alone, without what is replayed beside it."""
+
     live: ClassVar[bool] = True
 
     @abstractmethod
     def samples(self, batch: int) -> bool:
         """Is a batch, counted without repeats, among those that it wants to see? A pure function."""
-
-    @property
-    def only_new_text(self) -> bool:
-        """Does it leave out what a batch replays?"""
-        return False
 
 
 class StateMeasure(_Measure):

@@ -35,8 +35,6 @@ class Ledger(BatchMeasure):
     """Of the batches."""
     seed: int = 0
     """Decides which."""
-    only_new: bool = False
-    """Of each batch its new text alone, without what is replayed beside it."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({"nll"})
     cost: ClassVar[str] = "per sampled batch a forward pass at its step, and one at every checkpoint"
@@ -44,11 +42,6 @@ class Ledger(BatchMeasure):
     def samples(self, batch: int) -> bool:
         """Is that batch among them?"""
         return derive_seed(self.seed, NAME, batch) % 2**32 < self.share * 2**32
-
-    @property
-    def only_new_text(self) -> bool:
-        """As `only_new` says."""
-        return self.only_new
 
     def own_sets(self, context: Context) -> dict[str, ProbeSet]:
         """All passages of the sampled batches, batch after batch, each distinct passage once."""

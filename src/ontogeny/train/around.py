@@ -48,7 +48,7 @@ class Around:
 
     def _count(self, measure: BatchMeasure, ids: np.ndarray) -> int:
         """How many of a batch's passages, new ones first, the measure wants to see."""
-        return int((ids < self.session.new_examples).sum()) if measure.only_new_text else len(ids)
+        return int((ids < self.session.new_examples).sum()) if measure.only_new else len(ids)
 
     def _sampled(self, step: int) -> list[BatchMeasure]:
         return [measure for measure in self.measures if measure.samples(step // self.session.train.repeats)]
