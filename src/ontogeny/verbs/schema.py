@@ -11,6 +11,8 @@ ROOMS = (
     "ontogeny.data.orders",
     "ontogeny.models.sources",
     "ontogeny.objectives.terms",
+    "ontogeny.controls",
+    "ontogeny.interventions",
 )
 
 
