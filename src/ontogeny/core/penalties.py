@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ontogeny.core.component import Component
@@ -23,6 +23,8 @@ class Start:
     passages: Sequence[Passage]
     """Those of `Penalty.reads`; none without."""
     seed: int
+    earlier: "Mapping[str, Tensor]" = field(default_factory=dict)
+    """What the term of the same name remembered in the run that the model comes from; empty if there was none."""
 
 
 class Penalty(Component):

@@ -17,6 +17,12 @@ def anchored(model: Any, importance: "Mapping[str, Tensor] | None" = None) -> "d
     return start | {f"{_IMPORTANCE}{name}": value for name, value in (importance or {}).items()}
 
 
+def importance_of(anchor: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+    """How much each parameter counts, by its name; empty if all count alike."""
+    found = {name: value for name, value in anchor.items() if name.startswith(_IMPORTANCE)}
+    return {name.removeprefix(_IMPORTANCE): value for name, value in found.items()}
+
+
 def distance(parameters: "Mapping[str, Tensor]", anchor: "Mapping[str, Tensor]") -> "Tensor":
     """1/2 sum_i importance_i (theta_i - start_i)^2 over all parameters: a scalar, with a gradient.
 

@@ -39,7 +39,7 @@ def estimate(recipe: Recipe, *, runs_dir: Path, scratch: Path) -> dict[str, Any]
         return {**found, "steps": 0, "time": "one look", "disk": "the measures' arrays"}
     session = open_session(
         recipe, model=model, tokenizer=prepared.tokenizer, examples=prepared.examples, replay=prepared.replay,
-        nll=np.zeros(len(prepared.examples)), remembered=remember(recipe, model, prepared),
+        nll=np.zeros(len(prepared.examples)), remembered=remember(recipe, model, prepared, None),
     )  # fmt: skip
     path = scratch / "run"
     with RunWriter.create(path, recipe_yaml=dump_recipe(recipe), recipe=recipe.as_json(), provenance={}) as writer:

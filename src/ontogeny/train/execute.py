@@ -47,12 +47,12 @@ def execute(recipe: Recipe, *, runs_dir: Path, to: Path | None = None, listen: L
         if recipe_of(open_run(path)).recipe_hash != recipe.recipe_hash:
             raise StoreError(f"{path} holds a run of another recipe: choose another directory with --to")
         return _return_or_continue(path, runs_dir, listen)
-    prepared, model, parent = _prepare(recipe, runs_dir, listen)
-    provenance = describe(recipe, prepared.provenance, model, parent)
+    prepared, model, origin = _prepare(recipe, runs_dir, listen)
+    provenance = describe(recipe, prepared.provenance, model, origin.parent if origin else None)
     with RunWriter.create(
         path, recipe_yaml=dump_recipe(recipe), recipe=recipe.as_json(), provenance=provenance
     ) as writer:
-        _begin(recipe, writer, model, prepared, listen)
+        _begin(recipe, writer, model, origin, prepared, listen)
     return path
 
 
@@ -97,7 +97,9 @@ def resume(path: Path, *, steps: int | None = None, runs_dir: Path | None = None
     return path
 
 
-def _begin(recipe: Recipe, writer: RunWriter, model: Any, prepared: Prepared, listen: Listener) -> None:
+def _begin(
+    recipe: Recipe, writer: RunWriter, model: Any, origin: Origin | None, prepared: Prepared, listen: Listener
+) -> None:
     """From an empty run to a finished one."""
     keep_written(writer.path, prepared.written)
     prepared.tokenizer.save_pretrained(str(writer.path / "tokenizer"))
@@ -109,7 +111,7 @@ def _begin(recipe: Recipe, writer: RunWriter, model: Any, prepared: Prepared, li
         if recipe.train is None:
             _only_look(recipe, writer, model, prepared, listen)
         else:
-            remembered = remember(recipe, to_device(model), prepared)
+            remembered = remember(recipe, to_device(model), prepared, origin)
             keep(writer.path, remembered)
             session = _open(recipe, writer.path, model, prepared, remembered)
             Training(recipe, session, writer, prepared, listen).carry_out()
@@ -117,12 +119,12 @@ def _begin(recipe: Recipe, writer: RunWriter, model: Any, prepared: Prepared, li
 
 def _begin_again(recipe: Recipe, run: Run, runs_dir: Path, listen: Listener) -> Path:
     """A run that stopped before its first checkpoint has nothing to continue from."""
-    prepared, model, _ = _prepare(recipe, runs_dir, listen, run.path)
+    prepared, model, origin = _prepare(recipe, runs_dir, listen, run.path)
     require_same_texts(run, prepared)
     with RunWriter.attach(run.path) as writer:
         writer.rewind(-1, 0)
         _note_resume(writer, 0, None, None)
-        _begin(recipe, writer, model, prepared, listen)
+        _begin(recipe, writer, model, origin, prepared, listen)
     return run.path
 
 
@@ -165,8 +167,10 @@ def run_path(recipe: Recipe, runs_dir: Path) -> Path:
     return runs_dir / f"{recipe.name.replace('/', '-')}-{recipe.recipe_hash[:8]}"
 
 
-def _prepare(recipe: Recipe, runs_dir: Path, listen: Listener, begun: Path | None = None) -> tuple[Prepared, Any, Any]:
-    """Texts, model, and what of which run it was taken. `begun`: the run, if there is one already."""
+def _prepare(
+    recipe: Recipe, runs_dir: Path, listen: Listener, begun: Path | None = None
+) -> tuple[Prepared, Any, Origin | None]:
+    """Texts, model, and where it existed before. `begun`: the run, if there is one already."""
 
     def train_first(parent: Recipe) -> Path:
         listen(Stage(text=f"{recipe.name} starts from {parent.name}, which is trained first"))
@@ -188,7 +192,7 @@ def _prepare(recipe: Recipe, runs_dir: Path, listen: Listener, begun: Path | Non
     prepared = prepare(recipe, tokenizer, limits.vocab_size, limits.context_length, tell, written)
     tell("building the model")
     model = build_model(recipe, _load_context(recipe, prepared, origin))
-    return prepared, model, origin.parent if origin else None
+    return prepared, model, origin
 
 
 def _load_context(recipe: Recipe, prepared: Prepared, origin: Origin | None) -> LoadContext:

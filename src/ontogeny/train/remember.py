@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ontogeny.core.errors import StoreError
+from ontogeny.core.origin import Origin
 from ontogeny.core.penalties import Penalty, Start
 from ontogeny.core.recipe import Recipe
 from ontogeny.data.prepare import Prepared
@@ -23,18 +24,29 @@ def penalties_of(recipe: Recipe) -> list[Penalty]:
     return [term for term in recipe.objective if isinstance(term, Penalty)]
 
 
-def remember(recipe: Recipe, model: Any, prepared: Prepared) -> Remembered:
-    """Look at the model that training starts from. It is left as it was."""
+def remember(recipe: Recipe, model: Any, prepared: Prepared, origin: Origin | None) -> Remembered:
+    """Look at the model that training starts from, and at what was remembered there. It is left as it was."""
     found = {}
     for term in penalties_of(recipe):
         with looking(model):
             start = Start(
+                earlier=_earlier(term, origin),
                 model=model,
                 passages=prepared.remembered.get(term.name, ()),
                 seed=recipe.train.seed if recipe.train else 0,
             )
             found[term.name] = dict(term.remember(start))
     return found
+
+
+def _earlier(term: Penalty, origin: Origin | None) -> "Mapping[str, Tensor]":
+    """What it remembered in the run that the model comes from; nothing if that is none of ours, or had no such term."""
+    from safetensors.torch import load_file
+
+    if origin is None or origin.parent is None or origin.tokenizer is None:
+        return {}
+    path = _path(Path(origin.tokenizer).parent, term.name)
+    return load_file(path) if path.exists() else {}
 
 
 def keep(run: Path, remembered: Remembered) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from ontogeny.core.contracts import Progress, Term, Unit
 from ontogeny.core.errors import RecipeError, StoreError
@@ -124,7 +125,7 @@ def _session(folder: Path, accumulate: int) -> Any:
     model = build_model(
         recipe, LoadContext(tokenizer=prepared.tokenizer, length=recipe.data.length, seed=0, dropout=0.0)
     )
-    known = remember(recipe, model, prepared)
+    known = remember(recipe, model, prepared, None)
     return open_session(recipe, model=model, tokenizer=prepared.tokenizer, examples=prepared.examples, remembered=known)
 
 
@@ -181,6 +182,22 @@ def test_looking_afterwards_sees_the_same(whole: Path) -> None:
     live, later = run.measure("evaluation").load(), run.measure("again").load()
     for name in ("term_ewc", "objective"):
         assert np.array_equal(live[name].values, later[name].values)
+
+
+def test_over_runs_it_adds_up(whole: Path, tmp_path: Path) -> None:
+    """Online: with decay 1/2 a run that starts from another holds F = F here + 1/2 F there; with 0, F here alone."""
+    found = {}
+    for decay in (0.0, 0.5):
+        content = _content(whole.parent.parent, decay=decay) | {"model": {"kind": "from_run", "run": str(whole)}}
+        del content["tokenizer"]
+        content |= {"train": {"steps": 1}, "measures": []}
+        found[decay] = load_file(execute(validate(content, "test"), runs_dir=tmp_path) / "remembered/ewc.safetensors")
+    before = load_file(whole / "remembered/ewc.safetensors")
+    names = [name for name in before if name.startswith("importance/")]
+    assert len(names) == len(before) / 2
+    assert all(torch.equal(found[0.5][name], found[0.0][name] + 0.5 * before[name]) for name in names)
+    assert torch.equal(found[0.5]["start/lm_head.weight"], found[0.0]["start/lm_head.weight"])
+    assert not torch.equal(found[0.5]["start/lm_head.weight"], before["start/lm_head.weight"])  # anchored anew
 
 
 def test_what_is_lost_is_said(whole: Path, tmp_path: Path) -> None:

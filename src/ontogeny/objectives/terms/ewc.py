@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import Field
+
 from ontogeny.core.penalties import Penalty, Start
 from ontogeny.core.recipe_data import Take
 from ontogeny.core.schedule import Schedule, Scheduled
@@ -18,14 +20,20 @@ class Ewc(Penalty):
     over passages of the squared gradient of their summed log-likelihood, divided by their mean number of supervised
     tokens. So the term is about the KL divergence per token from the start on that text, as long as the weights moved
     little and independently; with weight 1 it counts as much as a nat per token of the new text. Computed once, before
-    training, from per-example gradients; kept in the run with the weights of the start. Not the online variant: the
-    Fisher information is not estimated again on the way. Added once to the loss of a step.
+    training, from per-example gradients; kept in the run with the weights of the start. Added once to the loss of a
+    step.
+
+    Online, over tasks that are runs one after the other (Schwarz et al. 2018, "Progress & compress"): with `decay` g,
+    F = g x F of the same term in the run that the model comes from + F here; the anchor is always the start of this
+    run. Within a run it is not estimated again.
     """
 
     weight: Scheduled = Schedule(value=1.0)
     """Strength, over training."""
     text: Take
     """Text that must not be forgotten; 128 passages are a beginning."""
+    decay: float = Field(default=0.0, ge=0, le=1)
+    """How much of what this term held important in the run before still counts; 0 for none of it."""
     labels: Literal["sampled", "data"] = "sampled"
     """sampled: targets drawn from the model, the true Fisher information. data: the text's own, the empirical one."""
 
@@ -37,10 +45,12 @@ class Ewc(Penalty):
     def remember(self, start: Start) -> "Mapping[str, Tensor]":
         """The weights, and the Fisher information per token of each."""
         from ontogeny.models.fisher import diagonal_fisher
-        from ontogeny.objectives.anchor import anchored
+        from ontogeny.objectives.anchor import anchored, importance_of
 
-        fisher = diagonal_fisher(start.model, start.passages, labels=self.labels, seed=start.seed)
-        return anchored(start.model, fisher.per_token())
+        fisher = diagonal_fisher(start.model, start.passages, labels=self.labels, seed=start.seed).per_token()
+        for name, before in importance_of(start.earlier).items() if self.decay else ():
+            fisher[name] = fisher[name] + self.decay * before.to(fisher[name].device)
+        return anchored(start.model, fisher)
 
     def value(self, parameters: "Mapping[str, Tensor]", remembered: "Mapping[str, Tensor]") -> "Tensor":
         """Half the squared distance, weighed."""
