@@ -18,5 +18,5 @@ def test_of_every_room(kind: str, key: str | None) -> None:
 
 
 def test_an_unknown_kind_names_the_closest() -> None:
-    with pytest.raises(OntogenyError, match="'slep'.*sleep"):
+    with pytest.raises(OntogenyError, match=r"'slep'.*sleep"):
         kind_schema("slep")
