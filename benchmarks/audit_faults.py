@@ -1,0 +1,230 @@
+"""Faults injected into small training loops: what the audit finds, beside torcheck and the libraries' own warnings.
+
+Every test of tests/audit/faults is run once. A loop in which the audit raises what its test asks for by name is a fault
+caught; a test that fails is a fault missed or a false alarm; the other loops of passing tests are clean twins, and so
+are all loops of tests/audit/test_clean.py. They are the faults that the checks were written for, so that the audit's
+own count says no more than that all these tests pass. In the same loops torcheck 1.0.1 watches every trainable tensor (changes,
+no NaN, no infinity; its checks of outputs take a tensor, which these models do not return), and warnings of Python and
+of the log are collected. The table of faults is written to docs/findings/audit_faults.md.
+"""
+
+import contextlib
+import logging
+import sys
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ontogeny.integrations.audit.check import all_checks
+from ontogeny.integrations.audit.session import Audit
+
+_ROOT = Path(__file__).parents[1]
+_FAULTS = _ROOT / "tests" / "audit" / "faults"
+PAGE = _ROOT / "docs" / "findings" / "audit_faults.md"
+
+
+@dataclass
+class Watched:
+    """One loop, and what each side said of it."""
+
+    test: str
+    found: list[str] = field(default_factory=list)
+    torcheck: list[str] = field(default_factory=list)
+    warned: list[str] = field(default_factory=list)
+
+
+class _Torcheck:
+    """torcheck on every trainable tensor of a model; what it raises is written down in place of ending the loop."""
+
+    def __init__(self, model: Any, optimizers: list[Any], said: list[str]) -> None:
+        from torcheck.registry import Registry
+
+        self.said, self.before = said, []
+        registry = Registry()
+        for optimizer in optimizers:
+            self.before.append((optimizer, optimizer.__dict__.get("step")))
+            registry.register(optimizer)
+            self._guard(registry.optimizer_to_spec[optimizer])
+        for name, tensor in model.named_parameters():
+            if tensor.requires_grad:
+                with self._noted():
+                    registry.add_tensor(tensor, name, changing=True, check_nan=True, check_inf=True)
+
+    def _guard(self, spec: Any) -> None:
+        validate = spec.validate
+
+        def guarded() -> None:
+            with self._noted():
+                validate()
+
+        spec.validate = guarded
+
+    @contextlib.contextmanager
+    def _noted(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            self.said.append(str(error))
+
+    def release(self) -> None:
+        for optimizer, step in self.before:
+            optimizer.__dict__.pop("step", None)
+            if step is not None:
+                optimizer.__dict__["step"] = step
+
+
+class _Beside(logging.Handler):
+    """A pytest plugin that has all sides watch every audited loop of every test."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.loops: list[Watched] = []
+        self.failed: list[str] = []
+        self._test = ""
+        self._now: list[tuple[Any, Watched, _Torcheck | None, Any]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for _, loop, _, _ in self._now:
+            loop.warned.append(record.getMessage())
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: Any) -> Any:
+        self._test = f"{item.path.stem}::{item.originalname}"
+        return (yield)
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.failed:
+            self.failed.append(f"{Path(report.fspath).stem}::{report.location[2]}")
+
+    @contextlib.contextmanager
+    def attached(self) -> Iterator[None]:
+        start, stop = Audit.start, Audit.stop
+
+        def start_all(audit: Audit) -> None:
+            self._begin(audit)
+            start(audit)
+
+        def stop_all(audit: Audit, **how: Any) -> None:
+            stop(audit, **how)
+            self._end(audit)
+
+        Audit.start, Audit.stop = start_all, stop_all  # type: ignore[method-assign]
+        logging.getLogger().addHandler(self)
+        logging.getLogger("transformers").addHandler(self)
+        try:
+            yield
+        finally:
+            Audit.start, Audit.stop = start, stop  # type: ignore[method-assign]
+            logging.getLogger().removeHandler(self)
+            logging.getLogger("transformers").removeHandler(self)
+
+    def _begin(self, audit: Audit) -> None:
+        loop = Watched(self._test)
+        self.loops.append(loop)
+        caught = warnings.catch_warnings(record=True)
+        said = caught.__enter__()
+        warnings.simplefilter("always")
+        peer: _Torcheck | None = None
+        recorder = audit._recorder
+        if all(hasattr(one, "defaults") for one in recorder.optimizers):
+            peer = _Torcheck(recorder.model, recorder.optimizers, loop.torcheck)
+        self._now.append((audit, loop, peer, (caught, said)))
+
+    def _end(self, audit: Audit) -> None:
+        while self._now:
+            watched, loop, peer, (caught, said) = self._now.pop()
+            loop.warned += [str(one.message) for one in said or ()]
+            caught.__exit__(None, None, None)
+            if peer is not None:
+                peer.release()
+            if watched is audit:
+                loop.found = [one.rule for one in audit.report.findings]
+                return
+
+
+def watched() -> _Beside:
+    """All loops of the tests of faults and of clean trainings."""
+    beside = _Beside()
+    tests = [str(_FAULTS), str(_FAULTS.parent / "test_clean.py")]
+    with beside.attached(), contextlib.redirect_stdout(sys.stderr):
+        pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:warnings", *tests], plugins=[beside])
+    return beside
+
+
+def page(beside: _Beside) -> str:
+    """The table of faults as Markdown."""
+    by_test: dict[str, list[Watched]] = defaultdict(list)
+    for loop in beside.loops:
+        by_test[loop.test].append(loop)
+    families = {one.id: one.family for one in all_checks()}
+    lines = [_HEAD]
+    rows = {test: loops for test, loops in by_test.items() if any(loop.found for loop in loops)}
+    for test, loops in rows.items():
+        faulty = [loop for loop in loops if loop.found]
+        found = sorted({rule for loop in faulty for rule in loop.found}, key=lambda rule: (families[rule], rule))
+        cells = [
+            test.split("::")[1].removeprefix("test_").replace("_", " "), ", ".join(f"`{rule}`" for rule in found),
+            str(len(loops) - len(faulty)), _share(faulty, "torcheck"), _share(faulty, "warned"),
+        ]  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    figures = figures_of(beside)
+    lines += ["", "| | audit | torcheck | own warnings |", "|---|---|---|---|"]
+    lines += [
+        f"| {what} | {one['audit']} | {one['torcheck']} | {one['own_warnings']} |"
+        for what, one in figures.items() if "torcheck" in one
+    ]  # fmt: skip
+    lines += ["", f"Missed, or alarmed where nothing is wrong: {', '.join(beside.failed) or 'none'}.", ""]
+    return "\n".join(lines)
+
+
+def _share(loops: list[Watched], side: str) -> str:
+    said = [getattr(loop, side)[0] for loop in loops if getattr(loop, side)]
+    if not said:
+        return "silent"
+    line = " ".join(said[0].split()).removeprefix("The following errors are detected while training: ")
+    line = line.replace("|", "\\|")
+    return f"{len(said)} of {len(loops)}: {line[:70]}{'…' if len(line) > 70 else ''}"
+
+
+def figures_of(beside: _Beside) -> dict[str, Any]:
+    """Loops in which each side speaks, with a fault and without one."""
+    faulty = [loop for loop in beside.loops if loop.found]
+    clean = [loop for loop in beside.loops if not loop.found]
+    counts = {"loops in which the audit finds what its test injects": faulty, "clean loops": clean}
+    found: dict[str, Any] = {
+        what: {
+            "audit": f"{sum(bool(loop.found) for loop in loops)} of {len(loops)}",
+            "torcheck": f"{sum(bool(loop.torcheck) for loop in loops)} of {len(loops)}",
+            "own_warnings": f"{sum(bool(loop.warned) for loop in loops)} of {len(loops)}",
+        }
+        for what, loops in counts.items()
+    }
+    rules = {rule for loop in faulty for rule in loop.found}
+    found["checks"] = {"caught by name in a test": len(rules), "of": len(all_checks())}
+    found["tests that fail"] = {"n": len(beside.failed)}
+    return found
+
+
+_HEAD = """# Faults that the audit was tested with
+
+Written by `python -m benchmarks audit_faults`. Each row is a test of `tests/audit/faults`: a small training loop with
+one fault, and beside it, in the same test, clean twins, in which nothing may be found. In the same loops
+[torcheck](https://github.com/pengyan510/torcheck) 1.0.1 watches every trainable tensor (that it changes, no NaN, no
+infinity), and what Python and the libraries warn of by themselves is collected. "k of n" are loops. These are the
+faults that the checks were written for: the table says who else tells of them, and is no estimate of how many of the
+faults of the world are found.
+
+| fault | audit | clean twins, silent | torcheck | own warnings |
+|---|---|---|---|---|"""
+
+
+def main() -> dict[str, Any]:
+    """Run all tests, write the page, return the figures."""
+    beside = watched()
+    PAGE.write_text(page(beside), encoding="utf-8")
+    return figures_of(beside)
