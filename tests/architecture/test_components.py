@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from ontogeny.core.component import Component
 from ontogeny.core.contracts import PassMeasure, StateMeasure
+from ontogeny.core.controls import Control
 from ontogeny.core.kinds import find, kinds_of
 from ontogeny.core.recipe import Recipe
 
@@ -57,6 +58,13 @@ def test_missing_docstrings_are_found() -> None:
 def test_every_measure_says_what_it_costs(kind: str) -> None:
     cls = find("ontogeny.measures", kind)
     assert issubclass(cls, PassMeasure | StateMeasure)
+    assert cls.cost
+
+
+@pytest.mark.parametrize("kind", kinds_of("ontogeny.controls"))
+def test_every_control_says_what_it_costs(kind: str) -> None:
+    cls = find("ontogeny.controls", kind)
+    assert issubclass(cls, Control)
     assert cls.cost
 
 
