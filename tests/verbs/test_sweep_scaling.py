@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 
 from ontogeny.core.errors import OntogenyError
+from ontogeny.verbs import sweep as verb
 from ontogeny.verbs.sweep import points_of, sweep
 from ontogeny.verbs.sweep_scaling import foretell, laws_text, quantities, verdict_text
+from tests.report.conftest import MakeRun
 from tests.train.conftest import write_text
 from tests.verbs.test_analyze import RECIPE
 
@@ -95,3 +97,40 @@ def test_what_cannot_be_held_out(tmp_path: Path) -> None:
         with pytest.raises(OntogenyError, match=said):
             sweep(str(recipe), points, runs_dir=tmp_path / "runs", jobs=1, tell=print, hold_out=hold_out)
     assert not (tmp_path / "runs").exists()
+
+
+def test_held_out_runs_come_last_and_after_their_prediction(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """General text rises by 0.01 x steps, within seeds by a hundredth more or less: 0.4 at 40, as 10 and 20 say."""
+    write_text(tmp_path / "words")
+    recipe = tmp_path / "tiny.yaml"
+    recipe.write_text(RECIPE.format(texts=tmp_path / "words" / "*.txt"), encoding="utf-8")
+    points = points_of(str(recipe), [], ["train.steps=40,10,20"], 3, tmp_path)
+    batches = []
+
+    def run_all(commands: list[tuple[str, str, list[str]]], *_: object) -> list[None]:
+        batches.append((len(commands), bool(list(tmp_path.glob("*/prediction.json")))))
+        for _, name, arguments in commands:
+            steps, seed = (int(one.partition("=")[2]) for one in arguments[-2:])
+            end = 2 + 0.01 * steps * (1 + 0.01 * (seed - 1))
+            nll = {
+                "train": [[[4.0]], [[3.0]]],
+                "novel": [[[4.0]], [[3.0 + 0.01 * seed]]],
+                "general": [[[2.0]], [[end]]],
+            }
+            make_run(nll, name, metrics=True, seed=seed)
+        return [None] * len(commands)
+
+    monkeypatch.setattr(verb, "_run_all", run_all)
+    monkeypatch.setattr(verb, "report", lambda runs, to: None)
+    folder = sweep(str(recipe), points, runs_dir=tmp_path, jobs=1, tell=print, hold_out="train.steps=40")
+    assert batches == [(6, False), (3, True)]
+    told = json.loads((folder / "prediction.json").read_text())
+    assert not told["already_run"]
+    assert told["predictions"][0]["value"] == pytest.approx(0.4, rel=1e-3)
+    said = (folder / "scaling.txt").read_text()
+    assert "general increase, all runs: 0.4 (95%" in said
+    assert said.count("inside") == 2
+    listed = json.loads((folder / "sweep.json").read_text())["points"]
+    assert [point["levels"]["train.steps"] for point in listed[-3:]] == ["40", "40", "40"]

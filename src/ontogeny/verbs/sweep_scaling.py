@@ -38,7 +38,8 @@ def quantities(key: str, table: pd.DataFrame) -> dict[str, pd.Series]:
     if "parameters" not in table or table["parameters"].isna().any():
         return {}
     sizes = table.groupby(key)["parameters"]
-    per_parameter = {"tokens per parameter": table["tokens"] / table["parameters"]}
+    known = table["tokens"].notna().all()
+    per_parameter = {"tokens per parameter": table["tokens"] / table["parameters"]} if known else {}
     if sizes.nunique().max() == 1 and sizes.first().nunique() > 1:
         return {"parameters": table["parameters"].astype(float), **per_parameter}
     if not is_number(key):
