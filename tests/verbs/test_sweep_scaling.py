@@ -11,7 +11,7 @@ import pytest
 from ontogeny.core.errors import OntogenyError
 from ontogeny.verbs import sweep as verb
 from ontogeny.verbs.sweep import points_of, sweep
-from ontogeny.verbs.sweep_scaling import foretell, laws_text, quantities, verdict_text
+from ontogeny.verbs.sweep_scaling import foretell, grid, laws_text, quantities, verdict_text
 from tests.report.conftest import MakeRun
 from tests.train.conftest import write_text
 from tests.verbs.test_analyze import RECIPE
@@ -38,6 +38,9 @@ def test_what_laws_may_be_of() -> None:
     assert quantities("train.lr", found) == {}
     found["data.replay.old.share"] = "0.25"
     assert quantities("data.replay.old.share", found)["data.replay.old.share"].unique().tolist() == [0.25]
+    found["data.replay.old.share"] = found["train.lr"].map({"0.1": 0.0, "0.2": 0.5})
+    x, y = grid(found, found["data.replay.old.share"], "nll novel")
+    assert (x, y.shape) == ([0.5], (1, 5))  # a share of 0 has no logarithm
     found["train.steps"] = "100"
     assert list(quantities("train.steps", found)) == ["train.steps", "tokens per parameter"]
 

@@ -65,7 +65,8 @@ def laws_text(varied: Sequence[str], table: pd.DataFrame, new: str) -> str:
         return ""
     return (
         "Power laws y = c x^k, each seed fitted by itself; 95% t intervals of k over seeds, each by itself. "
-        f"Laws with a floor, y = E + c x^-k, are fitted from {LEAST_SHIFTED} different x on.\n\n" + "\n".join(lines)
+        f"Laws with a floor, y = E + c x^-k, are fitted from {LEAST_SHIFTED} different x on. Shares of 0 are left out.\n\n"
+        + "\n".join(lines)
     )
 
 
@@ -76,8 +77,12 @@ _WORDS = {
 
 
 def grid(part: pd.DataFrame, x: pd.Series, response: str) -> tuple[list[float], np.ndarray]:
-    """Different x in rising order, and the response: float [x, seeds]. Seeds that some x lacks are left out."""
+    """Different x in rising order, and the response: float [x, seeds]. Seeds that some x lacks are left out.
+
+    So are shares of 0, which have no logarithm.
+    """
     wide = part.assign(x=x[part.index]).groupby(["x", "seed"])[response].first().unstack("seed").dropna(axis=1)
+    wide = wide[wide.index > 0]
     return [float(one) for one in wide.index], wide.to_numpy(dtype=np.float64)
 
 
