@@ -65,7 +65,7 @@ def laws_text(varied: Sequence[str], table: pd.DataFrame, new: str) -> str:
         return ""
     return (
         "Power laws y = c x^k, each seed fitted by itself; 95% t intervals of k over seeds, each by itself. "
-        f"Laws with a floor, y = E + c x^-k, are fitted from {LEAST_SHIFTED} different x on. Shares of 0 are left out.\n\n"
+        f"With a floor, y = E + c x^-k, from {LEAST_SHIFTED} different x on. Shares of 0 are left out.\n\n"
         + "\n".join(lines)
     )
 
