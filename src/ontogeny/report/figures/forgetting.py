@@ -25,7 +25,7 @@ def since_the_start(runs: RunGroup) -> Figure | None:
             frame = pd.concat([mean, points.get(name, pd.DataFrame())], ignore_index=True)
             base = alt.Chart().encode(step_axis(runs))
             unit = alt.Y("value:Q", title=f"{one['unit']}, since the first checkpoint", scale=alt.Scale(zero=True))
-            raw = base.transform_filter("datum.of == 'document'").mark_circle(size=14, opacity=0.35).encode(unit)
+            raw = base.transform_filter("datum.of == 'document'").mark_circle(size=14, opacity=0.5).encode(unit)
             ends = base.transform_filter("datum.of == 'mean' && isValid(datum.low)")
             band = ends.mark_area().encode(alt.Y("low:Q"), alt.Y2("high:Q"))
             line = base.transform_filter("datum.of == 'mean'").mark_line(point=True)

@@ -32,11 +32,13 @@ def matrix(runs: RunGroup) -> Figure | None:
             alt.Y("stage:N", sort=stages, title=None, axis=alt.Axis(grid=False)),
         )
         scale = alt.Scale(scheme="blueorange", domain=[-most, most])
-        cells = base.mark_rect(opacity=0.75).encode(
+        cells = base.mark_rect().encode(
             alt.Color("since:Q", title="nats since before training", scale=scale),
             tooltip=["stage:N", "task:N", "loss:Q", "since:Q"],
         )
-        chart = cells + base.mark_text(fontSize=13, color="black").encode(alt.Text("loss:Q", format=".2f"))
+        readable = alt.condition(f"abs(datum.since) > {0.55 * most}", alt.value("white"), alt.value("black"))
+        values = base.mark_text(fontSize=13).encode(alt.Text("loss:Q", format=".2f"), color=readable)
+        chart = cells + values
         panels[run.name if len(runs.runs) > 1 else ""] = chart.properties(height=CELL * len(stages))
     if not panels:
         return None
