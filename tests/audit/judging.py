@@ -10,10 +10,10 @@ from tests.audit.loops import Loop
 
 def audited(loop: Loop, watch_each: Callable[[Audit, int], Any] | None = None, **watched: Any) -> Audit:
     """The audit of a loop; nothing may have gone wrong inside it."""
-    tokenizer = watched.pop("tokenizer", None)
+    settings = {name: watched.pop(name) for name in ("tokenizer", "first") if name in watched}
 
     def watcher(model: Any, optimizer: Any) -> Audit:
-        audit = Audit(model, optimizer, tokenizer=tokenizer, quiet=True).watch(**watched)
+        audit = Audit(model, optimizer, quiet=True, **settings).watch(**watched)
         if watch_each:
             count = iter(range(10**6))
             model.register_forward_pre_hook(lambda *_: watch_each(audit, next(count)) and None)
@@ -24,6 +24,11 @@ def audited(loop: Loop, watch_each: Callable[[Audit, int], Any] | None = None, *
     assert audit.report.mishaps == ()
     assert not [one for one in audit.report.verdicts if "a recording that it can read" in getattr(one, "lacks", "")]
     return audit
+
+
+def clears(loop: Loop, watch_each: Callable[[Audit, int], Any] | None = None, **watched: Any) -> set[str]:
+    """Checks that looked and found nothing."""
+    return {one.rule for one in audited(loop, watch_each, **watched).report.verdicts if one.verdict == "clear"}
 
 
 def findings(loop: Loop, **watched: Any) -> dict[str, Finding]:

@@ -3,13 +3,8 @@
 import torch
 from torch.nn import functional as F
 
-from tests.audit.judging import audited, findings
+from tests.audit.judging import clears, findings
 from tests.audit.loops import PAD, Loop, make_model, rows
-
-
-def clears(loop: Loop, **watched: object) -> set[str]:
-    return {one.rule for one in audited(loop, **watched).report.verdicts if one.verdict == "clear"}
-
 
 LOSS = {"label_shift", "supervised_share", "padding_supervised", "initial_loss"}
 

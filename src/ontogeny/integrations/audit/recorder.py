@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ontogeny.integrations.audit import listening
+from ontogeny.integrations.audit.listeners import Listeners, attach_all
 from ontogeny.integrations.audit.reading import (
     arguments,
     fingerprints,
@@ -72,28 +73,39 @@ class Recorder:
         self._averages = AverageRecorder(self.seen.averages)
         self.paused = False
         """Set while something else than the loop runs the model: its passes are not the loop's."""
+        self.listeners = Listeners(note=self.note)
+        attach_all(self)
 
     def start(self) -> None:
         """Attach the hooks, and take the fingerprints of all tensors."""
         self._begin()
         self._attach()
+        self.listeners.tell(self.listeners.at_start)
 
     def stop(self, *, failed: bool = False) -> None:
-        """Detach the hooks, see which tensors have moved, and evaluate; not if the loop `failed`."""
-        for handle in self._handles:
+        """Detach the hooks, see which tensors have moved; evaluate and run again, unless the loop `failed`."""
+        for handle in (*self._handles, *self.listeners.handles):
             handle.remove()
         self._handles = []
+        self.listeners.handles.clear()
         self._terms.release()
         self._end()
         if not failed:
             self._evaluate()
+            self.listeners.tell(self.listeners.at_end)
+
+    @property
+    def differentiating(self) -> bool:
+        """Are the gradients that arrive now the audit's own?"""
+        return self._terms.differentiating
 
     @_harmless
     def watch(self, named: Mapping[str, Any], *, ago: int = 0) -> None:
         """Keep what the user names, with the step at which it was named, or so many steps `ago`."""
         rest = self._terms.take(named, step=len(self.seen.steps), looking=self.looking, every=self.every)
         for name, value in rest.items():
-            self.seen.watched.setdefault(name, []).append((len(self.seen.steps) - ago, value))
+            kept = self.listeners.kept(name, value)
+            self.seen.watched.setdefault(name, []).append((len(self.seen.steps) - ago, kept))
 
     def note(self, mishap: str) -> None:
         """Keep an error of the audit's own, once."""
@@ -172,6 +184,7 @@ class Recorder:
             read = self._describe(forward, given, output, logits)
             self.seen.forwards.append(forward)
             self._terms.remember(logits, plain_targets(given, logits))
+            self.listeners.tell(self.listeners.on_forward, forward, given, logits)
         arrives = functools.partial(self._after_backward, forward, read)
         counts = functools.partial(self._after_backward, forward, None)
         at_head = logits is not None and head is not None and head.gives(logits)
@@ -237,3 +250,4 @@ class Recorder:
             )
         )
         self._backwards_before = self.seen.backwards
+        self.listeners.tell(self.listeners.on_step)

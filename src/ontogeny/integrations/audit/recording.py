@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ontogeny.integrations.audit.observed import Adapters, Distillation, Markers, Reread, Reruns
 from ontogeny.integrations.audit.seen import Evaluated, Follows, Generation, LossTerms, SpecialIds
 
 
@@ -108,6 +109,11 @@ class Recording:
     generation: Generation = field(default_factory=Generation)
     special: SpecialIds | None = None
     """Once the audit has ended."""
+    markers: Markers = field(default_factory=Markers)
+    reruns: Reruns = field(default_factory=Reruns)
+    reread: Reread = field(default_factory=Reread)
+    distillation: Distillation = field(default_factory=Distillation)
+    adapters: Adapters = field(default_factory=Adapters)
     mishaps: list[str] = field(default_factory=list)
     """What went wrong inside the audit: where, and the error's line. The run went on."""
 

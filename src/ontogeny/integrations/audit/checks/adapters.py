@@ -1,0 +1,124 @@
+"""Do adapters do what they are there for, and nothing else?"""
+
+import numpy as np
+
+from ontogeny.diagnosis.rule import Found, Lacks, Nothing
+from ontogeny.integrations.audit.check import Outcome, check
+from ontogeny.integrations.audit.recording import Recording
+
+
+@check(
+    title="Injected vectors elsewhere",
+    needs="vectors and their positions before a forward pass (watch injected, positions)",
+    cost="one comparison of the vectors with the embeddings of the batch, at looked-at steps",
+    threshold="a vector does not stand at its position (within 1% of its length), stands at another one, or is hidden "
+    "by the attention mask",
+    otherwise="a scale or a norm between the vector and the embeddings",
+    refuted_by="inputs_embeds at these positions equals the vectors",
+    remedy="count positions after padding and template; one index for vectors and rows",
+)
+def injected_elsewhere(seen: Recording) -> Outcome:
+    """Injected vectors reach exactly their positions."""
+    found = seen.adapters.injections
+    if not found:
+        return Lacks(what="audit.watch(injected=…, positions=…) before a looked-at forward pass")
+    vectors = sum(one.vectors for one in found)
+    missing = sum(one.vectors - one.reached for one in found)
+    elsewhere, hidden = sum(one.elsewhere for one in found), sum(one.hidden for one in found)
+    numbers = {"vectors": vectors, "missing": missing, "elsewhere": elsewhere, "hidden": hidden}
+    if not missing and not elsewhere and not hidden:
+        return Nothing(numbers=numbers)
+    words = [f"{count} {word}" for count, word in ((missing, "do not stand at their position"),
+             (elsewhere, "stand at another one"), (hidden, "are hidden by the attention mask")) if count]  # fmt: skip
+    return Found(severity="error", statement=f"of {vectors} injected vectors, {', '.join(words)}", numbers=numbers,
+                 evidence=(), certainty="certain")  # fmt: skip
+
+
+@check(
+    title="Two runs in one step disagree",
+    needs="the adapter (watch), run twice on the same input in a step; or the model itself",
+    cost="a fingerprint of the adapter's inputs and outputs at looked-at steps",
+    threshold="a run in train mode gives another output for the same input than before in that step",
+    otherwise="two masks on purpose, as R-Drop and SimCSE have them",
+    refuted_by="equal outputs with dropout 0",
+    remedy="run it once and use the output twice",
+)
+def dropout_disagrees(seen: Recording) -> Outcome:
+    """What runs twice in a step says the same twice."""
+    runs, repeated, off = seen.adapters.runs, seen.adapters.repeated, seen.adapters.disagreeing
+    met: dict[tuple[int, bytes], np.ndarray] = {}
+    for one in seen.forwards:
+        if one.input_ids is None or one.nll is None or not one.training:
+            continue
+        runs += 1
+        key = (one.step, repr(one.input_ids.shape).encode() + one.input_ids.tobytes())
+        if key in met:
+            repeated += 1
+            off += not np.allclose(met[key], one.nll, rtol=1e-3, atol=1e-3, equal_nan=True)
+        met[key] = one.nll
+    if not runs:
+        return Lacks(what="audit.watch(adapter=…), or a model that is given token ids, in train mode")
+    numbers = {"runs": runs, "repeated": repeated, "disagreeing": off}
+    if not off:
+        return Nothing(numbers=numbers)
+    return Found(severity="warning", statement=f"{off} of {repeated} repeated runs on the same input in one step give "
+                 "another output: under another dropout mask", numbers=numbers, evidence=())  # fmt: skip
+
+
+@check(
+    title="Frozen tensors that change",
+    needs="tensors without requires_grad when the audit begins, and an optimizer step",
+    cost="one pass over the weights at the beginning and one at the end",
+    threshold="a tensor that is frozen at the beginning and at the end has other bits",
+    otherwise="a part that was trained for a while in between",
+    refuted_by="equal bits before and after",
+    remedy="leave frozen tensors out of the optimizer and of averages; look for tied weights and in-place changes",
+)
+def frozen_changes(seen: Recording) -> Outcome:
+    """Frozen tensors stay as they were."""
+    if seen.tensors is None or not seen.steps:
+        return Lacks(what="an optimizer step, and the end of the audit")
+    frozen = seen.tensors.frozen_at_start - seen.tensors.trainable
+    if not frozen:
+        return Lacks(what="frozen tensors")
+    moved = sorted(frozen & seen.tensors.moved)
+    numbers = {"frozen": len(frozen), "changed": len(moved)}
+    if not moved:
+        return Nothing(numbers=numbers)
+    more = f" and {len(moved) - 3} more" if len(moved) > 3 else ""
+    return Found(severity="error", statement=f"{len(moved)} of {len(frozen)} frozen tensors have changed: "
+                 f"{', '.join(moved[:3])}{more}", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+
+
+@check(
+    title="Branch against residual",
+    needs="layers of a low-rank adapter, or branches and residuals (watch branches), at a looked-at step",
+    cost="two norms per branch and forward pass at looked-at steps; of low-rank adapters at most 64 branches",
+    threshold="at the last look, the median branch is more than 10 times as large as the residual that it is added "
+    "to; or branches are 0 after ten optimizer steps",
+    otherwise="a branch that is meant to replace what it is added to",
+    refuted_by="root mean squares of both outputs",
+    remedy="begin with a last layer of zeros, or scale the branch; a norm after the sum fixes its size, not the ratio",
+)
+def branch_ratio(seen: Recording) -> Outcome:
+    """A branch adds to what it is added to, neither drowning it nor absent."""
+    found = seen.adapters.branches
+    if not found:
+        return Lacks(what="a low-rank adapter, or audit.watch(branches=…)")
+    last: dict[str, tuple[int, float]] = {one.name: (one.step, one.ratio) for one in found}
+    first: dict[str, float] = {one.name: one.ratio for one in reversed(found)}
+    ratios = {name: ratio for name, (_, ratio) in last.items()}
+    middle = float(np.median(list(ratios.values())))
+    largest = max(ratios, key=lambda name: ratios[name])
+    zero = [name for name, (step, ratio) in last.items() if not ratio and step >= 10]
+    numbers: dict[str, float | int | str] = {
+        "branches": len(ratios), "median_ratio": middle, "median_at_first": float(np.median(list(first.values()))),
+        "largest_ratio": ratios[largest], "largest": largest, "zero": len(zero),
+    }  # fmt: skip
+    if middle > 10:
+        return Found(severity="warning", statement=f"the branch is {middle:.3g} times as large as the residual that "
+                     "it is added to: it replaces it", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+    if zero:
+        return Found(severity="warning", statement=f"{len(zero)} of {len(ratios)} branches still give 0 ({zero[0]})",
+                     numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+    return Nothing(numbers=numbers)

@@ -1,0 +1,269 @@
+"""Is the data what it is taken for: split, cut, indexed, packed and visited as its author thinks?"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from ontogeny.data.grams import GRAM_WORDS, grams_of, words_of
+from ontogeny.data.overlap import MAX_RATE
+from ontogeny.diagnosis.rule import Found, Lacks, Nothing
+from ontogeny.integrations.audit.check import Outcome, check
+from ontogeny.integrations.audit.checks.loss import real_tokens, supervised
+from ontogeny.integrations.audit.recording import Recording
+
+MOST_CHARACTERS = 5_000_000
+LEAST_WORDS = 5
+"""Of a text that is compared as a whole."""
+LEAST_ROWS = 16
+LEAST_PAIRS = 16
+
+
+@check(
+    title="Validation text in the training text",
+    needs="texts that are trained on, and texts that are evaluated on (watch)",
+    cost="a sort of the runs of 13 words of at most 5 million characters of either: a second",
+    threshold="a text of 5 words or more stands in both, or more than 1% of the validation texts' runs of 13 words "
+    "stand in the training texts; runs that more than 1% of the training texts share do not count",
+    otherwise="quotations, licences, templates",
+    refuted_by="the shared runs, read",
+    remedy="split by document before cutting into examples, and remove duplicates first",
+)
+def validation_in_training(seen: Recording) -> Outcome:
+    """Train and validation share no text."""
+    train, validation = seen.latest("train_texts"), seen.latest("validation_texts")
+    if not train or not validation:
+        return Lacks(what="audit.watch(train_texts=…, validation_texts=…)")
+    trained, looked = _first(train), _first(validation)
+    known = {tuple(words_of(text)) for text in trained}
+    exact = sum(len(words) >= LEAST_WORDS and words in known for words in (tuple(words_of(text)) for text in looked))
+    of_validation, _, runs = _grams(looked)
+    shared = np.isin(of_validation, _telling(trained))
+    rate = float(shared.mean()) if len(shared) else 0.0
+    numbers: dict[str, float | int | str] = {"exact": exact, "gram_rate": rate, "grams": len(of_validation),
+                                             "validation_texts": len(looked)}  # fmt: skip
+    if not exact and rate <= MAX_RATE:
+        return Nothing(numbers=numbers)
+    if shared.any():
+        numbers["example"] = runs[int(np.flatnonzero(shared)[0])]
+    return Found(severity="error", statement=f"{exact} of {len(looked)} validation texts stand in the training texts, "
+                 f"and {rate:.1%} of their runs of {GRAM_WORDS} words", numbers=numbers, evidence=(),
+                 certainty="certain" if exact else "likely")  # fmt: skip
+
+
+def _first(texts: Sequence[str]) -> list[str]:
+    """As many as are looked at."""
+    ends = np.cumsum([len(text) for text in texts])
+    return list(texts[: int(np.searchsorted(ends, MOST_CHARACTERS)) + 1])
+
+
+def _telling(texts: Sequence[str]) -> np.ndarray:
+    """Hashes of the runs of words that at most 1% of the texts share (or five)."""
+    grams, owners, _ = _grams(texts)
+    order = np.lexsort((owners, grams))
+    grams, owners = grams[order], owners[order]
+    new = np.ones(len(grams), dtype=bool)
+    new[1:] = (grams[1:] != grams[:-1]) | (owners[1:] != owners[:-1])
+    distinct, counts = np.unique(grams[new], return_counts=True)
+    return distinct[counts <= max(5, 0.01 * len(texts))]
+
+
+def _grams(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Hash of each run of words [n], the index of its text [n], and its words."""
+    words = [words_of(text) for text in texts]
+    lengths = [len(one) for one in words]
+    flat = [word for one in words for word in one]
+    grams, starts = grams_of(flat, lengths)
+    owners = np.repeat(np.arange(len(lengths)), lengths)[starts]
+    return grams, owners, [" ".join(flat[at : at + GRAM_WORDS]) for at in starts]
+
+
+@check(
+    title="Two beginnings of text",
+    needs="16 looked-at rows of token ids; a tokenizer, or a config, with a token that begins texts",
+    cost="nothing",
+    threshold="half of the rows or more begin with that token twice",
+    otherwise="a token that is used for something else, too",
+    refuted_by="the first ten ids of a batch",
+    remedy="the template adds one already: tokenize with add_special_tokens=False",
+)
+def double_begin(seen: Recording) -> Outcome:
+    """Rows begin with one beginning of text."""
+    begin = seen.markers.begin
+    rows = twice = 0
+    for one in seen.forwards:
+        if one.input_ids is None or (one.attention_mask is None and begin == seen.markers.pad):
+            continue
+        real = real_tokens(one)
+        for ids, shown in zip(one.input_ids, real, strict=True):
+            here = ids[shown][:2]
+            rows += len(here) == 2
+            twice += len(here) == 2 and bool((here == begin).all())
+    if begin is None or rows < LEAST_ROWS:
+        return Lacks(what=f"{LEAST_ROWS} looked-at rows, and a token that begins texts")
+    numbers = {"rows": rows, "twice": twice}
+    if twice * 2 < rows:
+        return Nothing(numbers=numbers)
+    return Found(severity="warning", statement=f"{twice} of {rows} rows begin with the beginning of text twice",
+                 numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+
+
+@check(
+    title="Rows without a target",
+    needs="16 looked-at rows",
+    cost="two reductions over the gradient at the logits, at looked-at steps",
+    threshold="5% of the rows or more, and at least two, have no target, while others have",
+    otherwise="examples with an empty answer",
+    refuted_by="labels in these rows",
+    remedy="cut prompts, not answers, at the maximum length; leave out examples whose answer does not fit",
+)
+def rows_without_targets(seen: Recording) -> Outcome:
+    """Truncation leaves something to learn in each row."""
+    rows = empty = full = 0
+    widest = max((one.input_ids.shape[1] for one in supervised(seen) if one.input_ids is not None), default=0)
+    for one in supervised(seen):
+        assert one.targets is not None
+        real = real_tokens(one)
+        none = np.asarray((one.targets.ids < 0).all(axis=1) & real.any(axis=1))
+        if one.nll is not None:  # what is known to the last bit has no gradient either
+            none &= (real & (np.nan_to_num(one.nll) > 0.05)).any(axis=1)
+        rows += len(none)
+        empty += int(none.sum())
+        full += int((none & (real.sum(axis=1) == widest)).sum())
+    if rows < LEAST_ROWS:
+        return Lacks(what=f"{LEAST_ROWS} looked-at rows of a model that is given token ids")
+    numbers = {"rows": rows, "without_targets": empty, "of_full_length": full, "full_length": widest}
+    if empty < 2 or empty < 0.05 * rows:
+        return Nothing(numbers=numbers)
+    cut = f"; {full} of these have the full length of {widest} tokens: truncation has eaten the answer" if full else ""
+    return Found(severity="warning", statement=f"{empty} of {rows} rows have no target{cut}", numbers=numbers,
+                 evidence=(), certainty="certain")  # fmt: skip
+
+
+@check(
+    title="Documents see each other in a packed row",
+    needs="the end of the audit, and a looked-at batch whose rows hold several documents: position ids that begin "
+    "anew, or an end of text inside rows without padding",
+    cost="at the end, two forward passes over four rows of a batch",
+    threshold="with another first document, the NLL of the second one's tokens differs by more than 1e-3 nats on "
+    "average (0.1 where weights have 16 bits)",
+    otherwise="pretraining, where it is common practice and meant",
+    refuted_by="equal NLL of the second document with any first one",
+    remedy="position ids that begin anew at each document, with an attention that heeds them (flash attention, or a "
+    "block mask)",
+)
+def packing_leaks(seen: Recording) -> Outcome:
+    """The second document of a packed row does not depend on the first."""
+    difference = seen.reruns.packed
+    if difference is None:
+        return Lacks(what="the end of an audit with a looked-at batch whose rows hold several documents")
+    numbers = {"nats": difference.nats, "tokens": difference.tokens, "tolerance": difference.tolerance}
+    if not difference.large:
+        return Nothing(numbers=numbers)
+    meant = seen.reruns.positions_begin_anew or _masks_some(seen)
+    return Found(severity="warning" if meant else "note",
+                 statement=f"in packed rows, the second document's NLL changes by {difference.nats:.3g} nats when the "
+                 "first one is replaced", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+
+
+def _masks_some(seen: Recording) -> bool:
+    """Are there tokens, no padding, that are not trained on? So it is in fine-tuning."""
+    looked = supervised(seen)
+    targets = sum(int((one.targets.ids >= 0).sum()) for one in looked if one.targets)
+    return targets < 0.9 * sum(int(real_tokens(one)[:, 1:].sum()) for one in looked)
+
+
+@check(
+    title="Index outside the examples, or clamped to the last",
+    needs="ids that are numbers (watch, at every step), for two batches; better with the number of examples (watch)",
+    cost="nothing",
+    threshold="an id below 0 or not below the number of examples; or the largest one 5 times and 10 times as often as "
+    "ids are seen on average",
+    otherwise="examples that are drawn with weights",
+    refuted_by="the count of each id",
+    remedy="build the index over the same split that it is used on; never clamp, raise instead",
+)
+def index_out_of_range(seen: Recording) -> Outcome:
+    """Every id is that of an example."""
+    ids = [one for _, batch in seen.watched.get("ids", ()) for one in batch]
+    if len(seen.watched.get("ids", ())) < 2 or not all(one.lstrip("-").isdigit() for one in ids) or not ids:
+        return Lacks(what="audit.watch(ids=…) with whole numbers at each step")
+    numbers_seen = np.array([int(one) for one in ids])
+    examples = seen.latest("examples")
+    outside = int((numbers_seen < 0).sum() + (0 if examples is None else (numbers_seen >= int(examples)).sum()))
+    counts = Counter(numbers_seen.tolist())
+    largest = max(counts)
+    usual = len(ids) / len(counts)
+    numbers = {"ids": len(ids), "outside": outside, "largest": largest, "times": counts[largest], "usual_times": usual}
+    if outside:
+        return Found(severity="error", statement=f"{outside} of {len(ids)} ids are below 0 or not below the number of "
+                     "examples", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+    others = (len(ids) - counts[largest]) / max(len(counts) - 1, 1)
+    if counts[largest] >= 5 and counts[largest] >= 10 * others and len(counts) > 1:
+        return Found(severity="error", statement=f"id {largest}, the largest one, is seen {counts[largest]} times, "
+                     f"others {others:.3g} times: larger ones are clamped to "
+                     "it", numbers=numbers, evidence=())  # fmt: skip
+    return Nothing(numbers=numbers)
+
+
+@check(
+    title="Examples seen twice, or never, in an epoch",
+    needs="ids (watch, at every step) and the number of examples (watch)",
+    cost="nothing",
+    threshold="an example comes back before all others but those of two batches were seen",
+    otherwise="sampling with replacement or with weights; prompts that are repeated on purpose; several processes "
+    "that share the examples",
+    refuted_by="the ids of one epoch, sorted",
+    remedy="shuffle a permutation of all examples once per epoch; on a resume, skip what was seen in this epoch",
+)
+def examples_in_an_epoch(seen: Recording) -> Outcome:
+    """Every example is seen once before any is seen again."""
+    batches = [batch for _, batch in seen.watched.get("ids", ())]
+    examples = seen.latest("examples")
+    ids = [one for batch in batches for one in batch]
+    if examples is None or len(ids) < 2:
+        return Lacks(what="audit.watch(ids=…) at each step, and audit.watch(examples=…)")
+    first_again, met = len(ids), set[str]()
+    for at, one in enumerate(ids):
+        if one in met:
+            first_again = at
+            break
+        met.add(one)
+    slack = 2 * max(len(batch) for batch in batches)
+    numbers = {"ids": len(ids), "examples": int(examples), "before_one_comes_back": first_again}
+    if first_again == len(ids) or first_again >= int(examples) - slack:
+        return Nothing(numbers=numbers)
+    again = ids[first_again : 2 * first_again]
+    if len(again) == first_again and len(set(again) & met) >= first_again - slack and len(set(again)) == len(again):
+        return Found(severity="warning", statement=f"an epoch has {first_again} examples of {int(examples)}: the "
+                     "others are never seen", numbers=numbers, evidence=())  # fmt: skip
+    return Found(severity="warning", statement=f"example {ids[first_again]} comes back after {first_again} of "
+                 f"{int(examples)} examples", numbers=numbers, evidence=())  # fmt: skip
+
+
+@check(
+    title="Embeddings that belong to other texts",
+    needs="16 batches' pairs of embeddings and texts (watch, at each step), and the function that makes the one of the "
+    "other (watch encode)",
+    cost="at the end, 256 texts embedded anew",
+    threshold="fewer than 90% of the texts, embedded anew, are among the nearest 10% to the embedding that came with "
+    "them",
+    otherwise="another encoder, or another preparation of the text, than when the embeddings were made",
+    refuted_by="rank 1 of each text's own embedding",
+    remedy="keep an id with each embedding and join by it; an index that is local to a split is not one of the whole",
+)
+def pairing_broken(seen: Recording) -> Outcome:
+    """Embedding i belongs to text i."""
+    rank = seen.reread.own_rank
+    if rank is None or len(rank) < LEAST_PAIRS:
+        return Lacks(what=f"{LEAST_PAIRS} pairs from audit.watch(embeddings=…, texts=…), and audit.watch(encode=…)")
+    n = len(rank)
+    # Shuffled pairs have ranks uniform on 1 … n: mean (n + 1) / 2, standard error sqrt((n² - 1) / 12 / n).
+    z = ((n + 1) / 2 - float(rank.mean())) / np.sqrt((n * n - 1) / 12 / n)
+    near = float((rank <= 1 + 0.1 * n).mean())
+    numbers = {"pairs": n, "median_rank": float(np.median(rank)), "share_near": near, "z_against_shuffled": float(z)}
+    if near >= 0.9:
+        return Nothing(numbers=numbers)
+    word = "no better than shuffled pairs" if z <= 3.1 else f"near for {near:.0%} only"
+    return Found(severity="error", statement=f"texts embedded anew find their own embedding at a median rank of "
+                 f"{np.median(rank):g} among {n}: {word}", numbers=numbers, evidence=())  # fmt: skip

@@ -1,0 +1,281 @@
+"""Is the teacher a teacher, and the distillation term a divergence from what it says, in its right size?"""
+
+from typing import Any
+
+import numpy as np
+
+from ontogeny.diagnosis.rule import Found, Lacks, Nothing
+from ontogeny.integrations.audit.check import Outcome, check
+from ontogeny.integrations.audit.observed import Pair
+from ontogeny.integrations.audit.recording import Recording
+
+NO_TEACHER = "audit.watch(teacher=…), another module than the student, that runs at a looked-at step"
+NO_LOGITS = "audit.watch(teacher_logits=…) at looked-at steps, beside audit.watch(teacher=…)"
+LOGITS_HELD = "logits of student and teacher at 256 positions, held from forward pass to step"
+
+
+@check(
+    title="Teacher in train mode",
+    needs="the teacher (watch)",
+    cost="nothing",
+    threshold="the teacher runs with dropout or batch norm in train mode",
+    otherwise="a teacher that is meant to be noisy",
+    refuted_by="equal logits when the teacher runs twice on the same ids",
+    remedy="teacher.eval() after every model.train(), or keep the teacher outside the module that is put in train mode",
+)
+def teacher_in_train_mode(seen: Recording) -> Outcome:
+    """The teacher runs as in evaluation."""
+    passes = seen.distillation.passes
+    if not passes:
+        return Lacks(what=NO_TEACHER)
+    wrong = [one for one in passes if one.dropout]
+    numbers = {"in_train_mode": len(wrong), "passes": len(passes)}
+    if not wrong:
+        return Nothing(numbers=numbers)
+    return Found(severity="error", statement=f"the teacher runs in train mode, with dropout, in {len(wrong)} of "
+                 f"{len(passes)} passes, first at step {wrong[0].step}",
+                 numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+
+
+@check(
+    title="Teacher not detached",
+    needs="the teacher (watch), and the end of the audit",
+    cost="two passes over the teacher's weights",
+    threshold="a gradient arrives at the teacher's logits, or its weights change",
+    otherwise="a teacher that is trained together with the student, or an average of it",
+    refuted_by="teacher parameters whose grad is None",
+    remedy="run the teacher under torch.no_grad(), and set its requires_grad to False",
+)
+def teacher_not_detached(seen: Recording) -> Outcome:
+    """Nothing is learned by the teacher."""
+    found = seen.distillation
+    if not found.passes or found.moved is None:
+        return Lacks(what=NO_TEACHER)
+    numbers = {"gradients": found.gradients, "passes": len(found.passes), "weights_changed": int(found.moved)}
+    if not found.gradients and not found.moved:
+        return Nothing(numbers=numbers)
+    how = "its weights change" if found.moved else "a gradient arrives at its logits"
+    return Found(severity="error" if found.moved else "warning", statement=f"the teacher is not detached: {how}",
+                 numbers=numbers, evidence=(), certainty="certain" if found.gradients else "likely")  # fmt: skip
+
+
+@check(
+    title="Teacher fed with the student's token ids",
+    needs="the teacher and its tokenizer (watch), and the student's tokenizer",
+    cost="nothing",
+    threshold="the tokenizers differ, and the teacher is given the same ids as the student",
+    otherwise="texts of tokens that both have in common",
+    refuted_by="the teacher's input, decoded with its own tokenizer, is the text",
+    remedy="tokenize each text with the teacher's own tokenizer, and align by characters",
+)
+def teacher_fed_with_other_ids(seen: Recording) -> Outcome:
+    """The teacher reads ids of its own tokenizer."""
+    tables = _vocabularies(seen)
+    fed = {one.step: one.input_ids for one in seen.forwards if one.input_ids is not None}
+    pairs = [(fed[one.step], one.input_ids) for one in seen.distillation.passes
+             if one.step in fed and one.input_ids is not None]  # fmt: skip
+    if tables is None or not pairs:
+        return Lacks(what="audit.watch(teacher=…, teacher_tokenizer=…) and the student's tokenizer")
+    student, teacher = tables
+    names, others = ({at: token for token, at in table.items()} for table in tables)
+    same = [mine for mine, theirs in pairs if np.array_equal(mine, theirs)]
+    ids = np.unique(np.concatenate([mine.reshape(-1) for mine in same])) if same else np.empty(0, int)
+    other = sum(names.get(int(one)) != others.get(int(one)) for one in ids)
+    numbers = {"batches": len(pairs), "with_equal_ids": len(same), "ids": len(ids), "other_token": other}
+    if not other:
+        return Nothing(numbers=numbers)
+    return Found(severity="error", statement=f"the teacher is given the student's ids, of which {other} of {len(ids)} "
+                 f"are other tokens to it (vocabularies of {len(student)} and {len(teacher)})",
+                 numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+
+
+@check(
+    title="Vocabularies compared by id",
+    needs="the tokenizers of student and teacher, and logits of both (watch teacher, or teacher_logits)",
+    cost=LOGITS_HELD,
+    threshold="more than 0.1% of the ids that both have are different tokens, and the compared logits do not follow "
+    "tokens",
+    otherwise="tokenizers that write the same token in different ways",
+    refuted_by="tokenizer.convert_ids_to_tokens of both agree",
+    remedy="map the teacher's logits to the student's ids by token; tokens that one of them lacks get probability 0",
+)
+def vocabulary_by_id(seen: Recording) -> Outcome:
+    """An id is the same token to student and teacher, or logits are mapped by token."""
+    tables, pairs = _vocabularies(seen), seen.distillation.pairs
+    if tables is None or not pairs:
+        return Lacks(what="audit.watch(teacher=…, teacher_tokenizer=…), the student's tokenizer, and logits of both")
+    names, others = ({at: token for token, at in table.items()} for table in tables)
+    both = [at for at in names if at in others]
+    other = [at for at in both if names[at] != others[at]]
+    numbers = {"ids": len(both), "other_token": len(other), "student": len(names), "teacher": len(others)}
+    if len(other) <= 0.001 * len(both):
+        return Nothing(numbers=numbers)
+    moved = [(at, tables[1][names[at]]) for at in other if names[at] in tables[1]]
+    followed = [_follows(pair, moved) for pair in pairs if pair.target is not None and pair.teacher is not None]
+    if any(followed):
+        return Nothing(numbers=numbers)
+    return Found(severity="error", statement=f"{len(other)} of {len(both)} ids are other tokens to the teacher than "
+                 "to the student, and logits are compared by id", numbers=numbers, evidence=())  # fmt: skip
+
+
+def _follows(pair: Pair, moved: list[tuple[int, int]]) -> bool:
+    """Do the compared logits of tokens, at the student's ids, go with the teacher's at its own?"""
+    assert pair.target is not None
+    assert pair.teacher is not None
+    inside = [(s, t) for s, t in moved if s < pair.target.shape[1] and t < pair.teacher.shape[1]]
+    if len(inside) < 8:
+        return False
+    mine, theirs = (list(side) for side in zip(*inside, strict=True))
+    return _correlation(pair.target[:, mine], pair.teacher[:, theirs]) > 0.99
+
+
+def _vocabularies(seen: Recording) -> tuple[dict[str, int], dict[str, int]] | None:
+    """Token -> id of student and teacher; None where one is not known."""
+    teacher = seen.latest("teacher_tokenizer")
+    tables = [_table(seen.tokenizer), _table(teacher)]
+    return (tables[0], tables[1]) if tables[0] and tables[1] else None
+
+
+def _table(tokenizer: Any) -> dict[str, int]:
+    return dict(tokenizer.get_vocab()) if hasattr(tokenizer, "get_vocab") else {}
+
+
+@check(
+    title="Mass on tokens that the teacher does not have",
+    needs="the teacher and what the student's logits are compared with (watch teacher, teacher_logits)",
+    cost=LOGITS_HELD,
+    threshold="more than 1% of the target's probability lies on ids beyond the teacher's vocabulary",
+    otherwise="a vocabulary that was padded to a round size on purpose",
+    refuted_by="the target's probabilities beyond the teacher's vocabulary are 0",
+    remedy="give missing ids probability 0 (logit -inf), not logit 0; compare over common tokens, renormalised",
+)
+def mass_on_missing_tokens(seen: Recording) -> Outcome:
+    """The teacher's distribution lies on its own tokens."""
+    pairs = [one for one in seen.distillation.pairs if one.target is not None and one.teacher is not None]
+    if not pairs:
+        return Lacks(what=NO_LOGITS)
+    masses = []
+    for one in pairs:
+        assert one.target is not None
+        assert one.teacher is not None
+        masses.append(float(_softmax(one.target)[:, one.teacher.shape[1] :].sum(axis=1).mean()))
+    mass = float(np.mean(masses))
+    numbers = {"mass": mass, "passes": len(masses)}
+    if mass <= 0.01:
+        return Nothing(numbers=numbers)
+    return Found(severity="error", statement=f"{mass:.0%} of the target's probability lies on tokens that the teacher "
+                 "does not have", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+
+
+@check(
+    title="Distillation towards something else than the teacher",
+    needs="the teacher and what the student's logits are compared with (watch teacher, teacher_logits)",
+    cost=LOGITS_HELD,
+    threshold="a gradient flows into the target, or it correlates below 0.9 with the teacher's logits",
+    otherwise="a target that is made of several teachers, or corrected by labels",
+    refuted_by="equal logits, up to a constant per position",
+    remedy="take the teacher's own logits, under no_grad; a projection of states belongs into a feature term",
+)
+def target_not_the_teachers(seen: Recording) -> Outcome:
+    """The student is compared with the teacher's own logits."""
+    pairs = [one for one in seen.distillation.pairs if one.target is not None]
+    if not pairs:
+        return Lacks(what=NO_LOGITS)
+    trainable = sum(one.target_trainable for one in pairs)
+    alike = [_correlation(one.target[:, : one.teacher.shape[1]], one.teacher[:, : one.target.shape[1]])
+             for one in pairs if one.teacher is not None and one.target is not None]  # fmt: skip
+    numbers: dict[str, float | int | str] = {"passes": len(pairs), "with_gradient": trainable}
+    correlation = float(np.median(alike)) if alike else float("nan")
+    numbers["correlation"] = correlation
+    if trainable:
+        return Found(severity="error", statement="what the student is compared with gets a gradient itself: it can "
+                     "come to the student", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+    tables = _vocabularies(seen)
+    if not alike or (tables is not None and tables[0] != tables[1]):
+        return Lacks(what="a teacher that runs at looked-at steps, with the student's vocabulary")
+    if correlation >= 0.9:
+        return Nothing(numbers=numbers)
+    return Found(severity="error", statement="what the student is compared with is not the teacher's logits "
+                 f"(correlation {correlation:.2f})", numbers=numbers, evidence=())  # fmt: skip
+
+
+@check(
+    title="Distillation term out of scale",
+    needs="its value and temperature (watch kd, temperature), and the teacher (watch) with the student's vocabulary, "
+    "at four looked-at steps",
+    cost=f"one divergence over these; {LOGITS_HELD}",
+    threshold="its median ratio to the mean over valid positions x temperature² is above 3 or below 1/3, whichever of "
+    "KL, reverse KL and soft cross entropy, with or without the factor, is nearest",
+    otherwise="another divergence, or a weight inside the term",
+    refuted_by="the value of a loop over positions",
+    remedy="sum over valid positions / their number x temperature²: KLDivLoss(batchmean) over [B, L, V] is too large "
+    "by L, mean too small by V; flatten to [B x L, V] first",
+)
+def kd_out_of_scale(seen: Recording) -> Outcome:
+    """The distillation term equals an independent mean over positions."""
+    values: dict[int, list[float]] = {}
+    for step, value in seen.watched.get("kd", ()):
+        values.setdefault(step, []).append(value)
+    by_step: dict[int, list[Pair]] = {}
+    for one in seen.distillation.pairs:
+        if one.references:
+            by_step.setdefault(one.step, []).append(one)
+    ratios, pair = [], None
+    for step, pairs in by_step.items():
+        for one, value in zip(pairs, values.get(step, ()), strict=False):
+            of_each = [value / reference for reference in one.references.values() if reference > 1e-4]
+            if of_each and value > 0:
+                ratios.append(min(of_each, key=lambda ratio: abs(np.log(ratio))))
+                pair = one
+    if len(ratios) < 4 or pair is None:
+        return Lacks(what="audit.watch(kd=…, temperature=…) and logits of student and teacher at four looked-at steps")
+    ratio = float(np.median(ratios))
+    length, vocabulary = pair.length, pair.student.shape[1]
+    numbers = {"ratio": ratio, "passes": len(ratios), "length": length, "vocabulary": vocabulary}
+    if 1 / 3 <= ratio <= 3:
+        return Nothing(numbers=numbers)
+    causes = {f"near the length of a row, {length}: a sum over positions, divided by rows (batchmean)": float(length),
+              f"near 1 / vocabulary, 1/{vocabulary}: a mean over the vocabulary (mean)": 1 / vocabulary,
+              "far from it": ratio * 10}  # fmt: skip
+    cause = min(causes, key=lambda name: abs(np.log(ratio / causes[name])))
+    return Found(severity="error", statement=f"the distillation term is {ratio:.3g} times the mean over positions, "
+                 f"{cause}",
+                 numbers=numbers, evidence=())  # fmt: skip
+
+
+@check(
+    title="Distillation not least where student and teacher agree",
+    needs="the function that computes the term from logits of student and teacher (watch kd_function)",
+    cost="four calls of it on logits [2, 8, 32]",
+    threshold="its gradient where both agree is more than 1% of that where they do not",
+    otherwise="a term that also holds other things",
+    refuted_by="the gradient is 0 for student = teacher",
+    remedy="KL(softmax(teacher / T) || softmax(student / T)), both at the same positions, with log-probabilities of "
+    "the student and probabilities of the teacher",
+)
+def kd_not_least_at_equality(seen: Recording) -> Outcome:
+    """A student that says what the teacher says is left as it is."""
+    share = seen.distillation.at_equality
+    if share is None or np.isnan(share):
+        return Lacks(what="audit.watch(kd_function=…) and the end of the audit")
+    numbers = {"gradient_share": share}
+    if share <= 0.01:
+        return Nothing(numbers=numbers)
+    return Found(severity="error", statement="a student that equals its teacher is pulled away from it: the gradient "
+                 f"there is {share:.0%} of that "
+                 "elsewhere", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    probabilities: np.ndarray = shifted / shifted.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Of two sets of logits [n, V], each position centred, over entries that are finite in both."""
+    a, b = (np.where(np.isfinite(first) & np.isfinite(second), one, np.nan).astype(np.float64)
+            for one in (first, second))  # fmt: skip
+    a, b = a - np.nanmean(a, axis=1, keepdims=True), b - np.nanmean(b, axis=1, keepdims=True)
+    size = float(np.sqrt(np.nansum(a * a) * np.nansum(b * b)))
+    return float(np.nansum(a * b)) / size if size else 0.0

@@ -1,0 +1,213 @@
+"""Listens to a teacher: its mode, its input, its gradients, and its logits beside the student's."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ontogeny.integrations.audit.listening import logits_of
+from ontogeny.integrations.audit.observed import Pair, TeacherPass
+from ontogeny.integrations.audit.reading import arguments, fingerprints, numpy_of
+from ontogeny.integrations.audit.recording import Forward
+from ontogeny.train.guard import untouched
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ontogeny.integrations.audit.recorder import Recorder
+
+POSITIONS = 256
+"""Positions of a micro-batch at which logits are compared."""
+KEPT = 16
+"""Of them, those whose logits are kept, and"""
+MOST_PAIRS = 64
+"""micro-batches for which that is done."""
+
+
+def attach(recorder: "Recorder") -> None:
+    """Listen to the teacher from where it is named."""
+    listener = TeacherListener(recorder)
+    listeners = recorder.listeners
+    listeners.on_watch |= {
+        "teacher": listener.teacher, "teacher_logits": listener.target, "kd": _number, "temperature": _number,
+    }  # fmt: skip
+    listeners.on_forward.append(listener.student)
+    listeners.on_step.append(listener.close)
+    listeners.at_end.append(listener.end)
+
+
+class TeacherListener:
+    """Holds the logits of one micro-batch until it is over, at some positions; keeps what a comparison says."""
+
+    def __init__(self, recorder: "Recorder") -> None:
+        self.recorder = recorder
+        self.module: Any = None
+        self.start: dict[str, int] = {}
+        self.forward: Forward | None = None
+        self.logits: dict[str, Tensor] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.trainable = False
+
+    def teacher(self, module: Any) -> str:
+        """Hook the teacher; the recording gets its class."""
+        seen = self.recorder.seen.distillation
+        if module in (self.recorder.model, self.recorder.heard):
+            seen.same_module = True
+        elif module is not self.module:
+            self.module, self.start = module, fingerprints(module)
+            handle = module.register_forward_hook(self._harmless(self._teacher_ran), with_kwargs=True)
+            self.recorder.listeners.handles.append(handle)
+        return type(module).__name__
+
+    def target(self, value: "Tensor") -> tuple[int, ...]:
+        """What the student's logits are compared with, [B, T, V]; the recording gets its shape."""
+        if self.recorder.looking and value.ndim == 3:
+            self._hold("target", value)
+            self.trainable = bool(value.requires_grad)
+        return tuple(value.shape)
+
+    def student(self, forward: Forward, given: Mapping[str, Any], logits: "Tensor | None") -> None:
+        """The student ran: a micro-batch begins, or its second half."""
+        named = self.module is not None or bool(self.recorder.seen.watched.get("teacher_logits")) or self.logits
+        if logits is None or not named:
+            return
+        if "student" in self.logits:
+            self.close()
+        self.forward = forward
+        self._hold("student", logits)
+
+    def close(self) -> None:
+        """A micro-batch is over: compare, and let go."""
+        seen, held, forward = self.recorder.seen, self.logits, self.forward
+        self.logits, self.forward = {}, None
+        if forward is None or "student" not in held or len(held) < 2:
+            return
+        if len(seen.distillation.pairs) >= MOST_PAIRS:
+            return
+        alike = {name: rows for name, rows in held.items() if self.shapes[name][:2] == self.shapes["student"][:2]}
+        if len(alike) < 2:
+            return
+        against = alike.get("target", alike.get("teacher"))
+        references = {}
+        if against is not None and against.shape == alike["student"].shape:
+            temperature = float(seen.latest("temperature") or 1.0)
+            references = _references(alike["student"], against, self._valid(forward), temperature)
+        kept = {name: rows[:: max(len(rows) // KEPT, 1)][:KEPT].float().cpu().numpy() for name, rows in alike.items()}
+        seen.distillation.pairs.append(
+            Pair(step=forward.step, length=self.shapes["student"][1], student=kept["student"],
+                 teacher=kept.get("teacher"), target=kept.get("target"), target_trainable=self.trainable,
+                 references=references)
+        )  # fmt: skip
+
+    def end(self) -> None:
+        """Has the teacher moved; what does the divergence do where student and teacher agree?"""
+        seen = self.recorder.seen.distillation
+        if self.module is not None:
+            seen.moved = fingerprints(self.module) != self.start
+        function = self.recorder.seen.latest("kd_function")
+        if function is not None:
+            with untouched(self.recorder.model):
+                seen.at_equality = at_equality(function)
+
+    def _teacher_ran(self, module: Any, args: Any, kwargs: Mapping[str, Any], output: Any) -> None:
+        logits = logits_of(output)
+        if logits is None or not self.recorder.looking:
+            return
+        seen = self.recorder.seen
+        ids = arguments(module, args, kwargs).get("input_ids")
+        seen.distillation.passes.append(
+            TeacherPass(step=len(seen.steps), dropout=_differs_in_training(module), width=int(logits.shape[-1]),
+                        input_ids=None if ids is None else numpy_of(ids))
+        )  # fmt: skip
+        if logits.requires_grad:
+            logits.register_hook(self._harmless(self._gradient_arrived))
+        if "teacher" in self.logits and "student" in self.logits:
+            self.close()
+        self._hold("teacher", logits)
+
+    def _gradient_arrived(self, gradient: "Tensor") -> None:
+        if not self.recorder.differentiating and bool((gradient != 0).any()):
+            self.recorder.seen.distillation.gradients += 1
+
+    def _hold(self, name: str, logits: "Tensor") -> None:
+        """At positions evenly spread over the batch, the same for every tensor of that shape."""
+        flat = logits.detach().flatten(0, 1)
+        self.logits[name] = flat[self._spread(len(flat))]
+        self.shapes[name] = tuple(logits.shape)
+
+    def _valid(self, forward: Forward) -> dict[str, np.ndarray]:
+        """Which of the held positions predict a token that counts: by labels, by mask; and all of them."""
+        batch, length = self.shapes["student"][:2]
+        masks = {"all": np.ones((batch, length), dtype=bool)}
+        marks = {"mask": forward.attention_mask, "labels": None if forward.labels is None else forward.labels != -100}
+        for name, mark in marks.items():
+            if mark is not None and mark.shape == (batch, length):
+                masks[name] = np.pad(mark[:, 1:] > 0, ((0, 0), (0, 1)))
+        at = self._spread(batch * length)
+        return {name: mask.reshape(-1)[at] for name, mask in masks.items()}
+
+    @staticmethod
+    def _spread(count: int) -> list[int]:
+        spread: list[int] = np.unique(np.linspace(0, count - 1, min(POSITIONS, count), dtype=int)).tolist()
+        return spread
+
+    def _harmless(self, listen: Callable[..., None]) -> Callable[..., None]:
+        def harmless(*args: Any) -> None:
+            self.recorder.listeners.tell([listen], *args)
+
+        return harmless
+
+
+def _references(
+    student: "Tensor", teacher: "Tensor", valid: Mapping[str, np.ndarray], temperature: float
+) -> dict[str, float]:
+    """Means of KL(teacher || student), its reverse and the soft cross entropy over valid positions, x temperature^2.
+
+    Rows of logits [n, V]; without the factor they stand under names that end in `unscaled`.
+    """
+    import torch
+
+    with torch.no_grad():
+        q, p = ((rows.float() / temperature).log_softmax(dim=-1) for rows in (student, teacher))
+        forward = torch.where(p.exp() > 0, p.exp() * (p - q), 0.0).sum(dim=-1)
+        entropy = torch.where(p.exp() > 0, -p.exp() * p, 0.0).sum(dim=-1)
+        reverse = torch.where(q.exp() > 0, q.exp() * (q - p), 0.0).sum(dim=-1)
+        values = {"kl": forward, "reverse kl": reverse, "soft cross entropy": forward + entropy}
+    found = {}
+    for name, value in values.items():
+        of_positions = value.double().cpu().numpy()
+        for over, mask in valid.items():
+            if mask.any():
+                mean = float(of_positions[mask].mean())
+                found[f"{name} over {over}"] = mean * temperature**2
+                found[f"{name} over {over}, unscaled"] = mean
+    return found
+
+
+def at_equality(function: Callable[[Any, Any], Any]) -> float:
+    """Norm of the gradient of `function(student, teacher)` by student at student = teacher / that elsewhere.
+
+    Logits [2, 8, 32] are drawn from N(0, 1) with a generator of their own. A divergence is least where both agree.
+    """
+    import torch
+
+    draw = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(2, 8, 32, generator=draw) for _ in range(2))
+    norms = []
+    with torch.enable_grad():
+        for first in (teacher, student):
+            varied = first.clone().requires_grad_(True)
+            (gradient,) = torch.autograd.grad(function(varied, teacher.clone()), varied)
+            norms.append(float(gradient.norm()))
+    return norms[0] / norms[1] if norms[1] else float("nan")
+
+
+def _differs_in_training(model: Any) -> bool:
+    """Is anything in train mode that computes something else in evaluation?"""
+    training = [module for module in model.modules() if module.training]
+    dropping = any(getattr(module, "p", 0) for module in training if "Drop" in type(module).__name__)
+    return dropping or any("BatchNorm" in type(module).__name__ for module in training)
+
+
+def _number(value: Any) -> float:
+    return float(value.detach()) if hasattr(value, "detach") else float(value)

@@ -1,0 +1,146 @@
+"""What listeners beside the recorder wrote down: plain numbers and arrays."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class Markers:
+    """Token ids that mark begin and end of a text, and padding: the tokenizer's, or else the config's."""
+
+    begin: int | None = None
+    ends: frozenset[int] = frozenset()
+    pad: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Two runs of the model over the same tokens, which should agree."""
+
+    nats: float
+    """Mean of |NLL in one - NLL in the other| over the tokens."""
+    tokens: int
+    tolerance: float
+    """What rounding explains, from the precision of the weights, in nats."""
+
+    @property
+    def large(self) -> bool:
+        """More than rounding explains."""
+        return not self.nats <= self.tolerance
+
+
+@dataclass(kw_only=True)
+class Reruns:
+    """The model run again, at the end of the audit, on a batch that it was trained on. None: not done."""
+
+    lacks: str = "the end of an audit with a looked-at batch of token ids"
+    """Why nothing was run again."""
+    alone: Difference | None = None
+    """Each row alone and without padding, against the same row in its batch."""
+    padded: Difference | None = None
+    """The batch with further padding, against the batch as it was."""
+    packed: Difference | None = None
+    """Second documents of rows, with the first one replaced, against the same with the true one."""
+    positions_begin_anew: bool = False
+    """Do the packed rows' position ids begin anew at each document?"""
+    reloaded: Difference | None = None
+    """The model saved and loaded, against the live one."""
+    reload_error: str = ""
+    """First line of the error with which what was saved does not load."""
+    reload_lacks: str = "the end of an audit with a looked-at batch of token ids"
+
+
+@dataclass(kw_only=True)
+class Reread:
+    """What functions that the user named gave at the end of the audit."""
+
+    next_batches: list[tuple[int, list[str], list[str]]] = field(default_factory=list)
+    """Step, ids that training saw then, ids that a training resumed there would see."""
+    own_rank: np.ndarray | None = None
+    """float64 [n]: rank of its own text among all n, 1 is the nearest; ties count half."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherPass:
+    """One forward pass of the teacher at a looked-at step."""
+
+    step: int
+    dropout: bool
+    """Was anything that differs between training and evaluation (dropout, batch norm) in train mode?"""
+    input_ids: np.ndarray | None
+    width: int
+    """Of its logits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Student's and teacher's logits of one micro-batch, at positions evenly spread over it. n positions."""
+
+    step: int
+    length: int
+    """Positions of a row of the batch."""
+    student: np.ndarray
+    """float32 [n, V]."""
+    teacher: np.ndarray | None
+    """float32 [n, V']: as the teacher gave them."""
+    target: np.ndarray | None
+    """float32 [n, V'']: as the user says that they are compared with the student's (`teacher_logits`)."""
+    target_trainable: bool
+    """Does a gradient flow into the target?"""
+    references: dict[str, float]
+    """The mean over valid positions of divergences times temperature squared, by name; empty for unequal widths."""
+
+
+@dataclass(kw_only=True)
+class Distillation:
+    """What was seen of a teacher."""
+
+    same_module: bool = False
+    """Is the teacher the student itself (an adapter switched off, say)?"""
+    passes: list[TeacherPass] = field(default_factory=list)
+    gradients: int = 0
+    """Backward passes that reached the teacher's logits."""
+    moved: bool | None = None
+    """Have its weights changed? None before the end."""
+    pairs: list[Pair] = field(default_factory=list)
+    at_equality: float | None = None
+    """Norm of `kd_function`'s gradient where student and teacher agree, as a share of that where they do not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Injection:
+    """Injected vectors of one forward pass."""
+
+    step: int
+    vectors: int
+    reached: int
+    """Vectors that stand exactly at their position."""
+    elsewhere: int
+    """Vectors that stand at another position than theirs, in any row."""
+    hidden: int
+    """Positions of vectors that the attention mask hides."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branch:
+    """A branch and the residual that it is added to, at one forward pass."""
+
+    step: int
+    name: str
+    ratio: float
+    """Root mean square of the branch's output / that of the residual."""
+
+
+@dataclass(kw_only=True)
+class Adapters:
+    """What was seen of adapters."""
+
+    injections: list[Injection] = field(default_factory=list)
+    branches: list[Branch] = field(default_factory=list)
+    runs: int = 0
+    """Runs of the watched adapter at looked-at steps."""
+    repeated: int = 0
+    """Of them, runs on an input that it had met in the same step."""
+    disagreeing: int = 0
+    """Of them, with another output than before."""

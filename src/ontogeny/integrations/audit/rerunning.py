@@ -1,0 +1,287 @@
+"""Runs the model again on batches that it was trained on: rows alone, more padding, other first documents, reloaded."""
+
+import contextlib
+import copy
+import io
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ontogeny.integrations.audit.listening import logits_of
+from ontogeny.integrations.audit.observed import Difference, Markers, Reruns
+from ontogeny.integrations.audit.reading import next_token_nll, token_ids
+from ontogeny.integrations.audit.recorder_generation import special_ids
+from ontogeny.integrations.audit.recording import Forward
+from ontogeny.train.guard import looking
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ontogeny.integrations.audit.recorder import Recorder
+
+ROWS = 4
+"""Rows of a batch that are run again."""
+FURTHER = 8
+"""Places of further padding."""
+LEAST_SECOND = 4
+"""Tokens of a document behind another one."""
+MOST_PARAMETERS = 1_000_000_000
+"""Of a model that is saved and loaded."""
+IGNORED = frozenset({"labels", "targets", "shift_labels", "num_items_in_batch", "return_dict", "return_loss",
+                     "use_cache", "logits_to_keep", "output_attentions", "output_hidden_states"})  # fmt: skip
+"""Arguments that do not change logits."""
+TAKEN = ("attention_mask", "position_ids")
+
+
+class _NotAlikeError(Exception):
+    """The model does not give, when it is run again, what it gave in training."""
+
+
+def attach(recorder: "Recorder") -> None:
+    """Keep a batch with padding and one of several documents to a row; run them again at the end."""
+    runner = Rerunner(recorder)
+    recorder.listeners.at_start.append(runner.begin)
+    recorder.listeners.on_forward.append(runner.keep)
+    recorder.listeners.at_end.append(runner.run)
+
+
+@dataclass(kw_only=True)
+class Batch:
+    """Arguments of a forward pass [B, T], without those that do not change logits."""
+
+    name: str
+    """Of the argument that takes the ids."""
+    ids: "Tensor"
+    mask: "Tensor | None"
+    positions: "Tensor | None"
+    real: np.ndarray
+    """bool [B, T]: not padding."""
+
+    def rows(self, number: int) -> "Batch":
+        """The first rows."""
+        return self.part(slice(0, number), slice(None))
+
+    def part(self, rows: slice, places: slice) -> "Batch":
+        """Some rows and places; a mask of other axes than [B, T] keeps its places."""
+        mask = self.mask if self.mask is None else self.mask[rows] if self.mask.ndim != 2 else self.mask[rows, places]
+        positions = None if self.positions is None else self.positions[rows, places]
+        return Batch(name=self.name, ids=self.ids[rows, places], mask=mask, positions=positions,
+                     real=self.real[rows, places])  # fmt: skip
+
+
+class Rerunner:
+    """Keeps batches while training goes on, and runs them when it is over."""
+
+    def __init__(self, recorder: "Recorder") -> None:
+        self.recorder = recorder
+        self.uneven: Batch | None = None
+        self.packed: Batch | None = None
+        self.any: Batch | None = None
+
+    def begin(self) -> None:
+        """Which tokens are markers."""
+        self.recorder.seen.markers = markers_of(self.recorder.heard, self.recorder.seen.tokenizer)
+
+    def keep(self, forward: Forward, given: Mapping[str, Any], logits: "Tensor | None") -> None:
+        """Keep the batch if none of its kind is kept yet."""
+        if forward.input_ids is None or logits is None or (self.uneven and self.packed):
+            return
+        seen = self.recorder.seen
+        ids = token_ids(given, tuple(logits.shape[:2]), decoder=False)
+        name = next((name for name, value in given.items() if value is ids), "")
+        other = [one for one, value in given.items() if one not in (name, *TAKEN, *IGNORED) and value is not None]
+        if other:
+            seen.reruns.lacks = f"a model that is called with token ids, mask and positions: it is given {other[0]}"
+            return
+        mask, positions = (None if given.get(one) is None else given[one].detach().clone() for one in TAKEN)
+        real = not_padding(forward, seen.markers)
+        batch = Batch(name=name, ids=ids.detach().clone(), mask=mask, positions=positions, real=real)
+        if self.packed is None and second_documents(batch, seen.markers):
+            self.packed = batch
+        if any(one is not None and one.ndim != 2 for one in (mask, positions)):
+            seen.reruns.lacks = "an attention mask [batch, time]"
+            return
+        if self.any is None:
+            self.any = batch
+        if self.uneven is None and len(batch.real) > 1 and not batch.real.all():
+            self.uneven = batch
+
+    def run(self) -> None:
+        """Everything that can be run again, without gradients, in evaluation mode, with all put back."""
+        found, model = self.recorder.seen.reruns, self.recorder.heard
+        batch = self.uneven or self.any
+        if _in_parts():
+            found.lacks = found.reload_lacks = "a model in one process"
+            return
+        try:
+            with looking(self.recorder.model):
+                tolerance = _tolerance(model)
+                if self.packed is not None:
+                    _packing(found, model, self.packed.rows(ROWS), self.recorder.seen.markers, tolerance)
+                if batch is not None:
+                    batch = batch.rows(ROWS)
+                    live = nll_of(model, batch)
+                    self._invariance(found, batch, live, tolerance)
+                    _reload(found, model, batch, live, tolerance)
+        except _NotAlikeError as error:
+            found.lacks = found.reload_lacks = str(error)
+
+    def _invariance(self, found: Reruns, batch: Batch, live: np.ndarray, tolerance: float) -> None:
+        model = self.recorder.heard
+        alone, here = [], []
+        for row in range(len(live)):
+            at = np.flatnonzero(batch.real[row])
+            if len(at) < 2:
+                continue
+            span = slice(int(at[0]), int(at[-1]) + 1)
+            alone.append(nll_of(model, batch.part(slice(row, row + 1), span))[0, 1:])
+            here.append(live[row, span][1:])
+        if alone:
+            found.alone = _difference(np.concatenate(alone), np.concatenate(here), tolerance)
+        found.padded = _padded_further(model, batch, live, self.recorder.seen.markers.pad or 0, tolerance)
+
+
+def markers_of(model: Any, tokenizer: Any) -> Markers:
+    """What marks begin and end of a text, and padding. Ends that only the generation config names must be markers."""
+    found = special_ids(model, tokenizer)
+    where = "config" if tokenizer is None else "tokenizer"
+    (begin, *_), (pad, *_) = ((*found.given.get((where, name), ()), None) for name in ("bos", "pad"))
+    generation = found.given.get(("generation_config", "eos"), ())
+    ends = {*found.given.get((where, "eos"), ()), *(one for one in generation if one not in found.ordinary)}
+    return Markers(begin=begin, ends=frozenset(ends), pad=pad)
+
+
+def not_padding(forward: Forward, markers: Markers) -> np.ndarray:
+    """Which tokens are no padding: bool [B, T]. As the mask says; without one, all but runs of the pad id at the ends.
+
+    Where padding and end of text are one token, and no mask is given, the first of the run behind the text is its end.
+    """
+    assert forward.input_ids is not None
+    if forward.attention_mask is not None:
+        return forward.attention_mask > 0
+    pads = forward.input_ids == markers.pad
+    inner = ~(np.logical_and.accumulate(pads, axis=1) | np.logical_and.accumulate(pads[:, ::-1], axis=1)[:, ::-1])
+    if markers.pad in markers.ends:
+        inner[:, 1:] |= inner[:, :-1] & pads[:, 1:]
+    return inner
+
+
+def second_documents(batch: Batch, markers: Markers) -> list[tuple[int, int, int]]:
+    """(row, first place, place behind) of the second document of each row that holds several.
+
+    Documents are told by position ids that begin anew; else by an end of text inside a row, where no row has padding
+    (the turns of a conversation end so, too, but conversations are seldom all of one length).
+    """
+    ids = batch.ids.cpu().numpy()
+    found = []
+    for row in range(len(ids)):
+        if batch.positions is not None:
+            starts = np.flatnonzero((batch.positions[row].cpu().numpy() == 0) & batch.real[row])
+        elif batch.real.all() and len(ids[row]) > 2 * LEAST_SECOND:
+            starts = np.append(0, np.flatnonzero(np.isin(ids[row], list(markers.ends))) + 1)
+        else:
+            continue
+        behind = np.append(starts, batch.real[row].nonzero()[0].max(initial=-1) + 1)
+        spans = [(int(a), int(b)) for a, b in pairwise(behind[1:]) if b - a >= LEAST_SECOND]
+        if spans and spans[0][0] >= 2:
+            found.append((row, *spans[0]))
+    return found
+
+
+def nll_of(model: Any, batch: Batch) -> np.ndarray:
+    """NLL of each token, float64 [B, T]; NaN at position 0."""
+    given = {batch.name: batch.ids, "attention_mask": batch.mask, "position_ids": batch.positions}
+    logits = logits_of(model(**{name: value for name, value in given.items() if value is not None}))
+    nll = None
+    if logits is not None and logits.shape[:2] == batch.ids.shape:
+        nll = next_token_nll(logits, batch.ids)
+    if nll is None:
+        raise _NotAlikeError("logits [batch, time, vocabulary] of a model that is given token ids without labels")
+    return nll
+
+
+def _packing(found: Reruns, model: Any, batch: Batch, markers: Markers, tolerance: float) -> None:
+    import torch
+
+    spans = second_documents(batch, markers)
+    if not spans:
+        return
+    ordinary = np.setdiff1d(batch.ids.cpu().numpy()[batch.real], list(_given(markers)))
+    ids, draw = batch.ids.clone(), np.random.default_rng(0)
+    for row, start, _ in spans:
+        ids[row, : start - 1] = torch.as_tensor(draw.choice(ordinary, start - 1), dtype=ids.dtype, device=ids.device)
+    before, after = nll_of(model, batch), nll_of(model, replace(batch, ids=ids))
+    # The first token of a document is predicted from the one before it: only what follows belongs to it alone.
+    first, second = (np.concatenate([nll[row, a + 1 : b] for row, a, b in spans]) for nll in (before, after))
+    found.packed = _difference(first, second, tolerance)
+    found.positions_begin_anew = batch.positions is not None
+
+
+def _reload(found: Reruns, model: Any, batch: Batch, live: np.ndarray, tolerance: float) -> None:
+    """Save into a temporary folder, load, compare; the config is put back as it was, because saving writes into it."""
+    load = getattr(type(model), "from_pretrained", None)
+    if load is None or not hasattr(model, "save_pretrained") or hasattr(model, "peft_config"):
+        found.reload_lacks = "a model with save_pretrained and from_pretrained (of an adapter only a part is saved)"
+        return
+    if sum(p.numel() for p in model.parameters()) > MOST_PARAMETERS:
+        found.reload_lacks = f"a model of at most {MOST_PARAMETERS:.0e} parameters"
+        return
+    parameter = next(model.parameters())
+    settings = [one for one in (model.config, getattr(model, "generation_config", None)) if one is not None]
+    before = [copy.deepcopy(vars(one)) for one in settings]
+    try:
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+            model.save_pretrained(folder)
+            loaded = load(folder, dtype=parameter.dtype, local_files_only=True).to(parameter.device).eval()
+    except (RuntimeError, ValueError, KeyError) as error:
+        found.reload_error = str(error).strip().splitlines()[0]
+        return
+    finally:
+        for one, values in zip(settings, before, strict=True):
+            vars(one).clear()
+            vars(one).update(values)
+    found.reloaded = _difference(nll_of(loaded, batch)[batch.real], live[batch.real], tolerance)
+
+
+def _padded_further(model: Any, batch: Batch, live: np.ndarray, pad: int, tolerance: float) -> Difference | None:
+    from torch.nn import functional as F
+
+    longest = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    if batch.positions is not None or (longest and batch.ids.shape[1] + FURTHER > longest):
+        return None
+    left = bool((~batch.real[:, 0]).any())
+    if left and batch.mask is None:
+        return None  # what is alone tells the same
+    widen = (FURTHER, 0) if left else (0, FURTHER)
+    mask = None if batch.mask is None else F.pad(batch.mask, widen, value=0)
+    wider = replace(batch, ids=F.pad(batch.ids, widen, value=pad), mask=mask)
+    inside = slice(FURTHER, None) if left else slice(0, batch.ids.shape[1])
+    first = batch.real & ~np.pad(batch.real, ((0, 0), (1, 0)))[:, :-1]
+    counted = batch.real & ~first
+    return _difference(nll_of(model, wider)[:, inside][counted], live[counted], tolerance)
+
+
+def _difference(first: np.ndarray, second: np.ndarray, tolerance: float) -> Difference:
+    off = np.abs(first - second)
+    off = off[~(np.isnan(first) & np.isnan(second))]
+    return Difference(nats=float(off.mean()) if len(off) else 0.0, tokens=len(off), tolerance=tolerance)
+
+
+def _tolerance(model: Any) -> float:
+    """1e-3 nats for float32 and wider; 0.1 for 16 bits and fewer, whose logits have three digits."""
+    return 1e-3 if next(p for p in model.parameters() if p.is_floating_point()).element_size() >= 4 else 0.1
+
+
+def _given(markers: Markers) -> set[int]:
+    return {*markers.ends, *(one for one in (markers.begin, markers.pad) if one is not None)}
+
+
+def _in_parts() -> bool:
+    """Are there several processes? A forward pass of one of them alone may wait for the others for ever."""
+    import torch.distributed as dist
+
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1

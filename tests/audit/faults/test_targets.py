@@ -1,0 +1,142 @@
+"""Faults of what is trained on, each beside the same loop without it."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tests.audit.judging import audited, clears, findings, findings_with
+from tests.audit.loops import END, PAD, VOCABULARY, Loop, make_model, rows
+
+TARGETS = {
+    "row_depends_on_batch", "row_depends_on_padding", "divided_by_padding", "no_end_of_text", "boilerplate_supervised",
+    "outlying_examples",
+}  # fmt: skip
+
+
+def test_the_clean_loop_is_clear() -> None:
+    assert clears(Loop()) >= TARGETS
+    assert findings(Loop()) == {}
+
+
+def gpt2() -> Any:
+    """Absolute positions."""
+    from transformers import AutoModelForCausalLM, GPT2Config
+
+    config = GPT2Config(vocab_size=VOCABULARY, n_embd=16, n_layer=2, n_head=2, n_positions=64, bos_token_id=END,
+                        eos_token_id=END, pad_token_id=PAD)  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        model.transformer.wpe.weight.mul_(20)  # so that positions matter, as in a trained model
+    return model
+
+
+def left(number: int, *, positions: bool = False, mask: bool = True) -> dict[str, torch.Tensor]:
+    """The same rows with their padding on the left."""
+    batch = rows(4, number)
+    shift = [int(n) for n in (batch["attention_mask"] == 0).sum(dim=1)]
+    batch = {
+        name: torch.stack([row.roll(by) for row, by in zip(value, shift, strict=True)]) for name, value in batch.items()
+    }
+    if positions:
+        batch["position_ids"] = (batch["attention_mask"].cumsum(dim=1) - 1).clamp_min(0)
+    return batch if mask else {name: value for name, value in batch.items() if name != "attention_mask"}
+
+
+def test_padding_on_the_left_without_a_mask() -> None:
+    found = findings(Loop(own_loss=True, data=lambda n: left(n, mask=False)))
+    assert set(found) == {"row_depends_on_batch"}
+    assert clears(Loop(own_loss=True, data=left)) >= {"row_depends_on_batch", "row_depends_on_padding"}
+
+
+def test_padding_on_the_left_counted_by_absolute_positions() -> None:
+    found = findings(Loop(model=gpt2(), own_loss=True, data=left))
+    assert {"row_depends_on_batch", "row_depends_on_padding"} <= set(found)
+    right = Loop(model=gpt2(), own_loss=True, data=lambda n: left(n, positions=True))
+    assert "row_depends_on_batch" in clears(right)
+
+
+def test_a_loss_divided_by_all_places() -> None:
+    def by_places(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        total = F.cross_entropy(
+            logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100, reduction="sum"
+        )
+        return total / labels.numel()
+
+    assert set(findings(Loop(loss=by_places))) == {"divided_by_padding"}
+
+
+@pytest.mark.parametrize(("missing", "how"), [(False, "masked out"), (True, "does not stand in the text")])
+def test_an_end_of_text_that_is_never_a_target(missing: bool, how: str) -> None:
+    def data(number: int) -> dict[str, torch.Tensor]:
+        batch = rows(4, number)
+        if missing:
+            batch["input_ids"] = torch.where(batch["input_ids"] == END, 7, batch["input_ids"])
+        batch["labels"] = torch.where(
+            (batch["attention_mask"] == 0) | (batch["input_ids"] == END), -100, batch["input_ids"]
+        )
+        return batch
+
+    found = findings(Loop(data=data))
+    assert set(found) == {"no_end_of_text"}
+    assert how in found["no_end_of_text"].statement
+
+
+PROMPT = 14
+
+
+def prompted(number: int, masked: int) -> dict[str, torch.Tensor]:
+    """A line of 4 tokens, boilerplate of 10, and an answer of 12 to 20; the first `masked` tokens have no labels."""
+    answer = rows(4, number)
+    line = torch.randint(2, VOCABULARY, (4, 4), generator=torch.Generator().manual_seed(number + 1000))
+    prompt = torch.cat([line, torch.arange(20, 30).expand(4, 10)], dim=1)
+    batch = {
+        "input_ids": torch.cat([prompt, answer["input_ids"]], dim=1),
+        "attention_mask": torch.cat([torch.ones_like(prompt), answer["attention_mask"]], dim=1),
+        "labels": torch.cat([prompt, answer["labels"]], dim=1),
+    }
+    batch["labels"][:, :masked] = -100
+    return batch
+
+
+def test_only_the_first_line_of_the_prompt_is_masked() -> None:
+    found = findings(Loop(data=lambda n: prompted(n, 4)))
+    assert set(found) == {"boilerplate_supervised"}
+    assert found["boilerplate_supervised"].numbers["same_tokens"] == 10
+    assert "boilerplate_supervised" in clears(Loop(data=lambda n: prompted(n, PROMPT)))
+    assert findings(Loop(data=lambda n: prompted(n, PROMPT))) == {}
+
+
+def test_prompts_of_known_length_among_the_targets() -> None:
+    def known(audit: Any, number: int) -> Any:
+        return audit.watch(prompt_lengths=[PROMPT] * 4)
+
+    found = findings_with(Loop(data=lambda n: prompted(n, 4)), known)
+    # 48 rows of 14 prompt tokens, of which the first is no target of anything: 13 each, 10 of them supervised.
+    assert found["prompt_supervised"].numbers == {"supervised": 480, "prompt_tokens": 624}
+    clean = audited(Loop(data=lambda n: prompted(n, PROMPT)), known)
+    assert "prompt_supervised" in {one.rule for one in clean.report.verdicts if one.verdict == "clear"}
+
+
+def test_an_example_of_another_kind() -> None:
+    def data(number: int, *, planted: bool) -> dict[str, torch.Tensor]:
+        batch = rows(4, number)
+        body = batch["attention_mask"].bool() & (batch["input_ids"] != END)
+        few = torch.where(body, 2 + batch["input_ids"] % 3, batch["input_ids"])  # everything is one of three tokens
+        if planted and number == 30:
+            few[2] = torch.where(body[2], 40 + batch["input_ids"][2] % 10, few[2])
+        return {**batch, "input_ids": few, "labels": torch.where(batch["attention_mask"].bool(), few, -100)}
+
+    def loop(planted: bool) -> Loop:
+        return Loop(
+            model=make_model(dropout=0.0), steps=40, data=lambda n: data(n, planted=planted),
+            optimizer=lambda model: torch.optim.AdamW(model.parameters(), lr=1e-2),
+        )  # fmt: skip
+
+    found = findings(loop(True), first=40)
+    assert set(found) == {"outlying_examples"}
+    assert "step 30 row 2" in found["outlying_examples"].statement
+    assert "outlying_examples" in clears(loop(False), first=40)
