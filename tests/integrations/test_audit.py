@@ -89,7 +89,7 @@ def test_looks_of_measures_are_not_taken_for_the_training(tmp_path: Path) -> Non
     texts = {"input_ids": ROWS[0]["input_ids"]}
     look = OntogenyCallback(
         measures=["evaluation", "gradient_norms"], probes={"train": [texts] * 4}, every_steps=3, page=False,
-        audit={"quiet": True},
+        audit={"quiet": True, "skip": ["no_end_of_text"]},  # the tokenizer below ends texts otherwise than these rows
     )  # fmt: skip
     trainer = stock(tmp_path, [look])
     trainer.processing_class = small_tokenizer()
