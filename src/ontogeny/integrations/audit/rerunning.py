@@ -60,6 +60,8 @@ class Batch:
     positions: "Tensor | None"
     real: np.ndarray
     """bool [B, T]: not padding."""
+    cache: bool | None
+    """`use_cache`, as it was given: with it, some models do not heed position ids that begin anew."""
 
     def rows(self, number: int) -> "Batch":
         """The first rows."""
@@ -69,8 +71,7 @@ class Batch:
         """Some rows and places; a mask of other axes than [B, T] keeps its places."""
         mask = self.mask if self.mask is None else self.mask[rows] if self.mask.ndim != 2 else self.mask[rows, places]
         positions = None if self.positions is None else self.positions[rows, places]
-        return Batch(name=self.name, ids=self.ids[rows, places], mask=mask, positions=positions,
-                     real=self.real[rows, places])  # fmt: skip
+        return replace(self, ids=self.ids[rows, places], mask=mask, positions=positions, real=self.real[rows, places])
 
 
 class Rerunner:
@@ -99,7 +100,8 @@ class Rerunner:
             return
         mask, positions = (None if given.get(one) is None else given[one].detach().clone() for one in TAKEN)
         real = not_padding(forward, seen.markers)
-        batch = Batch(name=name, ids=ids.detach().clone(), mask=mask, positions=positions, real=real)
+        batch = Batch(name=name, ids=ids.detach().clone(), mask=mask, positions=positions, real=real,
+                      cache=given.get("use_cache"))  # fmt: skip
         if self.packed is None and second_documents(batch, seen.markers):
             self.packed = batch
         if any(one is not None and one.ndim != 2 for one in (mask, positions)):
@@ -194,7 +196,8 @@ def second_documents(batch: Batch, markers: Markers) -> list[tuple[int, int, int
 
 def nll_of(model: Any, batch: Batch) -> np.ndarray:
     """NLL of each token, float64 [B, T]; NaN at position 0."""
-    given = {batch.name: batch.ids, "attention_mask": batch.mask, "position_ids": batch.positions}
+    given: dict[str, Any] = {batch.name: batch.ids, "attention_mask": batch.mask, "position_ids": batch.positions}
+    given["use_cache"] = batch.cache
     logits = logits_of(model(**{name: value for name, value in given.items() if value is not None}))
     nll = None
     if logits is not None and logits.shape[:2] == batch.ids.shape:

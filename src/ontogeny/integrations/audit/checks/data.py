@@ -149,8 +149,8 @@ def rows_without_targets(seen: Recording) -> Outcome:
     "average (0.1 where weights have 16 bits)",
     otherwise="pretraining, where it is common practice and meant",
     refuted_by="equal NLL of the second document with any first one",
-    remedy="position ids that begin anew at each document, with an attention that heeds them (flash attention, or a "
-    "block mask)",
+    remedy="position ids that begin anew at each document, with an attention that heeds them: flash attention, or a "
+    "block mask; Hugging Face models make one of position ids only if called with use_cache=False and without a mask",
 )
 def packing_leaks(seen: Recording) -> Outcome:
     """The second document of a packed row does not depend on the first."""

@@ -1,0 +1,162 @@
+"""Faults of the data, each beside the same loop without it."""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.audit.judging import audited, clears, findings, findings_with
+from tests.audit.loops import END, VOCABULARY, Loop, rows
+
+WORDS = np.array([f"word{i}" for i in range(400)])
+
+
+def texts(count: int, seed: int, *, template: str = "", words: int = 40) -> list[str]:
+    draw = np.random.default_rng(seed)
+    return [template + " ".join(draw.choice(WORDS, words)) for _ in range(count)]
+
+
+def test_a_validation_text_that_is_trained_on() -> None:
+    train, validation = texts(50, 0), texts(20, 1)
+    found = findings(Loop(), train_texts=train, validation_texts=[*validation, train[3].upper()])
+    assert set(found) == {"validation_in_training"}
+    assert found["validation_in_training"].numbers["exact"] == 1
+    assert "validation_in_training" in clears(Loop(), train_texts=train, validation_texts=validation)
+
+
+def test_a_passage_that_is_trained_on() -> None:
+    train, validation = texts(50, 0), texts(20, 1)
+    quoting = [*validation, "and so " + " ".join(train[3].split()[:30])]
+    found = findings(Loop(), train_texts=train, validation_texts=quoting)["validation_in_training"]
+    # 20 texts of 40 words have 28 runs of 13 words each; the one of 32 words has 20, of which 18 are of the train text.
+    assert found.numbers["gram_rate"] == pytest.approx(18 / (20 * 28 + 20))
+    assert found.numbers["exact"] == 0
+
+
+def test_a_template_that_all_texts_share_is_no_leak() -> None:
+    template = " ".join(f"common{i}" for i in range(30)) + " "
+    train, validation = texts(50, 0, template=template), texts(20, 1, template=template)
+    assert "validation_in_training" in clears(Loop(), train_texts=train, validation_texts=validation)
+
+
+@pytest.mark.parametrize("twice", [True, False])
+def test_two_beginnings_of_text(*, twice: bool) -> None:
+    def data(number: int) -> dict[str, torch.Tensor]:
+        batch = rows(4, number)
+        batch["input_ids"][:, 0] = END  # begin and end are one token in this model's config
+        batch["input_ids"][:, 1] = END if twice else 5
+        return {**batch, "labels": torch.where(batch["attention_mask"].bool(), batch["input_ids"], -100)}
+
+    found = findings(Loop(data=data))
+    assert set(found) == ({"double_begin"} if twice else set())
+    assert ("double_begin" in clears(Loop(data=data))) != twice
+
+
+def test_truncation_that_eats_the_answer() -> None:
+    def data(number: int, longest: int) -> dict[str, torch.Tensor]:
+        """Prompts of 2 to 30 tokens and an answer of 6, cut at `longest`."""
+        draw = torch.Generator().manual_seed(number)
+        ids = torch.randint(2, VOCABULARY, (4, 36), generator=draw)
+        prompt = torch.randint(2, 31, (4, 1), generator=draw)
+        place = torch.arange(36)[None]
+        mask = (place < prompt + 6).long()
+        ids = torch.where(place == prompt + 5, END, torch.where(mask.bool(), ids, 0))
+        labels = torch.where((place >= prompt) & mask.bool(), ids, -100)
+        return {name: one[:, :longest] for name, one in
+                {"input_ids": ids, "attention_mask": mask, "labels": labels}.items()}  # fmt: skip
+
+    found = findings(Loop(data=lambda n: data(n, 20)))
+    assert set(found) == {"rows_without_targets"}
+    eaten = sum(int((data(n, 20)["labels"][:, 1:] == -100).all(dim=1).sum()) for n in range(12))
+    assert eaten > 3
+    assert found["rows_without_targets"].numbers["without_targets"] == eaten
+    assert found["rows_without_targets"].numbers["of_full_length"] == eaten
+    assert "rows_without_targets" in clears(Loop(data=lambda n: data(n, 36)))
+
+
+def packed(number: int, *, anew: bool, heeded: bool = True) -> dict[str, Any]:
+    """Two documents of 20 tokens in a row; `anew`: position ids begin anew; `heeded`: as the model needs it."""
+    ids = rows(4, number, shortest=20)["input_ids"].view(2, 40)
+    batch = {"input_ids": ids, "labels": ids.clone()}
+    if anew:
+        batch["position_ids"] = torch.arange(20).repeat(2).expand(2, 40)
+        batch["labels"][:, 20] = -100
+        batch |= {"use_cache": not heeded}
+    return batch
+
+
+def test_documents_that_see_each_other() -> None:
+    # While a cache is kept, position ids that begin anew are not heeded; without one the model makes a mask of them.
+    found = findings(Loop(own_loss=True, data=lambda n: packed(n, anew=True, heeded=False)))
+    assert set(found) == {"packing_leaks"}
+    assert found["packing_leaks"].severity == "warning"
+    assert "packing_leaks" in clears(Loop(own_loss=True, data=lambda n: packed(n, anew=True)))
+
+
+def test_documents_one_behind_the_other_as_in_pretraining_are_a_note() -> None:
+    found = findings(Loop(own_loss=True, data=lambda n: packed(n, anew=False)))
+    assert set(found) == {"packing_leaks"}
+    assert found["packing_leaks"].severity == "note"
+
+
+def seen(loop: Loop, ids: list[list[Any]], **watched: Any) -> dict[str, Any]:
+    """Findings of a loop whose batches have these ids."""
+    return findings_with(loop, lambda audit, at: audit.watch(ids=ids[at]) if at < len(ids) else None, **watched)
+
+
+def epochs(examples: int, count: int, batch: int = 4) -> list[list[Any]]:
+    """Batches of a permutation of the examples in each epoch."""
+    draw = np.random.default_rng(0)
+    order = np.concatenate([draw.permutation(examples) for _ in range(count)])
+    return order.reshape(-1, batch).tolist()
+
+
+IDS = {"index_out_of_range", "examples_in_an_epoch"}
+
+
+def test_examples_of_two_epochs_are_clear() -> None:
+    ids = epochs(20, 2)
+    watch = lambda audit, at: audit.watch(ids=ids[at]) if at < 10 else None  # noqa: E731
+    assert clears(Loop(steps=10), watch, examples=20) >= IDS
+    assert seen(Loop(steps=10), ids, examples=20) == {}
+
+
+def test_examples_that_come_back_too_early() -> None:
+    drawn = np.random.default_rng(0).integers(0, 100, (12, 4)).tolist()  # with replacement
+    assert set(seen(Loop(), drawn, examples=100)) == {"examples_in_an_epoch"}
+
+
+def test_examples_that_are_never_seen() -> None:
+    found = seen(Loop(steps=10), epochs(20, 2), examples=100)["examples_in_an_epoch"]
+    assert found.numbers["before_one_comes_back"] == 20
+    assert "never seen" in found.statement
+
+
+def test_indices_beyond_the_examples_and_clamped_ones() -> None:
+    ids = np.arange(48).reshape(12, 4)
+    assert set(seen(Loop(), ids.tolist(), examples=40)) == {"index_out_of_range"}
+    clamped = seen(Loop(), np.minimum(ids, 30).tolist())  # 17 ids, 31 to 47, have become 30
+    assert set(clamped) == {"index_out_of_range"}
+    assert clamped["index_out_of_range"].numbers["times"] == 18
+
+
+def encode(several: list[str]) -> np.ndarray:
+    """A stand-in for an encoder: a vector that depends on the text alone."""
+    seeds = [int.from_bytes(hashlib.sha256(text.encode()).digest()[:4]) for text in several]
+    return np.stack([np.random.default_rng(seed).standard_normal(16) for seed in seeds])
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_embeddings_that_belong_to_the_next_text(shift: int) -> None:
+    many = texts(48, 0)
+    vectors = torch.tensor(np.roll(encode(many), shift, axis=0))
+
+    def watch(audit: Any, at: int) -> Any:
+        here = slice(4 * at, 4 * at + 4)
+        return audit.watch(embeddings=vectors[here], texts=many[here]) if at < 12 else None
+
+    audit = audited(Loop(), watch, encode=encode)
+    assert {one.rule for one in audit.report.findings} == ({"pairing_broken"} if shift else set())
+    assert ("pairing_broken" in {one.rule for one in audit.report.verdicts if one.verdict == "clear"}) != bool(shift)
