@@ -3,9 +3,9 @@
 Every test of tests/audit/faults is run once. A loop in which the audit raises what its test asks for by name is a fault
 caught; a test that fails is a fault missed or a false alarm; the other loops of passing tests are clean twins, and so
 are all loops of tests/audit/test_clean.py. They are the faults that the checks were written for, so that the audit's
-own count says no more than that all these tests pass. In the same loops torcheck 1.0.1 watches every trainable tensor (changes,
-no NaN, no infinity; its checks of outputs take a tensor, which these models do not return), and warnings of Python and
-of the log are collected. The table of faults is written to docs/findings/audit_faults.md.
+own count says no more than that all these tests pass. In the same loops torcheck 1.0.1 watches every trainable tensor
+(changes, no NaN, no infinity; its checks of outputs take a tensor, which these models do not return), and warnings of
+Python and of the log are collected. The table of faults is written to docs/findings/audit_faults.md.
 """
 
 import contextlib

@@ -16,9 +16,10 @@ MISFIT_ROWS = 64
 """Positions of a batch, evenly spread, at which the gradient is compared with that of a cross entropy."""
 
 
-def targets_of(logits: "Tensor", gradient: "Tensor") -> Targets:
+def targets_of(logits: "Tensor", normaliser: "Tensor", gradient: "Tensor") -> Targets:
     """Which token each position is pulled towards, and how hard: from logits and gradient [B, T, V].
 
+    `normaliser`: `log_normaliser` of the logits [B, T].
     With p = softmax(logits), y = argmin of the gradient g: weight w = -g_y / (1 - p_y). Where a target's probability is
     1 up to rounding, no gradient tells of it.
     """
@@ -27,7 +28,7 @@ def targets_of(logits: "Tensor", gradient: "Tensor") -> Targets:
     with torch.no_grad():
         lowest, ids = gradient.min(dim=-1)
         pulled = lowest < 0
-        here = logits.float().gather(-1, ids[..., None])[..., 0] - logits.float().logsumexp(dim=-1)
+        here = logits.gather(-1, ids[..., None])[..., 0].float() - normaliser
         weight = torch.where(pulled, -lowest.float() / (-torch.expm1(here)).clamp_min(1e-12), 0.0)
         misfit = 0.0
         rows = pulled.nonzero()
@@ -59,10 +60,19 @@ def fused_targets(labels: "Tensor", supervised: "Tensor", gradient: "Tensor") ->
         )
 
 
-def next_token_nll(logits: "Tensor", ids: "Tensor") -> np.ndarray | None:
+def log_normaliser(logits: "Tensor") -> "Tensor":
+    """log sum exp of logits [B, T, V], float32 [B, T]; row by row, so that it takes little memory beside the logits."""
+    import torch
+
+    with torch.no_grad():
+        return torch.stack([row.float().logsumexp(dim=-1) for row in logits])
+
+
+def next_token_nll(logits: "Tensor", ids: "Tensor", normaliser: "Tensor | None" = None) -> np.ndarray | None:
     """NLL in nats of each token given the ones before it, float64 [B, T]; NaN at position 0.
 
-    None where an id is outside the vocabulary: on a GPU, looking it up would end the process.
+    `normaliser`: `log_normaliser` of the logits, where it is known. None where an id is outside the vocabulary: on a
+    GPU, looking it up would end the process.
     """
     import torch
     from torch.nn import functional as F
@@ -70,10 +80,9 @@ def next_token_nll(logits: "Tensor", ids: "Tensor") -> np.ndarray | None:
     with torch.no_grad():
         if bool((ids < 0).any()) or bool((ids >= logits.shape[-1]).any()):
             return None
-        flat = F.cross_entropy(
-            logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten().to(logits.device), reduction="none"
-        )
-        nll = flat.view(len(ids), -1)
+        known = log_normaliser(logits) if normaliser is None else normaliser
+        here = logits[:, :-1].gather(-1, ids[:, 1:, None].to(logits.device).long())[..., 0].float()
+        nll = known[:, :-1] - here
         return numpy_of(F.pad(nll.double(), (1, 0), value=float("nan")))
 
 

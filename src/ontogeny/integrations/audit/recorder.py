@@ -13,6 +13,7 @@ from ontogeny.integrations.audit.reading import (
     fused_targets,
     gradients,
     has_dropout,
+    log_normaliser,
     next_token_nll,
     numpy_of,
     targets_of,
@@ -213,8 +214,9 @@ class Recorder:
                 setattr(forward, name, numpy_of(value))
         if logits is not None:
             forward.vocabulary = int(logits.shape[-1])
-            forward.nll = next_token_nll(logits.detach(), ids)
-            return functools.partial(targets_of, logits.detach())
+            normaliser = log_normaliser(logits.detach())
+            forward.nll = next_token_nll(logits.detach(), ids, normaliser)
+            return functools.partial(targets_of, logits.detach(), normaliser)
         if fused is None or labels is None:
             return None
         forward.nll = fused_nll(output.log_probs, fused)
