@@ -147,7 +147,7 @@ def test_generation_that_was_never_taught_to_end() -> None:
     endless = [list(range(5, 15))] * 8
     ended = [[*row[:-1], END] for row in endless]
     found = audited(Loop(data=without_end), generated=endless).report.findings
-    assert {one.rule for one in found} == {"generation_ends"}
+    assert {one.rule for one in found} == {"generation_ends", "no_end_of_text"}
     assert "never a target" in found[0].statement
     taught = audited(Loop(), generated=endless).report.findings
     assert [(one.rule, one.severity) for one in taught] == [("generation_ends", "note")]

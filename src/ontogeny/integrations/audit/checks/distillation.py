@@ -11,6 +11,7 @@ from ontogeny.integrations.audit.recording import Recording
 
 NO_TEACHER = "audit.watch(teacher=…), another module than the student, that runs at a looked-at step"
 NO_LOGITS = "audit.watch(teacher_logits=…) at looked-at steps, beside audit.watch(teacher=…)"
+UNSCALED = "unscaled"
 LOGITS_HELD = "logits of student and teacher at 256 positions, held from forward pass to step"
 
 
@@ -204,8 +205,8 @@ def target_not_the_teachers(seen: Recording) -> Outcome:
     needs="its value and temperature (watch kd, temperature), and the teacher (watch) with the student's vocabulary, "
     "at four looked-at steps",
     cost=f"one divergence over these; {LOGITS_HELD}",
-    threshold="its median ratio to the mean over valid positions x temperature² is above 3 or below 1/3, whichever of "
-    "KL, reverse KL and soft cross entropy, with or without the factor, is nearest",
+    threshold="its median ratio to the mean over valid positions x temperature² is above 3 or below 1/3, of KL, "
+    "reverse KL or soft cross entropy, whichever has the steadiest ratio",
     otherwise="another divergence, or a weight inside the term",
     refuted_by="the value of a loop over positions",
     remedy="sum over valid positions / their number x temperature²: KLDivLoss(batchmean) over [B, L, V] is too large "
@@ -213,25 +214,23 @@ def target_not_the_teachers(seen: Recording) -> Outcome:
 )
 def kd_out_of_scale(seen: Recording) -> Outcome:
     """The distillation term equals an independent mean over positions."""
-    values: dict[int, list[float]] = {}
-    for step, value in seen.watched.get("kd", ()):
-        values.setdefault(step, []).append(value)
-    by_step: dict[int, list[Pair]] = {}
-    for one in seen.distillation.pairs:
-        if one.references:
-            by_step.setdefault(one.step, []).append(one)
-    ratios, pair = [], None
-    for step, pairs in by_step.items():
-        for one, value in zip(pairs, values.get(step, ()), strict=False):
-            of_each = [value / reference for reference in one.references.values() if reference > 1e-4]
-            if of_each and value > 0:
-                ratios.append(min(of_each, key=lambda ratio: abs(np.log(ratio))))
-                pair = one
-    if len(ratios) < 4 or pair is None:
+    ratios, pair = _ratios(seen)
+    if pair is None or len(ratios) == 0 or min(len(each) for each in ratios.values()) < 4:
         return Lacks(what="audit.watch(kd=…, temperature=…) and logits of student and teacher at four looked-at steps")
-    ratio = float(np.median(ratios))
+    # The one that it is keeps its ratio from step to step; without the factor it is only if it fits.
+    spreads = {name: float(np.std(np.log(each))) for name, each in ratios.items()}
+    near = {name: float(np.median(ratios[name])) for name in ratios if spreads[name] <= min(spreads.values()) + 1e-3}
+    plain = {name: value for name, value in near.items() if not name.endswith(UNSCALED) or 0.8 < value < 1.25}
+    which = min(plain or near, key=lambda name: abs(np.log(near[name])))
+    ratio = near[which]
     length, vocabulary = pair.length, pair.student.shape[1]
-    numbers = {"ratio": ratio, "passes": len(ratios), "length": length, "vocabulary": vocabulary}
+    numbers = {
+        "ratio": ratio,
+        "divergence": which,
+        "passes": len(ratios[which]),
+        "length": length,
+        "vocabulary": vocabulary,
+    }
     if 1 / 3 <= ratio <= 3:
         return Nothing(numbers=numbers)
     causes = {f"near the length of a row, {length}: a sum over positions, divided by rows (batchmean)": float(length),
@@ -241,6 +240,22 @@ def kd_out_of_scale(seen: Recording) -> Outcome:
     return Found(severity="error", statement=f"the distillation term is {ratio:.3g} times the mean over positions, "
                  f"{cause}",
                  numbers=numbers, evidence=())  # fmt: skip
+
+
+def _ratios(seen: Recording) -> tuple[dict[str, np.ndarray], Pair | None]:
+    """Value of the term / each reference, by its name, over looked-at micro-batches; and one of these."""
+    values: dict[int, list[float]] = {}
+    for step, value in seen.watched.get("kd", ()):
+        values.setdefault(step, []).append(value)
+    found: dict[str, list[float]] = {}
+    last = None
+    for one in seen.distillation.pairs:
+        value = values[one.step].pop(0) if values.get(one.step) else 0.0
+        if value > 0 and one.references and min(one.references.values()) > 1e-6:
+            last = one
+            for name, reference in one.references.items():
+                found.setdefault(name, []).append(value / reference)
+    return {name: np.array(each) for name, each in found.items()}, last
 
 
 @check(

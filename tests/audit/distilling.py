@@ -1,0 +1,80 @@
+"""A small distillation, written as people write it, with one switch for each way of getting it wrong."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from ontogeny.integrations.audit.session import Audit
+from tests.audit.loops import make_model, rows, shifted_loss
+
+TEMPERATURE = 2.0
+LENGTH = 20
+
+
+def mean_kl(student: torch.Tensor, teacher: torch.Tensor, temperature: float = TEMPERATURE) -> torch.Tensor:
+    """What is right: KL of each position, mean over positions, times temperature squared."""
+    log_q, p = (student / temperature).log_softmax(-1), (teacher / temperature).softmax(-1)
+    return F.kl_div(log_q.flatten(0, 1), p.flatten(0, 1), reduction="batchmean") * temperature**2
+
+
+class Both(torch.nn.Module):
+    """Student, teacher and a projection in one module, so that `train()` reaches all of them."""
+
+    def __init__(self, student: Any, teacher: Any) -> None:
+        super().__init__()
+        self.student, self.teacher = student, teacher
+        self.projection = torch.nn.Linear(16, 60)
+
+
+def make_teacher() -> Any:
+    """The student's size, other weights, and sharper logits than an untrained model has."""
+    teacher = make_model(seed=1)
+    with torch.no_grad():
+        teacher.get_output_embeddings().weight.mul_(20)
+    return teacher.requires_grad_(False).eval()
+
+
+@dataclass(kw_only=True)
+class Distilling:
+    """Some steps of a distillation. Every field is a part that a fault replaces; as it stands, it is right."""
+
+    teacher: Any = field(default_factory=make_teacher)
+    kd: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = mean_kl
+    target: Callable[[Any, torch.Tensor], torch.Tensor] | None = None
+    """What the student is compared with, of the module of both and the teacher's logits; those if None."""
+    to_teacher: Callable[[torch.Tensor], torch.Tensor] = lambda ids: ids
+    """Token ids of the student -> those that the teacher is given."""
+    together: bool = False
+    """Is the teacher inside of what is put in train mode?"""
+    no_grad: bool = True
+    steps: int = 12
+
+    def run(self, *, watch_logits: bool = True, tokenizer: Any = None, **watched: Any) -> Audit:
+        """Train under the audit."""
+        torch.manual_seed(7)
+        student = make_model()
+        both = Both(student, self.teacher)
+        optimizer = torch.optim.AdamW([p for p in student.parameters() if p.requires_grad], lr=1e-3)
+        with Audit(student, optimizer, tokenizer=tokenizer, quiet=True) as audit:
+            audit.watch(teacher=self.teacher, temperature=TEMPERATURE, **watched)
+            for number in range(self.steps):
+                (both if self.together else student).train()
+                batch = rows(4, number, length=LENGTH)
+                ids, mask = batch["input_ids"], batch["attention_mask"]
+                with torch.set_grad_enabled(not self.no_grad):
+                    logits = self.teacher(self.to_teacher(ids), mask).logits
+                target = logits if self.target is None else self.target(both, logits)
+                said = student(ids, mask).logits
+                kd = self.kd(said, target)
+                if watch_logits:
+                    audit.watch(teacher_logits=target)
+                audit.watch(kd=kd)
+                (shifted_loss(said, batch["labels"]) + kd).backward()
+                optimizer.step()
+                optimizer.zero_grad()
+        assert audit.report.mishaps == ()
+        assert not [one for one in audit.report.verdicts if "a recording that it can read" in getattr(one, "lacks", "")]
+        return audit

@@ -1,0 +1,178 @@
+"""Faults of a distillation, each beside the same one without it."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ontogeny.integrations.audit.distilling import at_equality
+from tests.audit.distilling import LENGTH, TEMPERATURE, Distilling, make_teacher, mean_kl
+from tests.audit.loops import VOCABULARY
+
+ALL = {
+    "teacher_in_train_mode", "teacher_not_detached", "mass_on_missing_tokens", "target_not_the_teachers",
+    "kd_out_of_scale",
+}  # fmt: skip
+
+
+class Tokenizer:
+    """A tokenizer as far as a vocabulary goes: id i is token i + `shift`."""
+
+    bos_token_id = eos_token_id = 1
+    pad_token_id = 0
+    all_special_ids = (0, 1)
+
+    def __init__(self, shift: int = 0) -> None:
+        self.shift = shift
+
+    def __len__(self) -> int:
+        return VOCABULARY
+
+    def get_vocab(self) -> dict[str, int]:
+        return {self.token(i): i for i in range(VOCABULARY)}
+
+    def token(self, i: int) -> str:
+        return f"special{i}" if i < 2 else f"token{2 + (i - 2 + self.shift) % (VOCABULARY - 2)}"
+
+    def convert_ids_to_tokens(self, i: int) -> str:
+        return self.token(i)
+
+
+def found(audit: Any) -> dict[str, Any]:
+    return {one.rule: one for one in audit.report.findings}
+
+
+def clear(audit: Any) -> set[str]:
+    return {one.rule for one in audit.report.verdicts if one.verdict == "clear"}
+
+
+def test_the_clean_distillation_is_clear() -> None:
+    audit = Distilling().run(kd_function=mean_kl)
+    assert found(audit) == {}
+    assert clear(audit) >= ALL | {"kd_not_least_at_equality"}
+    assert found(Distilling().run(watch_logits=False)) == {}
+    assert "kd_out_of_scale" in clear(Distilling().run(watch_logits=False))
+
+
+def test_a_teacher_that_train_puts_in_train_mode() -> None:
+    audit = Distilling(together=True).run()
+    assert set(found(audit)) == {"teacher_in_train_mode"}
+    still = make_teacher()
+    for module in still.modules():
+        if hasattr(module, "p"):
+            module.p = 0.0
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.0
+    assert "teacher_in_train_mode" in clear(Distilling(together=True, teacher=still).run())
+
+
+def test_a_teacher_that_is_not_detached() -> None:
+    audit = Distilling(no_grad=False, teacher=make_teacher().requires_grad_(True)).run()
+    assert set(found(audit)) == {"teacher_not_detached", "target_not_the_teachers"}
+    assert "teacher_not_detached" in clear(Distilling(no_grad=False).run())
+
+
+def test_a_teacher_that_is_trained() -> None:
+    teacher = make_teacher()
+
+    def drifts(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            teacher.get_output_embeddings().weight.mul_(0.999)
+        return mean_kl(logits, target)
+
+    assert "its weights change" in found(Distilling(teacher=teacher, kd=drifts).run())["teacher_not_detached"].statement
+
+
+def test_the_scale_of_batchmean_and_of_mean() -> None:
+    def batchmean(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        return mean_kl(student, teacher) * LENGTH  # over [B, L, V] kl_div(batchmean) divides by B alone
+
+    def mean(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        log_q, p = (student / TEMPERATURE).log_softmax(-1), (teacher / TEMPERATURE).softmax(-1)
+        return F.kl_div(log_q, p, reduction="mean") * TEMPERATURE**2
+
+    by_rows = found(Distilling(kd=batchmean).run())
+    assert set(by_rows) == {"kd_out_of_scale"}
+    assert by_rows["kd_out_of_scale"].numbers["ratio"] == pytest.approx(LENGTH, rel=1e-3)
+    assert "batchmean" in by_rows["kd_out_of_scale"].statement
+    by_all = found(Distilling(kd=mean).run())
+    assert set(by_all) == {"kd_out_of_scale"}
+    assert by_all["kd_out_of_scale"].numbers["ratio"] == pytest.approx(1 / VOCABULARY, rel=1e-3)
+    assert "mean over the vocabulary" in by_all["kd_out_of_scale"].statement
+
+
+def test_other_divergences_of_the_right_size_are_clear() -> None:
+    def reverse(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        return mean_kl(teacher, student)
+
+    def soft_cross_entropy(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        return -(teacher.softmax(-1) * student.log_softmax(-1)).sum(-1).mean()
+
+    for kd in (reverse, soft_cross_entropy, lambda s, t: mean_kl(s, t, 1.0)):
+        assert "kd_out_of_scale" in clear(Distilling(kd=kd).run())
+
+
+def test_a_target_that_is_a_projection() -> None:
+    def projected(both: Any, logits: torch.Tensor) -> torch.Tensor:
+        projection: torch.Tensor = both.projection(logits[..., :16])
+        return projection
+
+    trainable = found(Distilling(target=projected).run())
+    assert set(trainable) == {"target_not_the_teachers"}
+    assert "gets a gradient itself" in trainable["target_not_the_teachers"].statement
+    frozen = found(Distilling(target=lambda both, logits: projected(both, logits).detach()).run())
+    assert set(frozen) == {"target_not_the_teachers"}
+    assert "is not the teacher's logits" in frozen["target_not_the_teachers"].statement
+
+
+def test_missing_tokens_with_logit_0() -> None:
+    narrow = 12  # tokens that the teacher has; 48 of 60 are missing
+
+    class Narrow(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = make_teacher()
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
+            output = self.inner(input_ids, attention_mask)
+            output.logits = output.logits[..., :narrow] - 3.0
+            return output
+
+    def padded(value: float) -> Any:
+        audit = Distilling(
+            teacher=Narrow().eval(), target=lambda _, logits: F.pad(logits, (0, VOCABULARY - narrow), value=value)
+        ).run()  # fmt: skip
+        return audit
+
+    zero = found(padded(0.0))
+    assert set(zero) == {"mass_on_missing_tokens"}
+    assert float(zero["mass_on_missing_tokens"].numbers["mass"]) > 0.9
+    assert clear(padded(-1e9)) >= {"mass_on_missing_tokens", "target_not_the_teachers"}
+
+
+def test_a_teacher_of_another_vocabulary() -> None:
+    mine, other = Tokenizer(), Tokenizer(shift=5)
+    tokenizers = {"tokenizer": mine, "teacher_tokenizer": other}
+    wrong = found(Distilling().run(**tokenizers))
+    assert set(wrong) == {"teacher_fed_with_other_ids", "vocabulary_by_id"}
+    # Token i of the student is at place i - 5 of the teacher's, and so are its logits.
+    there = torch.tensor([other.get_vocab()[mine.token(i)] for i in range(VOCABULARY)])
+    right = Distilling(to_teacher=lambda ids: there[ids], target=lambda _, logits: logits[..., there]).run(**tokenizers)
+    assert found(right) == {}
+    assert clear(right) >= {"teacher_fed_with_other_ids", "vocabulary_by_id"}
+    same = Distilling().run(tokenizer=mine, teacher_tokenizer=Tokenizer())
+    assert clear(same) >= {"teacher_fed_with_other_ids", "vocabulary_by_id"}
+
+
+def test_a_term_that_is_not_least_where_both_agree() -> None:
+    def one_place_off(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        return mean_kl(student[:, :-1], teacher[:, 1:])
+
+    def probabilities_for_logs(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        return F.kl_div(student.softmax(-1), teacher.softmax(-1), reduction="batchmean")
+
+    for function in (one_place_off, probabilities_for_logs):
+        assert set(found(Distilling().run(kd_function=function))) == {"kd_not_least_at_equality"}
+    for right in (mean_kl, lambda s, t: mean_kl(t, s), lambda s, t: -(t.softmax(-1) * s.log_softmax(-1)).sum()):
+        assert at_equality(right) < 1e-5
