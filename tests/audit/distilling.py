@@ -41,6 +41,7 @@ def make_teacher() -> Any:
 class Distilling:
     """Some steps of a distillation. Every field is a part that a fault replaces; as it stands, it is right."""
 
+    student: Any = field(default_factory=make_model)
     teacher: Any = field(default_factory=make_teacher)
     kd: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = mean_kl
     target: Callable[[Any, torch.Tensor], torch.Tensor] | None = None
@@ -52,13 +53,13 @@ class Distilling:
     no_grad: bool = True
     steps: int = 12
 
-    def run(self, *, watch_logits: bool = True, tokenizer: Any = None, **watched: Any) -> Audit:
-        """Train under the audit."""
+    def run(self, *, watch_logits: bool = True, tokenizer: Any = None, watcher: Any = Audit, **watched: Any) -> Any:
+        """Train under the audit, or something in its place."""
         torch.manual_seed(7)
-        student = make_model()
+        student = self.student
         both = Both(student, self.teacher)
         optimizer = torch.optim.AdamW([p for p in student.parameters() if p.requires_grad], lr=1e-3)
-        with Audit(student, optimizer, tokenizer=tokenizer, quiet=True) as audit:
+        with watcher(student, optimizer, tokenizer=tokenizer, quiet=True) as audit:
             audit.watch(teacher=self.teacher, temperature=TEMPERATURE, **watched)
             for number in range(self.steps):
                 (both if self.together else student).train()
@@ -75,6 +76,4 @@ class Distilling:
                 (shifted_loss(said, batch["labels"]) + kd).backward()
                 optimizer.step()
                 optimizer.zero_grad()
-        assert audit.report.mishaps == ()
-        assert not [one for one in audit.report.verdicts if "a recording that it can read" in getattr(one, "lacks", "")]
         return audit

@@ -40,6 +40,8 @@ class Tokenizer:
 
 
 def found(audit: Any) -> dict[str, Any]:
+    assert audit.report.mishaps == ()
+    assert not [one for one in audit.report.verdicts if "a recording that it can read" in getattr(one, "lacks", "")]
     return {one.rule: one for one in audit.report.findings}
 
 

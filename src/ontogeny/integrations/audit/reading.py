@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from ontogeny.integrations.audit.recording import Targets
 if TYPE_CHECKING:
     from torch import Tensor
 
+NO_IDS = re.compile("mask|position|segment|type|label|target", re.IGNORECASE)
+"""Names of whole numbers that are no ids of tokens."""
 MISFIT_ROWS = 64
 """Positions of a batch, evenly spread, at which the gradient is compared with that of a cross entropy."""
 
@@ -109,10 +112,11 @@ def token_ids(given: Mapping[str, Any], shape: tuple[int, ...], *, decoder: bool
         ids = given.get("decoder_input_ids" if decoder else "input_ids")
         return ids if ids is not None and tuple(ids.shape) == shape else None
     whole = (
-        one for one in given.values()
-        if tuple(getattr(one, "shape", ())) == shape and not one.is_floating_point() and not one.is_complex()
+        one for name, one in given.items()
+        if not NO_IDS.search(name) and tuple(getattr(one, "shape", ())) == shape
+        and not one.is_floating_point() and not one.is_complex()
     )  # fmt: skip
-    return next(whole, None)
+    return next(whole, None) if given.get("inputs_embeds") is None else None
 
 
 def fingerprints(model: Any) -> dict[str, int]:

@@ -1,0 +1,149 @@
+"""Faults of adapters, each beside the same training without it."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from ontogeny.integrations.audit.session import Audit
+from tests.audit.judging import audited, clears, findings
+from tests.audit.loops import Loop, make_model, rows, shifted_loss
+
+WIDTH = 16
+
+
+class Adapter(torch.nn.Module):
+    """Vectors [B, 8] of examples -> two vectors [B, 2, 16] in the model's space: a residual and a branch."""
+
+    def __init__(self, *, dropout: float = 0.1, branch: float = 0.1) -> None:
+        super().__init__()
+        self.residual, self.branch = torch.nn.Linear(8, 2 * WIDTH), torch.nn.Linear(8, 2 * WIDTH)
+        self.drop = torch.nn.Dropout(dropout)
+        with torch.no_grad():
+            self.branch.weight.mul_(branch)
+            self.branch.bias.mul_(branch)
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        return self.drop(self.residual(vectors) + self.branch(vectors)).view(-1, 2, WIDTH)
+
+
+class Whole(torch.nn.Module):
+    def __init__(self, adapter: Adapter) -> None:
+        super().__init__()
+        self.adapter, self.lm = adapter, make_model()
+
+
+def inject(place: int = 3, row: int = 0, mask_them: bool = False, **adapter: Any) -> Audit:
+    """Train with vectors at places 3 and 4 of each row; put them at `place`, `row` rows further down, in fact."""
+    torch.manual_seed(0)
+    whole = Whole(Adapter(**adapter))
+    optimizer = torch.optim.AdamW(whole.parameters(), lr=1e-3)
+    with Audit(whole, optimizer, quiet=True) as audit:
+        audit.watch(adapter=whole.adapter, branches={"adapter": (whole.adapter.branch, whole.adapter.residual)})
+        for number in range(12):
+            whole.train()
+            batch, made = rows(4, number), whole.adapter(torch.randn(4, 8))
+            places = torch.tensor([[3, 4]] * 4)
+            audit.watch(injected=made, positions=places)
+            embeds = whole.lm.get_input_embeddings()(batch["input_ids"]).clone()
+            embeds[:, place : place + 2] = made.roll(row, dims=0)
+            mask = batch["attention_mask"].clone()
+            if mask_them:
+                mask[:, 3] = 0
+            logits = whole.lm(inputs_embeds=embeds, attention_mask=mask).logits
+            shifted_loss(logits, batch["labels"]).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert audit.report.mishaps == ()
+    return audit
+
+
+def found(audit: Audit) -> dict[str, Any]:
+    return {one.rule: one for one in audit.report.findings}
+
+
+def clear(audit: Audit) -> set[str]:
+    return {one.rule for one in audit.report.verdicts if one.verdict == "clear"}
+
+
+def test_the_clean_adapter_is_clear() -> None:
+    audit = inject()
+    assert found(audit) == {}
+    assert clear(audit) >= {"injected_elsewhere", "dropout_disagrees", "branch_ratio"}
+
+
+def test_vectors_a_place_further_in_another_row_or_hidden() -> None:
+    # 12 steps of 4 rows with 2 vectors: 96. A place further, the first of each two stands where the second belongs.
+    further = found(inject(place=4))
+    assert set(further) == {"injected_elsewhere"}
+    assert further["injected_elsewhere"].numbers == {"vectors": 96, "missing": 96, "elsewhere": 96, "hidden": 0}
+    assert found(inject(row=1))["injected_elsewhere"].numbers["missing"] == 96
+    assert found(inject(mask_them=True))["injected_elsewhere"].numbers == {
+        "vectors": 96, "missing": 0, "elsewhere": 0, "hidden": 48,
+    }  # fmt: skip
+
+
+def twice(dropout: float) -> Audit:
+    torch.manual_seed(0)
+    whole = Whole(Adapter(dropout=dropout))
+    optimizer = torch.optim.AdamW(whole.parameters(), lr=1e-3)
+    with Audit(whole, optimizer, quiet=True).watch(adapter=whole.adapter) as audit:
+        for number in range(12):
+            batch, vectors = rows(4, number), torch.randn(4, 8)
+            made, again = whole.adapter(vectors), whole.adapter(vectors)
+            embeds = torch.cat([made, whole.lm.get_input_embeddings()(batch["input_ids"])[:, 2:]], dim=1)
+            logits = whole.lm(inputs_embeds=embeds, attention_mask=batch["attention_mask"]).logits
+            (shifted_loss(logits, batch["labels"]) + again.square().mean()).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    return audit
+
+
+def test_an_adapter_that_runs_twice_under_different_dropout() -> None:
+    assert set(found(twice(0.1))) == {"dropout_disagrees"}
+    assert found(twice(0.1))["dropout_disagrees"].numbers == {"runs": 24, "repeated": 12, "disagreeing": 12}
+    assert "dropout_disagrees" in clear(twice(0.0))
+
+
+def test_a_branch_that_drowns_the_residual() -> None:
+    drowned = found(inject(branch=91.0))
+    assert set(drowned) == {"branch_ratio"}
+    # Both layers begin alike but for the factor, so that the ratio is near it.
+    assert float(drowned["branch_ratio"].numbers["median_at_first"]) == pytest.approx(91, rel=0.3)
+
+
+def lora(*, trained: bool) -> Loop:
+    from peft import LoraConfig, get_peft_model
+
+    model = get_peft_model(make_model(), LoraConfig(r=4, target_modules=["query_key_value"], task_type="CAUSAL_LM"))
+    if not trained:
+        for name, p in model.named_parameters():
+            p.requires_grad_("embed_in" in name)
+    return Loop(
+        model=model, optimizer=lambda m: torch.optim.AdamW([p for p in m.parameters() if p.requires_grad], lr=1e-3)
+    )
+
+
+def test_a_low_rank_branch_that_stays_0() -> None:
+    assert set(findings(lora(trained=False))) == {"branch_ratio"}
+    assert clears(lora(trained=True)) >= {"branch_ratio", "frozen_changes"}
+    assert findings(lora(trained=True)) == {}
+
+
+def test_a_frozen_tensor_that_changes() -> None:
+    model = make_model()
+    embedding = model.get_input_embeddings().weight.requires_grad_(False)
+
+    def clean(model: Any) -> Any:
+        return torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+
+    def writes(audit: Any, number: int) -> None:
+        with torch.no_grad():
+            embedding.div_(embedding.norm(dim=-1, keepdim=True) + 1e-3)  # a norm "in place", before each forward pass
+
+    changed = audited(Loop(model=model, optimizer=clean), writes)
+    assert "frozen_changes" in found(changed)
+    assert "embed_in" in found(changed)["frozen_changes"].statement
+    untouched = make_model()
+    untouched.get_input_embeddings().weight.requires_grad_(False)
+    assert "frozen_changes" in clears(Loop(model=untouched, optimizer=clean))
