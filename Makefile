@@ -46,6 +46,7 @@ format: $(INSTALLED)
 docs: $(INSTALLED)
 	$(BIN)/python docs/write_recipe_keys.py
 	$(BIN)/python docs/write_findings_index.py
+	$(BIN)/python docs/write_audit_checks.py
 
 bench: $(INSTALLED_BENCH)
 	$(BIN)/python -m benchmarks

@@ -12,6 +12,7 @@ Every rule answers *finding*, *clear*, or *not assessable: lacks …*. A finding
 its numbers cannot be trusted), a **warning** (act on it) or a **note** (worth knowing; never counted as an alarm).
 How often each rule finds a planted fault, and how often it finds one in a healthy twin, stands in
 [benchmarks.md](../benchmarks.md). The same table on the command line: `ontogeny diagnose --rules`.
+What is looked for in a live training stands in [audit.md](audit.md).
 """
 
 
