@@ -7,6 +7,7 @@ import torch
 
 from ontogeny.integrations.audit import distilling, rerunning
 from ontogeny.integrations.audit.listeners import Listeners
+from ontogeny.integrations.audit.listening import language_model, optimized
 from ontogeny.integrations.audit.session import Audit
 from tests.audit.distilling import Distilling, make_teacher, mean_kl
 from tests.audit.loops import Loop, make_model
@@ -62,6 +63,14 @@ def test_what_runs_again_leaves_model_and_generators_as_they_were() -> None:
         one.rule for one in audit.report.verdicts if one.verdict == "clear"
     }
     assert states[0] == states[1]
+
+
+def test_of_two_models_in_one_the_trained_one_is_heard() -> None:
+    teacher, student = make_teacher(), make_model()
+    both = torch.nn.ModuleList([teacher, student])
+    optimizer = torch.optim.AdamW(both.parameters(), lr=1e-3)
+    assert language_model(both, optimized([optimizer])) is student
+    assert language_model(both) is teacher
 
 
 def test_hooks_on_a_teacher_are_gone_afterwards() -> None:

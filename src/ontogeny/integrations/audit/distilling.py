@@ -29,7 +29,7 @@ def attach(recorder: "Recorder") -> None:
     listener = TeacherListener(recorder)
     listeners = recorder.listeners
     listeners.on_watch |= {
-        "teacher": listener.teacher, "teacher_logits": listener.target, "kd": _number, "temperature": _number,
+        "teacher": listener.teacher, "teacher_logits": listener.target, "kd": listener.value, "temperature": _number,
     }  # fmt: skip
     listeners.on_forward.append(listener.student)
     listeners.on_step.append(listener.close)
@@ -58,6 +58,10 @@ class TeacherListener:
             handle = module.register_forward_hook(self._harmless(self._teacher_ran), with_kwargs=True)
             self.recorder.listeners.handles.append(handle)
         return type(module).__name__
+
+    def value(self, value: Any) -> float:
+        """The term's value at looked-at steps; NaN at others, so as not to wait for a GPU."""
+        return _number(value) if self.recorder.looking else float("nan")
 
     def target(self, value: "Tensor") -> tuple[int, ...]:
         """What the student's logits are compared with, [B, T, V]; the recording gets its shape."""

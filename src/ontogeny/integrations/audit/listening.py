@@ -1,6 +1,6 @@
 """Where a recorder listens: the module that gives logits, the optimizer that steps, tensors that gradients reach."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -8,12 +8,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def language_model(model: Any) -> Any:
+def language_model(model: Any, optimized: Collection[int] = ()) -> Any:
     """The outermost module with an output embedding, as Hugging Face models have; the model itself without one.
 
-    A wrapper (a LightningModule, say) is often not called itself, only the model inside it.
+    A wrapper (a LightningModule, say) is often not called itself, only the model inside it. Of several (student and
+    teacher), the first one with a parameter among those that are optimized, given by `id`.
     """
-    return next((module for module in model.modules() if head_of(module) is not None), model)
+    found = [module for module in model.modules() if head_of(module) is not None]
+    trained = (module for module in found if any(id(p) in optimized for p in module.parameters()))
+    return next(trained, found[0] if found else model)
+
+
+def optimized(optimizers: Iterable[Any]) -> frozenset[int]:
+    """By `id`, the parameters that these optimizers have and that a gradient may arrive at."""
+    groups = (group for one in optimizers for group in getattr(one, "param_groups", ()))
+    return frozenset(id(p) for group in groups for p in group["params"] if p.requires_grad)
 
 
 def head_of(module: Any) -> Any:

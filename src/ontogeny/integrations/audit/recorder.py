@@ -59,7 +59,7 @@ class Recorder:
     def __init__(self, model: Any, optimizer: Any, *, first: int, every: int) -> None:
         self.model = model
         self.optimizers = list(optimizer) if isinstance(optimizer, list | tuple) else [optimizer]
-        self.heard = listening.language_model(model)
+        self.heard = listening.language_model(model, listening.optimized(self.optimizers))
         self.first, self.every = first, every
         self.seen = Recording(dropout=has_dropout(model))
         self._handles: list[Any] = []

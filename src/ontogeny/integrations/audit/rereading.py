@@ -10,6 +10,10 @@ from ontogeny.train.guard import looking
 if TYPE_CHECKING:
     from ontogeny.integrations.audit.recorder import Recorder
 
+MOST_CHARACTERS = 5_000_000
+"""Of texts that are compared."""
+MOST_IDS = 1_000_000
+"""Ids that are kept, the first ones."""
 MOST_PAIRS = 256
 """Pairs of text and embedding that are kept, and embedded anew."""
 MOST_STEPS = 8
@@ -20,8 +24,8 @@ def attach(recorder: "Recorder") -> None:
     """Keep pairs of embedding and text as they are watched; call the named functions at the end."""
     reader = Rereader(recorder)
     recorder.listeners.on_watch |= {
-        "ids": id_names, "embeddings": reader.keep_embeddings, "texts": reader.keep_texts,
-        "train_texts": list, "validation_texts": list,
+        "ids": reader.keep_ids, "embeddings": reader.keep_embeddings, "texts": reader.keep_texts,
+        "train_texts": first_texts, "validation_texts": first_texts,
     }  # fmt: skip
     recorder.listeners.at_end.append(reader.ask_for_next_batches)
     recorder.listeners.at_end.append(reader.embed_anew)
@@ -34,13 +38,19 @@ class Rereader:
         self.recorder = recorder
         self.embeddings: list[np.ndarray] = []
         self.texts: list[str] = []
+        self.ids = 0
+
+    def keep_ids(self, value: Any) -> list[str]:
+        """A batch's ids, empty once there are enough."""
+        names = id_names(value) if self.ids < MOST_IDS else []
+        self.ids += len(names)
+        return names
 
     def keep_embeddings(self, value: Any) -> int:
         """Keep a batch's vectors [B, d]; the recording gets their number."""
-        rows = vectors(value)
         if len(self.embeddings) < MOST_PAIRS:
-            self.embeddings += list(rows)
-        return len(rows)
+            self.embeddings += list(vectors(value))
+        return len(value)
 
     def keep_texts(self, value: Iterable[str]) -> int:
         """Keep a batch's texts; the recording gets their number."""
@@ -56,7 +66,7 @@ class Rereader:
         watched: dict[int, list[str]] = {}
         for step, ids in seen.watched.get("ids", ()):
             watched.setdefault(step, []).extend(ids)
-        steps = sorted(watched)
+        steps = sorted(step for step, ids in watched.items() if ids)
         if function is None or not steps:
             return
         with looking(self.recorder.model):
@@ -77,6 +87,18 @@ class Rereader:
         nearer = (similarity > own[None, :] + 1e-9).sum(axis=0)
         ties = (np.abs(similarity - own[None, :]) <= 1e-9).sum(axis=0) - 1
         seen.reread.own_rank = 1 + nearer + ties / 2
+
+
+def first_texts(value: Iterable[str]) -> list[str]:
+    """As many texts as are compared."""
+    found: list[str] = []
+    length = 0
+    for text in value:
+        found.append(text)
+        length += len(text)
+        if length >= MOST_CHARACTERS:
+            break
+    return found
 
 
 def id_names(value: Any) -> list[str]:

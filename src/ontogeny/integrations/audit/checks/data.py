@@ -12,11 +12,12 @@ from ontogeny.integrations.audit.check import Outcome, check
 from ontogeny.integrations.audit.checks.loss import real_tokens, supervised
 from ontogeny.integrations.audit.recording import Recording
 
-MOST_CHARACTERS = 5_000_000
 LEAST_WORDS = 5
 """Of a text that is compared as a whole."""
 LEAST_ROWS = 16
 LEAST_PAIRS = 16
+LIKELIHOOD = 0.5
+"""Misfit above which a gradient is not that of a likelihood: rows that reinforcement gives no advantage have none."""
 
 
 @check(
@@ -34,27 +35,23 @@ def validation_in_training(seen: Recording) -> Outcome:
     train, validation = seen.latest("train_texts"), seen.latest("validation_texts")
     if not train or not validation:
         return Lacks(what="audit.watch(train_texts=…, validation_texts=…)")
-    trained, looked = _first(train), _first(validation)
-    known = {tuple(words_of(text)) for text in trained}
-    exact = sum(len(words) >= LEAST_WORDS and words in known for words in (tuple(words_of(text)) for text in looked))
-    of_validation, _, runs = _grams(looked)
-    shared = np.isin(of_validation, _telling(trained))
+    known = {tuple(words_of(text)) for text in train}
+    exact = sum(
+        len(words) >= LEAST_WORDS and words in known for words in (tuple(words_of(text)) for text in validation)
+    )
+    of_validation, _, runs = _grams(validation)
+    shared = np.isin(of_validation, _telling(train))
     rate = float(shared.mean()) if len(shared) else 0.0
     numbers: dict[str, float | int | str] = {"exact": exact, "gram_rate": rate, "grams": len(of_validation),
-                                             "validation_texts": len(looked)}  # fmt: skip
+                                             "validation_texts": len(validation)}  # fmt: skip
     if not exact and rate <= MAX_RATE:
         return Nothing(numbers=numbers)
     if shared.any():
         numbers["example"] = runs[int(np.flatnonzero(shared)[0])]
-    return Found(severity="error", statement=f"{exact} of {len(looked)} validation texts stand in the training texts, "
+    return Found(severity="error", statement=f"{exact} of {len(validation)} validation texts stand in the training "
+                 "texts, "
                  f"and {rate:.1%} of their runs of {GRAM_WORDS} words", numbers=numbers, evidence=(),
                  certainty="certain" if exact else "likely")  # fmt: skip
-
-
-def _first(texts: Sequence[str]) -> list[str]:
-    """As many as are looked at."""
-    ends = np.cumsum([len(text) for text in texts])
-    return list(texts[: int(np.searchsorted(ends, MOST_CHARACTERS)) + 1])
 
 
 def _telling(texts: Sequence[str]) -> np.ndarray:
@@ -120,8 +117,9 @@ def double_begin(seen: Recording) -> Outcome:
 def rows_without_targets(seen: Recording) -> Outcome:
     """Truncation leaves something to learn in each row."""
     rows = empty = full = 0
-    widest = max((one.input_ids.shape[1] for one in supervised(seen) if one.input_ids is not None), default=0)
-    for one in supervised(seen):
+    looked = supervised(seen, misfit=LIKELIHOOD)
+    widest = max((one.input_ids.shape[1] for one in looked if one.input_ids is not None), default=0)
+    for one in looked:
         assert one.targets is not None
         real = real_tokens(one)
         none = np.asarray((one.targets.ids < 0).all(axis=1) & real.any(axis=1))
