@@ -10,6 +10,7 @@ from transformers import Trainer, TrainingArguments
 import ontogeny
 from ontogeny.core.contracts import Clear, Finding
 from ontogeny.integrations.hf_trainer import OntogenyCallback
+from tests.audit.families import make
 from tests.audit.loops import VOCABULARY, make_model, rows
 
 ROWS = [{name: one[0].tolist() for name, one in rows(1, i).items()} for i in range(64)]
@@ -22,11 +23,11 @@ def arguments(folder: Path, **extra: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def stock(folder: Path, callbacks: list[Any], trainer: type[Trainer] = Trainer, **extra: Any) -> Trainer:
+def stock(folder: Path, callbacks: list[Any], trainer: type[Trainer] = Trainer, **parts: Any) -> Trainer:
     return trainer(
-        model=make_model(), args=TrainingArguments(**arguments(folder, **extra)), train_dataset=ROWS,
+        **{"model": make_model(), "args": TrainingArguments(**arguments(folder)), "train_dataset": ROWS, **parts},
         callbacks=callbacks,
-    )  # fmt: skip
+    )
 
 
 def weights_of(module: Any) -> list[bytes]:
@@ -91,10 +92,8 @@ def test_looks_of_measures_are_not_taken_for_the_training(tmp_path: Path) -> Non
         measures=["evaluation", "gradient_norms"], probes={"train": [texts] * 4}, every_steps=3, page=False,
         audit={"quiet": True, "skip": ["no_end_of_text"]},  # the tokenizer below ends texts otherwise than these rows
     )  # fmt: skip
-    trainer = stock(tmp_path, [look])
-    trainer.processing_class = small_tokenizer()
-    trainer.callback_handler.processing_class = trainer.processing_class
-    trainer.train()
+    tokenizer = small_tokenizer()
+    stock(tmp_path, [look], model=model_for(tokenizer), processing_class=tokenizer).train()
     found, clear = verdicts(look)
     assert found == {}
     assert clear >= EVERYWHERE
@@ -104,6 +103,12 @@ def small_tokenizer() -> Any:
     from ontogeny.data.tokenizer import train_tokenizer
 
     return train_tokenizer(["some words"], VOCABULARY + 240)
+
+
+def model_for(tokenizer: Any) -> Any:
+    """With the special ids of the tokenizer."""
+    end = tokenizer.eos_token_id
+    return make("gpt_neox", vocab_size=len(tokenizer), bos_token_id=end, eos_token_id=end, pad_token_id=end)
 
 
 def test_what_was_found_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,17 +123,18 @@ def sft(folder: Path, callbacks: list[Any], collator: Any = None, **extra: Any) 
     from datasets import Dataset
 
     trl = pytest.importorskip("trl")
+    tokenizer = small_tokenizer()
     return trl.SFTTrainer(
-        model=make_model(), args=trl.SFTConfig(**arguments(folder, max_length=32, **extra)), callbacks=callbacks,
-        train_dataset=Dataset.from_list(COMPLETIONS), processing_class=small_tokenizer(), data_collator=collator,
+        model=model_for(tokenizer), args=trl.SFTConfig(**arguments(folder, max_length=32, **extra)),
+        train_dataset=Dataset.from_list(completions(tokenizer.eos_token_id)), processing_class=tokenizer,
+        data_collator=collator, callbacks=callbacks,
     )  # fmt: skip
 
 
-COMPLETIONS = [
-    {"input_ids": rows(1, i, shortest=20)["input_ids"][0].tolist(), "completion_mask": [int(j >= 6) for j in range(20)]}
-    for i in range(64)
-]
-"""Rows of 20 tokens; the first 6 are the prompt."""
+def completions(end: int) -> list[dict[str, Any]]:
+    """Rows of 20 tokens; the first 6 are the prompt, the last is the end."""
+    rows_of_ids = (rows(1, i, shortest=20)["input_ids"][0].tolist() for i in range(64))
+    return [{"input_ids": [*ids[:-1], end], "completion_mask": [int(j >= 6) for j in range(20)]} for ids in rows_of_ids]
 
 
 def test_trl_sft_is_clear_and_left_alone(tmp_path: Path) -> None:
