@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import torch
 
+from ontogeny.integrations.audit.session import Audit
 from tests.audit.judging import findings, findings_with
-from tests.audit.loops import Loop, make_model
+from tests.audit.loops import Loop, make_model, rows
 
 
 def test_the_clean_loop_raises_nothing() -> None:
@@ -85,3 +86,21 @@ def test_a_learning_rate_of_zero() -> None:
 def test_the_learning_rate_that_is_shown(shown: float, *, caught: bool) -> None:
     found = findings_with(Loop(), lambda audit, step: audit.watch(shown_learning_rate=shown))
     assert ("learning_rate_shown" in found) == caught
+
+
+@pytest.mark.parametrize(("per_batch", "caught"), [(True, True), (False, False)])
+def test_a_scheduler_that_counts_batches(per_batch: bool, *, caught: bool) -> None:
+    """Four micro-batches a step: stepped beside `backward`, a schedule of 100 steps is over after 25."""
+    model = make_model()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(1 - step / 100, 0.0))
+
+    def step_scheduler(_: Audit, number: int) -> None:
+        if number and (per_batch or number % 4 == 0):
+            scheduler.step()
+
+    loop = Loop(model=model, optimizer=lambda _: optimizer, accumulation=4, data=lambda n: rows(4, n, shortest=20))
+    found = findings_with(loop, step_scheduler, scheduler=scheduler)
+    assert set(found) == ({"scheduler_out_of_step"} if caught else set())
+    if caught:
+        assert found["scheduler_out_of_step"].numbers["scheduler_steps_per_step"] == 4.0

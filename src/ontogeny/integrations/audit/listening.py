@@ -42,6 +42,12 @@ def stepping(optimizer: Any) -> Any:
     return None
 
 
+def scheduler_steps(scheduler: Any) -> int | None:
+    """Steps that a learning-rate scheduler has taken, inside a wrapper or not; None where it does not count them."""
+    taken = getattr(getattr(scheduler, "scheduler", scheduler), "last_epoch", None)
+    return int(taken) if isinstance(taken, int) else None
+
+
 def logits_of(output: Any) -> Any:
     """Logits [B, T, V] of what a model returned; None if it has none."""
     logits = output.get("logits") if isinstance(output, dict) else getattr(output, "logits", output)

@@ -249,6 +249,7 @@ class Recorder:
                 learning_rates=tuple(float(group["lr"]) for group in optimizer.param_groups),
                 grad_norm=norm,
                 without_gradient=without,
+                scheduled=listening.scheduler_steps(self.seen.latest("scheduler")),
             )
         )
         self._backwards_before = self.seen.backwards

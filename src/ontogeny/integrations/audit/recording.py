@@ -65,6 +65,8 @@ class Step:
     """Global L2 norm of the gradients as the optimizer gets them, after clipping; NaN if not looked at."""
     without_gradient: tuple[str, ...]
     """Trainable tensors of the model whose gradient is None or all zero; empty if not looked at."""
+    scheduled: int | None = None
+    """Scheduler steps taken before it; None without a scheduler that counts them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from ontogeny.integrations.audit.recording import Recording
 
 LEAST_STEPS = 2
 LEAST_CLIPPED = 10
+LEAST_SCHEDULED = 5
 SETTLED = 20
 """Steps at the beginning whose gradients say little about those of the training."""
 DEAF = "an optimizer that tells of its steps: a torch.optim.Optimizer, or one inside a wrapper's `.optimizer`"
@@ -177,6 +178,29 @@ def learning_rate_zero(seen: Recording) -> Outcome:
         return Nothing(numbers={"highest": max(rates)})
     return Found(severity="error", statement=f"the learning rate is 0 in all of {len(rates)} steps",
                  numbers={"steps": len(rates), "highest": 0.0}, evidence=(), certainty="certain")  # fmt: skip
+
+
+@check(
+    title="Scheduler out of step",
+    needs="the learning-rate scheduler (watch) and five optimizer steps",
+    cost="nothing",
+    threshold="from the first to the last optimizer step, the scheduler takes more than 1.2 steps for each of them",
+    otherwise="Accelerate steps a prepared scheduler once per process, for one that was made for that",
+    refuted_by="the learning rate at the planned last step is the one that was planned for it",
+    remedy="step the scheduler beside optimizer.step(), not beside backward()",
+)
+def scheduler_out_of_step(seen: Recording) -> Outcome:
+    """The schedule does not run ahead of the optimizer."""
+    counts = [step.scheduled for step in seen.steps if step.scheduled is not None]
+    if len(counts) < LEAST_SCHEDULED:
+        return Lacks(what=f"audit.watch(scheduler=…) and {LEAST_SCHEDULED} optimizer steps")
+    each = (counts[-1] - counts[0]) / (len(counts) - 1)
+    numbers = {"scheduler_steps_per_step": each, "steps": len(counts)}
+    if each <= 1.2:
+        return Nothing(numbers=numbers)
+    return Found(severity="warning", statement=f"the scheduler takes {each:.3g} steps for each of the optimizer's: "
+                 "the schedule ends as many times too early", numbers=numbers, evidence=(),
+                 certainty="certain")  # fmt: skip
 
 
 @check(
