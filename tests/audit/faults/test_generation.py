@@ -145,7 +145,7 @@ def test_generation_that_was_never_taught_to_end() -> None:
         return {**batch, "labels": batch["labels"].masked_fill(batch["labels"] == END, -100)}
 
     endless = [list(range(5, 15))] * 8
-    ended = [[*row[:-1], END] for row in endless]
+    ended = torch.tensor([[*row[:-1], END] for row in endless])
     found = audited(Loop(data=without_end), generated=endless).report.findings
     assert {one.rule for one in found} == {"generation_ends", "no_end_of_text"}
     assert "never a target" in found[0].statement

@@ -179,7 +179,7 @@ def _mask_of(value: Any, seen: Recording) -> np.ndarray | None:
 
 @check(
     title="Generation that does not end",
-    needs="8 rows of generated ids (watch), and an end token that is known",
+    needs="8 rows of generated ids watched at once, and an end token that is known",
     cost=FREE,
     threshold="fewer than half of the rows hold the end token",
     otherwise="a training that has just begun; a limit below the usual length of an answer",
@@ -188,10 +188,11 @@ def _mask_of(value: Any, seen: Recording) -> np.ndarray | None:
 )
 def generation_ends(seen: Recording) -> Outcome:
     """What is generated comes to an end."""
-    rows = [row for row in watched_rows(seen, "generated") if not isinstance(row, str)]
+    latest = seen.latest("generated")
+    rows = [] if latest is None else [row for row in rows_of(latest) if not isinstance(row, str)]
     ends = seen.special.of("eos") if seen.special is not None else frozenset()
     if len(rows) < 8 or not ends:
-        return Lacks(what="audit.watch(generated=…): 8 rows of ids; and an end token in config or tokenizer")
+        return Lacks(what="audit.watch(generated=…): 8 rows of ids at once; and an end token in config or tokenizer")
     share = float(np.mean([bool(ends & set(row)) for row in rows]))
     targets = [one.targets.ids for one in seen.forwards if one.targets is not None]
     taught = sum(int(np.isin(ids, list(ends)).sum()) for ids in targets)

@@ -186,7 +186,7 @@ def _gradients(seen: Recording) -> list[LossTerms]:
     title="A term that decides nothing",
     needs="two terms with weights (watch) as tensors at four steps",
     cost=GRADIENTS,
-    threshold="median share of weight x gradient norm below 0.1% of the sum over terms, with a weight that is not 0",
+    threshold="median share of weight x gradient norm below 0.1% of the sum over terms, where its weight is not 0",
     otherwise="a penalty that grows later on; a term that acts on tensors outside the sample",
     refuted_by="the same training without the term ends elsewhere",
     remedy="compare gradients, not values: scale the weight until its share is what was meant, or leave the term out",
@@ -198,11 +198,12 @@ def gradient_shares(seen: Recording) -> Outcome:
         pulls = {name: abs(one.weights.get(name, math.nan)) * norm for name, norm in one.norms.items() if name != NLL}
         if len(pulls) > 1 and (whole := sum(pulls.values())) > 0 and math.isfinite(whole):
             for name, pull in pulls.items():
-                shares.setdefault(name, []).append(pull / whole)
+                if one.weights[name] != 0:  # a schedule may begin later
+                    shares.setdefault(name, []).append(pull / whole)
     typical = {name: float(np.median(values)) for name, values in shares.items() if len(values) >= LEAST_LOOKS}
     if len(typical) < 2:
         return Lacks(what=f"gradients of two weighted terms at {LEAST_LOOKS} steps: {WATCH}")
-    small = {name: share for name, share in typical.items() if share < 1e-3 and _weight(seen, name)}
+    small = {name: share for name, share in typical.items() if share < 1e-3}
     if not small:
         return Nothing(numbers=typical)
     said = ", ".join(f"'{name}' {share:.2g}" for name, share in small.items())
