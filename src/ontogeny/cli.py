@@ -4,12 +4,13 @@ import contextlib
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ontogeny.cli_logs import logs
+from ontogeny.cli_logs import FailOn, logs
 from ontogeny.cli_shared import AsJson, Quiet, RunDir, To, tell
 from ontogeny.core.errors import OntogenyError, require_training_extra
 
@@ -157,6 +158,53 @@ def resume(
     from ontogeny.verbs.train import resume_run
 
     _tell_run(resume_run(run_dir, steps=steps, quiet=quiet, track=track or []), as_json)
+
+
+@app.command()
+def audit(
+    recipe: Annotated[str | None, typer.Argument(help="A recipe by name or path; or postmortem/NAME.")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(help="Overrides: train.seed=3 model.size=mini")] = None,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Optimizer steps to watch.")] = 20,
+    skip: Annotated[list[str] | None, typer.Option("--skip", help="Leave this check out; repeat.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Numbers, thresholds; what is clear.")] = False,
+    page: Annotated[Path | None, typer.Option("--page", help="Write a page (one HTML file).")] = None,
+    fail_on: FailOn = None,
+    checks: Annotated[bool, typer.Option("--checks", help="List all checks.")] = False,
+    runs: RunsDir = _RUNS,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say whether a training loop does what its author thinks: watch the first steps of a recipe, and keep nothing.
+
+    Any other loop:  with ontogeny.audit(model, optimizer): …  In place of a recipe, a post-mortem can be told.
+
+    Examples:  ontogeny audit memorization/quick  |  ontogeny audit mine.yaml -v --page audit.html --fail-on error  |
+    ontogeny audit postmortem/optimizer_never_steps --page story.html
+    """
+    require_training_extra("ontogeny audit")
+    from ontogeny.verbs import audit as verb
+    from ontogeny.verbs.diagnose import severity_of
+
+    if checks:
+        typer.echo(verb.list_of_checks())
+        return
+    if recipe is None:
+        raise OntogenyError(f"name a recipe, or a post-mortem:\n{verb.list_of_stories()}\n(--checks lists all checks)")
+    limit = severity_of(fail_on)
+    say = (lambda _: None) if quiet else (lambda text: typer.echo(text, err=True))
+    if verb.is_story(recipe):
+        told = verb.told(recipe, say)
+        report, text, plain = told.as_it_was.report, verb.story_text(told, verbose=verbose), verb.story_plain(told)
+        write = partial(verb.write_story_page, told)
+    else:
+        report = verb.audit_recipe(recipe, overrides or [], runs_dir=runs, steps=steps, skip=skip or [], say=say)
+        text, plain = verb.terminal(report, verbose=verbose), verb.plain(report)
+        write = partial(verb.write_audit_page, recipe, report)
+    tell(plain, as_json, lambda _: text)
+    if page is not None:
+        typer.echo(f"page: {write(page).resolve()}", err=as_json)
+    if limit is not None and report.at_or_above(limit):
+        raise typer.Exit(1)
 
 
 @app.command()

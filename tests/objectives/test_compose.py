@@ -43,6 +43,17 @@ def test_weighted_sum_by_hand() -> None:
     assert loss.item() == pytest.approx(2.0 + 0.5 * 7.0)
 
 
+def test_a_listener_hears_terms_with_their_graph_and_changes_nothing() -> None:
+    objective, heard = Objective([NextToken(), Squared()]), list[Any]()
+    objective.listeners.append(lambda *told: heard.append(told))
+    loss, _ = objective.train_loss(batch(), HALF, {"tokens": 3.0, "examples": 2.0, "batch": 1.0})
+    shares, weights, total = heard[0]
+    assert total is loss
+    assert weights == {"next_token": 1.0, "test_compose": 0.5}
+    assert all(share.requires_grad for share in shares.values())
+    assert loss.item() == pytest.approx(5.5)
+
+
 def test_evaluation_has_the_same_weights_as_the_step_it_stands_at() -> None:
     objective = Objective([NextToken(), Squared()])
     forward = batch()

@@ -1,6 +1,6 @@
 """The objective: the only place where loss terms are added."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ontogeny.core.contracts import Progress, Term, Unit
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Sums = dict[str, tuple[float, float]]
+Listener = Callable[["dict[str, Tensor]", dict[str, float], "Tensor"], object]
+"""Takes unweighted shares of terms with their graph, weights, and the weighted sum."""
 
 
 class Objective:
@@ -28,6 +30,8 @@ class Objective:
             raise ValueError(f"two terms share a name: {', '.join(names)}")
         self.terms = tuple(terms)
         self.remembered = remembered or {}
+        self.listeners: list[Listener] = []
+        """Told of every training loss; they change nothing."""
 
     def modules(self) -> "dict[str, nn.Module]":
         """The trainable parts that terms bring, by term name."""
@@ -47,16 +51,17 @@ class Objective:
         shares of all micro-batches add up to the objective, whatever the accumulation.
         """
         weights = self.weights(progress)
-        parts: dict[str, Tensor] = {}
+        shares: dict[str, Tensor] = {}
         total: Tensor | None = None
         for term in self.terms:
             value, unit = self._value(term, forward)
-            share = value / units[unit]
-            parts[term.name] = share.detach()
-            weighted = share * weights[term.name]
+            shares[term.name] = value / units[unit]
+            weighted = shares[term.name] * weights[term.name]
             total = weighted if total is None else total + weighted
         assert total is not None
-        return total, parts
+        for listen in self.listeners:
+            listen(shares, weights, total)
+        return total, {name: share.detach() for name, share in shares.items()}
 
     def sums(self, forward: Any) -> Sums:
         """Each term's sum over a batch and the number of its units there; add them up over batches."""

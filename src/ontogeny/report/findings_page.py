@@ -44,6 +44,7 @@ def render(examinations: Sequence[Examination]) -> str:
         light=Markup(css_variables(LIGHT)),
         dark=Markup(css_variables(DARK)),
         css=Markup((folder / "page.css").read_text(encoding="utf-8")),
+        card=Markup((folder / "card.css").read_text(encoding="utf-8")),
     )
 
 
@@ -95,7 +96,9 @@ def _card(examination: Examination, finding: Finding, titles: dict[str, str]) ->
     return {
         "severity": finding.severity,
         "title": titles.get(finding.rule, finding.rule),
+        "kind": "Rule",
         "rule": finding.rule,
+        "page": f"docs/findings/{finding.rule}.md",
         "certainty": finding.certainty,
         "statement": finding.statement[:1].upper() + finding.statement[1:],
         "plot": Markup(svg(series, evidence.steps)) if series is not None and evidence is not None else "",

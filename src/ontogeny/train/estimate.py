@@ -6,21 +6,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-
 from ontogeny.core.recipe import Recipe
-from ontogeny.core.recipe_file import dump_recipe
 from ontogeny.data.plans import tree_of
-from ontogeny.data.prepare import Prepared, prepare
-from ontogeny.data.tokenizer import load_tokenizer
-from ontogeny.models.build import Limits, LoadContext, build_model, read_limits
-from ontogeny.store.writer import RunWriter
 from ontogeny.train.loop import training_steps
-from ontogeny.train.parents import origin_of
-from ontogeny.train.remember import remember
-from ontogeny.train.session import open_session
-from ontogeny.train.training import Training, silent
-from ontogeny.train.written import author_of, write_corpora
+from ontogeny.train.training import Training
+from ontogeny.train.trial import build_trial, trial
 
 _PROBED_STEPS = 5
 
@@ -30,26 +20,19 @@ def estimate(recipe: Recipe, *, runs_dir: Path, scratch: Path) -> dict[str, Any]
 
     A parent run that is missing is estimated too, and counted in.
     """
-    prepared, model, parent = _build(recipe, runs_dir)
+    prepared, model, parent = build_trial(recipe, runs_dir)
     found: dict[str, Any] = {}
     if parent is not None:
         first = estimate(parent, runs_dir=runs_dir, scratch=scratch / "parent")
         found["trained first"] = f"{parent.name}: {first['steps']} steps, {first['time']}, {first['disk']}"
     if recipe.train is None:
         return {**found, "steps": 0, "time": "one look", "disk": "the measures' arrays"}
-    session = open_session(
-        recipe, model=model, tokenizer=prepared.tokenizer, examples=prepared.examples, replay=prepared.replay,
-        nll=np.zeros(len(prepared.examples)), remembered=remember(recipe, model, prepared, None),
-    )  # fmt: skip
     path = scratch / "run"
-    with RunWriter.create(path, recipe_yaml=dump_recipe(recipe), recipe=recipe.as_json(), provenance={}) as writer:
-        for probe in prepared.probes.values():
-            writer.put_probes(probe)
-        training = Training(recipe, session, writer, prepared, silent)
+    with trial(recipe, prepared, model, path) as training:
         started = time.perf_counter()
         training.at_state()
         stop_s = time.perf_counter() - started
-        steps_s = _time_steps(session)
+        steps_s = _time_steps(training.session)
         decisions_s = training.deciding.time(training.context())
         bytes_of = _sizes(path)
     return found | _summary(training, steps_s, stop_s, decisions_s, bytes_of)
@@ -92,48 +75,6 @@ def _summary(
             for kind, one in zip(counts, training.deciding.controls, strict=True)
         },
     }
-
-
-class _ParentMissingError(Exception):
-    """The run that a model is to come from has not been trained yet."""
-
-    def __init__(self, parent: Recipe) -> None:
-        self.parent = parent
-        super().__init__(parent.name)
-
-
-def _say_nothing(text: str) -> None:
-    """A plan says only what it found."""
-
-
-def _refuse(parent: Recipe) -> Path:
-    raise _ParentMissingError(parent)
-
-
-def _build(recipe: Recipe, runs_dir: Path) -> tuple[Prepared, Any, Recipe | None]:
-    """Texts and model; where the parent run is missing, the model that its training starts from stands in."""
-    try:
-        origin = origin_of(recipe, runs_dir, _refuse)
-    except _ParentMissingError as missing:
-        before, model, _ = _build(missing.parent, runs_dir)
-        written = write_corpora(recipe, lambda: (model, before.tokenizer), _say_nothing)
-        return prepare(recipe, tokenizer=before.tokenizer, written=written), model, missing.parent
-    tokenizer, limits = None, Limits()
-    if origin is not None:
-        limits = read_limits(origin)
-        if recipe.tokenizer.path is None and recipe.tokenizer.vocab_size is None:
-            tokenizer = load_tokenizer(origin.tokenizer or origin.path, origin.revision)
-    written = write_corpora(recipe, (lambda: author_of(origin)) if origin else None, _say_nothing)
-    prepared = prepare(recipe, tokenizer, limits.vocab_size, limits.context_length, written=written)
-    train = recipe.train
-    context = LoadContext(
-        tokenizer=prepared.tokenizer,
-        length=recipe.longest,
-        seed=train.seed if train else 0,
-        dropout=train.dropout if train else None,
-        origin=origin,
-    )
-    return prepared, build_model(recipe, context), None
 
 
 def _sizes(path: Path) -> dict[str, int]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ontogeny.core.contracts import Clear, Finding, NotAssessable, Verdict
+from ontogeny.core.contracts import Clear, Finding, NotAssessable, Severity, Verdict
 from ontogeny.diagnosis.examine import SEVERITIES, as_json
 from ontogeny.diagnosis.rule import Found, Lacks
 from ontogeny.integrations.audit.check import Check
@@ -25,6 +25,10 @@ class Report:
         """The worst first."""
         found = [one for one in self.verdicts if isinstance(one, Finding)]
         return tuple(sorted(found, key=lambda one: SEVERITIES.index(one.severity)))
+
+    def at_or_above(self, severity: Severity) -> bool:
+        """Is there a finding at least that bad?"""
+        return any(SEVERITIES.index(one.severity) <= SEVERITIES.index(severity) for one in self.findings)
 
 
 def keep(report: Report, run: Path) -> None:

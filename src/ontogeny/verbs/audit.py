@@ -1,0 +1,157 @@
+"""Audit the first steps of a recipe, or tell a post-mortem."""
+
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ontogeny.core.errors import OntogenyError
+from ontogeny.core.recipe import Recipe
+from ontogeny.core.recipe_file import load_recipe
+from ontogeny.integrations.audit.check import all_checks
+from ontogeny.integrations.audit.report import Report
+from ontogeny.integrations.audit.session import Audit
+from ontogeny.integrations.audit.stories.story import PREFIX, Story, stories, tell_story
+from ontogeny.integrations.audit.text import plain, terminal
+from ontogeny.measures.evaluation import Evaluation
+from ontogeny.report.audit_page import Beside, Page, render
+from ontogeny.store import durable
+from ontogeny.train.forwarding import run_stream_looks
+from ontogeny.train.loop import training_steps
+from ontogeny.train.training import Training
+from ontogeny.train.trial import build_trial, trial
+
+Say = Callable[[str], None]
+
+
+def audit_recipe(
+    name: str, overrides: Sequence[str], *, runs_dir: Path, steps: int, skip: Iterable[str], say: Say
+) -> Report:
+    """Train the first steps of a recipe in a folder that is thrown away. Raises OntogenyError if it does not train."""
+    recipe = load_recipe(name, overrides)
+    if recipe.train is None:
+        raise OntogenyError(f"{name}: it trains nothing, so that there is nothing to audit")
+    with tempfile.TemporaryDirectory(prefix="ontogeny-audit-") as folder:
+        prepared, model, parent = build_trial(recipe, runs_dir)
+        if parent is not None:
+            say(f"'{parent.name}' has not been trained yet: the model that its training starts from stands in")
+        with trial(recipe, prepared, model, Path(folder) / "run") as training:
+            return _watched(recipe, training, steps=steps, skip=skip, say=say)
+
+
+def _watched(recipe: Recipe, training: Training, *, steps: int, skip: Iterable[str], say: Say) -> Report:
+    session = training.session
+    audit = Audit(
+        session.model, session.optimizer, tokenizer=session.tokenizer, first=steps, every=10 * steps, skip=skip,
+        quiet=True,
+    )  # fmt: skip
+    train = session.train
+    audit.watch(accumulation=train.accumulate, evaluate=lambda: _evaluation(training))
+    if train.clip is not None:
+        audit.watch(max_grad_norm=train.clip)
+    session.objective.listeners.append(
+        lambda terms, weights, total: audit.watch(terms=terms, weights=weights, total=total)
+    )
+    last = min(steps, session.total_steps)
+    say(f"the first {last} of {session.total_steps} steps of {recipe.name}")
+    with audit:
+        for event in training_steps(session):
+            audit.watch_step_before(shown_learning_rate=event.learning_rate)
+            if event.step + 1 >= last:
+                break
+    return audit.report
+
+
+def _evaluation(training: Training) -> dict[str, float]:
+    """What the measure `evaluation` says of the first probe set: its objective as the loss, its terms, its NLL."""
+    context = training.context()
+    if not context.probes:
+        return {}
+    measure = Evaluation(probes=(next(iter(context.probes)),))
+    seen, _ = run_stream_looks(context, [measure])
+    numbers = seen[measure.group].arrays.isel(probe=0)
+    return {str(name).removeprefix("term_"): float(value) for name, value in numbers.data_vars.items()}
+
+
+def told(name: str, say: Say) -> Story:
+    """A post-mortem by its name. Raises OntogenyError for another."""
+    return tell_story(name, say)
+
+
+def is_story(name: str) -> bool:
+    """Does the name ask for a post-mortem, not for a recipe?"""
+    return name.startswith(PREFIX)
+
+
+def list_of_stories() -> str:
+    """Names and what they tell."""
+    return "\n".join(f"  {name}: {about}" for name, about in stories().items())
+
+
+def list_of_checks() -> str:
+    """All checks by family: what they need, what they cost, and when they speak."""
+    lines, family = list[str](), ""
+    for one in all_checks():
+        if one.family != family:
+            family = one.family
+            lines += ["", family.upper()]
+        lines += [f"  {one.id}: {one.title}", f"      needs {one.needs}", f"      costs {one.cost}",
+                  f"      when {one.threshold}"]  # fmt: skip
+    return "\n".join(lines).lstrip("\n")
+
+
+def story_text(story: Story, *, verbose: bool) -> str:
+    """A post-mortem for the terminal."""
+    lines = [story.title, f"  {story.about}"]
+    for telling in (story.as_it_was, story.mended):
+        table = [telling.columns, *telling.rows]
+        widths = [max(len(row[place]) for row in table) for place in range(len(telling.columns))]
+        lines += ["", telling.title.upper()]
+        lines += ["  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
+        if telling is story.as_it_was:
+            lines += ["", "  What its author concluded:", *(f"  - {one}" for one in story.concluded)]
+        lines += ["", terminal(telling.report, verbose=verbose)]
+    return "\n".join([*lines, "", f"What was so: {story.was_so}"])
+
+
+def story_plain(story: Story) -> dict[str, Any]:
+    """A post-mortem as plain values for JSON."""
+    tellings = {"as_it_was": story.as_it_was, "mended": story.mended}
+    return {
+        "story": story.name,
+        "concluded": list(story.concluded),
+        "was_so": story.was_so,
+        **{
+            name: {
+                "log": [dict(zip(one.columns, row, strict=True)) for row in one.rows],
+                "audit": plain(one.report),
+            }
+            for name, one in tellings.items()
+        },
+    }
+
+
+def write_story_page(story: Story, out: Path) -> Path:
+    """The page of a post-mortem; returns its path. Raises StoreError if it cannot be written."""
+    parts = tuple(
+        _part(one.report, title=one.title, columns=one.columns, rows=one.rows, series=one.series)
+        for one in (story.as_it_was, story.mended)
+    )
+    page = Page(title=story.title, about=story.about, concluded=story.concluded, was_so=story.was_so, parts=parts)
+    return _write(page, out)
+
+
+def write_audit_page(title: str, report: Report, out: Path) -> Path:
+    """The page of an audit; returns its path. Raises StoreError if it cannot be written."""
+    return _write(Page(title=title, parts=(_part(report),)), out)
+
+
+def _part(report: Report, **log: Any) -> Beside:
+    return Beside(verdicts=report.verdicts, mishaps=report.mishaps, **log)
+
+
+def _write(page: Page, out: Path) -> Path:
+    path = out if out.suffix == ".html" else out / "audit.html"
+    durable.make_folder(path.parent)
+    durable.write_bytes(path, render(page, {one.id: one.title for one in all_checks()}).encode())
+    return path
