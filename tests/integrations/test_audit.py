@@ -231,3 +231,10 @@ def test_lightning_with_a_head_outside_the_optimizer(tmp_path: Path) -> None:
     assert set(found) == {"gradients_outside_the_optimizer", "tensors_do_not_move"}
     assert "net.lm_head.weight" in found["gradients_outside_the_optimizer"].statement
     assert {one["rule"] for one in ontogeny.open(look.path).findings if one["verdict"] == "finding"} == set(found)
+
+
+def test_trl_packing_keeps_documents_apart(tmp_path: Path) -> None:
+    """A batch of packed documents, run again with another first one: the second one's likelihood is the same."""
+    look = only_audit()
+    sft(tmp_path, [look], packing=True).train()
+    assert "packing_leaks" in verdicts(look)[1]

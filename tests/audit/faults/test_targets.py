@@ -59,6 +59,26 @@ def test_padding_on_the_left_counted_by_absolute_positions() -> None:
     assert "row_depends_on_batch" in clears(right)
 
 
+def test_a_model_that_is_given_more_than_ids_is_not_run_again() -> None:
+    class Weighted(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = make_model()
+
+        def forward(self, input_ids: Any, attention_mask: Any, labels: Any, scale: torch.Tensor) -> Any:
+            output = self.inner(input_ids, attention_mask, labels=labels)
+            output.loss = output.loss * scale.mean()
+            return output
+
+        def get_output_embeddings(self) -> Any:
+            return self.inner.get_output_embeddings()
+
+    audit = audited(Loop(model=Weighted(), own_loss=True, data=lambda n: {**rows(4, n), "scale": torch.ones(4)}))
+    lacks = {one.rule: one.lacks for one in audit.report.verdicts if one.verdict == "not assessable"}
+    assert "it is given scale" in lacks["row_depends_on_batch"]
+    assert audit.report.findings == ()
+
+
 def test_a_loss_divided_by_all_places() -> None:
     def by_places(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         total = F.cross_entropy(

@@ -32,7 +32,7 @@ LEAST_SECOND = 4
 MOST_PARAMETERS = 1_000_000_000
 """Of a model that is saved and loaded."""
 IGNORED = frozenset({"labels", "targets", "shift_labels", "num_items_in_batch", "return_dict", "return_loss",
-                     "use_cache", "logits_to_keep", "output_attentions", "output_hidden_states"})  # fmt: skip
+                     "logits_to_keep", "fused_lm_head", "output_attentions", "output_hidden_states"})  # fmt: skip
 """Arguments that do not change logits."""
 TAKEN = ("attention_mask", "position_ids")
 
@@ -60,12 +60,14 @@ class Batch:
     positions: "Tensor | None"
     real: np.ndarray
     """bool [B, T]: not padding."""
-    cache: bool | None
-    """`use_cache`, as it was given: with it, some models do not heed position ids that begin anew."""
+    settings: Mapping[str, Any]
+    """Arguments that are no tensors, as they were: `use_cache`, without which some models heed packed positions."""
+    others: Mapping[str, Any]
+    """Further tensors; with these, rows cannot be told apart."""
 
     def rows(self, number: int) -> "Batch":
-        """The first rows."""
-        return self.part(slice(0, number), slice(None))
+        """The first rows; all, where they cannot be told apart."""
+        return self if self.others else self.part(slice(0, number), slice(None))
 
     def part(self, rows: slice, places: slice) -> "Batch":
         """Some rows and places; a mask of other axes than [B, T] keeps its places."""
@@ -89,21 +91,25 @@ class Rerunner:
 
     def keep(self, forward: Forward, given: Mapping[str, Any], logits: "Tensor | None") -> None:
         """Keep the batch if none of its kind is kept yet."""
-        if forward.input_ids is None or logits is None or (self.uneven and self.packed):
+        if forward.input_ids is None or (self.uneven and self.packed):
             return
         seen = self.recorder.seen
-        ids = token_ids(given, tuple(logits.shape[:2]), decoder=False)
+        ids = token_ids(given, forward.input_ids.shape, decoder=False)
         name = next((name for name, value in given.items() if value is ids), "")
-        other = [one for one, value in given.items() if one not in (name, *TAKEN, *IGNORED) and value is not None]
-        if other:
-            seen.reruns.lacks = f"a model that is called with token ids, mask and positions: it is given {other[0]}"
+        if ids is None:  # a decoder's
             return
+        rest = {one: value for one, value in given.items() if one not in (name, *TAKEN, *IGNORED)}
+        others = {one: value.detach().clone() for one, value in rest.items() if hasattr(value, "detach")}
+        settings = {one: value for one, value in rest.items() if value is not None and one not in others}
         mask, positions = (None if given.get(one) is None else given[one].detach().clone() for one in TAKEN)
         real = not_padding(forward, seen.markers)
         batch = Batch(name=name, ids=ids.detach().clone(), mask=mask, positions=positions, real=real,
-                      cache=given.get("use_cache"))  # fmt: skip
+                      settings=settings, others=others)  # fmt: skip
         if self.packed is None and second_documents(batch, seen.markers):
             self.packed = batch
+        if others:
+            seen.reruns.lacks = f"a model that is called with token ids, mask and positions: it is given {min(others)}"
+            return
         if any(one is not None and one.ndim != 2 for one in (mask, positions)):
             seen.reruns.lacks = "an attention mask [batch, time]"
             return
@@ -119,6 +125,7 @@ class Rerunner:
         if _in_parts():
             found.lacks = found.reload_lacks = "a model in one process"
             return
+        found.reload_lacks = found.lacks
         try:
             with looking(self.recorder.model):
                 tolerance = _tolerance(model)
@@ -126,9 +133,9 @@ class Rerunner:
                     _packing(found, model, self.packed.rows(ROWS), self.recorder.seen.markers, tolerance)
                 if batch is not None:
                     batch = batch.rows(ROWS)
-                    live = nll_of(model, batch)
-                    self._invariance(found, batch, live, tolerance)
-                    _reload(found, model, batch, live, tolerance)
+                    self._invariance(found, batch, nll_of(model, batch), tolerance)
+                if (whole := batch or self.packed) is not None:
+                    _reload(found, model, whole, nll_of(model, whole), tolerance)
         except _NotAlikeError as error:
             found.lacks = found.reload_lacks = str(error)
 
@@ -197,8 +204,8 @@ def second_documents(batch: Batch, markers: Markers) -> list[tuple[int, int, int
 def nll_of(model: Any, batch: Batch) -> np.ndarray:
     """NLL of each token, float64 [B, T]; NaN at position 0."""
     given: dict[str, Any] = {batch.name: batch.ids, "attention_mask": batch.mask, "position_ids": batch.positions}
-    given["use_cache"] = batch.cache
-    logits = logits_of(model(**{name: value for name, value in given.items() if value is not None}))
+    given = {name: value for name, value in given.items() if value is not None}
+    logits = logits_of(model(**given, **batch.settings, **batch.others))
     nll = None
     if logits is not None and logits.shape[:2] == batch.ids.shape:
         nll = next_token_nll(logits, batch.ids)
