@@ -2,14 +2,17 @@
 
 Every test of tests/audit/faults is run once. A loop in which the audit raises what its test asks for by name is a fault
 caught; a test that fails is a fault missed or a false alarm; the other loops of passing tests are clean twins, and so
-are all loops of tests/audit/test_clean.py. They are the faults that the checks were written for, so that the audit's
-own count says no more than that all these tests pass. In the same loops torcheck 1.0.1 watches every trainable tensor
-(changes, no NaN, no infinity; its checks of outputs take a tensor, which these models do not return), and warnings of
-Python and of the log are collected. The table of faults is written to docs/findings/audit_faults.md.
+are all loops of tests/audit/test_clean.py; faults in trainers are those of tests/integrations/test_audit.py. They are
+the faults that the checks were written for, so that the audit's own count says no more than that all these tests pass.
+In the same loops torcheck 1.0.1 watches every trainable tensor (changes, no NaN, no infinity; its checks of outputs take
+a tensor, which these models do not return), and warnings of Python and of the log are collected. The table of faults is
+written to docs/findings/audit_faults.md.
 """
 
 import contextlib
+import importlib.util
 import logging
+import re
 import sys
 import warnings
 from collections import defaultdict
@@ -21,10 +24,13 @@ from typing import Any
 import pytest
 
 from ontogeny.integrations.audit.check import all_checks
+from ontogeny.integrations.audit.listening import stepping
 from ontogeny.integrations.audit.session import Audit
 
 _ROOT = Path(__file__).parents[1]
 _FAULTS = _ROOT / "tests" / "audit" / "faults"
+_OF_TORCHECK = "has been overridden"
+"""What PyTorch's schedulers say of an optimizer that torcheck has wrapped."""
 PAGE = _ROOT / "docs" / "findings" / "audit_faults.md"
 
 
@@ -46,7 +52,7 @@ class _Torcheck:
 
         self.said, self.before = said, []
         registry = Registry()
-        for optimizer in optimizers:
+        for optimizer in map(stepping, optimizers):
             self.before.append((optimizer, optimizer.__dict__.get("step")))
             registry.register(optimizer)
             self._guard(registry.optimizer_to_spec[optimizer])
@@ -131,14 +137,14 @@ class _Beside(logging.Handler):
         warnings.simplefilter("always")
         peer: _Torcheck | None = None
         recorder = audit._recorder
-        if all(hasattr(one, "defaults") for one in recorder.optimizers):
+        if all(stepping(one) is not None for one in recorder.optimizers):
             peer = _Torcheck(recorder.model, recorder.optimizers, loop.torcheck)
         self._now.append((audit, loop, peer, (caught, said)))
 
     def _end(self, audit: Audit) -> None:
         while self._now:
             watched, loop, peer, (caught, said) = self._now.pop()
-            loop.warned += [str(one.message) for one in said or ()]
+            loop.warned += [str(one.message) for one in said or () if _OF_TORCHECK not in str(one.message)]
             caught.__exit__(None, None, None)
             if peer is not None:
                 peer.release()
@@ -150,9 +156,15 @@ class _Beside(logging.Handler):
 def watched() -> _Beside:
     """All loops of the tests of faults and of clean trainings."""
     beside = _Beside()
-    tests = [str(_FAULTS), str(_FAULTS.parent / "test_clean.py")]
+    trainers = "tests/integrations/test_audit.py"
+    tests = [_FAULTS, _FAULTS.parent / "test_clean.py", _ROOT / trainers]
+    # They show where verdicts go, with a fault that has its test.
+    others = [
+        f"--deselect={trainers}::{name}"
+        for name in ("test_verdicts_stand_in_the_run_and_on_its_page", "test_what_was_found_is_printed")
+    ]
     with beside.attached(), contextlib.redirect_stdout(sys.stderr):
-        pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:warnings", *tests], plugins=[beside])
+        pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:warnings", *others, *map(str, tests)], plugins=[beside])
     return beside
 
 
@@ -186,7 +198,9 @@ def _share(loops: list[Watched], side: str) -> str:
     said = [getattr(loop, side)[0] for loop in loops if getattr(loop, side)]
     if not said:
         return "silent"
-    line = " ".join(said[0].split()).removeprefix("The following errors are detected while training: ")
+    line = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", said[0]).split()).removeprefix(
+        "The following errors are detected while training: "
+    )
     line = line.replace("|", "\\|")
     return f"{len(said)} of {len(loops)}: {line[:70]}{'…' if len(line) > 70 else ''}"
 
@@ -213,9 +227,11 @@ def figures_of(beside: _Beside) -> dict[str, Any]:
 _HEAD = """# Faults that the audit was tested with
 
 Written by `python -m benchmarks audit_faults`. Each row is a test of `tests/audit/faults`: a small training loop with
-one fault, and beside it, in the same test, clean twins, in which nothing may be found. In the same loops
+one fault (or a Hugging Face, TRL or Lightning trainer, of `tests/integrations/test_audit.py`), and beside it, in the
+same test, clean twins, in which nothing may be found. In the same loops
 [torcheck](https://github.com/pengyan510/torcheck) 1.0.1 watches every trainable tensor (that it changes, no NaN, no
-infinity), and what Python and the libraries warn of by themselves is collected. "k of n" are loops. These are the
+infinity), and what Python, PyTorch, the trainers and Transformers warn of by themselves is collected, whether it is
+about the fault or not. "k of n" are loops. These are the
 faults that the checks were written for: the table says who else tells of them, and is no estimate of how many of the
 faults of the world are found.
 
@@ -224,7 +240,11 @@ faults of the world are found.
 
 
 def main() -> dict[str, Any]:
-    """Run all tests, write the page, return the figures."""
+    """Run all tests, write the page, return the figures. Exits with a line where torcheck is not installed."""
+    if importlib.util.find_spec("torcheck") is None:
+        sys.exit(
+            "benchmark audit_faults needs torcheck: pip install --no-deps torcheck==1.0.1  (it asks for torch < 2)"
+        )
     beside = watched()
     PAGE.write_text(page(beside), encoding="utf-8")
     return figures_of(beside)
