@@ -4,9 +4,9 @@ Every test of tests/audit/faults is run once. A loop in which the audit raises w
 caught; a test that fails is a fault missed or a false alarm; the other loops of passing tests are clean twins, and so
 are all loops of tests/audit/test_clean.py; faults in trainers are those of tests/integrations/test_audit.py. They are
 the faults that the checks were written for, so that the audit's own count says no more than that all these tests pass.
-In the same loops torcheck 1.0.1 watches every trainable tensor (changes, no NaN, no infinity; its checks of outputs take
-a tensor, which these models do not return), and warnings of Python and of the log are collected. The table of faults is
-written to docs/findings/audit_faults.md.
+In the same loops torcheck 1.0.1 watches every trainable tensor (changes, no NaN, no infinity; its checks of outputs
+take a tensor, which these models do not return), and warnings of Python and of the log are collected. The table of
+faults is written to docs/findings/audit_faults.md.
 """
 
 import contextlib
@@ -198,9 +198,8 @@ def _share(loops: list[Watched], side: str) -> str:
     said = [getattr(loop, side)[0] for loop in loops if getattr(loop, side)]
     if not said:
         return "silent"
-    line = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", said[0]).split()).removeprefix(
-        "The following errors are detected while training: "
-    )
+    plain = re.sub(r"\x1b\[[0-9;]*m|(?<=from: )\S+", "", said[0])  # no colours, no folder of this machine
+    line = " ".join(plain.split()).removeprefix("The following errors are detected while training: ")
     line = line.replace("|", "\\|")
     return f"{len(said)} of {len(loops)}: {line[:70]}{'…' if len(line) > 70 else ''}"
 
