@@ -77,6 +77,7 @@ def run(
     track: Track = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Write the run's page, live and at the end.")] = True,
 ) -> None:
     """Execute a recipe: train, look, record, write the page. Continues where an interrupted run stopped.
 
@@ -100,7 +101,7 @@ def run(
 
         tell(plan_run(chosen, runs), as_json)
         return
-    _tell_run(run_recipe(chosen, runs_dir=runs, to=to, quiet=quiet, track=track or []), as_json)
+    _tell_run(run_recipe(chosen, runs_dir=runs, to=to, quiet=quiet, track=track or [], page=page), as_json)
 
 
 @app.command()
@@ -315,7 +316,11 @@ def schema(
 def _tell_run(path: Path, as_json: bool) -> None:
     from ontogeny.verbs.list import describe_run
 
-    tell(describe_run(path), as_json, lambda found: f"{found['headline']}\nrun:  {found['run']}\npage: {found['page']}")
+    def words(found: dict[str, Any]) -> str:
+        page = f"\npage: {found['page']}" if Path(found["page"]).exists() else ""
+        return f"{found['headline']}\nrun:  {found['run']}{page}"
+
+    tell(describe_run(path), as_json, words)
 
 
 def _parser_line(error: Any) -> str:

@@ -226,7 +226,7 @@ def _run_all(commands: Sequence[tuple[str, str, list[str]]], runs_dir: Path, job
 
 def _run(arguments: Sequence[str], runs_dir: Path, threads: int) -> str | None:
     """One run in a process of its own; the error's line, or None."""
-    command = [sys.executable, "-m", "ontogeny", "run", *arguments, "--runs", str(runs_dir), "--quiet"]
+    command = [sys.executable, "-m", "ontogeny", "run", *arguments, "--runs", str(runs_dir), "--quiet", "--no-page"]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if ended.returncode == 0:

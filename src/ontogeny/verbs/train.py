@@ -46,12 +46,19 @@ def recipe_for_text(text: Sequence[Path], model: str | None, overrides: Sequence
     return validate(apply_overrides(tree, overrides), "the recipe made from --text")
 
 
-def run_recipe(recipe: Recipe, *, runs_dir: Path, to: Path | None, quiet: bool, track: Sequence[str] = ()) -> Path:
-    """Execute with progress, a live page, and the final page with its figures; return the run directory."""
+def run_recipe(
+    recipe: Recipe, *, runs_dir: Path, to: Path | None, quiet: bool, track: Sequence[str] = (), page: bool = True
+) -> Path:
+    """Execute with progress, a live page, and the final page with its figures; return the run directory.
+
+    Without `page`, training and looks alone: whoever runs many writes one page of them all.
+    """
+
+    def work(on: Listener) -> Path:
+        return execute(recipe, runs_dir=runs_dir, to=to, listen=on)
+
     with listening(quiet=quiet) as listen, _mirrored(listen, track, recipe) as mirrored:
-        return _with_page(
-            to or run_path(recipe, runs_dir), mirrored, lambda on: execute(recipe, runs_dir=runs_dir, to=to, listen=on)
-        )
+        return _with_page(to or run_path(recipe, runs_dir), mirrored, work) if page else work(mirrored)
 
 
 def resume_run(path: Path, *, steps: int | None, quiet: bool, track: Sequence[str] = ()) -> Path:
