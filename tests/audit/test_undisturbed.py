@@ -65,3 +65,43 @@ def test_wrong_names_are_one_line() -> None:
         Audit(model, optimizer).watch(teecher=model)
     with pytest.raises(OntogenyError, match="no check is called 'lable_shift'"):
         Audit(model, optimizer, skip=["lable_shift"])
+
+
+def test_a_model_whose_own_code_fails_when_it_is_asked() -> None:
+    class Shy(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = torch.nn.Linear(4, 4)
+
+        def get_output_embeddings(self) -> Any:
+            raise RuntimeError("not built yet")
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.inner(x)
+
+    model = Shy()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with Audit(model, optimizer, quiet=True) as audit:
+        for _ in range(3):
+            model(torch.ones(2, 4)).sum().backward()
+            optimizer.step()
+    assert audit.report.findings == ()
+    assert audit.report.mishaps == ()
+
+
+def test_the_comparison_would_notice_a_drawn_number() -> None:
+    """Negative control: dropout is on, and one random number more changes the weights."""
+    loop, careless = Loop(), Loop(model=make_model())
+    loop.run()
+    careless.model.register_forward_pre_hook(lambda *_: torch.rand(1) and None)
+    careless.run()
+    assert weights(loop) != weights(careless)
+
+
+def test_what_is_kept_in_detail_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop that never steps is at its first step for ever: 4 x 20 tokens a batch, 200 at most, so 3 batches."""
+    monkeypatch.setattr(recorder, "MOST_TOKENS", 200)
+    audit = Loop(steps=12, should_step=lambda _: False).run(lambda m, o: Audit(m, o, quiet=True))
+    assert len(audit._recorder.seen.forwards) == 3
+    assert audit._recorder.seen.backwards == 12
+    assert "no_optimizer_step" in {one.rule for one in audit.report.findings}

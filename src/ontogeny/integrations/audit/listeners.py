@@ -18,7 +18,7 @@ class Listeners:
     on_forward: list[Callable[..., None]] = field(default_factory=list)
     """A looked-at forward pass in training: its `Forward`, the arguments by name, and the logits [B, T, V]."""
     on_step: list[Callable[[], None]] = field(default_factory=list)
-    """Just before an optimizer step, when its `Step` is noted."""
+    """Just after an optimizer step, when its `Step` is noted; the gradients are still there."""
     at_end: list[Callable[[], None]] = field(default_factory=list)
     """Once, when the hooks are gone: here the model may be run, inside `train.guard.looking`."""
     on_watch: dict[str, Callable[[Any], Any]] = field(default_factory=dict)
