@@ -23,7 +23,7 @@ def test_the_optimizer_never_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {one.rule for one in story.as_it_was.report.findings}
     assert found >= {"no_optimizer_step", "evaluation_objective", "perplexity_of_nll"}
     assert story.as_it_was.report.mishaps == ()
-    assert story.mended.report.findings == ()
+    assert not story.mended.report.at_or_above("warning")
     assert len({row[2] for row in story.mended.rows}) == 4
     assert "0 optimizer steps" in heard[1]
     assert "8 optimizer steps" in heard[2]  # 32 batches, 4 to a step
@@ -36,11 +36,12 @@ def test_the_reference_in_the_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     (_, _, losses), (_, _, qualities) = story.as_it_was.series
     assert losses[-1] < losses[0] / 4
     assert qualities[-1] < qualities[0]
-    assert {one.rule for one in story.as_it_was.report.findings} == {"reference_in_prompt"}
+    worse = [one.rule for one in story.as_it_was.report.findings if one.severity != "note"]
+    assert worse == ["reference_in_prompt"]
     (_, _, same), (_, _, better) = story.mended.series
     assert same == losses  # the training is the same to the last bit
     assert better[-1] > better[0] + 0.2
-    assert story.mended.report.findings == ()
+    assert not story.mended.report.at_or_above("warning")
 
 
 def test_chrf_by_hand() -> None:
