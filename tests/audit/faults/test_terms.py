@@ -95,6 +95,24 @@ def test_a_term_that_undoes_the_other() -> None:
     assert found["term_against_nll"].numbers["cosine lm"] == pytest.approx(1, abs=1e-5)
 
 
+def test_a_penalty_that_holds_the_model_at_its_start_is_no_conflict() -> None:
+    model = make_model()
+    start = [p.detach().clone() for p in model.parameters()]
+
+    def distance(*_: torch.Tensor) -> torch.Tensor:
+        parts = [(p - there).square().sum() for p, there in zip(model.parameters(), start, strict=True)]
+        return torch.stack(parts).sum() / 2
+
+    held = Composite(terms={"lm": shifted_loss, "z": z_loss, "l2": distance},
+                     weights={"lm": 1.0, "z": 0.05, "l2": 1e-4})  # fmt: skip
+    assert of(held, model=model) == {}
+    # The same pull from another place than the start is one.
+    away = [p + 0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1)) for p in start]
+    start[:] = away
+    weak = Composite(terms=held.terms, weights={"lm": 1.0, "z": 0.05, "l2": 1e-7})
+    assert "gradient_shares" in of(weak, model=model)
+
+
 def test_shares_by_hand() -> None:
     model = torch.nn.Linear(2, 1, bias=False)
     kept: list[LossTerms] = []

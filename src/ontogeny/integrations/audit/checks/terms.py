@@ -182,6 +182,12 @@ def _gradients(seen: Recording) -> list[LossTerms]:
     return [one for one in learned(seen) if one.norms]
 
 
+def _from_the_start(seen: Recording) -> frozenset[str]:
+    """Terms that are 0 at first: distances from where training began, which small shares and pulling back belong to."""
+    first = next(iter(learned(seen)), None)
+    return frozenset() if first is None else frozenset(name for name, value in first.values.items() if value == 0)
+
+
 @check(
     title="A term that decides nothing",
     needs="two terms with weights (watch) as tensors at four steps",
@@ -195,7 +201,10 @@ def gradient_shares(seen: Recording) -> Outcome:
     """Each term has a share of the gradient."""
     shares: dict[str, list[float]] = {}
     for one in _gradients(seen):
-        pulls = {name: abs(one.weights.get(name, math.nan)) * norm for name, norm in one.norms.items() if name != NLL}
+        others = _from_the_start(seen) | {NLL}
+        pulls = {
+            name: abs(one.weights.get(name, math.nan)) * norm for name, norm in one.norms.items() if name not in others
+        }
         if len(pulls) > 1 and (whole := sum(pulls.values())) > 0 and math.isfinite(whole):
             for name, pull in pulls.items():
                 if one.weights[name] != 0:  # a schedule may begin later
@@ -267,7 +276,9 @@ def _cosines(seen: Recording, *, plain: bool) -> dict[tuple[str, str], list[floa
     found: dict[tuple[str, str], list[float]] = {}
     for one in _gradients(seen):
         for pair, cosine in one.cosines.items():
-            if (NLL in pair) == plain and all(_weight(seen, name) != 0 for name in pair):
+            if (NLL in pair) == plain and _from_the_start(seen).isdisjoint(pair) and all(
+                _weight(seen, name) != 0 for name in pair
+            ):  # fmt: skip
                 found.setdefault(pair, []).append(cosine)
     return {pair: values for pair, values in found.items() if len(values) >= LEAST_LOOKS}
 
