@@ -87,6 +87,14 @@ def test_nothing_is_run_again_after_an_error_of_the_loop(monkeypatch: pytest.Mon
     assert asked == []
 
 
+def test_what_only_skipped_checks_need_is_not_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(rerunning, "_reload", lambda *_: asked.append(1))
+    for skip in ([], ["saved_model_differs"]):
+        Loop(steps=2).run(lambda m, o, skip=skip: Audit(m, o, quiet=True, skip=skip))
+    assert asked == [1]
+
+
 def test_a_listener_that_breaks_is_noted_and_the_others_listen() -> None:
     noted: list[str] = []
     called: list[str] = []

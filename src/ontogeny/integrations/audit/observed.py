@@ -51,9 +51,26 @@ class Reruns:
     reload_lacks: str = "the end of an audit with a looked-at batch of token ids"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """What validation texts have in common with training texts."""
+
+    texts: int
+    """Validation texts that were looked at."""
+    exact: int
+    """Of them, those that stand in the training texts."""
+    grams: int
+    """Their runs of 13 words."""
+    rate: float
+    """Share of these that stand in the training texts."""
+    example: str
+
+
 @dataclass(kw_only=True)
 class Reread:
-    """What functions that the user named gave at the end of the audit."""
+    """What functions and texts that the user named gave at the end of the audit."""
+
+    shared: Shared | None = None
 
     next_batches: list[tuple[int, list[str], list[str]]] = field(default_factory=list)
     """Step, ids that training saw then, ids that a training resumed there would see."""

@@ -1,7 +1,7 @@
 """Listens to a training loop through hooks, and never touches it: whatever goes wrong in here, the run goes on."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ontogeny.integrations.audit import listening
@@ -56,11 +56,13 @@ class Recorder:
     over the gradients; nothing that the loop computes is changed, and no random number is drawn.
     """
 
-    def __init__(self, model: Any, optimizer: Any, *, first: int, every: int) -> None:
+    def __init__(self, model: Any, optimizer: Any, *, first: int, every: int, skip: Collection[str] = ()) -> None:
         self.model = model
         self.optimizers = list(optimizer) if isinstance(optimizer, list | tuple) else [optimizer]
         self.heard = listening.language_model(model, listening.optimized(self.optimizers))
         self.first, self.every = first, every
+        self.skip = frozenset(skip)
+        """Checks that are left out, by id: what only they need is not done."""
         self.seen = Recording(dropout=has_dropout(model))
         self._handles: list[Any] = []
         self._start_bits: dict[str, int] = {}

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ontogeny.integrations.audit.sharing import shared_text
 from ontogeny.train.guard import looking
 
 if TYPE_CHECKING:
@@ -27,8 +28,10 @@ def attach(recorder: "Recorder") -> None:
         "ids": reader.keep_ids, "embeddings": reader.keep_embeddings, "texts": reader.keep_texts,
         "train_texts": first_texts, "validation_texts": first_texts,
     }  # fmt: skip
-    recorder.listeners.at_end.append(reader.ask_for_next_batches)
-    recorder.listeners.at_end.append(reader.embed_anew)
+    for check, look in (("validation_in_training", reader.compare_texts), ("pairing_broken", reader.embed_anew),
+                        ("resume_sees_other_batches", reader.ask_for_next_batches)):  # fmt: skip
+        if check not in recorder.skip:
+            recorder.listeners.at_end.append(look)
 
 
 class Rereader:
@@ -58,6 +61,12 @@ class Rereader:
         if len(self.texts) < MOST_PAIRS:
             self.texts += texts
         return len(texts)
+
+    def compare_texts(self) -> None:
+        """What is evaluated on against what is trained on."""
+        train, validation = (self.recorder.seen.latest(f"{name}_texts") for name in ("train", "validation"))
+        if train and validation:
+            self.recorder.seen.reread.shared = shared_text(train, validation)
 
     def ask_for_next_batches(self) -> None:
         """`next_batch_after(step)` at some steps, against the ids that training saw there."""

@@ -32,12 +32,15 @@ class Audit:
         quiet: bool = False,
     ) -> None:
         known = {one.id: one for one in all_checks()}
-        for name in skip:
+        left_out = frozenset(skip)
+        for name in left_out:
             if name not in known:
                 raise OntogenyError(f"audit: no check is called '{name}': {closest(name, known)}")
-        self.checks = [one for name, one in known.items() if name not in set(skip)]
+        self.checks = [one for name, one in known.items() if name not in left_out]
         self.quiet = quiet
-        self._recorder = Recorder(model, optimizer, first=first, every=every)
+        self._recorder = Recorder(
+            model, optimizer, first=first, every=every, skip=set(known) - {c.id for c in self.checks}
+        )
         self._recorder.seen.tokenizer = tokenizer
 
     def watch(self, **named: Any) -> Self:

@@ -1,19 +1,16 @@
 """Is the data what it is taken for: split, cut, indexed, packed and visited as its author thinks?"""
 
 from collections import Counter
-from collections.abc import Sequence
 
 import numpy as np
 
-from ontogeny.data.grams import GRAM_WORDS, grams_of, words_of
+from ontogeny.data.grams import GRAM_WORDS
 from ontogeny.data.overlap import MAX_RATE
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
 from ontogeny.integrations.audit.checks.loss import real_tokens, supervised
 from ontogeny.integrations.audit.recording import Recording
 
-LEAST_WORDS = 5
-"""Of a text that is compared as a whole."""
 LEAST_ROWS = 16
 LEAST_PAIRS = 16
 LIKELIHOOD = 0.5
@@ -23,7 +20,7 @@ LIKELIHOOD = 0.5
 @check(
     title="Validation text in the training text",
     needs="texts that are trained on, and texts that are evaluated on (watch)",
-    cost="a sort of the runs of 13 words of at most 5 million characters of either: a second",
+    cost="at the end, a sort of the runs of 13 words of at most 5 million characters of either: seconds",
     threshold="a text of 5 words or more stands in both, or more than 1% of the validation texts' runs of 13 words "
     "stand in the training texts; runs that more than 1% of the training texts share do not count",
     otherwise="quotations, licences, templates",
@@ -32,47 +29,17 @@ LIKELIHOOD = 0.5
 )
 def validation_in_training(seen: Recording) -> Outcome:
     """Train and validation share no text."""
-    train, validation = seen.latest("train_texts"), seen.latest("validation_texts")
-    if not train or not validation:
-        return Lacks(what="audit.watch(train_texts=…, validation_texts=…)")
-    known = {tuple(words_of(text)) for text in train}
-    exact = sum(
-        len(words) >= LEAST_WORDS and words in known for words in (tuple(words_of(text)) for text in validation)
-    )
-    of_validation, _, runs = _grams(validation)
-    shared = np.isin(of_validation, _telling(train))
-    rate = float(shared.mean()) if len(shared) else 0.0
-    numbers: dict[str, float | int | str] = {"exact": exact, "gram_rate": rate, "grams": len(of_validation),
-                                             "validation_texts": len(validation)}  # fmt: skip
-    if not exact and rate <= MAX_RATE:
+    found = seen.reread.shared
+    if found is None:
+        return Lacks(what="audit.watch(train_texts=…, validation_texts=…), and the end of the audit")
+    numbers: dict[str, float | int | str] = {"exact": found.exact, "gram_rate": found.rate, "grams": found.grams,
+                                             "validation_texts": found.texts}  # fmt: skip
+    if not found.exact and found.rate <= MAX_RATE:
         return Nothing(numbers=numbers)
-    if shared.any():
-        numbers["example"] = runs[int(np.flatnonzero(shared)[0])]
-    return Found(severity="error", statement=f"{exact} of {len(validation)} validation texts stand in the training "
-                 "texts, "
-                 f"and {rate:.1%} of their runs of {GRAM_WORDS} words", numbers=numbers, evidence=(),
-                 certainty="certain" if exact else "likely")  # fmt: skip
-
-
-def _telling(texts: Sequence[str]) -> np.ndarray:
-    """Hashes of the runs of words that at most 1% of the texts share (or five)."""
-    grams, owners, _ = _grams(texts)
-    order = np.lexsort((owners, grams))
-    grams, owners = grams[order], owners[order]
-    new = np.ones(len(grams), dtype=bool)
-    new[1:] = (grams[1:] != grams[:-1]) | (owners[1:] != owners[:-1])
-    distinct, counts = np.unique(grams[new], return_counts=True)
-    return distinct[counts <= max(5, 0.01 * len(texts))]
-
-
-def _grams(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Hash of each run of words [n], the index of its text [n], and its words."""
-    words = [words_of(text) for text in texts]
-    lengths = [len(one) for one in words]
-    flat = [word for one in words for word in one]
-    grams, starts = grams_of(flat, lengths)
-    owners = np.repeat(np.arange(len(lengths)), lengths)[starts]
-    return grams, owners, [" ".join(flat[at : at + GRAM_WORDS]) for at in starts]
+    numbers["example"] = found.example
+    return Found(severity="error", statement=f"{found.exact} of {found.texts} validation texts stand in the training "
+                 f"texts, and {found.rate:.1%} of their runs of {GRAM_WORDS} words", numbers=numbers, evidence=(),
+                 certainty="certain" if found.exact else "likely")  # fmt: skip
 
 
 @check(
