@@ -38,9 +38,7 @@ class Audit:
                 raise OntogenyError(f"audit: no check is called '{name}': {closest(name, known)}")
         self.checks = [one for name, one in known.items() if name not in left_out]
         self.quiet = quiet
-        self._recorder = Recorder(
-            model, optimizer, first=first, every=every, skip=set(known) - {c.id for c in self.checks}
-        )
+        self._recorder = Recorder(model, optimizer, first=first, every=every, skip=left_out)
         self._recorder.seen.tokenizer = tokenizer
 
     def watch(self, **named: Any) -> Self:
