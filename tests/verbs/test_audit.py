@@ -84,6 +84,17 @@ def test_wrong_use_is_one_line(ontogeny: Call, recipe: Path) -> None:
         assert (found.code, said in found.err) == (2, True)
 
 
+def test_what_does_not_train_and_what_breaks_off(ontogeny: Call, recipe: Path) -> None:
+    nan = ontogeny("audit", recipe, "train.lr=1e30", "-q")
+    assert (nan.code, "loss is " in nan.err or "gradient norm is " in nan.err) == (3, True)
+    text = recipe.read_text()
+    for part in ("train: {steps: 6, batch: 6, lr: 0.01}\n", "  train:\n    - {of: words/train}\n"):
+        text = text.replace(part, "")
+    recipe.write_text(text.replace("checkpoints: {every_steps: 3}\n", ""))
+    idle = ontogeny("audit", recipe, "-q")
+    assert (idle.code, "it trains nothing" in idle.err) == (2, True)
+
+
 def test_all_checks_are_listed_with_their_cost(ontogeny: Call) -> None:
     listed = ontogeny("audit", "--checks").out
     assert "reference_in_prompt: The reference stands in the prompt" in listed

@@ -192,7 +192,8 @@ def _from_the_start(seen: Recording) -> frozenset[str]:
     title="A term that decides nothing",
     needs="two terms with weights (watch) as tensors at four steps",
     cost=GRADIENTS,
-    threshold="median share of weight x gradient norm below 0.1% of the sum over terms, where its weight is not 0",
+    threshold="median share of weight x gradient norm below 0.1% of the sum over terms, where its weight is not 0; "
+    "terms that are 0 at first, as distances from the start are, aside",
     otherwise="a penalty that grows later on; a term that acts on tensors outside the sample",
     refuted_by="the same training without the term ends elsewhere",
     remedy="compare gradients, not values: scale the weight until its share is what was meant, or leave the term out",
@@ -228,7 +229,7 @@ CONFLICT = -0.3
     needs="two terms (watch) as tensors at four steps",
     cost=GRADIENTS,
     threshold="a cosine between the gradients of two terms of weights above 0 that is negative at every look, with a "
-    "median below -0.3",
+    "median below -0.3; terms that are 0 at first aside",
     otherwise="a penalty that is meant to hold the other back",
     refuted_by="cosines around 0 on other batches",
     remedy="look at what each of the two does alone; lower the weight of the one that is a means to an end",
@@ -252,7 +253,7 @@ def terms_in_conflict(seen: Recording) -> Outcome:
     needs="a term (watch) as a tensor at four steps of a model that is given token ids",
     cost=f"{GRADIENTS}; one more for the plain NLL",
     threshold="a cosine between its gradient and that of the plain next-token NLL that is negative at every look, with "
-    "a median below -0.3",
+    "a median below -0.3; terms that are 0 at first aside",
     otherwise="a penalty that is meant to hold the model back; unlearning",
     refuted_by="the NLL of held-out text falls as fast as without the term",
     remedy="train with and without it and compare the plain NLL, not the total",
