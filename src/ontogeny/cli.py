@@ -317,7 +317,7 @@ def _tell_run(path: Path, as_json: bool) -> None:
     from ontogeny.verbs.list import describe_run
 
     def words(found: dict[str, Any]) -> str:
-        page = f"\npage: {found['page']}" if Path(found["page"]).exists() else ""
+        page = f"\npage: {found['page']}" if found["page"] else ""
         return f"{found['headline']}\nrun:  {found['run']}{page}"
 
     tell(describe_run(path), as_json, words)
