@@ -50,6 +50,12 @@ class Distilling:
     """Token ids of the student -> those that the teacher is given."""
     together: bool = False
     """Is the teacher inside of what is put in train mode?"""
+    whole: bool = False
+    """Is the module of both audited, and not the student alone?"""
+    features: bool = False
+    """Is there a term that compares the student's projected states with the teacher's?"""
+    forgotten: bool = False
+    """Is the projection missing in the optimizer?"""
     no_grad: bool = True
     steps: int = 12
 
@@ -58,8 +64,11 @@ class Distilling:
         torch.manual_seed(7)
         student = self.student
         both = Both(student, self.teacher)
-        optimizer = torch.optim.AdamW([p for p in student.parameters() if p.requires_grad], lr=1e-3)
-        with watcher(student, optimizer, tokenizer=tokenizer, quiet=True) as audit:
+        learning = torch.nn.ModuleList(
+            [student, both.projection] if self.features and not self.forgotten else [student]
+        )
+        optimizer = torch.optim.AdamW(learning.parameters(), lr=1e-3)
+        with watcher(both if self.whole else student, optimizer, tokenizer=tokenizer, quiet=True) as audit:
             audit.watch(teacher=self.teacher, temperature=TEMPERATURE, **watched)
             for number in range(self.steps):
                 (both if self.together else student).train()
@@ -73,7 +82,10 @@ class Distilling:
                 if watch_logits:
                     audit.watch(teacher_logits=target)
                 audit.watch(kd=kd)
-                (shifted_loss(said, batch["labels"]) + kd).backward()
+                loss = shifted_loss(said, batch["labels"]) + kd
+                if self.features:
+                    loss = loss + (both.projection(said[..., :16]) - logits.detach()).square().mean()
+                loss.backward()
                 optimizer.step()
                 optimizer.zero_grad()
         return audit

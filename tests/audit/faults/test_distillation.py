@@ -128,6 +128,15 @@ def test_a_target_that_is_a_projection() -> None:
     assert "is not the teacher's logits" in frozen["target_not_the_teachers"].statement
 
 
+def test_a_projector_that_no_optimizer_has() -> None:
+    audit = Distilling(whole=True, features=True, forgotten=True).run()
+    assert set(found(audit)) == {"gradients_outside_the_optimizer", "tensors_do_not_move"}
+    assert "projection.weight" in found(audit)["gradients_outside_the_optimizer"].statement
+    right = Distilling(whole=True, features=True).run()
+    assert found(right) == {}
+    assert clear(right) >= ALL | {"gradients_outside_the_optimizer", "tensors_do_not_move"}
+
+
 def test_missing_tokens_with_logit_0() -> None:
     narrow = 12  # tokens that the teacher has; 48 of 60 are missing
 
