@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ontogeny.core.contracts import Context, Place, Progress
+from ontogeny.core.kinds import find, kinds_of
 from ontogeny.core.passages import Passage, ProbeSet
 from ontogeny.data.batches import collate
 from ontogeny.models.weights import effective_weights
@@ -16,6 +17,12 @@ from ontogeny.objectives.terms.next_token import NextToken
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 VOCABULARY = 300
+
+
+def kinds_without_settings() -> list[str]:
+    """Measures that look at probe sets and need nothing said; of the others, their own tests hold the same."""
+    kinds = kinds_of("ontogeny.measures")
+    return [k for k in kinds if not any(f.is_required() for f in find("ontogeny.measures", k).model_fields.values())]
 
 
 def make_model(*, seed: int = 0, vocabulary: int = VOCABULARY, dropout: float = 0.1, spread: float = 4.0) -> Any:

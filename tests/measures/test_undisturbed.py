@@ -8,19 +8,16 @@ import pytest
 import torch
 
 from ontogeny.core.contracts import Context, Seen, StateMeasure, StreamMeasure
-from ontogeny.core.kinds import find, kinds_of
+from ontogeny.core.kinds import find
 from ontogeny.core.passages import ProbeSet
 from ontogeny.models.weights import effective_weights
 from ontogeny.store.schema import check
 from ontogeny.train.forwarding import run_stream_looks
 from ontogeny.train.guard import untouched
-from tests.measures.small import make_autoencoder, make_context, random_probe
+from tests.measures.small import kinds_without_settings, make_autoencoder, make_context, random_probe
 
-NEED_FILES = {"lm_eval"}
-"""Kinds that look at more than probe sets: their own tests hold them to the same."""
 KINDS = [
-    kind for kind in kinds_of("ontogeny.measures")
-    if not find("ontogeny.measures", kind).live and kind not in NEED_FILES
+    kind for kind in kinds_without_settings() if not find("ontogeny.measures", kind).live
 ]  # fmt: skip
 STREAMS = [kind for kind in KINDS if issubclass(find("ontogeny.measures", kind), StreamMeasure)]
 

@@ -8,15 +8,16 @@ import pytest
 import torch
 
 from ontogeny.core.errors import StoreError
-from ontogeny.core.kinds import find, kinds_of
+from ontogeny.core.kinds import find
 from ontogeny.core.recipe_file import validate, validate_component
 from ontogeny.store.run import open_run
 from ontogeny.train.backfill import backfill
 from ontogeny.train.execute import execute
 from ontogeny.train.observe import Observer
+from tests.measures.small import kinds_without_settings
 from tests.train.conftest import tree
 
-KINDS = kinds_of("ontogeny.measures")
+KINDS = kinds_without_settings()
 AFTERWARDS = [kind for kind in KINDS if not find("ontogeny.measures", kind).live]
 
 
