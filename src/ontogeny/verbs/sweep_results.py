@@ -96,11 +96,11 @@ def effects_text(levels: Sequence[Mapping[str, str]], table: pd.DataFrame) -> st
         for one in found.effects:
             lines.append(
                 f"  {one.factor}: {one.level} against {one.against}: {one.value:+.4f} (95% {one.low:+.4f} to "
-                f"{one.high:+.4f}), p = {one.p:.4f} corrected over {len(found.effects)}, n = {found.seeds} seeds in "
+                f"{one.high:+.4f}), {_p(one.p)} corrected over {len(found.effects)}, n = {found.seeds} seeds in "
                 f"each of {found.cells} cells"
             )
         if found.interaction_p == found.interaction_p:
-            lines.append(f"  interaction: F = {found.interaction_f:.2f}, p = {found.interaction_p:.4f}")
+            lines.append(f"  interaction: F = {found.interaction_f:.2f}, {_p(found.interaction_p)}")
         if not found.claims:
             lines.append(f"  fewer than {_factorial.LEAST} seeds: no claim")
         lines.append("")
@@ -195,7 +195,7 @@ def matched_text(rows: Sequence[Row], ends: Sequence[Ends | None]) -> str:
             continue
         p = min(found.p * (len(labels) - 1), 1)
         lines.append(
-            f"  {label}: {found.value:+.4f} ({found.low:+.4f} to {found.high:+.4f}), p = {p:.4f}, n = {found.n}, at a "
+            f"  {label}: {found.value:+.4f} ({found.low:+.4f} to {found.high:+.4f}), {_p(p)}, n = {found.n}, at a "
             f"loss of {found.level:.4f}, reached after {found.steps[1]:.1f} steps, there after {found.steps[0]:.1f}"
             + ("" if found.claims else f"; fewer than {_pareto.LEAST} seeds: no claim")
         )
@@ -249,3 +249,7 @@ def _ends(values: np.ndarray) -> str:
 
 def _said(one: _pareto.Interval) -> str:
     return f"{one.value:.4f} ({one.low:.4f} to {one.high:.4f})"
+
+
+def _p(p: float) -> str:
+    return f"p = {p:.4f}" if p >= 5e-5 else "p < 0.0001"
