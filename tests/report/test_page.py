@@ -33,6 +33,12 @@ def test_a_page_and_everything_beside_it(run: Run, tmp_path: Path) -> None:
     assert not [name for name in beside if "tmp" in name]
 
 
+def test_of_many_runs_what_is_said_of_each_is_folded(run: Run, tmp_path: Path) -> None:
+    few, many = (write_report([run] * n, tmp_path / f"{n}.html", live=True).read_text() for n in (2, 7))
+    origins = [page[page.index('id="origin"') :] for page in (few, many)]
+    assert [origin.count(f"<summary>{run.path.name}") for origin in origins] == [0, 7]
+
+
 def test_nothing_is_loaded_from_anywhere(run: Run, tmp_path: Path) -> None:
     page = write_report([run], tmp_path, live=True).read_text()
     outside_scripts = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)

@@ -33,6 +33,10 @@ MOST_READERS = 4
 MOST_POINTS = 6
 """Points that a finding rests on, as far as the page lists them."""
 
+MANY = 6
+"""Runs on one page, above which what is said and drawn of each is shown in part."""
+MOST_PANELS = 12
+
 
 @dataclass(frozen=True, kw_only=True)
 class SectionPlan:
@@ -189,7 +193,7 @@ def _sections(
     sections = []
     for plan in PLAN:
         drawn = [
-            {"title": figure.title, "caption": figure.caption, "panels": _panels(name, figure, charts)}
+            {"title": figure.title, **_panels(name, figure, charts, many=len(runs.runs) > MANY)}
             for name, figure in figures.items()
             if figure.section == plan.id
         ]
@@ -230,14 +234,18 @@ def _widen(drawn: list[dict[str, Any]]) -> None:
         alone["wide"] = True
 
 
-def _panels(name: str, figure: Figure, charts: dict[str, Any]) -> list[dict[str, str]]:
-    panels = []
-    for i, (title, chart) in enumerate(figure.panels.items()):
+def _panels(name: str, figure: Figure, charts: dict[str, Any], *, many: bool) -> dict[str, Any]:
+    """A figure's panels and its caption; of many runs not all of what is drawn run by run."""
+    panels: list[dict[str, str]] = []
+    shown = list(figure.panels.items())[: MOST_PANELS if many else None]
+    for i, (title, chart) in enumerate(shown):
         place = f"chart-{name}-{i}"
         spec = chart.to_dict(validate=False)
         charts[place] = {**spec, "width": "container", "autosize": {"type": "fit-x", "contains": "padding"}}
         panels.append({"title": title, "id": place})
-    return panels
+    left = len(figure.panels) - len(shown)
+    more = f" {left} more panels stand on the runs' own pages." if left else ""
+    return {"caption": figure.caption + more, "panels": panels}
 
 
 def _first_choice(readers: Sequence[Reader]) -> list[tuple[int, str, int]]:
