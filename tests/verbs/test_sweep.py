@@ -145,7 +145,7 @@ def test_arms_are_compared_where_they_learned_the_same() -> None:
     rows = [({"way": way}, seed, Path("x")) for way in "ab" for seed in range(2)]
     ends = [row([4, 3, 2], [2, 2, 3]), row([4, 3, 2], [2, 2, 3]), row([4, 3, 1], [2, 4, 6]), row([4, 3, 1], [2, 4, 6])]
     said = matched_text(rows, ends)
-    assert "way=b: +2.0000 (+2.0000 to +2.0000), p = 0.0000, n = 2, at a loss of 2.0000" in said
+    assert "way=b: +2.0000 (+2.0000 to +2.0000), p < 0.0001, n = 2, at a loss of 2.0000" in said
     assert "reached after 7.5 steps, there after 10.0; fewer than 5 seeds: no claim" in said
     assert matched_text(rows, [None] * 4) == ""
     assert "not assessable" in matched_text(rows, [row([4, 4, 4], [2, 2, 2])] * 4)
