@@ -49,12 +49,17 @@ def check(
     return make
 
 
+_FIRST = ("optimizer", "loss", "targets", "terms")
+"""Families whose findings may be the cause of others'."""
+
+
 @cache
 def all_checks() -> tuple[Check, ...]:
-    """Every check of every family, in the order of families and of their files."""
+    """Every check of every family: what undoes everything else first, then in the order of their files."""
     package = importlib.import_module("ontogeny.integrations.audit.checks")
     found: list[Check] = []
-    for module in sorted(info.name for info in pkgutil.iter_modules(package.__path__)):
+    modules = [info.name for info in pkgutil.iter_modules(package.__path__)]
+    for module in sorted(modules, key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name)):
         loaded = importlib.import_module(f"{package.__name__}.{module}")
         found += [one for one in vars(loaded).values() if isinstance(one, Check) and one.family == module]
     return tuple(found)
