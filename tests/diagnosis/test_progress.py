@@ -52,6 +52,11 @@ def test_an_evaluation_that_falls_shows_that_something_is_learned() -> None:
     assert is_clear(not_learning, log)
 
 
+def test_an_evaluation_that_begins_at_zero_says_nothing_of_a_fall() -> None:
+    log = history(loss=of(7.4 + NOISE), eval_loss=([10, 50, 100], [0.0, 0.1, 0.2]))
+    assert found(not_learning, log)
+
+
 def test_a_plateau_where_single_tokens_are_known() -> None:
     # from ln 50257 = 10.82 to 7.4 within ten entries, and no further
     values = 7.4 + (math.log(50257) - 7.4) * np.exp(-STEPS / 3) + NOISE

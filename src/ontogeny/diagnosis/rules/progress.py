@@ -52,7 +52,9 @@ def not_learning(view: View) -> Found | Nothing | Lacks:
     tenth = max(len(loss) // 10, 3)
     lowest = min(float(np.mean(loss.values[i : i + tenth])) for i in range(0, len(loss) - tenth + 1, tenth))
     falls = [
-        float(one.values[0] - one.values.min()) / abs(float(one.values[0])) for one in view.eval_losses if len(one) > 1
+        float(one.values[0] - one.values.min()) / abs(float(one.values[0]))
+        for one in view.eval_losses
+        if len(one) > 1 and one.values[0]
     ]
     evaluated = max(falls, default=0.0)
     flat = found.high > 0 or found.value > -0.02 * level

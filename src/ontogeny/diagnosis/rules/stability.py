@@ -180,7 +180,7 @@ def divergence(view: View) -> Found | Nothing | Lacks:
     if lowest <= 0.05 or last < 1.25 * lowest or (last - lowest < 8 * noise and len(values) >= 30):
         return Nothing(numbers={"last_over_lowest": last / lowest if lowest > 0 else float("nan")})
     if len(values) < 30 and (last < 1.3 * values[0] or last < 1.3 * lowest):
-        return Nothing(numbers={"last_over_first": last / float(values[0])})
+        return Nothing(numbers={"last_over_lowest": last / lowest})
     if len(values) >= 30 and robust.trend(loss.steps[where:], values[where:]).low <= 0:
         return Nothing(numbers={"last_over_lowest": last / lowest})
     return Found(
