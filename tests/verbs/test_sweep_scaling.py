@@ -59,6 +59,15 @@ def test_a_planted_law_and_none() -> None:
     assert all("no dependence shown" in line for line in said[new + 1 : new + 3])
 
 
+def test_tokens_that_differ_over_seeds_are_one_x() -> None:
+    found = table(power=-0.3)
+    found["tokens"] += found["seed"]  # lengths of passages differ from order to order
+    said = laws_text(["base.model.size", "train.lr"], found, "novel")
+    part = said[said.index("against tokens per parameter") :]
+    assert "x^0.3" in part.splitlines()[1]  # tokens / parameters: the exponent of parameters, turned round
+    assert "at 3 x" in part.splitlines()[1]
+
+
 def test_a_prediction_is_kept_and_judged(tmp_path: Path) -> None:
     whole = table()
     varied = ["base.model.size", "train.lr"]

@@ -115,6 +115,8 @@ def _lack(x: Sequence[float], y: np.ndarray, least: int) -> str:
     """Why nothing is fitted; empty if something is."""
     if len(set(x)) < least:
         return f"needs {least} different x, has {len(set(x))}"
+    if not y.size:
+        return "needs a seed that has a value at every x"
     if min(x) <= 0:
         return "x holds values that are not positive, which have no logarithm"
     if not (y > 0).all():

@@ -52,7 +52,8 @@ def laws_text(varied: Sequence[str], table: pd.DataFrame, new: str) -> str:
     lines = []
     for key in varied:
         rest = [name for name in varied if name != key]
-        for name, x in quantities(key, table).items():
+        for name, each in quantities(key, table).items():
+            x = each.groupby([table[one] for one in varied]).transform("mean")  # tokens differ a little over seeds
             for response in ("general increase", f"nll {new}", "new decay"):
                 lines.append(f"{_WORDS.get(response, f'Loss of {new} at the end')} against {name}:")
                 for where, part in _parts(table, rest):
