@@ -63,9 +63,10 @@ def test_tokens_that_differ_over_seeds_are_one_x() -> None:
     found = table(power=-0.3)
     found["tokens"] += found["seed"]  # lengths of passages differ from order to order
     said = laws_text(["base.model.size", "train.lr"], found, "novel")
-    part = said[said.index("against tokens per parameter") :]
-    assert "x^0.3" in part.splitlines()[1]  # tokens / parameters: the exponent of parameters, turned round
-    assert "at 3 x" in part.splitlines()[1]
+    law = said[said.index("against tokens per parameter") :].splitlines()[1]
+    k = float(law.partition("x^")[2].split()[0])
+    assert abs(k - 0.3) < 0.01  # tokens / parameters: the exponent of parameters, turned round; noise of 1%
+    assert "at 3 x" in law
 
 
 def test_a_prediction_is_kept_and_judged(tmp_path: Path) -> None:
