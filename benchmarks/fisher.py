@@ -1,8 +1,9 @@
 """The Fisher diagonal by hooks, beside one backward pass per example and one plain backward pass per batch.
 
 128 passages of 128 tokens of real text, a model of 4 blocks (d128, vocabulary 2048), batches of 16, labels from the
-data. The plain pass gives the gradient of the sum and no per-example gradients: it is the limit. One
-thread, seconds of its own processor time.
+data. The plain pass gives the gradient of the sum and no per-example gradients: it is the limit. All
+cores, wall clock, on a machine that does nothing else; on one thread single examples are as dense as batches, and hooks
+were 1.07 times faster (1.03 to 1.17) where the limit was 1.25.
 """
 
 import os
@@ -29,11 +30,8 @@ def _plain(model: Any, passages: Any) -> None:
 
 def main() -> dict[str, Any]:
     """All figures."""
-    import torch
-
     from ontogeny.models import fisher
 
-    torch.set_num_threads(1)
     session, prepared = _session()
     model, passages = session.model.eval(), [p for p in prepared.examples if len(p) == 128][:PASSAGES]
     drawn = fisher.Drawn("data", 0)
@@ -45,9 +43,9 @@ def main() -> dict[str, Any]:
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(REPEATS):
         for name, way in ways.items():
-            started = time.process_time()
+            started = time.perf_counter()
             way()
-            seconds[name].append(time.process_time() - started)
+            seconds[name].append(time.perf_counter() - started)
     ours, brute = ways["hooks"](), ways["one by one"]()
     apart = max(
         float((ours.values[name] * len(passages) - value).norm() / value.norm()) for name, value in brute.items()
