@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Any
 from ontogeny.core.version import __version__
 
 if TYPE_CHECKING:
-    from ontogeny.integrations.audit.session import Audit as audit  # noqa: N813
+    from ontogeny.integrations.audit.session import Audit
     from ontogeny.integrations.diagnosing import diagnose
     from ontogeny.report.figure import figures
     from ontogeny.store.run import open_run as open
+
+    audit = Audit
 
 __all__ = ["__version__", "audit", "diagnose", "figures", "open"]
 

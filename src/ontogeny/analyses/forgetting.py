@@ -1,5 +1,6 @@
 """What was known before and is not known now: on probe sets and tasks, paired by item, and how fast it went."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,7 @@ class Forgetting(Analysis):
             )
         return self.judge([*losses, *tasks_of(run)], self._reference(run) if self.reference else [])
 
-    def judge(self, items: list[Items], reference: list[Items] = []) -> Result:  # noqa: B006 (it is only read)
+    def judge(self, items: Sequence[Items], reference: Sequence[Items] = ()) -> Result:
         """The same, from numbers by document; `reference`: those of another run."""
         random = np.random.default_rng(self.seed)
         found = [_Found.of(one, random) for one in items if np.isfinite(one.total).all()]
@@ -144,7 +145,7 @@ class _Found:
         }  # fmt: skip
 
 
-def _plasticity(items: Items, reference: list[Items]) -> dict[str, Any]:
+def _plasticity(items: Items, reference: Sequence[Items]) -> dict[str, Any]:
     """How much the loss fell from the first to the last checkpoint; its share of the reference's fall."""
     fell = items.total[0] - items.total[-1]
     found: dict[str, Any] = {"fell": difference(fell, items.weight)}
