@@ -11,19 +11,7 @@ from ontogeny.core.errors import DataError
 from ontogeny.core.recipe_train import Train
 from ontogeny.core.seeds import derive_seed
 from ontogeny.data.streams import Streams
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """Where some of the tokens come from: the new text, or a replay corpus."""
-
-    name: str
-    share: float
-    """Asked for."""
-    examples: int
-    tokens: int
-    epochs: float
-    """How often its examples were seen on average."""
+from ontogeny.data.tally import Part, Tally
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +48,7 @@ class MixedPlan:
         first_replayed = min((part.start for part, _ in replay.values()), default=len(self.lengths))
         self.parts = (range(first_replayed), *(part for part, _ in replay.values()))
         new = Examples(lengths=self.lengths[:first_replayed], nll=None if nll is None else nll[:first_replayed])
-        self._stream = Streams(self.names, self.parts, order, new, train.seed).examples
+        self.tally = Tally(Streams(self.names, self.parts, order, new, train.seed), self.lengths, self._counts)
         replayed = [share for _, share in replay.values()]
         self.shares = np.array([max(1 - math.fsum(replayed), 0.0), *replayed])
         for name, part, share in zip(self.names, self.parts, self.shares, strict=True):
@@ -68,15 +56,10 @@ class MixedPlan:
                 raise DataError(f"there is no passage to train on in '{name}'")
         self.changes = [Shares(step=0, shares=self.shares)]
         self.steps_per_epoch = self._steps_per_epoch()
-        self._taken = [np.zeros(len(self.parts), dtype=np.int64)]
-        """Examples of each part before each step."""
-        self._tokens = [np.zeros(len(self.parts), dtype=np.int64)]
 
     def batch_at(self, step: int) -> np.ndarray:
         """Examples of the update that leaves state `step`: int64 indices, new ones first."""
-        self._extend(step + 1)
-        before, after = self._taken[step], self._taken[step + 1]
-        return np.concatenate([self._stream(p, int(before[p]), int(after[p])) for p in range(len(self.parts))])
+        return self.tally.batch_at(step)
 
     def share_from(self, step: int, replay: Mapping[str, float]) -> None:
         """From that step on each replay corpus has this share; exact counts are kept from there on.
@@ -92,7 +75,7 @@ class MixedPlan:
                 f"replay {dict(replay)}: give shares of {', '.join(self.names[1:])} of at least 0, below 1 in all"
             )
         self.changes = [*(one for one in self.changes if one.step < step), Shares(step=step, shares=wanted)]
-        del self._taken[step + 1 :], self._tokens[step + 1 :]
+        self.tally.forget_after(step)
 
     def shares_at(self, step: int) -> dict[str, float]:
         """The share asked of each replay corpus in the batch at a step."""
@@ -105,13 +88,11 @@ class MixedPlan:
         """Epochs of the new text completed at state `step`; of pure replay, as long as if the batches were new."""
         if not self.shares[0]:
             return step / self.steps_per_epoch
-        self._extend(step)
-        return float(self._taken[step][0] / len(self.parts[0]))
+        return float(self.tally.taken(step)[0] / len(self.parts[0]))
 
     def tokens_through(self, step: int) -> int:
         """Tokens seen at state `step`."""
-        self._extend(step)
-        return int(self._tokens[step].sum())
+        return int(self.tally.tokens(step).sum())
 
     def steps_for(self, train: Train) -> int:
         """The length of training in steps. For tokens: the first step that reaches them."""
@@ -121,26 +102,19 @@ class MixedPlan:
             if self.mixing.budget == "compute" or not self.shares[0]:
                 return max(math.ceil(round(train.epochs * self.steps_per_epoch, 9)), 1)
             wanted = train.epochs * len(self.parts[0])
-            return self._first(lambda step: self._taken[step][0] >= wanted - 1e-9)
+            return self._first(lambda step: self.tally.taken(step)[0] >= wanted - 1e-9)
         assert train.tokens is not None
         wanted = train.tokens
         which = slice(0, 1) if self.mixing.budget == "new" and self.shares[0] else slice(None)
-        return self._first(lambda step: self._tokens[step][which].sum() >= wanted)
+        return self._first(lambda step: self.tally.tokens(step)[which].sum() >= wanted)
 
     def composition(self, step: int) -> list[Part]:
         """Where the tokens before state `step` come from."""
-        self._extend(step)
-        return [
-            Part(name=name, share=float(share), examples=int(self._taken[step][p]), tokens=int(self._tokens[step][p]),
-                 epochs=float(self._taken[step][p] / max(len(self.parts[p]), 1)))
-            for p, (name, share) in enumerate(zip(self.names, self.shares, strict=True))
-        ]  # fmt: skip
+        return self.tally.composition(step, self.shares)
 
     def token_shares(self, step: int) -> dict[str, float]:
         """Of the batch at a step: the share of its tokens that each part has."""
-        self._extend(step + 1)
-        tokens = self._tokens[step + 1] - self._tokens[step]
-        return {name: float(n / tokens.sum()) for name, n in zip(self.names, tokens, strict=True)}
+        return self.tally.token_shares(step)
 
     def _steps_per_epoch(self) -> int:
         """Steps in which the new text is seen once; with the budget `compute`, would be seen without replay."""
@@ -151,23 +125,9 @@ class MixedPlan:
 
     def _first(self, reached: Callable[[int], bool]) -> int:
         step = 1
-        while True:
-            self._extend(step)
-            if reached(step):
-                return step
+        while not reached(step):
             step += 1
-
-    def _extend(self, step: int) -> None:
-        while len(self._taken) <= step:
-            at = len(self._taken) - 1
-            counts = self._counts(at)
-            taken = self._taken[at] + counts
-            tokens = [
-                int(self.lengths[self._stream(p, int(self._taken[at][p]), int(taken[p]))].sum())
-                for p in range(len(self.parts))
-            ]
-            self._taken.append(taken)
-            self._tokens.append(self._tokens[at] + tokens)
+        return step
 
     def _counts(self, step: int) -> np.ndarray:
         """Examples of each part in one batch: int64 [parts], as many as the batch holds in all."""
@@ -176,13 +136,11 @@ class MixedPlan:
             random = np.random.default_rng(derive_seed(self.seed, "mixing", step))
             return random.multinomial(self.batch, shares / shares.sum()).astype(np.int64)
         counts = np.zeros(len(self.parts), dtype=np.int64)
-        seen = self._tokens if self.mixing.by == "tokens" else self._taken
-        have = (seen[step] - seen[since]).astype(float)
+        seen = self.tally.tokens if self.mixing.by == "tokens" else self.tally.taken
+        have = (seen(step) - seen(since)).astype(float)
+        taken = self.tally.taken(step)
         for _ in range(self.batch):
-            sizes = [
-                self._next_size(p, int(self._taken[step][p] + counts[p])) if share else 1.0
-                for p, share in enumerate(shares)
-            ]
+            sizes = [self._next_size(p, int(taken[p] + counts[p])) if share else 1.0 for p, share in enumerate(shares)]
             lacks = np.array([
                 share * (have.sum() + size) - mine for share, size, mine in zip(shares, sizes, have, strict=True)
             ])  # fmt: skip
@@ -195,4 +153,4 @@ class MixedPlan:
         """What an example counts for: itself, or its tokens."""
         if self.mixing.by == "examples":
             return 1.0
-        return float(self.lengths[self._stream(part, place, place + 1)[0]])
+        return float(self.tally.next_size(part, place))

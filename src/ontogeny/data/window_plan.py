@@ -7,8 +7,8 @@ import numpy as np
 from ontogeny.core.contracts import Examples, Order
 from ontogeny.core.errors import DataError
 from ontogeny.core.recipe_train import Train
-from ontogeny.data.mixing import Part
 from ontogeny.data.streams import Streams
+from ontogeny.data.tally import Part, Tally
 
 
 class WindowPlan:
@@ -40,20 +40,15 @@ class WindowPlan:
             if not len(part):
                 raise DataError(f"there is no passage to train on in '{name}'")
         new = Examples(lengths=self.lengths[:first], nll=None if nll is None else nll[:first])
-        self._stream = Streams(self.names, self.parts, order, new, train.seed).examples
+        self.tally = Tally(Streams(self.names, self.parts, order, new, train.seed), self.lengths, self._counts)
         self.steps_per_epoch = len(self.parts[0])
         share = train.mixing.percentage_window / 100
         self.shares = np.array([share, *((1 - share) * one for _, one in replay.values())])
         """Asked for, of a step's tokens."""
-        self._taken = [np.zeros(len(self.parts), dtype=np.int64)]
-        """Examples of each part before each step."""
-        self._tokens = [np.zeros(len(self.parts), dtype=np.int64)]
 
     def batch_at(self, step: int) -> np.ndarray:
         """Examples of the update that leaves state `step`: int64 indices, the window first."""
-        self._extend(step + 1)
-        before, after = self._taken[step], self._taken[step + 1]
-        return np.concatenate([self._stream(p, int(before[p]), int(after[p])) for p in range(len(self.parts))])
+        return self.tally.batch_at(step)
 
     def epoch_at(self, step: int) -> float:
         """Epochs of the windows completed at state `step`."""
@@ -61,8 +56,7 @@ class WindowPlan:
 
     def tokens_through(self, step: int) -> int:
         """Tokens seen at state `step`."""
-        self._extend(step)
-        return int(self._tokens[step].sum())
+        return int(self.tally.tokens(step).sum())
 
     def steps_for(self, train: Train) -> int:
         """The length of training in steps. For tokens (with the budget `new`: the windows'): the first that reaches."""
@@ -73,44 +67,28 @@ class WindowPlan:
         assert train.tokens is not None
         which = slice(0, 1) if self.mixing.budget == "new" else slice(None)
         step = 1
-        while self._tokens_at(step)[which].sum() < train.tokens:
+        while self.tally.tokens(step)[which].sum() < train.tokens:
             step += 1
         return step
 
     def composition(self, step: int) -> list[Part]:
         """Where the tokens before state `step` come from."""
-        tokens, taken = self._tokens_at(step), self._taken[step]
-        parts = zip(self.names, self.shares, taken, tokens, self.parts, strict=True)
-        return [
-            Part(name=name, share=float(share), examples=int(n), tokens=int(size), epochs=float(n / len(part)))
-            for name, share, n, size, part in parts
-        ]
+        return self.tally.composition(step, self.shares)
 
     def token_shares(self, step: int) -> dict[str, float]:
         """Of the batch at a step: the share of its tokens that each part has."""
-        tokens = self._tokens_at(step + 1) - self._tokens[step]
-        return {name: float(n / tokens.sum()) for name, n in zip(self.names, tokens, strict=True)}
+        return self.tally.token_shares(step)
 
-    def _tokens_at(self, step: int) -> np.ndarray:
-        self._extend(step)
-        return self._tokens[step]
-
-    def _extend(self, step: int) -> None:
-        while len(self._taken) <= step:
-            taken, tokens = self._taken[-1].copy(), self._tokens[-1].copy()
-            used = 0
-            part = 0
-            while used + (size := self._next_size(part, taken)) <= self.max_tokens:
-                taken[part] += 1
-                tokens[part] += size
-                used += size
-                part = self._that_lacks_most(tokens)
-            self._taken.append(taken)
-            self._tokens.append(tokens)
-
-    def _next_size(self, part: int, taken: np.ndarray) -> int:
-        """Tokens of the part's next example."""
-        return int(self.lengths[self._stream(part, int(taken[part]), int(taken[part]) + 1)[0]])
+    def _counts(self, step: int) -> np.ndarray:
+        """Examples of each part in one step: int64 [parts], one window and as much replay as fits."""
+        taken, tokens = self.tally.taken(step).copy(), self.tally.tokens(step).copy()
+        used = part = 0
+        while used + (size := self.tally.next_size(part, int(taken[part]))) <= self.max_tokens:
+            taken[part] += 1
+            tokens[part] += size
+            used += size
+            part = self._that_lacks_most(tokens)
+        return np.asarray(taken - self.tally.taken(step))
 
     def _that_lacks_most(self, tokens: np.ndarray) -> int:
         """The replay corpus that is furthest below its share of the replayed tokens."""
