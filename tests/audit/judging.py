@@ -21,9 +21,22 @@ def audited(loop: Loop, watch_each: Callable[[Audit, int], Any] | None = None, *
 
     audit = loop.run(watcher)
     assert isinstance(audit, Audit)
-    assert audit.report.mishaps == ()
-    assert not [one for one in audit.report.verdicts if "a recording that it can read" in getattr(one, "lacks", "")]
+    unbroken(audit)
     return audit
+
+
+def unbroken(audit: Audit) -> None:
+    """Nothing went wrong inside."""
+    assert audit.report.mishaps == (), audit.report.mishaps
+    assert not [one for one in audit.report.verdicts if "a recording that it can read" in getattr(one, "lacks", "")]
+
+
+def silent(audit: Audit, *clear: str) -> None:
+    """A clean twin: nothing was found, nothing went wrong inside, and these checks looked and could judge."""
+    unbroken(audit)
+    assert audit.report.findings == (), audit.report.findings
+    judged = {one.rule: one for one in audit.report.verdicts}
+    assert {rule for rule in clear if judged[rule].verdict == "clear"} == set(clear), [judged[rule] for rule in clear]
 
 
 def clears(loop: Loop, watch_each: Callable[[Audit, int], Any] | None = None, **watched: Any) -> set[str]:

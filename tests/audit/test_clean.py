@@ -8,21 +8,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ontogeny.core.contracts import Clear
 from ontogeny.integrations.audit.session import Audit
 from tests.audit.families import FAMILIES, Plain, make, make_t5
+from tests.audit.judging import silent
 from tests.audit.loops import Loop, rows, shifted_loss
 
 STEPS = 12
-
-
-def silent(audit: Audit, *clear: str) -> None:
-    """Nothing was found, nothing went wrong inside, and these checks could judge."""
-    report = audit.report
-    assert report.findings == ()
-    assert report.mishaps == ()
-    assert not [one for one in report.verdicts if "a recording that it can read" in getattr(one, "lacks", "")]
-    assert {one.rule for one in report.verdicts if isinstance(one, Clear)} >= set(clear)
 
 
 STEPPING = ("no_optimizer_step", "tensors_do_not_move", "gradients_outside_the_optimizer", "learning_rate_zero")

@@ -11,7 +11,7 @@ import ontogeny
 from ontogeny.core.contracts import Clear, Finding
 from ontogeny.integrations.hf_trainer import OntogenyCallback
 from tests.audit.families import make
-from tests.audit.loops import VOCABULARY, make_model, rows
+from tests.audit.loops import VOCABULARY, make_model, rows, shifted_loss
 
 ROWS = [{name: one[0].tolist() for name, one in rows(1, i).items()} for i in range(64)]
 
@@ -41,6 +41,13 @@ def verdicts(callback: Any) -> tuple[dict[str, Finding], set[str]]:
     return {one.rule: one for one in report.findings}, {one.rule for one in report.verdicts if isinstance(one, Clear)}
 
 
+def assert_silent(callback: Any, *clear: str) -> None:
+    """A clean twin: nothing was found, and these checks could judge."""
+    found, judged_clear = verdicts(callback)
+    assert found == {}
+    assert judged_clear >= set(clear)
+
+
 def only_audit() -> OntogenyCallback:
     return OntogenyCallback(measures=[], audit={"quiet": True}, page=False)
 
@@ -60,18 +67,30 @@ def test_a_stock_trainer_is_clear_and_left_alone(tmp_path: Path) -> None:
     assert weights_of(audited.model) == weights_of(bare.model)
 
 
+def copying_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """It forgets to shift."""
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100)
+
+
 class Copies(Trainer):  # type: ignore[misc]
-    """A loss of one's own that forgets to shift."""
+    """A loss of one's own."""
+
+    loss = staticmethod(copying_loss)
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
-        logits = model(inputs["input_ids"], inputs["attention_mask"]).logits
-        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), inputs["labels"].flatten(), ignore_index=-100)
+        return self.loss(model(inputs["input_ids"], inputs["attention_mask"]).logits, inputs["labels"])
+
+
+class Shifts(Copies):
+    loss = staticmethod(shifted_loss)
 
 
 def test_a_trainer_whose_loss_is_not_shifted(tmp_path: Path) -> None:
-    look = only_audit()
-    stock(tmp_path, [look], trainer=Copies).train()
+    look, clean = only_audit(), only_audit()
+    stock(tmp_path / "a", [look], trainer=Copies).train()
     assert "label_shift" in verdicts(look)[0]
+    stock(tmp_path / "b", [clean], trainer=Shifts).train()
+    assert_silent(clean, "label_shift")
 
 
 def test_verdicts_stand_in_the_run_and_on_its_page(tmp_path: Path) -> None:
@@ -158,17 +177,20 @@ def test_trl_sft_that_is_not_told_of_its_prompts(tmp_path: Path) -> None:
 
 
 def test_trl_sft_with_labels_that_are_shifted_already(tmp_path: Path) -> None:
-    def shifted(examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    def collated(examples: list[dict[str, Any]], *, shifted: bool) -> dict[str, torch.Tensor]:
         ids = torch.tensor([one["input_ids"] for one in examples])
-        labels = torch.full_like(ids, -100)
-        labels[:, :-1] = ids[:, 1:]
+        labels = ids.clone()
+        if shifted:
+            labels[:, :-1], labels[:, -1] = ids[:, 1:], -100
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
 
-    look = only_audit()
-    sft(tmp_path, [look], collator=shifted).train()
+    look, clean = only_audit(), only_audit()
+    sft(tmp_path / "a", [look], collator=lambda examples: collated(examples, shifted=True)).train()
     found, _ = verdicts(look)
     assert set(found) == {"label_shift"}
     assert "skips a token" in found["label_shift"].statement
+    sft(tmp_path / "b", [clean], collator=lambda examples: collated(examples, shifted=False)).train()
+    assert_silent(clean, "label_shift")
 
 
 def share_supervised(look: OntogenyCallback) -> float:
@@ -225,12 +247,14 @@ def test_lightning_is_clear_and_left_alone(tmp_path: Path) -> None:
 
 
 def test_lightning_with_a_head_outside_the_optimizer(tmp_path: Path) -> None:
-    look = lightning_audit()
-    lightning_run(tmp_path, [look], head_trained=False)
+    look, clean = lightning_audit(), lightning_audit()
+    lightning_run(tmp_path / "a", [look], head_trained=False)
     found, _ = verdicts(look)
     assert set(found) == {"gradients_outside_the_optimizer", "tensors_do_not_move"}
     assert "net.lm_head.weight" in found["gradients_outside_the_optimizer"].statement
     assert {one["rule"] for one in ontogeny.open(look.path).findings if one["verdict"] == "finding"} == set(found)
+    lightning_run(tmp_path / "b", [clean], head_trained=True)
+    assert_silent(clean, *found)
 
 
 def test_trl_packing_keeps_documents_apart(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from ontogeny.integrations.audit.seen import Follows
 from ontogeny.integrations.audit.session import Audit
 from tests.audit.composite import Composite
 from tests.audit.evaluating import Evaluation
-from tests.audit.judging import audited
-from tests.audit.loops import Loop, make_model
+from tests.audit.judging import audited, silent
+from tests.audit.loops import END, Loop, make_model, rows
 
 CHECKS = {
     "evaluation_leaves_alone", "evaluation_in_training_mode", "trained_in_evaluation_mode", "evaluation_counts_once",
@@ -26,21 +26,24 @@ CHECKS = {
 }  # fmt: skip
 
 
-def of(model: Any = None, *, loop: Mapping[str, Any] | None = None, watched: Mapping[str, Any] | None = None,
-       **settings: Any) -> dict[str, Finding]:  # fmt: skip
-    """What is found about an evaluation with these settings."""
+def judged(model: Any = None, *, texts: int | None = None, **settings: Any) -> Audit:
+    """The audit of a loop with an evaluation of these settings; `texts`: that many are said to be evaluated."""
     model = model or make_model()
-    evaluation = Evaluation(model=model, **settings)
-    report = audited(Loop(model=model, **(loop or {})), evaluate=evaluation, **(watched or {})).report
-    return {one.rule: one for one in report.findings}
+    watched: dict[str, Any] = {} if texts is None else {"validation_texts": [str(number) for number in range(texts)]}
+    return audited(Loop(model=model), evaluate=Evaluation(model=model, **settings), **watched)
+
+
+def found(audit: Audit) -> dict[str, Finding]:
+    return {one.rule: one for one in audit.report.findings}
+
+
+def of(model: Any = None, **settings: Any) -> dict[str, Finding]:
+    """What is found about an evaluation with these settings."""
+    return found(judged(model, **settings))
 
 
 def test_the_clean_evaluation_is_clear() -> None:
-    model = make_model()
-    texts = [str(number) for number in range(20)]  # 5 batches of 4
-    report = audited(Loop(model=model), evaluate=Evaluation(model=model), validation_texts=texts).report
-    assert report.findings == ()
-    assert {one.rule for one in report.verdicts if one.verdict == "clear"} >= CHECKS
+    silent(judged(texts=20), *CHECKS)  # 5 batches of 4
 
 
 def weights(model: Any) -> list[bytes]:
@@ -54,18 +57,25 @@ def test_an_evaluation_that_moves_weights_is_caught_and_undone() -> None:
         with torch.no_grad():
             model.get_output_embeddings().weight.add_(1)
 
-    found = of(model, before=moves)
-    assert found["evaluation_leaves_alone"].numbers["changed"] == 1
+    assert of(model, before=moves)["evaluation_leaves_alone"].numbers["changed"] == 1
     random = torch.get_rng_state()
     Loop(model=plain).run()
     assert weights(model) == weights(plain)
     assert torch.equal(random, torch.get_rng_state())
+    silent(judged(), "evaluation_leaves_alone")
 
 
 def test_gradients_that_are_left_behind() -> None:
     model = make_model()
-    found = of(model, gradients=True)
-    assert found["evaluation_leaves_alone"].numbers["gradients"] == len(list(model.parameters()))
+    left = of(model, gradients=True)
+    assert left["evaluation_leaves_alone"].numbers["gradients"] == len(list(model.parameters()))
+    model = make_model()
+
+    def clears(numbers: Mapping[str, float]) -> Mapping[str, float]:
+        model.zero_grad()
+        return numbers
+
+    silent(judged(model, gradients=True, after=clears), "evaluation_leaves_alone")
 
 
 def test_a_seed_that_is_set_and_one_that_is_put_back() -> None:
@@ -75,18 +85,18 @@ def test_a_seed_that_is_set_and_one_that_is_put_back() -> None:
         with torch.random.fork_rng():
             torch.manual_seed(42)
 
-    assert of(before=forks) == {}
-    assert of(before=lambda: torch.rand(3)) == {}  # a data loader draws, too
+    silent(judged(before=forks), "evaluation_leaves_alone")
+    silent(judged(before=lambda: torch.rand(3)), "evaluation_leaves_alone")  # a data loader draws, too
 
 
 def test_dropout_while_the_model_is_judged() -> None:
-    found = of(mode=True)
-    assert found["evaluation_in_training_mode"].numbers["in_training_mode"] == 5
-    assert "evaluation_in_training_mode" not in of(make_model(dropout=0.0), mode=True)
+    assert of(mode=True)["evaluation_in_training_mode"].numbers["in_training_mode"] == 5
+    silent(judged(mode=False), "evaluation_in_training_mode")
+    silent(judged(make_model(dropout=0.0), mode=True), "evaluation_in_training_mode")
 
 
 def test_passes_without_gradients_inside_the_loop() -> None:
-    def judged(*, mode: bool) -> set[str]:
+    def validating(*, mode: bool) -> Audit:
         model = make_model()
 
         def validates(audit: Audit, step: int) -> None:
@@ -96,110 +106,147 @@ def test_passes_without_gradients_inside_the_loop() -> None:
                 busy.clear()
 
         busy: list[int] = []
-        return {one.rule for one in audited(Loop(model=model), validates).report.findings}
+        return audited(Loop(model=model), validates)
 
-    assert judged(mode=True) == {"evaluation_in_training_mode"}
-    assert judged(mode=False) == set()
+    assert set(found(validating(mode=True))) == {"evaluation_in_training_mode"}
+    silent(validating(mode=False), "evaluation_in_training_mode")
 
 
 def test_training_that_never_comes_back_from_evaluation_mode() -> None:
-    model = make_model()
+    def evaluating(*, comes_back: bool) -> Audit:
+        model = make_model()
 
-    def evaluates(_: Audit, step: int) -> None:
-        if step == 5:
-            model.eval()
+        def evaluates(_: Audit, step: int) -> None:
+            if step == 5:
+                model.eval()
+                model.train(comes_back)
 
-    report = audited(Loop(model=model), evaluates).report
-    found = {one.rule: one for one in report.findings}
+        return audited(Loop(model=model), evaluates)
+
     # The mode changes before pass 5: 5 passes in training mode, 7 of 12 not.
-    assert found["trained_in_evaluation_mode"].numbers["in_evaluation_mode"] == 7
-    assert "trained_in_evaluation_mode" not in of()
+    stays = found(evaluating(comes_back=False))["trained_in_evaluation_mode"]
+    assert stays.numbers["in_evaluation_mode"] == 7
+    silent(evaluating(comes_back=True), "trained_in_evaluation_mode")
 
 
 def test_examples_that_are_counted_twice_and_never() -> None:
-    found = of(again=2)
-    assert found["evaluation_counts_once"].numbers["repeated"] == 8
-    dropped = of(watched={"validation_texts": ["a"] * 23})
-    assert "last 3 of 23" in dropped["evaluation_counts_once"].statement
+    assert of(again=2)["evaluation_counts_once"].numbers["repeated"] == 8
+    silent(judged(again=0), "evaluation_counts_once")
+    assert "last 3 of 23" in of(texts=23)["evaluation_counts_once"].statement
+    silent(judged(texts=20), "evaluation_counts_once")
+
+
+def against(tokens: Any, by: float) -> Any:
+    """A model whose logits of these tokens are lower, whatever stands before."""
+    model = make_model()
+    with torch.no_grad():
+        last = model.gpt_neox.final_layer_norm
+        last.weight[0], last.bias[0] = 0.0, 1.0  # the first number of what the output embedding is given is 1
+        model.get_output_embeddings().weight[tokens, 0] = -by
+    return model
 
 
 def test_a_mean_of_means() -> None:
-    def spread(model: Any) -> Any:
-        """Make texts of different lengths differ in NLL: the 30th place and later ones are harder."""
-        with torch.no_grad():
-            model.get_output_embeddings().weight.mul_(30)
-        return model
-
-    assert "evaluation_token_weighted" not in of(spread(make_model()))
-    found = of(spread(make_model()), by_batch=True)["evaluation_token_weighted"].numbers
-    assert float(found["returned"]) == pytest.approx(float(found["mean_of_batches"]), rel=1e-5)
-    assert float(found["returned"]) != pytest.approx(float(found["mean_over_tokens"]), rel=0.01)
-
-
-def clamped(numbers: dict[str, float]) -> dict[str, float]:
-    loss = numbers["eval_loss"] + 47.6
-    return {"eval_loss": loss, "perplexity": math.exp(min(loss, 20))}
+    # Every row has one end of text, so that one that is hard weighs most in short rows, which come first.
+    wrong = of(against(END, 10), by_batch=True)
+    assert set(wrong) == {"evaluation_token_weighted"}
+    numbers = wrong["evaluation_token_weighted"].numbers
+    assert float(numbers["returned"]) == pytest.approx(float(numbers["mean_of_batches"]), rel=1e-5)
+    assert float(numbers["returned"]) != pytest.approx(float(numbers["mean_over_tokens"]), rel=0.01)
+    silent(judged(against(END, 10), by_batch=False), "evaluation_token_weighted")
 
 
 def test_a_perplexity_that_is_cut_off() -> None:
-    found = of(after=clamped)
-    assert "485165195.41" in found["perplexity_of_nll"].statement
+    def evaluating(most: float) -> Audit:
+        """About half of the evaluation's tokens, those from 32 on, cost 60 nats; none of the training's does."""
+        model = against(slice(32, None), 60)
+
+        def data(number: int) -> dict[str, torch.Tensor]:
+            batch = rows(4, number)
+            ids = torch.where(batch["input_ids"] < 32, batch["input_ids"], batch["input_ids"] - 28)
+            return {**batch, "input_ids": ids, "labels": torch.where(batch["labels"] == -100, -100, ids)}
+
+        def perplexity(numbers: dict[str, float]) -> dict[str, float]:
+            return numbers | {"perplexity": math.exp(min(numbers["eval_loss"], most))}
+
+        return audited(Loop(model=model, data=data), evaluate=Evaluation(model=model, after=perplexity))
+
+    cut_off = found(evaluating(20))
+    assert set(cut_off) == {"perplexity_of_nll"}
+    assert "485165195.41" in cut_off["perplexity_of_nll"].statement
+    silent(evaluating(math.inf), "perplexity_of_nll", "evaluation_objective")
 
 
 def test_the_perplexity_of_a_composite() -> None:
-    def composite(numbers: dict[str, float]) -> dict[str, float]:
-        loss = numbers["eval_loss"] + 2
-        return {"loss": loss, "lm_loss": numbers["eval_loss"], "ppl": math.exp(loss)}
+    def evaluating(*, of_the_whole: bool) -> Audit:
+        """The loss is 1 x lm + 0.05 x z in training and in evaluation, where z = 40 stands for any."""
 
-    found = of(after=composite)["perplexity_of_nll"]
-    assert "exp of the whole loss" in found.statement
-    right = of(after=lambda numbers: {"loss": numbers["eval_loss"], "ppl": numbers["perplexity"]})
-    assert right == {}
+        def numbers_of(numbers: dict[str, float]) -> dict[str, float]:
+            lm = numbers["eval_loss"]
+            return {"loss": lm + 2, "lm_loss": lm, "z_loss": 40.0, "ppl": math.exp(lm + 2 * of_the_whole)}
+
+        model, composite = make_model(), Composite()
+        evaluation = Evaluation(model=model, after=numbers_of)
+        return audited(Loop(model=model, loss=composite), composite.hear, evaluate=evaluation)
+
+    whole = found(evaluating(of_the_whole=True))
+    assert set(whole) == {"perplexity_of_nll"}
+    assert "exp of the whole loss" in whole["perplexity_of_nll"].statement
+    silent(evaluating(of_the_whole=False), "perplexity_of_nll", "evaluation_objective")
 
 
 def test_a_mean_of_perplexities() -> None:
-    found = of(after=lambda numbers: numbers | {"perplexity": numbers["perplexity"] * 1.1})
-    assert set(found) == {"perplexity_of_nll"}
+    def evaluating(factor: float) -> Audit:
+        return judged(after=lambda numbers: numbers | {"perplexity": numbers["perplexity"] * factor})
+
+    assert set(found(evaluating(1.1))) == {"perplexity_of_nll"}
+    silent(evaluating(1.0), "perplexity_of_nll")
 
 
-@pytest.mark.parametrize("caught", [True, False])
-def test_other_weights_in_evaluation(*, caught: bool) -> None:
-    training = {"lm": 0.3, "kd": 0.7, "feature": 0.0}
-    full = {"lm": 0.3, "kd": 0.7, "feature": 0.1} if caught else training
-    terms = dict(zip(training, [*Composite().terms.values()] * 2, strict=False))
-    composite = Composite(terms=terms, weights=training)
-    model = make_model()
+def test_other_weights_in_evaluation() -> None:
+    def evaluating(feature: float, feature_in_training: float) -> Audit:
+        training = {"lm": 0.3, "kd": 0.7, "feature": feature_in_training}
+        terms = dict(zip(training, [*Composite().terms.values()] * 2, strict=False))
+        composite, model = Composite(terms=terms, weights=training), make_model()
 
-    def evaluate() -> dict[str, float]:
-        composite.weights = full
-        evaluation = Evaluation(model=model)
-        with torch.no_grad():
-            losses = [float(composite(model(**batch).logits, batch["labels"])) for batch in evaluation.data()]
-        return {"loss": float(np.mean(losses))}
+        def evaluate() -> dict[str, float]:
+            model.eval()
+            composite.weights = training | {"feature": feature}
+            with torch.no_grad():
+                data = Evaluation(model=model).data()
+                losses = [float(composite(model(**batch).logits, batch["labels"])) for batch in data]
+            composite.weights = training
+            model.train()
+            return {"loss": float(np.mean(losses))}
 
-    report = audited(Loop(model=model, loss=composite), composite.hear, evaluate=evaluate).report
-    found = {one.rule: one for one in report.findings}
-    assert ("evaluation_objective" in found) == caught
-    if caught:
-        assert "'feature' 0.1 (training: 0)" in found["evaluation_objective"].statement
+        return audited(Loop(model=model, loss=composite), composite.hear, evaluate=evaluate)
+
+    other = found(evaluating(0.1, feature_in_training=0.0))
+    assert set(other) == {"evaluation_objective", "weight_of_zero"}
+    assert "'feature' 0.1 (training: 0)" in other["evaluation_objective"].statement
+    assert set(found(evaluating(0.2, feature_in_training=0.1))) == {"evaluation_objective"}
+    silent(evaluating(0.1, feature_in_training=0.1), "evaluation_objective", "weight_of_zero")
 
 
-@pytest.mark.parametrize("caught", [True, False])
-def test_returned_terms_that_do_not_add_up_as_in_training(*, caught: bool) -> None:
+def test_returned_terms_that_do_not_add_up_as_in_training() -> None:
+    def returning(loss: float) -> Audit:
+        composite, returned = Composite(), {"val/loss": loss, "val/lm": 4.0, "val/z": 16.0}
+        return audited(Loop(loss=composite), composite.hear, evaluate=lambda: returned)
+
     # Training: 1 x lm + 0.05 x z. The evaluation returns lm = 4 and z = 16: 4.8; with full weight on z it is 20.
-    returned = {"val/loss": 20.0 if caught else 4.8, "val/lm": 4.0, "val/z": 16.0}
-    composite = Composite()
-    report = audited(Loop(loss=composite), composite.hear, evaluate=lambda: returned).report
-    found = {one.rule: one for one in report.findings}
-    assert ("evaluation_objective" in found) == caught
+    assert set(found(returning(20.0))) == {"evaluation_objective"}
+    silent(returning(4.8), "evaluation_objective")
 
 
 def test_a_plain_training_and_an_evaluation_of_something_else() -> None:
-    found = of(after=lambda numbers: {"eval_loss": numbers["eval_loss"] + 1})
-    assert set(found) == {"evaluation_objective"}
+    def evaluating(more: float) -> Audit:
+        return judged(after=lambda numbers: {"eval_loss": numbers["eval_loss"] + more})
+
+    assert set(found(evaluating(1))) == {"evaluation_objective"}
+    silent(evaluating(0), "evaluation_objective")
 
 
-def averaged(decay: float, *, used: bool = True) -> dict[str, Finding]:
+def averaged(decay: float, *, used: bool = True) -> Audit:
     model = make_model()
     ema = copy.deepcopy(model)
 
@@ -208,37 +255,41 @@ def averaged(decay: float, *, used: bool = True) -> dict[str, Finding]:
             for average, p in zip(ema.parameters(), model.parameters(), strict=True):
                 average.data.mul_(decay).add_(p.data, alpha=1 - decay)
 
-    evaluation = Evaluation(model=ema if used else model)
-    report = audited(Loop(model=model), follows, evaluate=evaluation, ema=ema).report
-    assert "average_lags" not in {one.rule for one in report.verdicts if one.verdict == "not assessable"}
-    return {one.rule: one for one in report.findings}
+    return audited(Loop(model=model), follows, evaluate=Evaluation(model=ema if used else model), ema=ema)
 
 
 def test_an_average_that_lags() -> None:
-    found = averaged(0.9999)
-    assert set(found) == {"average_lags"}
-    numbers = found["average_lags"].numbers
+    lagging = found(averaged(0.9999))
+    assert set(lagging) == {"average_lags"}
+    numbers = lagging["average_lags"].numbers
     assert float(numbers["horizon_steps"]) == pytest.approx(10_000, rel=0.05)
     assert float(numbers["share_of_start"]) == pytest.approx(0.9999**12, abs=1e-3)
-    assert averaged(0.5) == {}  # 0.5^12 of the start is left
-    assert averaged(0.9999, used=False) == {}
+    silent(averaged(0.5), "average_lags")  # 0.5^12 of the start is left
+    silent(averaged(0.9999, used=False), "average_lags")
 
 
 def test_weights_that_are_swapped_in_for_the_evaluation() -> None:
-    model = make_model()
-    shadow = {name: p.detach().clone() for name, p in model.named_parameters()}
+    def swapping(decay: float) -> Audit:
+        model = make_model()
+        shadow = {name: p.detach().clone() for name, p in model.named_parameters()}
 
-    def evaluate() -> Mapping[str, float]:
-        own = {name: p.detach().clone() for name, p in model.named_parameters()}
-        model.load_state_dict(shadow, strict=False)
-        numbers = Evaluation(model=model)()
-        model.load_state_dict(own, strict=False)
-        return numbers
+        def follows(_: Audit, step: int) -> None:
+            for name, p in model.named_parameters():
+                shadow[name].mul_(decay).add_(p.data, alpha=1 - decay)
 
-    report = audited(Loop(model=model), evaluate=evaluate, ema=shadow).report
-    found = {one.rule: one for one in report.findings}
-    assert set(found) == {"average_lags"}
-    assert found["average_lags"].numbers["share_of_start"] == 1.0
+        def evaluate() -> Mapping[str, float]:
+            own = {name: p.detach().clone() for name, p in model.named_parameters()}
+            model.load_state_dict(shadow, strict=False)
+            numbers = Evaluation(model=model)()
+            model.load_state_dict(own, strict=False)
+            return numbers
+
+        return audited(Loop(model=model), follows, evaluate=evaluate, ema=shadow)
+
+    lagging = found(swapping(1.0))
+    assert set(lagging) == {"average_lags"}
+    assert lagging["average_lags"].numbers["share_of_start"] == 1.0
+    silent(swapping(0.5), "average_lags")
 
 
 def test_the_decay_by_hand() -> None:

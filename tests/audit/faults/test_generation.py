@@ -1,5 +1,6 @@
 """Faults of generation and of what it is judged by, each beside its clean twin."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from ontogeny.core.contracts import Finding
 from ontogeny.data.tokenizer import train_tokenizer
 from ontogeny.integrations.audit.recorder_generation import ends_in_padding
 from ontogeny.integrations.audit.session import Audit
-from tests.audit.judging import audited
+from tests.audit.judging import audited, silent
 from tests.audit.loops import END, PAD, Loop, make_model, rows
 
 STORY = "the old clock in the hall struck nine and nobody came down to open the heavy door that night"
@@ -25,9 +26,18 @@ def tokenizer() -> Any:
     return train_tokenizer([" ".join([*QUESTIONS, *ANSWERS])] * 3, 300)
 
 
+def watching(model: Any = None, **watched: Any) -> Audit:
+    """The audit of a short loop with this watched."""
+    return audited(Loop(model=model or make_model(), steps=2), **watched)
+
+
+def verdicts(audit: Audit) -> dict[str, Any]:
+    return {one.rule: one for one in audit.report.verdicts}
+
+
 def judged(model: Any = None, **watched: Any) -> dict[str, Any]:
     """All verdicts of a short loop with this watched."""
-    return {one.rule: one for one in audited(Loop(model=model or make_model(), steps=2), **watched).report.verdicts}
+    return verdicts(watching(model, **watched))
 
 
 def fitting(tokenizer: Any) -> Any:
@@ -44,8 +54,7 @@ def test_a_reference_at_the_end_of_its_prompt() -> None:
     assert isinstance(found, Finding)
     assert found.certainty == "certain"
     assert found.numbers["at_its_end"] == 6
-    clean = judged(prompts=QUESTIONS, references=ANSWERS)["reference_in_prompt"]
-    assert clean.verdict == "clear"
+    silent(watching(prompts=QUESTIONS, references=ANSWERS), "reference_in_prompt")
 
 
 def test_a_reference_in_the_middle_and_one_of_which_half_is_quoted() -> None:
@@ -54,20 +63,27 @@ def test_a_reference_in_the_middle_and_one_of_which_half_is_quoted() -> None:
     assert (found.verdict, found.certainty, found.numbers["at_its_end"]) == ("finding", "likely", 0)
     # The first 8 of 11 words: one of the reference's 4 runs of 8 stands in the prompt.
     half = [" ".join([question, *answer.split()[:8]]) for question, answer in zip(QUESTIONS, ANSWERS, strict=True)]
-    clean = judged(prompts=half, references=ANSWERS)["reference_in_prompt"]
-    assert clean.verdict == "clear"
-    assert clean.numbers["mean_share"] == pytest.approx(1 / 4)
+    clean = watching(prompts=half, references=ANSWERS)
+    silent(clean, "reference_in_prompt")
+    assert verdicts(clean)["reference_in_prompt"].numbers["mean_share"] == pytest.approx(1 / 4)
+    silent(watching(prompts=QUESTIONS, references=ANSWERS), "reference_in_prompt")
 
 
 def test_references_as_ids_and_as_text(tokenizer: Any) -> None:
-    ids = [tokenizer.encode(f"{question} {answer}") for question, answer in zip(QUESTIONS, ANSWERS, strict=True)]
-    found = judged(fitting(tokenizer), tokenizer=tokenizer, prompts=ids, references=ANSWERS)["reference_in_prompt"]
-    assert found.verdict == "finding"
-    rows_of_ids = rows(6, 0)["input_ids"]
-    alone = judged(prompts=rows_of_ids[:, :8], references=rows_of_ids[:, 8:])["reference_in_prompt"]
-    assert alone.verdict != "finding"
-    whole = judged(prompts=rows_of_ids, references=rows_of_ids[:, 8:18])["reference_in_prompt"]
-    assert whole.verdict == "finding"
+    def encoded(prompts: list[str]) -> Audit:
+        ids = [tokenizer.encode(prompt) for prompt in prompts]
+        return watching(fitting(tokenizer), tokenizer=tokenizer, prompts=ids, references=ANSWERS)
+
+    answered = [f"{question} {answer}" for question, answer in zip(QUESTIONS, ANSWERS, strict=True)]
+    assert [one.rule for one in encoded(answered).report.findings] == ["reference_in_prompt"]
+    silent(encoded(QUESTIONS), "reference_in_prompt")
+
+    def cut(longest: int) -> Audit:
+        ids = rows(6, 0, shortest=20)["input_ids"]
+        return watching(prompts=ids[:, :longest], references=ids[:, 8:18])
+
+    assert [one.rule for one in cut(20).report.findings] == ["reference_in_prompt"]
+    silent(cut(8), "reference_in_prompt")
 
 
 def test_answers_of_a_word_say_nothing() -> None:
@@ -77,7 +93,7 @@ def test_answers_of_a_word_say_nothing() -> None:
 
 def test_ids_that_a_config_brought_along(tokenizer: Any) -> None:
     model = fitting(tokenizer)
-    assert judged(model, tokenizer=tokenizer)["special_ids_agree"].verdict == "clear"
+    silent(watching(model, tokenizer=tokenizer), "special_ids_agree")
     model = fitting(tokenizer)
     model.config.eos_token_id = model.generation_config.eos_token_id = 2  # GPT-NeoX's own default
     found = judged(model, tokenizer=tokenizer)["special_ids_agree"]
@@ -89,16 +105,15 @@ def test_ids_that_a_config_brought_along(tokenizer: Any) -> None:
 
 
 def test_a_tokenizer_that_ends_elsewhere(tokenizer: Any) -> None:
-    import copy
-
     other = copy.deepcopy(tokenizer)
+    silent(watching(fitting(tokenizer), tokenizer=other), "special_ids_agree")
     other.add_special_tokens({"eos_token": "<|done|>"})
     found = judged(fitting(tokenizer), tokenizer=other)["special_ids_agree"]
     assert "generation stops at" in found.statement
 
 
-def generating(*, side: str, lengths: tuple[int, ...] = (6, 3, 5)) -> Any:
-    """Verdicts of a loop that generates from a padded batch in between."""
+def generating(*, side: str, lengths: tuple[int, ...] = (6, 3, 5)) -> Audit:
+    """The audit of a loop that generates from a padded batch in between."""
     model = make_model()
     ids, mask = torch.full((len(lengths), 6), PAD), torch.zeros(len(lengths), 6, dtype=torch.long)
     for row, length in enumerate(lengths):
@@ -113,16 +128,19 @@ def generating(*, side: str, lengths: tuple[int, ...] = (6, 3, 5)) -> Any:
             model.generate(ids, attention_mask=mask, max_new_tokens=4, do_sample=False, pad_token_id=PAD)
             model.train()
 
-    return {one.rule: one for one in audited(Loop(model=model, steps=2), generates).report.verdicts}
+    return audited(Loop(model=model, steps=2), generates)
 
 
 def test_padding_between_prompt_and_answer() -> None:
-    found = generating(side="right")["padding_side"]
+    found = verdicts(generating(side="right"))["padding_side"]
     assert found.verdict == "finding"
     assert found.numbers["padded_right"] == found.numbers["padded"] > 0
-    clean = generating(side="left")["padding_side"]
-    assert (clean.verdict, clean.numbers["padded_right"]) == ("clear", 0)
-    assert generating(side="right", lengths=(6, 6, 6))["padding_side"].verdict == "not assessable"
+    clean = generating(side="left")
+    silent(clean, "padding_side")
+    assert verdicts(clean)["padding_side"].numbers["padded_right"] == 0
+    even = generating(side="right", lengths=(6, 6, 6))
+    silent(even)
+    assert verdicts(even)["padding_side"].verdict == "not assessable"
 
 
 def test_padding_of_prompts_that_are_watched() -> None:
@@ -130,8 +148,9 @@ def test_padding_of_prompts_that_are_watched() -> None:
     right = {name: batch[name] for name in ("input_ids", "attention_mask")}
     left = {name: value.flip(1) for name, value in right.items()}
     assert judged(prompts=right)["padding_side"].verdict == "finding"
-    assert judged(prompts=left)["padding_side"].verdict == "clear"
+    silent(watching(prompts=left), "padding_side")
     assert judged(prompts=right["input_ids"])["padding_side"].verdict == "finding"  # by the padding id
+    silent(watching(prompts=left["input_ids"]), "padding_side")
 
 
 def test_masks_by_hand() -> None:
@@ -151,7 +170,7 @@ def test_generation_that_was_never_taught_to_end() -> None:
     assert "never a target" in found[0].statement
     taught = audited(Loop(), generated=endless).report.findings
     assert [(one.rule, one.severity) for one in taught] == [("generation_ends", "note")]
-    assert audited(Loop(), generated=ended).report.findings == ()
+    silent(audited(Loop(), generated=ended), "generation_ends", "no_end_of_text")
 
 
 def test_ids_that_were_clamped_to_the_vocabulary(tokenizer: Any) -> None:
@@ -160,38 +179,46 @@ def test_ids_that_were_clamped_to_the_vocabulary(tokenizer: Any) -> None:
     sound = [[*tokenizer.encode(text), tokenizer.eos_token_id, tokenizer.eos_token_id] for text in ANSWERS]
     clamped = [[i if i != tokenizer.eos_token_id else highest for i in row] for row in sound]
     assert judged(model, tokenizer=tokenizer, generated=clamped)["generated_ids_clamped"].verdict == "finding"
-    assert judged(model, tokenizer=tokenizer, generated=sound)["generated_ids_clamped"].verdict == "clear"
+    silent(watching(model, tokenizer=tokenizer, generated=sound), "generated_ids_clamped")
 
 
 def test_texts_whose_spaces_were_deleted(tokenizer: Any) -> None:
     ids = [[*tokenizer.encode(text), tokenizer.eos_token_id] for text in ANSWERS]
 
-    def of(texts: list[str]) -> Any:
+    def of(texts: list[str]) -> Audit:
         watched = {"generated": ids, "generated_texts": texts}
-        return judged(fitting(tokenizer), tokenizer=tokenizer, **watched)["generated_text_altered"]
+        return watching(fitting(tokenizer), tokenizer=tokenizer, **watched)
 
-    found = of([text.replace(" ", "") for text in ANSWERS])
+    found = verdicts(of([text.replace(" ", "") for text in ANSWERS]))["generated_text_altered"]
     assert found.verdict == "finding"
     assert "spaces" in found.statement
-    assert of(ANSWERS).verdict == "clear"
-    assert of([text.split(" and ")[0] + " " for text in ANSWERS]).verdict == "clear"  # cut at a stop string
-    assert "altered" in of([text.upper() for text in ANSWERS]).statement
+    silent(of(ANSWERS), "generated_text_altered")
+    silent(of([text.split(" and ")[0] + " " for text in ANSWERS]), "generated_text_altered")  # cut at a stop string
+    found = verdicts(of([text.upper() for text in ANSWERS]))["generated_text_altered"]
+    assert "altered" in found.statement
 
 
-class Unspaced:
-    """A tokenizer of letters that forgets spaces, and knows no capitals."""
+class Letters:
+    """A tokenizer of letters that knows no capitals; `spaced`: it keeps the spaces between them."""
 
     unk_token_id = 0
 
+    def __init__(self, *, spaced: bool) -> None:
+        self.spaced = spaced
+
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
-        return [ord(letter) if letter.islower() else 0 for letter in text.replace(" ", "")]
+        known = [letter for letter in text if self.spaced or letter != " "]
+        return [ord(letter) if letter.islower() or letter == " " else 0 for letter in known]
 
     def decode(self, ids: list[int]) -> str:
         return "".join(chr(i) for i in ids)
 
 
 def test_a_tokenizer_that_forgets_spaces(tokenizer: Any) -> None:
-    found = judged(tokenizer=Unspaced(), references=ANSWERS)["text_round_trip"]
+    found = judged(tokenizer=Letters(spaced=False), references=ANSWERS)["text_round_trip"]
     assert found.numbers["other_spaces"] == 6
-    assert "unknown" in judged(tokenizer=Unspaced(), references=["UPPER case"])["text_round_trip"].statement
-    assert judged(fitting(tokenizer), tokenizer=tokenizer, references=ANSWERS)["text_round_trip"].verdict == "clear"
+    silent(watching(tokenizer=Letters(spaced=True), references=ANSWERS), "text_round_trip")
+    found = judged(tokenizer=Letters(spaced=True), references=["UPPER case"])["text_round_trip"]
+    assert "unknown" in found.statement
+    silent(watching(tokenizer=Letters(spaced=True), references=["lower case"]), "text_round_trip")
+    silent(watching(fitting(tokenizer), tokenizer=tokenizer, references=ANSWERS), "text_round_trip")

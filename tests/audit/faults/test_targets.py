@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.audit.judging import audited, clears, findings, findings_with
+from tests.audit.judging import audited, clears, findings, findings_with, silent
 from tests.audit.loops import END, PAD, VOCABULARY, Loop, make_model, rows
 
 TARGETS = {
@@ -49,14 +48,17 @@ def left(number: int, *, positions: bool = False, mask: bool = True) -> dict[str
 def test_padding_on_the_left_without_a_mask() -> None:
     found = findings(Loop(own_loss=True, data=lambda n: left(n, mask=False)))
     assert set(found) == {"row_depends_on_batch"}
-    assert clears(Loop(own_loss=True, data=left)) >= {"row_depends_on_batch", "row_depends_on_padding"}
+    silent(audited(Loop(own_loss=True, data=left)), "row_depends_on_batch", "row_depends_on_padding")
 
 
 def test_padding_on_the_left_counted_by_absolute_positions() -> None:
     found = findings(Loop(model=gpt2(), own_loss=True, data=left))
     assert {"row_depends_on_batch", "row_depends_on_padding"} <= set(found)
-    right = Loop(model=gpt2(), own_loss=True, data=lambda n: left(n, positions=True))
-    assert "row_depends_on_batch" in clears(right)
+    # Given its positions, a batch is not padded further; on the right, padding has no effect on them.
+    counted = Loop(model=gpt2(), own_loss=True, data=lambda n: left(n, positions=True))
+    silent(audited(counted), "row_depends_on_batch")
+    on_the_right = Loop(model=gpt2(), own_loss=True, data=lambda n: rows(4, n))
+    silent(audited(on_the_right), "row_depends_on_batch", "row_depends_on_padding")
 
 
 def test_a_model_that_is_given_more_than_ids_is_not_run_again() -> None:
@@ -80,29 +82,34 @@ def test_a_model_that_is_given_more_than_ids_is_not_run_again() -> None:
 
 
 def test_a_loss_divided_by_all_places() -> None:
-    def by_places(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        total = F.cross_entropy(
+    def total(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(
             logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100, reduction="sum"
         )
-        return total / labels.numel()
 
-    assert set(findings(Loop(loss=by_places))) == {"divided_by_padding"}
+    by_places = Loop(loss=lambda logits, labels: total(logits, labels) / labels.numel())
+    assert set(findings(by_places)) == {"divided_by_padding"}
+    by_targets = Loop(loss=lambda logits, labels: total(logits, labels) / (labels[:, 1:] != -100).sum())
+    silent(audited(by_targets), "divided_by_padding")
 
 
-@pytest.mark.parametrize(("missing", "how"), [(False, "masked out"), (True, "does not stand in the text")])
-def test_an_end_of_text_that_is_never_a_target(missing: bool, how: str) -> None:
-    def data(number: int) -> dict[str, torch.Tensor]:
-        batch = rows(4, number)
-        if missing:
-            batch["input_ids"] = torch.where(batch["input_ids"] == END, 7, batch["input_ids"])
-        batch["labels"] = torch.where(
-            (batch["attention_mask"] == 0) | (batch["input_ids"] == END), -100, batch["input_ids"]
-        )
-        return batch
+def test_an_end_of_text_that_is_never_a_target() -> None:
+    def ending(*, masked: bool = False, missing: bool = False) -> Loop:
+        def data(number: int) -> dict[str, torch.Tensor]:
+            batch = rows(4, number)
+            if missing:
+                batch["input_ids"] = torch.where(batch["input_ids"] == END, 7, batch["input_ids"])
+            left_out = (batch["attention_mask"] == 0) | (masked & (batch["input_ids"] == END))
+            batch["labels"] = torch.where(left_out, -100, batch["input_ids"])
+            return batch
 
-    found = findings(Loop(data=data))
-    assert set(found) == {"no_end_of_text"}
-    assert how in found["no_end_of_text"].statement
+        return Loop(data=data)
+
+    for faulty, how in ((ending(masked=True), "masked out"), (ending(missing=True), "does not stand in the text")):
+        found = findings(faulty)
+        assert set(found) == {"no_end_of_text"}
+        assert how in found["no_end_of_text"].statement
+    silent(audited(ending()), "no_end_of_text")
 
 
 PROMPT = 14
@@ -126,8 +133,7 @@ def test_only_the_first_line_of_the_prompt_is_masked() -> None:
     found = findings(Loop(data=lambda n: prompted(n, 4)))
     assert set(found) == {"boilerplate_supervised"}
     assert found["boilerplate_supervised"].numbers["same_tokens"] == 10
-    assert "boilerplate_supervised" in clears(Loop(data=lambda n: prompted(n, PROMPT)))
-    assert findings(Loop(data=lambda n: prompted(n, PROMPT))) == {}
+    silent(audited(Loop(data=lambda n: prompted(n, PROMPT))), "boilerplate_supervised")
 
 
 def test_prompts_of_known_length_among_the_targets() -> None:
@@ -137,8 +143,7 @@ def test_prompts_of_known_length_among_the_targets() -> None:
     found = findings_with(Loop(data=lambda n: prompted(n, 4)), known)
     # 48 rows of 14 prompt tokens, of which the first is no target of anything: 13 each, 10 of them supervised.
     assert found["prompt_supervised"].numbers == {"supervised": 480, "prompt_tokens": 624}
-    clean = audited(Loop(data=lambda n: prompted(n, PROMPT)), known)
-    assert "prompt_supervised" in {one.rule for one in clean.report.verdicts if one.verdict == "clear"}
+    silent(audited(Loop(data=lambda n: prompted(n, PROMPT)), known), "prompt_supervised")
 
 
 def test_an_example_of_another_kind() -> None:
@@ -159,4 +164,4 @@ def test_an_example_of_another_kind() -> None:
     found = findings(loop(True), first=40)
     assert set(found) == {"outlying_examples"}
     assert "step 30 row 2" in found["outlying_examples"].statement
-    assert "outlying_examples" in clears(loop(False), first=40)
+    silent(audited(loop(False), first=40), "outlying_examples")

@@ -10,8 +10,8 @@ from ontogeny.core.contracts import Finding
 from ontogeny.integrations.audit import recorder_terms
 from ontogeny.integrations.audit.recorder_terms import TermsRecorder, some_of
 from ontogeny.integrations.audit.seen import NLL, LossTerms
-from tests.audit.composite import Composite, z_loss
-from tests.audit.judging import audited
+from tests.audit.composite import Composite, Term, z_loss
+from tests.audit.judging import audited, silent
 from tests.audit.loops import Loop, make_model, rows, shifted_loss
 
 TERMS = {
@@ -26,12 +26,14 @@ def of(composite: Composite, **settings: Any) -> dict[str, Finding]:
     return {one.rule: one for one in report.findings if one.rule in TERMS}
 
 
+def twin(composite: Composite, *clear: str, **settings: Any) -> None:
+    """Nothing is found of any kind."""
+    silent(audited(Loop(loss=composite, **settings), composite.hear), *clear)
+
+
 def test_the_clean_composite_is_clear() -> None:
-    composite = Composite()
-    report = audited(Loop(loss=composite), composite.hear).report
-    assert report.findings == ()
-    assert {one.rule for one in report.verdicts if one.verdict == "clear"} >= TERMS
-    assert of(Composite(), accumulation=2) == {}
+    twin(Composite(), *TERMS)
+    twin(Composite(), *TERMS, accumulation=2)
 
 
 def test_a_total_with_other_weights() -> None:
@@ -39,6 +41,7 @@ def test_a_total_with_other_weights() -> None:
     assert set(found) == {"total_is_the_sum"}
     numbers = found["total_is_the_sum"].numbers
     assert float(numbers["total"]) > float(numbers["sum"])
+    twin(Composite(added={"lm": 1.0, "z": 0.05}), "total_is_the_sum")
 
 
 def info_nce(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -55,62 +58,83 @@ def sound_info_nce(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def test_info_nce_whose_target_is_masked() -> None:
-    found = of(Composite(terms={"lm": shifted_loss, "nce": info_nce}, weights={"lm": 1.0, "nce": 0.1}))
+    def contrasting(term: Term) -> Composite:
+        return Composite(terms={"lm": shifted_loss, "nce": term}, weights={"lm": 1.0, "nce": 0.1})
+
+    found = of(contrasting(info_nce))
     # exp(-1e9) is 0 beside the other scores: -log softmax = 1e9 whatever the scores are.
     assert found["constant_term"].numbers["nce"] == pytest.approx(1e9)
     assert "masked" in found["constant_term"].statement
-    assert of(Composite(terms={"lm": shifted_loss, "nce": sound_info_nce}, weights={"lm": 1.0, "nce": 0.1})) == {}
+    twin(contrasting(sound_info_nce), "constant_term")
 
 
 def test_a_term_of_nan() -> None:
-    found = of(Composite(terms={"lm": shifted_loss, "balance": lambda logits, _: (logits.min() * 1e9).log()},
-                         weights={"lm": 1.0, "balance": 0.0}))  # fmt: skip
-    assert "12 of 12" in found["term_not_finite"].statement
+    def balanced(sign: int) -> Composite:
+        """The logarithm of the least logit, which is below 0, or of its negative."""
+        return Composite(terms={"lm": shifted_loss, "balance": lambda logits, _: (sign * logits.min()).log()},
+                         weights={"lm": 1.0, "balance": 0.1})  # fmt: skip
+
+    assert "12 of 12" in of(balanced(1))["term_not_finite"].statement
+    twin(balanced(-1), "term_not_finite")
 
 
 def test_a_term_without_a_graph() -> None:
-    found = of(Composite(terms={"lm": shifted_loss, "z": lambda logits, labels: z_loss(logits.detach(), labels)}))
+    def with_z(z: Term) -> Composite:
+        return Composite(terms={"lm": shifted_loss, "z": z})
+
+    found = of(with_z(lambda logits, labels: z_loss(logits.detach(), labels)))
     assert "'z'" in found["term_detached"].statement
+    twin(with_z(z_loss), "term_detached")
 
 
 def test_a_weight_of_zero_is_said_to_be_not_optimised() -> None:
     found = of(Composite(weights={"lm": 1.0, "z": 0.0}))
     assert set(found) == {"weight_of_zero"}
     assert "'z' is not optimised" in found["weight_of_zero"].statement
+    twin(Composite(weights={"lm": 1.0, "z": 0.05}), "weight_of_zero")
 
 
 def test_a_term_too_small_to_matter() -> None:
     found = of(Composite(weights={"lm": 1.0, "z": 1e-7}))
     assert set(found) == {"gradient_shares"}
     assert float(found["gradient_shares"].numbers["z"]) < 1e-3
+    twin(Composite(weights={"lm": 1.0, "z": 0.05}), "gradient_shares")
 
 
 def test_a_term_that_undoes_the_other() -> None:
-    against = Composite(terms={"lm": shifted_loss, "drift": lambda logits, labels: -2 * shifted_loss(logits, labels)},
-                        weights={"lm": 1.0, "drift": 0.1})  # fmt: skip
-    found = of(against)
+    def drifting(factor: int) -> Composite:
+        return Composite(
+            terms={"lm": shifted_loss, "drift": lambda logits, labels: factor * shifted_loss(logits, labels)},
+            weights={"lm": 1.0, "drift": 0.1},
+        )
+
+    found = of(drifting(-2))
     # The gradient of -2 L is -2 times that of L: cosine -1 with the term, and with the plain NLL.
     assert found["terms_in_conflict"].numbers["cosine lm / drift"] == pytest.approx(-1, abs=1e-6)
     assert found["term_against_nll"].numbers["cosine drift"] == pytest.approx(-1, abs=1e-5)
     assert found["term_against_nll"].numbers["cosine lm"] == pytest.approx(1, abs=1e-5)
+    twin(drifting(2), "terms_in_conflict", "term_against_nll")
 
 
 def test_a_penalty_that_holds_the_model_at_its_start_is_no_conflict() -> None:
-    model = make_model()
-    start = [p.detach().clone() for p in model.parameters()]
+    def held(weight: float, *, away: float) -> tuple[Composite, Any]:
+        """Pulled to its start, or to a place `away` from it in every direction."""
+        model, draw = make_model(), torch.Generator().manual_seed(1)
+        there = [p.detach() + away * torch.randn(p.shape, generator=draw) for p in model.parameters()]
 
-    def distance(*_: torch.Tensor) -> torch.Tensor:
-        parts = [(p - there).square().sum() for p, there in zip(model.parameters(), start, strict=True)]
-        return torch.stack(parts).sum() / 2
+        def distance(*_: torch.Tensor) -> torch.Tensor:
+            parts = [(p - place).square().sum() for p, place in zip(model.parameters(), there, strict=True)]
+            return torch.stack(parts).sum() / 2
 
-    held = Composite(terms={"lm": shifted_loss, "z": z_loss, "l2": distance},
-                     weights={"lm": 1.0, "z": 0.05, "l2": 1e-4})  # fmt: skip
-    assert of(held, model=model) == {}
-    # The same pull from another place than the start is one.
-    away = [p + 0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1)) for p in start]
-    start[:] = away
-    weak = Composite(terms=held.terms, weights={"lm": 1.0, "z": 0.05, "l2": 1e-7})
-    assert "gradient_shares" in of(weak, model=model)
+        terms = {"lm": shifted_loss, "z": z_loss, "l2": distance}
+        return Composite(terms=terms, weights={"lm": 1.0, "z": 0.05, "l2": weight}), model
+
+    # A pull so weak is a finding where it leads away from the start.
+    faulty, model = held(1e-7, away=0.3)
+    assert "gradient_shares" in of(faulty, model=model)
+    for weight in (1e-7, 1e-4):
+        clean, model = held(weight, away=0.0)
+        twin(clean, "terms_in_conflict", model=model)
 
 
 def test_shares_by_hand() -> None:
