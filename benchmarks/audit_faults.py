@@ -1,12 +1,13 @@
 """Faults injected into small training loops: what the audit finds, beside torcheck and the libraries' own warnings.
 
 Every test of tests/audit/faults is run once. A loop in which the audit raises what its test asks for by name is a fault
-caught; a test that fails is a fault missed or a false alarm; the other loops of passing tests are clean twins, and so
-are all loops of tests/audit/test_clean.py; faults in trainers are those of tests/integrations/test_audit.py. They are
-the faults that the checks were written for, so that the audit's own count says no more than that all these tests pass.
-In the same loops torcheck 1.0.1 watches every trainable tensor (changes, no NaN, no infinity; its checks of outputs
-take a tensor, which these models do not return), and warnings of Python and of the log are collected. The table of
-faults is written to docs/findings/audit_faults.md.
+caught; the other loops of passing tests are clean twins, and so are all loops of tests/audit/test_clean.py. A test that
+fails is a fault missed or a false alarm: it is named, and none of its loops is counted. A fault whose test has no clean
+twin is named, too. Faults in trainers are those of tests/integrations/test_audit.py. They are the faults that the
+checks were written for, so that the audit's own count says no more than that all these tests pass. In the same loops
+torcheck 1.0.1 watches every trainable tensor (changes, no NaN, no infinity; its checks of outputs take a tensor, which
+these models do not return), and warnings of Python and of the log are collected. The table of faults is written to
+docs/findings/audit_faults.md.
 """
 
 import contextlib
@@ -168,15 +169,30 @@ def watched() -> _Beside:
     return beside
 
 
+def passing(beside: _Beside) -> list[Watched]:
+    """Loops of tests that pass: of one that fails, nothing says which loops found what they should."""
+    failed = {test.partition("[")[0] for test in beside.failed}
+    return [loop for loop in beside.loops if loop.test not in failed]
+
+
+def faults(beside: _Beside) -> dict[str, list[Watched]]:
+    """Loops of each passing test in which something is found."""
+    by_test: dict[str, list[Watched]] = defaultdict(list)
+    for loop in passing(beside):
+        by_test[loop.test].append(loop)
+    return {test: loops for test, loops in by_test.items() if any(loop.found for loop in loops)}
+
+
+def without_twin(beside: _Beside) -> list[str]:
+    """Tests in which something is found in every loop."""
+    return [test for test, loops in faults(beside).items() if all(loop.found for loop in loops)]
+
+
 def page(beside: _Beside) -> str:
     """The table of faults as Markdown."""
-    by_test: dict[str, list[Watched]] = defaultdict(list)
-    for loop in beside.loops:
-        by_test[loop.test].append(loop)
     families = {one.id: one.family for one in all_checks()}
     lines = [_HEAD]
-    rows = {test: loops for test, loops in by_test.items() if any(loop.found for loop in loops)}
-    for test, loops in rows.items():
+    for test, loops in faults(beside).items():
         faulty = [loop for loop in loops if loop.found]
         found = sorted({rule for loop in faulty for rule in loop.found}, key=lambda rule: (families[rule], rule))
         cells = [
@@ -190,7 +206,8 @@ def page(beside: _Beside) -> str:
         f"| {what} | {one['audit']} | {one['torcheck']} | {one['own_warnings']} |"
         for what, one in figures.items() if "torcheck" in one
     ]  # fmt: skip
-    lines += ["", f"Missed, or alarmed where nothing is wrong: {', '.join(beside.failed) or 'none'}.", ""]
+    lines += ["", f"Missed, or alarmed where nothing is wrong: {', '.join(beside.failed) or 'none'}."]
+    lines += ["", f"Faults without a clean twin: {', '.join(without_twin(beside)) or 'none'}.", ""]
     return "\n".join(lines)
 
 
@@ -206,8 +223,8 @@ def _share(loops: list[Watched], side: str) -> str:
 
 def figures_of(beside: _Beside) -> dict[str, Any]:
     """Loops in which each side speaks, with a fault and without one."""
-    faulty = [loop for loop in beside.loops if loop.found]
-    clean = [loop for loop in beside.loops if not loop.found]
+    faulty = [loop for loop in passing(beside) if loop.found]
+    clean = [loop for loop in passing(beside) if not loop.found]
     counts = {"loops in which the audit finds what its test injects": faulty, "clean loops": clean}
     found: dict[str, Any] = {
         what: {
@@ -220,6 +237,7 @@ def figures_of(beside: _Beside) -> dict[str, Any]:
     rules = {rule for loop in faulty for rule in loop.found}
     found["checks"] = {"caught by name in a test": len(rules), "of": len(all_checks())}
     found["tests that fail"] = {"n": len(beside.failed)}
+    found["faults without a clean twin"] = {"n": len(without_twin(beside))}
     return found
 
 

@@ -126,7 +126,7 @@ def test_a_penalty_that_holds_the_model_at_its_start_is_no_conflict() -> None:
             parts = [(p - place).square().sum() for p, place in zip(model.parameters(), there, strict=True)]
             return torch.stack(parts).sum() / 2
 
-        terms = {"lm": shifted_loss, "z": z_loss, "l2": distance}
+        terms: dict[str, Term] = {"lm": shifted_loss, "z": z_loss, "l2": distance}
         return Composite(terms=terms, weights={"lm": 1.0, "z": 0.05, "l2": weight}), model
 
     # A pull so weak is a finding where it leads away from the start.
@@ -134,7 +134,7 @@ def test_a_penalty_that_holds_the_model_at_its_start_is_no_conflict() -> None:
     assert "gradient_shares" in of(faulty, model=model)
     for weight in (1e-7, 1e-4):
         clean, model = held(weight, away=0.0)
-        twin(clean, "terms_in_conflict", model=model)
+        twin(clean, "gradient_shares", "terms_in_conflict", model=model)
 
 
 def test_shares_by_hand() -> None:
