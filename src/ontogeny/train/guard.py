@@ -27,7 +27,8 @@ def untouched(model: Any, *, parameters: bool = False) -> Iterator[None]:
     generators = _generator_states()
     for parameter, _, _ in held:
         parameter.grad = None
-    wrapper = None if hasattr(model, "_hf_hook") else model.__dict__.pop("forward", None)
+    kept = hasattr(model, "_hf_hook") or hasattr(model, "_orig_mod")  # torch.compile's wrapper has no forward but this
+    wrapper = None if kept else model.__dict__.pop("forward", None)
     try:
         with torch.autocast(next(model.parameters()).device.type, enabled=False):
             yield

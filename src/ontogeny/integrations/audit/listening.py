@@ -8,6 +8,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def eager(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """A hook that is silent while torch.compile traces through it, and so is no part of what it compiles."""
+    import torch
+
+    def heard(*args: Any, **kwargs: Any) -> Any:
+        return None if torch.compiler.is_compiling() else hook(*args, **kwargs)
+
+    return heard
+
+
 def language_model(model: Any, optimized: Collection[int] = ()) -> Any:
     """The outermost module with an output embedding, as Hugging Face models have; the model itself without one.
 

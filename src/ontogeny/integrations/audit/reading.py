@@ -99,8 +99,9 @@ def fused_nll(log_probs: "Tensor", supervised: "Tensor") -> np.ndarray:
 
 
 def arguments(module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """What a module was called with, by name as far as its signature names it."""
-    return {**dict(zip(inspect.signature(module.forward).parameters, args, strict=False)), **kwargs}
+    """What a module (or one that torch.compile has wrapped) was called with, by name as far as its signature says."""
+    inner = getattr(module, "_orig_mod", module)
+    return {**dict(zip(inspect.signature(inner.forward).parameters, args, strict=False)), **kwargs}
 
 
 def token_ids(given: Mapping[str, Any], shape: tuple[int, ...], *, decoder: bool) -> Any:

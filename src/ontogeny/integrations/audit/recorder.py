@@ -127,11 +127,11 @@ class Recorder:
 
     @_harmless
     def _attach(self) -> None:
-        self._handles.append(self.heard.register_forward_pre_hook(lambda *_: self._terms.release()))
-        self._handles.append(self.heard.register_forward_hook(self._after_forward, with_kwargs=True))
+        self._handles.append(self.heard.register_forward_pre_hook(listening.eager(lambda *_: self._terms.release())))
+        self._handles.append(self.heard.register_forward_hook(listening.eager(self._after_forward), with_kwargs=True))
         head = listening.head_of(self.heard)
         if head is not None:
-            self._handles.append(head.register_forward_hook(self._after_head))
+            self._handles.append(head.register_forward_hook(listening.eager(self._after_head)))
         stepping = listening.stepping(self.optimizers[0])
         self.seen.hears_steps = stepping is not None
         if stepping is not None:
@@ -154,6 +154,12 @@ class Recorder:
             frozen_at_start=self._frozen,
         )
         self.seen.special = special_ids(self.heard, self.seen.tokenizer)
+        if self.seen.steps and not self.seen.forwards_in_training:
+            self.note(
+                f"{len(self.seen.steps)} optimizer steps, but no call of the model it was given "
+                f"({type(self.heard).__name__}) in training: give it the module that the loop calls, as what "
+                "torch.compile returned, or audit some steps without compiling"
+            )
 
     @_harmless
     def _evaluate(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ontogeny.integrations.audit.listening import language_model, logits_of
+from ontogeny.integrations.audit.listening import eager, language_model, logits_of
 from ontogeny.integrations.audit.reading import arguments, fingerprints, next_token_nll, numpy_of
 from ontogeny.integrations.audit.seen import LEAST_ROW, Evaluated, EvaluationPass
 from ontogeny.train.guard import untouched
@@ -35,7 +35,7 @@ def evaluate_once(model: Any, evaluate: Callable[[], Any], *, averaged: Any) -> 
         handles = []
         for one, is_averaged in watched:
             see = functools.partial(_see, found, before=before, whole=one, averaged=is_averaged)
-            handles.append(language_model(one).register_forward_hook(see, with_kwargs=True))
+            handles.append(language_model(one).register_forward_hook(eager(see), with_kwargs=True))
         try:
             found.numbers = numbers_of(evaluate())
         finally:
