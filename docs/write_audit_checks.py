@@ -29,7 +29,7 @@ def findings() -> str:
 
 def _section(one: Check) -> str:
     return (
-        f"### {one.title}\n\n`{one.id}`\n\n"
+        f'### <a id="{one.id}"></a>{one.title}\n\n`{one.id}`\n\n'
         f"- **Needs** {one.needs}.\n- **A finding** where {one.threshold}.\n- **Costs** {one.cost}.\n"
         f"- **What else it can be** {one.otherwise}.\n- **Refuted by** {one.refuted_by}.\n"
         f"- **What to do** {one.remedy}.\n"
@@ -49,7 +49,7 @@ def _checks() -> str:
     rows = ["| check | needs | costs |\n|---|---|---|"]
     for family, checks in _families():
         rows.append(f"| **{family}** | | |")
-        rows += [_row(f"[`{one.id}`](findings/audit.md#{_anchor(one)})", one.needs, one.cost) for one in checks]
+        rows += [_row(f"[`{one.id}`](findings/audit.md#{one.id})", one.needs, one.cost) for one in checks]
     return "\n".join(rows) + "\n"
 
 
@@ -60,10 +60,6 @@ def _watched() -> str:
 
 def _families() -> list[tuple[str, list[Check]]]:
     return [(family.capitalize(), list(checks)) for family, checks in groupby(all_checks(), key=lambda one: one.family)]
-
-
-def _anchor(one: Check) -> str:
-    return re.sub(r"[^\w\- ]", "", one.title.lower()).replace(" ", "-")
 
 
 def _row(*cells: str) -> str:

@@ -159,7 +159,7 @@ def test_a_second_run_in_the_same_directory_is_refused(
     recorded: tuple[Path, Trainer, OntogenyCallback], tokenizer: Any
 ) -> None:
     folder = recorded[0]
-    trainer = make_trainer(tokenizer, folder, [OntogenyCallback(measures=["evaluation"], probes={"t": TEXTS[:2]})])
+    trainer = make_trainer(tokenizer, folder, [OntogenyCallback(measures=[], to=folder / "ontogeny")])
     with pytest.raises(StoreError, match="another directory"):
         trainer.train()
 

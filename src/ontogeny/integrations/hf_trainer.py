@@ -9,9 +9,11 @@ look.path        # a run directory like any other: ontogeny report, ontogeny.ope
 ``OntogenyCallback(audit=True)`` also watches whether the training does what its author thinks.
 """
 
+import atexit
 import copy
 import json
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -42,16 +44,21 @@ from ontogeny.train.provenance import environment
 _SUMMARY_ONLY = {"train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos", "train_loss"}
 
 
+KEEP_EVERY_S = 60.0
+"""What an audit says is written down that often, at log rows: a training may end without an end."""
+
+
 class OntogenyCallback(TrainerCallback):
     """Look at somebody else's training: their log rows, our measures at our cadence, the same run directory and page.
 
     `measures`: kinds, or components. `probes`: name -> texts, tokenized rows (`input_ids`, `labels`) or a ProbeSet;
-    without any, rows of the training set are looked at. `every_steps`: when measures look, besides the first and the
-    last state. `to`: the run directory, by default `<output_dir>/ontogeny`. `save_weights`: also keep the weights of
-    every looked-at state, so that measures can be added later. `passages`, `length`: at most so many passages of a
-    probe set, at most so many tokens each. `audit`: also hold the training against all checks of `ontogeny.audit`;
-    settings of it (`first`, `every`, `skip`, `quiet`) or just True. `watch`: what the audit may look at besides; what
-    the trainer knows is taken from it. Without measures, `measures=[]`, nothing but the audit and the log is recorded.
+    without any, rows of the training set are looked at. `every_steps`: when measures look, besides the first and
+    the last state. `to`: the run directory, by default `<output_dir>/ontogeny`, then `ontogeny-2`. `save_weights`:
+    also keep the weights of every looked-at state, so that measures can be added later. `passages`, `length`: at
+    most so many passages of a probe set, at most so many tokens each. `audit`: also hold the training against all
+    checks of `ontogeny.audit`; settings of it (`first`, `every`, `skip`, `quiet`) or just True. `watch`: what the
+    audit may look at besides; what the trainer knows is taken from it. Without measures, `measures=[]`, nothing but
+    the audit and the log is recorded.
     Costs what its measures cost; training is bit-identical with and without.
     """
 
@@ -76,6 +83,7 @@ class OntogenyCallback(TrainerCallback):
         self.save_weights = save_weights
         self.page = page
         self.path: Path | None = Path(to) if to is not None else None
+        self._to = self.path
         self._given = dict(probes or {})
         self._passages, self._length = passages, length
         self._writer: RunWriter | None = None
@@ -86,11 +94,14 @@ class OntogenyCallback(TrainerCallback):
         self._settings = {} if audit is True else audit
         self._watch = dict(watch or {})
         self.audit: Audit | None = None
+        self._kept_s = 0.0
+        atexit.register(_let_go, weakref.ref(self))
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Open the run directory and look at the model as it is before the first step."""
         if not state.is_world_process_zero:
             return
+        self.let_go()
         model, dataloader = kwargs["model"], kwargs.get("train_dataloader")
         tokenizer = copy.deepcopy(_tokenizer(kwargs.get("processing_class"), needed=bool(self.measures)))
         probes = {}
@@ -99,7 +110,7 @@ class OntogenyCallback(TrainerCallback):
                 probes = self._probe_sets(tokenizer, getattr(dataloader, "dataset", None))
         check_probes(self.measures, probes)
         self._flops_per_token = 6.0 * nonembedding_parameters(model)
-        self.path = self.path or Path(args.output_dir) / "ontogeny"
+        self.path = self._folder(Path(args.output_dir) / "ontogeny", resumes=state.global_step > 0)
         writer = self._open(args, state, model, probes)
         if tokenizer is not None:
             tokenizer.save_pretrained(str(self.path / "tokenizer"))
@@ -143,14 +154,15 @@ class OntogenyCallback(TrainerCallback):
                 continue
             scope, short = ("eval", name.removeprefix("eval_")) if name.startswith("eval_") else ("train", name)
             self._writer.add_metric(state.global_step, short, scope, float(value))
+        if self.audit is not None and self.path is not None and time.monotonic() - self._kept_s > KEEP_EVERY_S:
+            keep(self.audit.report, self.path)
+            self._kept_s = time.monotonic()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Look a last time, close the run, write the page."""
         if self._writer is None or self.path is None:
             return
-        if self.audit is not None:
-            self.audit.stop()
-            keep(self.audit.report, self.path)
+        self._stop_audit(failed=False)
         if state.global_step != self._last_look and self._observer is not None:
             self._observer.due = {group: steps | {state.global_step} for group, steps in self._observer.due.items()}
             self._look(state, kwargs["model"])
@@ -161,6 +173,33 @@ class OntogenyCallback(TrainerCallback):
             from ontogeny.report.page import write_report
 
             write_report([open_run(self.path)])
+
+    def let_go(self) -> None:
+        """Close the record of a training that was broken off; what was seen until then stays.
+
+        Trainers tell no callback of that. So it is done when the next training begins, or Python ends.
+        """
+        if self._writer is None:
+            return
+        self._stop_audit(failed=True)
+        self._writer.set_status(state="interrupted", message="the training was broken off")
+        self._writer.close()
+        self._writer = None
+
+    def _stop_audit(self, *, failed: bool) -> None:
+        assert self.path is not None
+        if self.audit is not None:
+            self.audit.stop(failed=failed)
+            keep(self.audit.report, self.path)
+
+    def _folder(self, usual: Path, *, resumes: bool) -> Path:
+        """Where to record: what was asked for, else the usual place, with a number where it holds a run already."""
+        if self._to is not None:
+            return self._to
+        taken = [one for n in range(1, 1000) if ((one := _numbered(usual, n)) / PROVENANCE).exists()]
+        if resumes and taken:
+            return taken[-1]
+        return next(one for n in range(1, 1001) if (one := _numbered(usual, n)) not in taken)
 
     def _probe_sets(self, tokenizer: Any, dataset: Any) -> dict[str, ProbeSet]:
         given = self._given
@@ -247,6 +286,15 @@ class OntogenyCallback(TrainerCallback):
                 save_model(copy.deepcopy(model).unload(), base)
         with self._writer.checkpoint(place, extra={"weights_only": True}) as folder:
             save_model(model, folder / "model")
+
+
+def _numbered(usual: Path, n: int) -> Path:
+    return usual if n == 1 else usual.with_name(f"{usual.name}-{n}")
+
+
+def _let_go(callback: "weakref.ref[OntogenyCallback]") -> None:
+    if (alive := callback()) is not None:
+        alive.let_go()
 
 
 def seen_by_trainer(args: Any, given: Mapping[str, Any]) -> dict[str, Any]:

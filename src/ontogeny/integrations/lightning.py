@@ -48,6 +48,7 @@ class OntogenyAudit(Callback):
             "tokenizer": tokenizer, "first": first, "every": every, "skip": tuple(skip), "quiet": quiet,
         }  # fmt: skip
         self._audit: Audit | None = None
+        self._ended = False
 
     @property
     def report(self) -> Report:
@@ -66,14 +67,22 @@ class OntogenyAudit(Callback):
             audit.watch(max_grad_norm=trainer.gradient_clip_val)
         for one in trainer.lr_scheduler_configs[:1]:
             audit.watch(scheduler=one.scheduler)
-        self._audit = audit.watch(**self._watch)
+        self._audit, self._ended = audit.watch(**self._watch), False
         audit.start()
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Say what was found, and write it down."""
-        if self._audit is None:
+        self._end(trainer, failed=False)
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """The same where the training was broken off, without an evaluation."""
+        self._end(trainer, failed=True)
+
+    def _end(self, trainer: Any, *, failed: bool) -> None:
+        if self._audit is None or self._ended:
             return
-        self._audit.stop()
+        self._ended = True
+        self._audit.stop(failed=failed)
         self.path = self.path or Path(trainer.default_root_dir) / "ontogeny"
         if not (self.path / PROVENANCE).exists():
             provenance = {

@@ -10,7 +10,7 @@ import numpy as np
 from ontogeny.core.contracts import Clear, Finding, NotAssessable, Verdict
 from ontogeny.core.version import __version__
 from ontogeny.diagnosis.examine import SEVERITIES
-from ontogeny.report.findings_text import number
+from ontogeny.report.findings_text import AUDIT_DOCS, number
 from ontogeny.report.sparkline import svg
 from ontogeny.report.theme import DARK, LIGHT, css_variables
 from ontogeny.store.history import Series
@@ -89,6 +89,7 @@ def _card(finding: Finding, titles: Mapping[str, str]) -> dict[str, Any]:
         "certainty": finding.certainty,
         "kind": "Check",
         "rule": finding.rule,
+        "page": AUDIT_DOCS.format(check=finding.rule),
         "title": titles.get(finding.rule, finding.rule),
         "statement": finding.statement[:1].upper() + finding.statement[1:],
         "numbers": [(name.replace("_", " "), number(value)) for name, value in finding.numbers.items()],

@@ -10,6 +10,8 @@ from ontogeny.store.history import Segment, Series
 
 COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 DOCS = "docs/findings/{rule}.md"
+AUDIT_DOCS = "docs/findings/audit.md#{check}"
+"""Where a rule, or a check of an audit, is described."""
 
 
 def series_of(examination: Examination, evidence: Evidence, segment: int) -> Series | None:

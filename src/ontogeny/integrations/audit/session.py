@@ -78,7 +78,11 @@ class Audit:
         """End: detach from model and optimizer, and say what was found unless `quiet`. `failed`: the loop broke off."""
         self._recorder.stop(failed=failed)
         if not self.quiet:
-            sys.stderr.write(terminal(self.report) + "\n")
+            sys.stderr.write(terminal(self.report, more="audit.explain()") + "\n")
+
+    def explain(self) -> str:
+        """The whole report as text: numbers and thresholds of what was found, and what each silent check needs."""
+        return terminal(self.report, verbose=True)
 
     @property
     def report(self) -> Report:
