@@ -85,6 +85,7 @@ def test_a_model_whose_own_code_fails_when_it_is_asked() -> None:
         for _ in range(3):
             model(torch.ones(2, 4)).sum().backward()
             optimizer.step()
+            optimizer.zero_grad()
     assert audit.report.findings == ()
     assert audit.report.mishaps == ()
 

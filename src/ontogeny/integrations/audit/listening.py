@@ -1,11 +1,17 @@
 """Where a recorder listens: the module that gives logits, the optimizer that steps, tensors that gradients reach."""
 
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ontogeny.integrations.audit.seen import Schedule
+
 if TYPE_CHECKING:
     from torch import Tensor
+
+MORE_THAN_EPOCHS = 100
+"""A language model is not trained for so many epochs: a schedule of that length counts optimizer steps."""
 
 
 def eager(hook: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,6 +62,54 @@ def scheduler_steps(scheduler: Any) -> int | None:
     """Steps that a learning-rate scheduler has taken, inside a wrapper or not; None where it does not count them."""
     taken = getattr(getattr(scheduler, "scheduler", scheduler), "last_epoch", None)
     return int(taken) if isinstance(taken, int) else None
+
+
+def schedule_of(scheduler: Any, *, steps: int) -> Schedule | None:
+    """What a learning-rate scheduler plans, inside a wrapper or not; None where it does not count its steps."""
+    begins = scheduler_steps(scheduler)
+    if begins is None:
+        return None
+    inner = getattr(scheduler, "scheduler", scheduler)
+    kind, horizon = type(inner).__name__, _horizon(inner)
+    of_transformers = any(_module(one).startswith("transformers") for one in getattr(inner, "lr_lambdas", ()))
+    often = of_transformers or kind in ("OneCycleLR", "CyclicLR") or (horizon or 0) >= MORE_THAN_EPOCHS
+    return Schedule(kind=kind, begins=begins, steps_before=steps, horizon=horizon, for_each_step=often)
+
+
+def _horizon(scheduler: Any, depth: int = 0) -> int | None:
+    """Steps of its own after which a schedule ends; None where it does not say."""
+    chain, ends = getattr(scheduler, "_schedulers", None), getattr(scheduler, "_milestones", None)
+    if chain and ends and depth < 3:
+        last = _horizon(chain[-1], depth + 1)
+        return None if last is None else int(ends[-1]) + last
+    for one in getattr(scheduler, "lr_lambdas", ()):
+        planned = getattr(one, "keywords", {}).get("num_training_steps")
+        if planned is not None:
+            return int(planned)
+    found = (getattr(scheduler, name, None) for name in ("T_max", "total_steps", "total_iters"))
+    return next((int(one) for one in found if isinstance(one, int)), None)
+
+
+def _module(function: Any) -> str:
+    return str(getattr(getattr(function, "func", function), "__module__", ""))
+
+
+def loss_scale() -> float:
+    """What a `torch.amp.GradScaler` multiplies the loss by, asked while it lets the optimizer step; 1 without one.
+
+    It is found among the callers: nothing else says which scaler an optimizer belongs to. Of no other caller are the
+    locals read, which would keep its tensors alive.
+    """
+    frame = sys._getframe()
+    for _ in range(24):
+        if frame.f_code.co_filename.endswith("grad_scaler.py"):
+            ask = getattr(frame.f_locals.get("self"), "get_scale", None)
+            if ask is not None:
+                return float(ask())
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return 1.0
 
 
 def logits_of(output: Any) -> Any:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 NO_IDS = re.compile("mask|position|segment|type|label|target", re.IGNORECASE)
 """Names of whole numbers that are no ids of tokens."""
+NUMBERS = 256
+"""Of each tensor, how many are kept to see how far it moves."""
 MISFIT_ROWS = 64
 """Positions of a batch, evenly spread, at which the gradient is compared with that of a cross entropy."""
 
@@ -135,6 +137,26 @@ def fingerprints(model: Any) -> dict[str, int]:
         flat = p.detach().reshape(-1).view(words)
         found[name] = hash((int(flat.sum(dtype=torch.int64)), int((flat[::2]).sum(dtype=torch.int64))))
     return found
+
+
+def some_numbers(model: Any) -> dict[str, "Tensor"]:
+    """Of each trainable tensor, up to `NUMBERS` numbers spread over it, float64: a copy."""
+    import torch
+
+    found = {}
+    for name, p in model.named_parameters():
+        if p.requires_grad and p.numel():
+            flat = getattr(p, "_local_tensor", p).detach().reshape(-1)
+            found[name] = flat[:: max(flat.numel() // NUMBERS, 1) | 1][:NUMBERS].to(torch.float64, copy=True)
+    return found
+
+
+def relative_change(before: Mapping[str, "Tensor"], after: Mapping[str, "Tensor"]) -> float:
+    """||after - before|| / ||before|| over all tensors that are in both; NaN where there is none."""
+    both = [(before[name], now) for name, now in after.items() if name in before and before[name].shape == now.shape]
+    moved, size = (sum(float(one.square().sum()) for one in ones)
+                   for ones in ([now - then for then, now in both], [then for then, _ in both]))  # fmt: skip
+    return math.sqrt(moved / size) if size > 0 else float("nan")
 
 
 def gradients(model: Any) -> tuple[float, tuple[str, ...]]:

@@ -16,12 +16,15 @@ from ontogeny.integrations.audit.reading import (
     log_normaliser,
     next_token_nll,
     numpy_of,
+    relative_change,
+    some_numbers,
     targets_of,
     token_ids,
 )
 from ontogeny.integrations.audit.recorder_averages import AverageRecorder
 from ontogeny.integrations.audit.recorder_evaluation import evaluate_once
 from ontogeny.integrations.audit.recorder_generation import see_pass, special_ids
+from ontogeny.integrations.audit.recorder_gradients import GradientRecorder
 from ontogeny.integrations.audit.recorder_terms import TermsRecorder, plain_targets
 from ontogeny.integrations.audit.recording import Forward, Recording, Step, Targets, Tensors
 
@@ -66,6 +69,7 @@ class Recorder:
         self.seen = Recording(dropout=has_dropout(model))
         self._handles: list[Any] = []
         self._start_bits: dict[str, int] = {}
+        self._start_numbers: dict[str, Tensor] = {}
         self._frozen: frozenset[str] = frozenset()
         self._backwards_before = 0
         self._backward_pass: int | None = None
@@ -74,6 +78,7 @@ class Recorder:
         self._evaluating = False
         self._terms = TermsRecorder(model, self.seen.terms)
         self._averages = AverageRecorder(self.seen.averages)
+        self._gradients = GradientRecorder(self.note)
         self.paused = False
         """Set while something else than the loop runs the model: its passes are not the loop's."""
         self.listeners = Listeners(note=self.note)
@@ -108,6 +113,8 @@ class Recorder:
         rest = self._terms.take(named, step=len(self.seen.steps), looking=self.looking, every=self.every)
         for name, value in rest.items():
             kept = self.listeners.kept(name, value)
+            if name == "scheduler" and self.seen.schedule is None:
+                self.seen.schedule = listening.schedule_of(value, steps=len(self.seen.steps) - ago)
             self.seen.watched.setdefault(name, []).append((len(self.seen.steps) - ago, kept))
 
     def note(self, mishap: str) -> None:
@@ -136,10 +143,12 @@ class Recorder:
         self.seen.hears_steps = stepping is not None
         if stepping is not None:
             self._handles.append(stepping.register_step_post_hook(self._after_step))
+            self._gradients.choose(self.model, stepping)
 
     @_harmless
     def _begin(self) -> None:
         self._start_bits = fingerprints(self.model)
+        self._start_numbers = some_numbers(self.model)
         self._frozen = frozenset(name for name, p in self.model.named_parameters() if not p.requires_grad)
 
     @_harmless
@@ -152,6 +161,9 @@ class Recorder:
             optimized=frozenset(name for name, p in named if id(p) in optimized),
             moved=frozenset(name for name, bits in now.items() if bits != self._start_bits.get(name)),
             frozen_at_start=self._frozen,
+            optimizers=len(self.optimizers),
+            narrow=frozenset(name for name, p in named if p.element_size() < 4),
+            change=relative_change(self._start_numbers, some_numbers(self.model)),
         )
         self.seen.special = special_ids(self.heard, self.seen.tokenizer)
         if self.seen.steps and not self.seen.forwards_in_training:
@@ -237,8 +249,11 @@ class Recorder:
         self._terms.release()
         if not forward.backward:
             forward.backward = True
-            now = listening.backward_pass()
-            self.seen.backwards += now is None or now != self._backward_pass
+            forward.backward_pass = now = listening.backward_pass()
+            if now is None or now != self._backward_pass:
+                self.seen.backwards += 1
+                if self.looking and self.seen.hears_steps:
+                    forward.cleared = self._gradients.before_backward()
             self._backward_pass = now
         if read is not None:
             forward.targets = read(gradient)
@@ -246,8 +261,13 @@ class Recorder:
     @_harmless
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         norm, without = float("nan"), tuple[str, ...]()
+        rescaled, again, scale = float("nan"), None, 1.0
         if self.looking:
             self._averages.see(self.model, self.seen.latest("ema"), len(self.seen.steps))
+            rescaled, again = self._gradients.after_step()
+            scale = listening.loss_scale()
+        else:
+            self._gradients.not_looked_at()
         if self.looking or len(self.seen.steps) % NORM_EVERY == 0:
             norm, without = gradients(self.model)
         self.seen.steps.append(
@@ -258,6 +278,9 @@ class Recorder:
                 grad_norm=norm,
                 without_gradient=without,
                 scheduled=listening.scheduler_steps(self.seen.latest("scheduler")),
+                loss_scale=scale,
+                rescaled=rescaled,
+                took_again=again,
             )
         )
         self._backwards_before = self.seen.backwards

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ontogeny.integrations.audit.observed import Adapters, Distillation, Markers, Reread, Reruns
-from ontogeny.integrations.audit.seen import Evaluated, Follows, Generation, LossTerms, SpecialIds
+from ontogeny.integrations.audit.seen import Evaluated, Follows, Generation, LossTerms, Schedule, SpecialIds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +49,10 @@ class Forward:
     targets: Targets | None = None
     backward: bool = False
     """Has a gradient arrived at its output?"""
+    backward_pass: int | None = None
+    """Number of its backward pass, the same for all forward passes of one loss; None if unknown."""
+    cleared: bool = False
+    """Were the gradients cleared when its backward pass began? Told of the first forward pass that it reaches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +71,13 @@ class Step:
     """Trainable tensors of the model whose gradient is None or all zero; empty if not looked at."""
     scheduled: int | None = None
     """Scheduler steps taken before it; None without a scheduler that counts them."""
+    loss_scale: float = 1.0
+    """What the loss was multiplied by before `backward`, and its gradients were divided by again: a GradScaler's."""
+    rescaled: float = float("nan")
+    """Gradients as the optimizer got them, as a share of what `backward` left, at some tensors; NaN if not looked at.
+    A GradScaler's division and clipping are in it."""
+    took_again: bool | None = None
+    """Were the gradients of the step before it still there, and added to? None if not looked at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +92,12 @@ class Tensors:
     """Whose bits have changed between the beginning and the end of the audit."""
     frozen_at_start: frozenset[str] = frozenset()
     """Without `requires_grad` when the audit began."""
+    optimizers: int = 1
+    """How many there are: gradients are looked at when the first one steps."""
+    narrow: frozenset[str] = frozenset()
+    """Of 16 bits or fewer."""
+    change: float = float("nan")
+    """Norm of what all trainable ones have changed by, as a share of their norm, over some numbers of each."""
 
 
 @dataclass(kw_only=True)
@@ -95,6 +112,8 @@ class Recording:
     steps: list[Step] = field(default_factory=list)
     """All, in order; details only of some."""
     tensors: Tensors | None = None
+    schedule: Schedule | None = None
+    """Of the scheduler that is watched."""
     hears_steps: bool = True
     """Does the optimizer tell of its steps? One that is no torch optimizer, nor wraps one, does not."""
     dropout: bool = False

@@ -36,6 +36,22 @@ class LossTerms:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """What a learning-rate scheduler plans."""
+
+    kind: str
+    """Name of its class."""
+    begins: int
+    """Steps that it had taken when it was first watched."""
+    steps_before: int
+    """Optimizer steps of the audit at that time."""
+    horizon: int | None
+    """Steps of its own after which it ends; None where it does not say."""
+    for_each_step: bool
+    """Is it made to step beside the optimizer? False where it may as well step once per epoch."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationPass:
     """A forward pass without gradients over whole rows."""
 

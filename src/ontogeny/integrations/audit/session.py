@@ -121,6 +121,7 @@ WATCHED = {
     "branches": "name -> (branch, residual): modules whose outputs are added",
     "ema": "the averaged copy of the weights: a model, tensors by name, or a list in the order of the parameters",
     "scheduler": "the learning-rate scheduler",
+    "total_steps": "optimizer steps that the whole training takes",
     "shown_learning_rate": "the learning rate that the log shows for the present step",
     "accumulation": "micro-batches per optimizer step",
     "max_grad_norm": "what gradients are clipped to",

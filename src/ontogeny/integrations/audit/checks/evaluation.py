@@ -97,8 +97,9 @@ def evaluation_in_training_mode(seen: Recording) -> Outcome:
     title="Trained in evaluation mode",
     needs="four forward passes with gradients",
     cost="nothing",
-    threshold="backward passes in training mode first, and in evaluation mode later, of a model with dropout",
-    otherwise="two stages, the second without dropout on purpose",
+    threshold="backward passes in training mode first, and in evaluation mode later, of a model with dropout; or all "
+    "of them in evaluation mode (a note)",
+    otherwise="two stages, the second without dropout on purpose; a training that is meant to be without it",
     refuted_by="model.training is True at every backward pass",
     remedy="call model.train() after every evaluation, or at the top of every step",
 )
@@ -109,7 +110,14 @@ def trained_in_evaluation_mode(seen: Recording) -> Outcome:
         return Lacks(what="four forward passes with gradients")
     first = next((place for place, mode in enumerate(modes) if not mode), len(modes))
     numbers = {"passes": len(modes), "in_evaluation_mode": len(modes) - sum(modes)}
-    if not seen.dropout or not 0 < first < len(modes):
+    if not seen.dropout or first == len(modes):
+        return Nothing(numbers=numbers)
+    if not any(modes):
+        return Found(severity="note", statement=f"all of {len(modes)} passes with gradients ran in evaluation mode: "
+                     "the model's dropout is never on", numbers=numbers, evidence=(),
+                     remedy="call model.train() before the loop: from_pretrained returns a model in evaluation mode; "
+                     "to train without dropout, set it to 0 in the config")  # fmt: skip
+    if first == 0:
         return Nothing(numbers=numbers)
     return Found(severity="warning", statement=f"after {first} passes in training mode, {numbers['in_evaluation_mode']}"
                  " ran with gradients in evaluation mode: dropout stayed off", numbers=numbers, evidence=(),

@@ -4,10 +4,11 @@ import numpy as np
 
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
+from ontogeny.integrations.audit.observed import Markers
 from ontogeny.integrations.audit.recording import Forward, Recording
+from ontogeny.integrations.audit.rerunning import not_padding
+from ontogeny.integrations.audit.updates import PURE, Update, rescaled_later, updates
 
-PURE = 0.05
-"""Misfit below which a gradient is that of a cross entropy."""
 LEAST_TARGETS = 64
 NEGLIGIBLE = 0.1
 """Share of the typical weight below which a target is no target, but a trace of another term."""
@@ -20,6 +21,12 @@ def supervised(seen: Recording, *, misfit: float = 1.0) -> list[Forward]:
         if one.input_ids is not None and one.targets is not None and one.targets.misfit <= misfit
         and (one.targets.ids >= 0).any()
     ]  # fmt: skip
+
+
+def next_tokens(seen: Recording) -> bool:
+    """Are most targets the next tokens of the input? Those of a masked model or of a tagger are not."""
+    hit, count = _matches(supervised(seen), 1)
+    return hit >= 0.5 * count > 0
 
 
 NO_GRADIENT = "a backward pass through logits [batch, time, vocabulary] of a model that is given token ids"
@@ -83,7 +90,7 @@ def supervised_share(seen: Recording) -> Outcome:
     if len(looked) < 4:
         return Lacks(what=f"four looked-at forward passes: {NO_GRADIENT}")
     targets = sum(int((one.targets.ids >= 0).sum()) for one in looked if one.targets)
-    tokens = sum(int(real_tokens(one).sum()) for one in looked)
+    tokens = sum(int(real.sum()) for real in without_padding(looked, seen.markers))
     share = targets / max(tokens, 1)
     numbers = {"share": share, "targets": targets, "tokens": tokens}
     if share >= 0.01:
@@ -92,32 +99,67 @@ def supervised_share(seen: Recording) -> Outcome:
                  evidence=(), certainty="certain")  # fmt: skip
 
 
-def real_tokens(one: Forward) -> np.ndarray:
-    """Which tokens are not padding: bool [B, T], as the mask says."""
+def real_tokens(one: Forward, markers: Markers | None = None) -> np.ndarray:
+    """Which tokens are not padding: bool [B, T], as the mask says; all without one.
+
+    With markers whose padding is an end of text: the first of it behind a text that does not end so is its end, though
+    a mask made of ids hides it.
+    """
     assert one.input_ids is not None
-    return np.ones_like(one.input_ids, dtype=bool) if one.attention_mask is None else one.attention_mask > 0
+    if one.attention_mask is None:
+        return np.ones_like(one.input_ids, dtype=bool)
+    real = one.attention_mask > 0
+    if markers is None or markers.pad not in markers.ends:
+        return real
+    ids, ends = one.input_ids, np.isin(one.input_ids, list(markers.ends))
+    behind = np.zeros_like(real)
+    behind[:, 1:] = real[:, :-1] & ~ends[:, :-1] & ~real[:, 1:] & (ids[:, 1:] == markers.pad)
+    return real | behind
+
+
+def without_padding(looked: list[Forward], markers: Markers) -> list[np.ndarray]:
+    """`real_tokens` of each forward pass; where no mask is given, runs of the padding token behind a text are padding.
+
+    Such runs are told from text by their length of 2 or more (behind the end of text, where it is the same token), in
+    two rows or more. Where it is another token, it must stand nowhere inside the texts.
+    """
+    known = [real_tokens(one, markers) for one in looked]
+    if markers.pad is None:
+        return known
+    guessed = [
+        not_padding(one, markers) if one.attention_mask is None and one.position_ids is None else real
+        for one, real in zip(looked, known, strict=True)
+    ]
+    rows = inside = 0
+    for one, real in zip(looked, guessed, strict=True):
+        if one.attention_mask is None and one.input_ids is not None:
+            rows += int(((~real[:, -2:]).all(axis=1) | (~real[:, :2]).all(axis=1)).sum())
+            inside += int((real & (one.input_ids == markers.pad)).sum())
+    return guessed if rows >= 2 and (not inside or markers.pad in markers.ends) else known
 
 
 @check(
     title="Padding supervised",
-    needs="a looked-at batch with padding",
+    needs="a looked-at batch with padding, and its attention mask or the padding token of tokenizer or config",
     cost="two reductions over the gradient at the logits, at looked-at steps",
-    threshold="one or more targets that the attention mask calls padding",
+    threshold="one or more targets that the attention mask calls padding, but for the first one behind a text where "
+    "padding and end of text are one token; without a mask, in runs of the padding token behind the texts",
     otherwise="a mask that hides more than padding",
     refuted_by="labels of -100 wherever the mask is 0",
-    remedy="labels[attention_mask == 0] = -100; where pad and end of text are one token, mask by place, not by id",
+    remedy="give the model an attention mask, and labels[attention_mask == 0] = -100; where pad and end of text are "
+    "one token, mask by place, not by id",
 )
 def padding_supervised(seen: Recording) -> Outcome:
     """No position is pulled towards padding."""
-    padded = [one for one in supervised(seen) if not real_tokens(one).all()]
+    looked = supervised(seen)
+    padded = [pair for pair in zip(looked, without_padding(looked, seen.markers), strict=True) if not pair[1].all()]
     if not padded:
-        return Lacks(what="a looked-at batch with padding and its attention mask")
+        return Lacks(what="a looked-at batch with padding, and its attention mask or a padding token that is known")
     wrong = total = 0
-    for one in padded:
+    for one, real in padded:
         assert one.targets is not None
-        real = real_tokens(one)
-        pulled = one.targets.ids[:, :-1] >= 0
         assert one.input_ids is not None
+        pulled = one.targets.ids[:, :-1] >= 0
         weight, right = one.targets.weight[:, :-1], pulled & real[:, 1:]
         heavy = weight > (NEGLIGIBLE * np.median(weight[right]) if right.any() else 0.0)
         wrong += int((pulled & heavy & ~real[:, 1:] & (one.targets.ids[:, :-1] == one.input_ids[:, 1:])).sum())
@@ -134,7 +176,8 @@ def padding_supervised(seen: Recording) -> Outcome:
     needs="a loss that the model returns, and a gradient at the logits that is that of a cross entropy",
     cost="one cross entropy over the logits of looked-at steps",
     threshold="it differs by more than 1% from the mean NLL of its targets, and from their sum over the targets of the "
-    "whole optimizer step, at most looked-at passes",
+    "whole optimizer step (with labels of first tokens, which are no targets, counted or not: Hugging Face's Trainer "
+    "counts them for some models), at most looked-at passes",
     otherwise="label smoothing, or terms added on purpose",
     refuted_by="the same value from a loop over the batch's tokens",
     remedy="sum over supervised tokens / number of supervised tokens",
@@ -142,14 +185,17 @@ def padding_supervised(seen: Recording) -> Outcome:
 def loss_is_the_mean(seen: Recording) -> Outcome:
     """The loss equals an independent mean over its tokens."""
     looked = supervised(seen, misfit=PURE)
-    of_step: dict[int, int] = {}
+    of_step, with_first = dict[int, int](), dict[int, int]()
     for one in looked:
         of_step[one.step] = of_step.get(one.step, 0) + _targets(one)
-    trios = [(one.loss, _mean_nll(one), _targets(one) / of_step[one.step]) for one in looked if one.loss is not None]
-    pairs = [(loss, mean, share) for loss, mean, share in trios if mean]
+        with_first[one.step] = with_first.get(one.step, 0) + _targets(one) + _first_labels(one)
+    pairs = [
+        (one.loss, mean, {1.0, _targets(one) / of_step[one.step], _targets(one) / with_first[one.step]})
+        for one in looked if one.loss is not None and (mean := _mean_nll(one))
+    ]  # fmt: skip
     if not pairs:
         return Lacks(what="a loss that the model returns, of a cross entropy over next tokens")
-    off = [(loss, mean) for loss, mean, share in pairs if min(abs(loss - mean), abs(loss - mean * share)) > 0.01 * mean]
+    off = [(loss, mean) for loss, mean, shares in pairs if min(abs(loss - mean * one) for one in shares) > 0.01 * mean]
     numbers: dict[str, float | int | str] = {"differ": len(off), "passes": len(pairs)}
     if len(off) * 2 <= len(pairs):
         return Nothing(numbers=numbers)
@@ -162,6 +208,11 @@ def loss_is_the_mean(seen: Recording) -> Outcome:
 def _targets(one: Forward) -> int:
     assert one.targets is not None
     return int((one.targets.ids >= 0).sum())
+
+
+def _first_labels(one: Forward) -> int:
+    """Labels of first tokens: a model shifts them away."""
+    return 0 if one.labels is None else int((one.labels[:, 0] != -100).sum())
 
 
 def _mean_nll(one: Forward) -> float | None:
@@ -177,40 +228,97 @@ def _mean_nll(one: Forward) -> float | None:
     return float(np.nanmean(one.nll[:, 1:][right]))
 
 
+LATER = "gradients that reach the optimizer as backward left them: they are made smaller in between"
+
+
 @check(
     title="Accumulation not normalised",
-    needs="two looked-at optimizer steps, each of two or more micro-batches, of a pure cross entropy",
-    cost="two reductions over the gradient at the logits, at looked-at steps",
+    needs="two looked-at optimizer steps, each of two or more backward passes, of a pure cross entropy",
+    cost="two reductions over the gradient at the logits, and norms of the gradients of eight tensors, at looked-at "
+    "steps",
     threshold="a token weighs more than 1.5 times as much in one micro-batch of a step as in another, or the weights "
-    "of a step add up to more than 1.5",
+    "of a step, per forward pass of a micro-batch, add up to more than 1.5; what a GradScaler multiplies by is taken "
+    "out",
     otherwise="micro-batches weighted on purpose",
     refuted_by="one large batch gives the same gradient as its micro-batches",
     remedy="divide each micro-batch's sum by the number of supervised tokens of the whole step",
 )
 def accumulation_normalised(seen: Recording) -> Outcome:
     """Micro-batches add up to one large batch."""
-    by_step: dict[int, list[Forward]] = {}
-    for one in supervised(seen, misfit=PURE):
-        by_step.setdefault(one.step, []).append(one)
-    several = [group for group in by_step.values() if len(group) > 1]
+    several = [one for one in updates(seen) if len(one.passes) > 1]
     if len(several) < 2:
-        return Lacks(what="two looked-at optimizer steps of two or more micro-batches, of a pure cross entropy")
-    totals, spreads = [], []
-    for group in several:
-        weights = [one.targets.weight[one.targets.ids >= 0] for one in group if one.targets]
-        means = np.array([np.median(weight) for weight in weights])
-        totals.append(sum(float(weight.sum()) for weight in weights))
-        spreads.append(float(means.max() / means.min() - 1))
-    total, spread = float(np.median(totals)), float(np.median(spreads))
+        return Lacks(what="two looked-at optimizer steps of two or more backward passes, of a pure cross entropy")
+    total = float(np.median([one.total * len(one.passes) / len(one.forwards) for one in several]))
+    spread = float(np.median([_spread(one) for one in several]))
     numbers = {"sum_of_weights": total, "spread": spread, "steps": len(several)}
     if total > 1.5:
-        return Found(severity="error", statement=f"the weights of a step's tokens add up to {total:.3g}, not to 1: "
-                     "micro-batches are summed without division", numbers=numbers, evidence=())  # fmt: skip
+        if rescaled_later(several, total):
+            return Lacks(what=LATER)
+        tokens = float(np.median([one.tokens for one in several]))
+        how = f", of {tokens:.0f} tokens" if total > 0.5 * tokens else ""
+        return Found(severity="error", statement=f"the weights of a step's tokens add up to {total:.3g}{how}, not to "
+                     "1: micro-batches are summed without division", numbers=numbers, evidence=())  # fmt: skip
     if spread > 0.5:
         return Found(severity="warning", statement=f"a token weighs {1 + spread:.3g} times as much in one micro-batch "
                      "of a step as in another: means of means, not a mean over tokens",
                      numbers=numbers, evidence=())  # fmt: skip
     return Nothing(numbers=numbers)
+
+
+def _spread(update: Update) -> float:
+    """How much more a token weighs in one micro-batch than in another; 0 where one has several forward passes."""
+    if len(update.passes) < len(update.forwards):
+        return 0.0
+    weights = [one.targets.weight[one.targets.ids >= 0] for one in update.forwards if one.targets]
+    means = [float(np.median(one)) for one in weights if len(one)]
+    return max(means) / min(means) - 1 if means else 0.0
+
+
+@check(
+    title="A loss that grows with its batch",
+    needs="four looked-at optimizer steps, each of one forward and one backward pass, of a pure cross entropy",
+    cost="two reductions over the gradient at the logits, and norms of the gradients of eight tensors, at looked-at "
+    "steps",
+    threshold="the weights of a batch's tokens add up to their number (a sum over tokens), to that by row (a sum over "
+    "the tokens of a row), or to another constant above 1.5 (a multiple of the mean), within 2%",
+    otherwise="gradients that are divided after backward; a weight that is meant",
+    refuted_by="the same loss for the same rows, twice",
+    remedy="divide by the number of supervised tokens of the step: reduction='mean', or sum / count",
+)
+def loss_scale(seen: Recording) -> Outcome:
+    """The loss is a mean over its tokens, in its gradient too."""
+    single = [one for one in updates(seen) if len(one.forwards) == 1 and one.tokens]
+    if len(single) < 4:
+        return Lacks(what="four looked-at optimizer steps of one backward pass each, of a pure cross entropy")
+    totals = np.array([one.total for one in single])
+    tokens = np.array([one.tokens for one in single])
+    rows = np.array([int((one.forwards[0].targets.ids >= 0).any(axis=1).sum()) for one in single
+                     if one.forwards[0].targets])  # fmt: skip
+    total = float(np.median(totals))
+    numbers: dict[str, float | int | str] = {"sum_of_weights": total, "tokens": float(np.median(tokens)),
+                                             "rows": float(np.median(rows)), "steps": len(single)}  # fmt: skip
+    if total <= 1.5:
+        return Nothing(numbers=numbers)
+    if rescaled_later(single, total):
+        return Lacks(what=LATER)
+    if _agree(totals, tokens):
+        how = "it is the sum over tokens, undivided: the step grows with the batch and with the length of its rows"
+    elif _agree(totals, tokens / rows):
+        how = "it is a sum over the tokens of each row, divided by rows alone: the step grows with the rows' length"
+    elif _agree(totals, np.full_like(totals, total)) and not seen.terms:
+        return Found(severity="note", statement=f"the weights of a batch's tokens add up to {total:.3g}: the loss is "
+                     f"{total:.3g} times the mean over its tokens", numbers=numbers, evidence=(),
+                     remedy="leave the factor out, unless it is meant: gradients, and what clipping does to them, grow "
+                     "with it")  # fmt: skip
+    else:
+        return Nothing(numbers=numbers)
+    return Found(severity="warning", statement=f"the weights of a batch's {numbers['tokens']:.0f} tokens add up to "
+                 f"{total:.3g}, not to 1: {how}", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+
+
+def _agree(found: np.ndarray, expected: np.ndarray) -> bool:
+    """Do nine in ten agree within 2%?"""
+    return float((np.abs(found / expected - 1) < 0.02).mean()) >= 0.9
 
 
 @check(
@@ -227,7 +335,7 @@ def initial_loss(seen: Recording) -> Outcome:
     first = next((one for one in supervised(seen, misfit=0.5) if one.step == 0 and one.nll is not None), None)
     if first is None or first.nll is None or not first.vocabulary:
         return Lacks(what=f"the first forward pass, and {NO_GRADIENT}")
-    here = real_tokens(first)[:, 1:]
+    here = real_tokens(first, seen.markers)[:, 1:]
     found = float(first.nll[:, 1:][here].mean()) if here.any() else float("nan")
     guess = float(np.log(first.vocabulary))
     numbers = {"nll": found, "ln_vocabulary": guess}

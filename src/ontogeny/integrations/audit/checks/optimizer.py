@@ -5,10 +5,18 @@ import numpy as np
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
 from ontogeny.integrations.audit.recording import Recording
+from ontogeny.integrations.audit.seen import Schedule
 
 LEAST_STEPS = 2
 LEAST_CLIPPED = 10
+LEAST_EARLY = 15
 LEAST_SCHEDULED = 5
+LEAST_MOVING = 10
+"""Steps after which weights have moved, if they ever do."""
+SMALLEST = 1e-9
+"""Change of the weights in these steps, as a share of them, that is none."""
+LONGEST = 64
+"""Micro-batches that nobody accumulates without saying so."""
 SETTLED = 20
 """Steps at the beginning whose gradients say little about those of the training."""
 DEAF = "an optimizer that tells of its steps: a torch.optim.Optimizer, or one inside a wrapper's `.optimizer`"
@@ -20,7 +28,7 @@ NAMED = 4
     title="No optimizer step",
     needs="8 backward passes, or twice the accumulation where it is watched",
     cost="nothing",
-    threshold="no optimizer step in that many backward passes",
+    threshold="no optimizer step in that many backward passes; where accumulation is not watched, an error from 64 on",
     otherwise="an accumulation longer than that",
     refuted_by="a parameter that differs before and after",
     remedy="step on a condition without side effects, once per accumulated batch; then assert that parameters changed",
@@ -35,12 +43,19 @@ def no_optimizer_step(seen: Recording) -> Outcome:
         return Nothing(numbers={"steps": len(seen.steps), "backward_passes": seen.backwards})
     if seen.backwards < least:
         return Lacks(what=f"{least} backward passes or an optimizer step: it has seen {seen.backwards}")
+    sure = accumulation is not None or seen.backwards >= LONGEST
+    ask = (
+        "tell the audit of the accumulation: audit.watch(accumulation=…); if it is shorter, step on a condition "
+        "without side effects, once per accumulated batch"
+    )
     return Found(
-        severity="error",
-        statement=f"the optimizer took no step in {seen.backwards} backward passes: nothing is learned",
+        severity="error" if sure else "warning",
+        statement=f"the optimizer took no step in {seen.backwards} backward passes: "
+        + ("nothing is learned" if sure else "nothing was learned so far, unless more are accumulated for a step"),
         numbers={"backward_passes": seen.backwards, "steps": 0, "least": least},
         evidence=(),
-        certainty="certain" if accumulation is not None else "likely",
+        certainty="certain" if accumulation is not None else "likely" if sure else "possible",
+        remedy="" if sure else ask,
     )
 
 
@@ -59,18 +74,92 @@ def tensors_do_not_move(seen: Recording) -> Outcome:
     if len(stepped) < LEAST_STEPS or seen.tensors is None:
         return Lacks(what=f"{LEAST_STEPS} optimizer steps with a learning rate above 0, and the end of the audit")
     still = sorted(seen.tensors.trainable - seen.tensors.moved)
-    numbers = {"still": len(still), "trainable": len(seen.tensors.trainable), "steps": len(stepped)}
+    never = _never_given(seen)
+    lost = [name for name in still if name in seen.tensors.optimized and name not in never]
+    numbers = {"still": len(still), "rounded_away": len(lost), "trainable": len(seen.tensors.trainable),
+               "steps": len(stepped)}  # fmt: skip
     if not still:
         return Nothing(numbers=numbers)
-    everything = len(still) == len(seen.tensors.trainable)
+    how = remedy = ""
+    if min(min(step.learning_rates) for step in stepped) == 0:
+        how = "; a group of the optimizer has a learning rate of 0"
+    elif len(lost) == len(still) and never is not EVERYTHING and seen.tensors.optimizers == 1:
+        bits = "their 16 bits" if seen.tensors.narrow.issuperset(lost) else "rounding"
+        how = f"; gradients arrive and the optimizer has them: the steps are smaller than {bits} can hold"
+        remedy = ("keep the weights in float32 and compute in 16 bits under torch.autocast; or round stochastically; "
+                  "or raise the learning rate, if it or the gradients are far too small")  # fmt: skip
     return Found(
-        severity="error" if everything else "warning",
+        severity="error" if len(still) == len(seen.tensors.trainable) else "warning",
         statement=f"{len(still)} of {numbers['trainable']} trainable tensors did not move in {len(stepped)} steps: "
-        f"{_some(still)}",
+        f"{_some(still)}{how}",
         numbers=numbers,
         evidence=(),
         certainty="certain",
+        remedy=remedy,
     )
+
+
+@check(
+    title="Steps too small",
+    needs="ten optimizer steps with a learning rate above 0, and the end of the audit",
+    cost="a copy of 256 numbers of each trainable tensor at the beginning and one at the end",
+    threshold="over all trainable tensors, weights changed by less than 1e-9 of their norm",
+    otherwise="a warm-up so long that it has hardly begun",
+    refuted_by="weights that differ by more after as many further steps",
+    remedy="print the learning rate and the norm of the gradients just before the step: one of them is too small by "
+    "orders of magnitude (a unit, a division too many, a bound that clips all away); keep weights in float32",
+)
+def steps_too_small(seen: Recording) -> Outcome:
+    """The steps change the weights by more than rounding."""
+    stepped = [step for step in seen.steps if max(step.learning_rates, default=0.0) > 0]
+    tensors = seen.tensors
+    if len(stepped) < LEAST_MOVING or tensors is None or not tensors.trainable & tensors.optimized:
+        return Lacks(what=f"{LEAST_MOVING} steps with a learning rate above 0 of an optimizer that has the model's "
+                     "trainable tensors, and the end of the audit")  # fmt: skip
+    rate = max(max(step.learning_rates) for step in stepped)
+    norms = [step.grad_norm for step in stepped if np.isfinite(step.grad_norm)]
+    numbers = {"relative_change": tensors.change, "steps": len(stepped), "learning_rate": rate,
+               "grad_norm": max(norms, default=float("nan"))}  # fmt: skip
+    if not tensors.change < SMALLEST:
+        return Nothing(numbers=numbers)
+    return Found(severity="error", statement=f"in {len(stepped)} steps the weights changed by {tensors.change:.1e} of "
+                 f"their norm, which is nothing: the highest learning rate is {rate:.3g}, the largest norm of the "
+                 f"gradients {numbers['grad_norm']:.3g}",
+                 numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+
+
+EVERYTHING: frozenset[str] = frozenset({"*"})
+"""In place of names where no gradients were looked at."""
+
+
+def _never_given(seen: Recording) -> frozenset[str]:
+    """Trainable tensors without a gradient at every looked-at step; `EVERYTHING` where none was looked at."""
+    looked = [frozenset(step.without_gradient) for step in seen.steps if not np.isnan(step.grad_norm)]
+    return frozenset.intersection(*looked) if looked else EVERYTHING
+
+
+@check(
+    title="Gradients not cleared",
+    needs="two looked-at optimizer steps in a row",
+    cost="norms of the gradients of eight tensors before and after each looked-at backward pass",
+    threshold="at half of these steps or more, gradients of the step before were there to the last bit when the next "
+    "backward pass began, were added to, and were not cleared before the next step",
+    otherwise="a sum over all steps that is wanted",
+    refuted_by="p.grad is None, or 0, before the first backward pass of a step",
+    remedy="optimizer.zero_grad() once per optimizer step, after it or before the next backward pass",
+)
+def gradients_not_cleared(seen: Recording) -> Outcome:
+    """A step takes its own gradients, and not those of the steps before."""
+    looked = [step.took_again for step in seen.steps[1:] if step.took_again is not None]
+    if len(looked) < 2:
+        return Lacks(what="two looked-at optimizer steps in a row, of an optimizer that has the model's tensors")
+    again = sum(looked)
+    numbers = {"not_cleared": again, "steps": len(looked)}
+    if again < max(2, 0.5 * len(looked)):
+        return Nothing(numbers=numbers)
+    return Found(severity="warning", statement=f"at {again} of {len(looked)} steps the gradients of the step before "
+                 "were still there and were added to: each step goes along the sum of all gradients so far",
+                 numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
 
 
 @check(
@@ -87,7 +176,7 @@ def gradients_outside_the_optimizer(seen: Recording) -> Outcome:
     looked = [step for step in seen.steps if not np.isnan(step.grad_norm)]
     if not looked or seen.tensors is None:
         return Lacks(what="an optimizer step that was looked at, and the end of the audit")
-    never = set.intersection(*(set(step.without_gradient) for step in looked))
+    never = _never_given(seen)
     outside = sorted(seen.tensors.trainable - seen.tensors.optimized - never - seen.tensors.moved)
     if not outside:
         return Nothing(numbers={"optimized": len(seen.tensors.optimized)})
@@ -131,9 +220,10 @@ def backwards_per_step(seen: Recording) -> Outcome:
 @check(
     title="Gradient clipping",
     needs="what gradients are clipped to (watch), and gradients of ten steps after the first 20 (every tenth is looked "
-    "at)",
+    "at); or of 15 steps that are far below it",
     cost="one pass over the gradients of every tenth step",
-    threshold="every step reaches the bound (within 0.1%), or none comes within a tenth of it",
+    threshold="every step reaches the bound (within 0.1%), or none comes within a tenth of it; in the first 20 steps, "
+    "only whether none comes within a hundredth",
     otherwise="the beginning of a training differs from its later steps",
     refuted_by="steps below the bound, or at it, later on",
     remedy="always: the bound, not the learning rate, sets the step; raise it, or lower the learning rate. never: the "
@@ -143,6 +233,10 @@ def clipping(seen: Recording) -> Outcome:
     """Clipping is reached always, or never."""
     bound = seen.latest("max_grad_norm")
     norms = np.array([step.grad_norm for step in seen.steps[SETTLED:] if np.isfinite(step.grad_norm)])
+    if bound is not None and len(norms) < LEAST_CLIPPED:
+        early = np.array([step.grad_norm for step in seen.steps if np.isfinite(step.grad_norm)])
+        # Gradients are large at the beginning: reaching the bound there says nothing, being far below it does.
+        norms = early if len(early) >= LEAST_EARLY and early.max() < 0.01 * float(bound) else norms
     if bound is None or len(norms) < LEAST_CLIPPED:
         return Lacks(
             what=f"audit.watch(max_grad_norm=…) and gradients of {LEAST_CLIPPED} steps after the first {SETTLED}"
@@ -182,25 +276,56 @@ def learning_rate_zero(seen: Recording) -> Outcome:
 
 @check(
     title="Scheduler out of step",
-    needs="the learning-rate scheduler (watch) and five optimizer steps",
+    needs="the learning-rate scheduler (watch) and five optimizer steps; better with total_steps (watch)",
     cost="nothing",
-    threshold="from the first to the last optimizer step, the scheduler takes more than 1.2 steps for each of them",
-    otherwise="Accelerate steps a prepared scheduler once per process, for one that was made for that",
+    threshold="from the first to the last optimizer step, the scheduler takes more than 1.2 steps for each of them; or "
+    "none at all, of a schedule that counts steps (100 or more, one cycle, one of transformers') or in an epoch "
+    "(examples, watch); or one before the first optimizer step; or it is planned for more than 1.2 x total_steps",
+    otherwise="Accelerate steps a prepared scheduler once per process, for one that was made for that; a schedule that "
+    "is meant to be cut off",
     refuted_by="the learning rate at the planned last step is the one that was planned for it",
-    remedy="step the scheduler beside optimizer.step(), not beside backward()",
+    remedy="step the scheduler once after each optimizer.step(), not beside backward()",
 )
 def scheduler_out_of_step(seen: Recording) -> Outcome:
-    """The schedule does not run ahead of the optimizer."""
+    """The schedule keeps pace with the optimizer."""
     counts = [step.scheduled for step in seen.steps if step.scheduled is not None]
     if len(counts) < LEAST_SCHEDULED:
         return Lacks(what=f"audit.watch(scheduler=…) and {LEAST_SCHEDULED} optimizer steps")
-    each = (counts[-1] - counts[0]) / (len(counts) - 1)
-    numbers = {"scheduler_steps_per_step": each, "steps": len(counts)}
-    if each <= 1.2:
-        return Nothing(numbers=numbers)
-    return Found(severity="warning", statement=f"the scheduler takes {each:.3g} steps for each of the optimizer's: "
-                 "the schedule ends as many times too early", numbers=numbers, evidence=(),
-                 certainty="certain")  # fmt: skip
+    each, plan = (counts[-1] - counts[0]) / (len(counts) - 1), seen.schedule
+    numbers: dict[str, float | int | str] = {"scheduler_steps_per_step": each, "steps": len(counts)}
+    if each > 1.2:
+        return Found(severity="warning", statement=f"the scheduler takes {each:.3g} steps for each of the optimizer's: "
+                     "the schedule ends as many times too early", numbers=numbers, evidence=(),
+                     certainty="certain")  # fmt: skip
+    if each == 0:
+        return _scheduler_stands(seen, plan, numbers)
+    total = seen.latest("total_steps")
+    if plan is not None and plan.horizon and total is not None and each > 0.8 and plan.horizon > 1.2 * int(total):
+        numbers |= {"planned": plan.horizon, "total_steps": int(total)}
+        return Found(severity="warning", statement=f"the schedule is planned for {plan.horizon} steps, and the "
+                     f"training ends after {int(total)}: at {int(total) / plan.horizon:.0%} of its plan",
+                     numbers=numbers, evidence=(), remedy="plan it for optimizer steps: batches / accumulation, times "
+                     "epochs")  # fmt: skip
+    if plan is not None and not plan.steps_before and counts[0] == plan.begins + 1 and each == 1:
+        return Found(severity="note", statement="the scheduler steps before optimizer.step(): the first learning rate "
+                     "of the schedule is never used", numbers=numbers, evidence=())  # fmt: skip
+    return Nothing(numbers=numbers)
+
+
+def _scheduler_stands(seen: Recording, plan: Schedule | None, numbers: dict[str, float | int | str]) -> Outcome:
+    """It took no step: a fault, unless it is one that steps once per epoch and no epoch is over."""
+    rows = [len(one.input_ids) for one in seen.forwards if one.input_ids is not None]
+    examples, read = seen.latest("examples"), float(np.mean(rows)) * seen.forwards_in_training if rows else 0.0
+    waits = plan is not None and plan.kind == "ReduceLROnPlateau"
+    whole = examples is not None and not waits and read > 1.1 * int(examples)
+    if not whole and not (plan is not None and plan.for_each_step):
+        return Lacks(what="a step of the scheduler, a schedule that counts steps, or examples (watch) and a whole "
+                     f"epoch: it took none in {numbers['steps']} steps, as is right for one that steps once per "
+                     "epoch")  # fmt: skip
+    over = "more than an epoch" if whole else f"{numbers['steps']} optimizer steps"
+    return Found(severity="warning", statement=f"the scheduler took no step in {over}: the learning rate stays where "
+                 "it began", numbers=numbers, evidence=(), certainty="certain" if whole else "likely",
+                 remedy="call scheduler.step() once after each optimizer.step()")  # fmt: skip
 
 
 @check(
