@@ -1,5 +1,9 @@
 """Faults of the loss, each beside the same loop without it."""
 
+from collections.abc import Callable
+from typing import Any
+
+import pytest
 import torch
 from torch.nn import functional as F
 
@@ -97,3 +101,80 @@ def test_a_first_loss_far_above_guessing() -> None:
 
     assert "initial_loss" in findings(scaled(200))
     silent(audited(scaled(1)), "initial_loss")
+
+
+def test_every_label_masked() -> None:
+    """A template that does not match: the labels of no token are left."""
+
+    def masked(number: int) -> dict[str, torch.Tensor]:
+        batch = rows(4, number)
+        return {**batch, "labels": torch.full_like(batch["labels"], -100)}
+
+    found = findings(Loop(own_loss=True, data=masked))["supervised_share"]
+    assert found.severity == "error"
+    assert found.numbers["targets"] == 0
+    assert findings(Loop(own_loss=True)) == {}
+
+
+def summed(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Over tokens."""
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100, reduction="sum")
+
+
+def padded_to_the_longest(number: int) -> dict[str, torch.Tensor]:
+    return rows(4, number, length=14 + number % 7)
+
+
+@pytest.mark.parametrize("data", [lambda n: rows(4, n), padded_to_the_longest], ids=["fixed", "dynamic"])
+def test_a_hand_written_loss_that_is_a_sum(data: Callable[[int], dict[str, torch.Tensor]]) -> None:
+    found = findings(Loop(loss=summed, data=data))
+    assert set(found) == {"loss_scale"}
+    assert "the sum over tokens" in found["loss_scale"].statement
+    by_rows = findings(Loop(loss=lambda logits, labels: summed(logits, labels) / 4, data=data))
+    assert set(by_rows) == {"loss_scale"}
+    assert "tokens of each row" in by_rows["loss_scale"].statement
+    assert findings(Loop(data=data)) == {}
+    assert "loss_scale" in clears(Loop(data=data))
+
+
+def test_a_hand_written_loss_that_is_a_multiple() -> None:
+    found = findings(Loop(loss=lambda logits, labels: 8 * shifted_loss(logits, labels)))
+    assert set(found) == {"loss_scale"}
+    assert found["loss_scale"].severity == "note"
+    assert abs(float(found["loss_scale"].numbers["sum_of_weights"]) - 8) < 0.01
+    assert findings(Loop(loss=lambda logits, labels: 0.5 * shifted_loss(logits, labels))) == {}  # a term's weight
+
+
+class DividesLater(torch.optim.SGD):
+    """Gradients of a sum over tokens, divided by their number where the optimizer steps."""
+
+    tokens = 0
+
+    def step(self, closure: Any = None) -> Any:
+        gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        torch._foreach_div_(gradients, float(DividesLater.tokens))
+        return super().step(closure)
+
+
+def test_a_sum_whose_gradient_is_divided_after_backward_is_right() -> None:
+    def counts(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        DividesLater.tokens = int((labels[:, 1:] != -100).sum())
+        return summed(logits, labels)
+
+    assert findings(Loop(loss=counts, optimizer=lambda model: DividesLater(model.parameters(), lr=0.1))) == {}
+    # Clipping makes gradients smaller, too, and does not excuse the sum: with SGD the bound then sets the step.
+    assert "loss_scale" in findings(Loop(loss=summed, clip=30.0))
+
+
+def test_first_tokens_that_have_labels_are_counted_by_some_trainers() -> None:
+    """Mean over labels before they are shifted: of 4 rows of n + 1 labels, n are targets."""
+
+    def mean_over_labels(divisor: int) -> Loop:
+        model = make_model()
+        model.loss_function = lambda logits, labels, **_: (
+            summed(logits, labels) / (divisor * (labels != -100).sum() / 2)
+        )
+        return Loop(own_loss=True, model=model)
+
+    assert findings(mean_over_labels(2)) == {}
+    assert set(findings(mean_over_labels(1))) >= {"loss_is_the_mean"}

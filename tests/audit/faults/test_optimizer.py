@@ -1,11 +1,13 @@
 """Faults of stepping, each beside the same loop without it."""
 
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 
 from ontogeny.integrations.audit.session import Audit
-from tests.audit.judging import audited, findings, findings_with, silent
+from tests.audit.judging import audited, clears, findings, findings_with, silent
 from tests.audit.loops import Loop, make_model, rows
 
 
@@ -113,3 +115,185 @@ def test_a_scheduler_that_counts_batches() -> None:
     assert found.rule == "scheduler_out_of_step"
     assert found.numbers["scheduler_steps_per_step"] == 4.0
     silent(scheduled(per_batch=False), "scheduler_out_of_step")
+
+
+def test_steps_that_are_too_small() -> None:
+    adam = findings(Loop(optimizer=lambda model: torch.optim.AdamW(model.parameters(), lr=1e-12)))
+    assert adam["steps_too_small"].severity == "error"
+    # 12 steps of 1e-12, of weights whose norm is that of 0.02 each or more: 12e-12 / 0.02 = 6e-10 at most.
+    assert 0 < float(adam["steps_too_small"].numbers["relative_change"]) < 6e-10
+    sgd = {"optimizer": lambda model: torch.optim.SGD(model.parameters(), lr=1e-2)}
+    assert "steps_too_small" in findings(Loop(clip=1e-9, **sgd))
+    assert findings(Loop(**sgd)) == {}
+    slow = Loop(optimizer=lambda model: torch.optim.AdamW(model.parameters(), lr=1e-6))
+    assert findings(slow) == {}
+
+
+def test_steps_that_16_bits_round_away() -> None:
+    """Weights of 1 are 2^-7 apart from the next greater one in bfloat16, and 2^-8 from the next smaller one."""
+
+    def narrow(learning_rate: float) -> Loop:
+        model = make_model().to(torch.bfloat16)
+        return Loop(model=model, optimizer=lambda model: torch.optim.AdamW(model.parameters(), lr=learning_rate))
+
+    found = findings(narrow(1e-3))
+    assert set(found) == {"tensors_do_not_move"}
+    assert "layernorm" in found["tensors_do_not_move"].statement
+    assert "smaller than their 16 bits can hold" in found["tensors_do_not_move"].statement
+    assert "float32" in found["tensors_do_not_move"].remedy
+    assert findings(narrow(1e-2)) == {}
+
+
+def test_a_group_with_a_learning_rate_of_zero() -> None:
+    def two_groups(rate: float) -> Loop:
+        def optimizer(model: Any) -> Any:
+            weights = list(model.parameters())
+            return torch.optim.AdamW([{"params": weights[:4]}, {"params": weights[4:], "lr": rate}], lr=1e-3)
+
+        return Loop(optimizer=optimizer)
+
+    assert "a learning rate of 0" in findings(two_groups(0.0))["tensors_do_not_move"].statement
+    assert findings(two_groups(1e-3)) == {}
+
+
+class Keeps(torch.optim.AdamW):
+    """Whoever is asked to clear the gradients forgets it."""
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        pass
+
+
+class Zeroes(torch.optim.AdamW):
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        super().zero_grad(set_to_none=False)
+
+
+@pytest.mark.parametrize("accumulation", [1, 4])
+def test_gradients_that_are_not_cleared(accumulation: int) -> None:
+    def loop(kind: Any) -> Loop:
+        return Loop(accumulation=accumulation, data=lambda n: rows(4, n, shortest=20),
+                    optimizer=lambda model: kind(model.parameters(), lr=1e-3))  # fmt: skip
+
+    found = findings(loop(Keeps))
+    assert set(found) == {"gradients_not_cleared"}
+    assert found["gradients_not_cleared"].numbers == {"not_cleared": 11, "steps": 11}
+    assert findings(loop(Zeroes)) == {}
+    assert findings(loop(torch.optim.AdamW)) == {}
+    assert "gradients_not_cleared" in clears(loop(torch.optim.AdamW))
+
+
+def test_gradients_that_are_cleared_just_before_backward() -> None:
+    """Between the forward pass and the backward pass; and where a second optimizer has its own turn."""
+    model = make_model()
+    halves = list(model.gpt_neox.parameters()), list(model.lm_head.parameters())
+    optimizers = [torch.optim.AdamW(half, lr=1e-3) for half in halves]
+    with Audit(model, optimizers, quiet=True) as audit:
+        for number in range(24):
+            loss = model(**rows(4, number)).loss
+            one = optimizers[number % 2]
+            one.zero_grad()
+            loss.backward()
+            one.step()
+    assert audit.report.mishaps == ()
+    assert {one.rule for one in audit.report.findings} == set()
+
+
+def test_no_step_while_accumulation_is_not_known() -> None:
+    def never(batches: int) -> Any:
+        return findings(Loop(steps=batches, should_step=lambda n: False))["no_optimizer_step"]
+
+    assert never(12).severity == "warning"
+    assert "accumulation=" in never(12).remedy
+    assert never(64).severity == "error"
+    assert findings(Loop(steps=12, should_step=lambda n: False), accumulation=16) == {}
+    assert findings(Loop(accumulation=12, steps=2, data=lambda n: rows(4, n, shortest=20)), accumulation=12) == {}
+
+
+def schedule(kind: str, optimizer: Any) -> Any:
+    from transformers import get_linear_schedule_with_warmup
+
+    scheduler = torch.optim.lr_scheduler
+    if kind == "chain":
+        parts = [scheduler.LinearLR(optimizer, 0.1, 1.0, total_iters=10), scheduler.CosineAnnealingLR(optimizer, 390)]
+        return scheduler.SequentialLR(optimizer, parts, [10])
+    make: dict[str, Callable[[], Any]] = {
+        "linear": lambda: scheduler.LinearLR(optimizer, 1.0, 0.1, total_iters=400),
+        "cosine": lambda: scheduler.CosineAnnealingLR(optimizer, T_max=400),
+        "transformers": lambda: get_linear_schedule_with_warmup(optimizer, 0, 400),
+        "epochs": lambda: scheduler.StepLR(optimizer, 1, 0.9),
+        "plateau": lambda: scheduler.ReduceLROnPlateau(optimizer),
+    }
+    return make[kind]()
+
+
+def scheduled(kind: str, each: int | None, *, before: bool = False, **watched: Any) -> Any:
+    """What is found where the scheduler steps at every `each`-th optimizer step, or never."""
+    model = make_model()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    scheduler = schedule(kind, optimizer)
+
+    def step(_: Audit, number: int) -> None:
+        if each and (before or number) and number % each == 0:
+            scheduler.step()
+
+    loop = Loop(model=model, optimizer=lambda _: optimizer, steps=24)
+    return findings_with(loop, step, scheduler=scheduler, **watched)
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "chain", "transformers"])
+def test_a_scheduler_that_never_steps(kind: str) -> None:
+    found = scheduled(kind, None)
+    assert set(found) == {"scheduler_out_of_step"}
+    assert "took no step in 24" in found["scheduler_out_of_step"].statement
+    assert scheduled(kind, 1) == {}
+
+
+def test_a_scheduler_that_steps_once_per_epoch() -> None:
+    # 24 steps of 4 rows are 96 examples: one epoch and more of 80, less than one of 1000.
+    assert scheduled("epochs", None) == scheduled("epochs", None, examples=1000) == {}
+    assert "more than an epoch" in scheduled("epochs", None, examples=80)["scheduler_out_of_step"].statement
+    assert scheduled("epochs", 8, examples=32) == {}
+    assert scheduled("plateau", None, examples=80) == {}
+
+
+def test_a_scheduler_that_steps_before_the_optimizer() -> None:
+    found = scheduled("linear", 1, before=True)
+    assert set(found) == {"scheduler_out_of_step"}
+    assert "before optimizer.step()" in found["scheduler_out_of_step"].statement
+    assert scheduled("linear", 1) == {}
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "chain", "transformers"])
+def test_a_schedule_that_is_planned_for_micro_batches(kind: str) -> None:
+    found = scheduled(kind, 1, total_steps=100)
+    assert set(found) == {"scheduler_out_of_step"}
+    assert found["scheduler_out_of_step"].numbers["planned"] == 400
+    assert scheduled(kind, 1, total_steps=400) == {}
+
+
+def test_a_bound_far_above_all_gradients_of_the_first_steps() -> None:
+    found = findings(Loop(clip=1e6, steps=20), max_grad_norm=1e6)
+    assert "no gradient comes near" in found["clipping"].statement
+    assert findings(Loop(clip=1.0, steps=20), max_grad_norm=1.0) == {}
+
+
+class Evaluating(torch.nn.Module):
+    """Never in training mode, as `from_pretrained` returns a model and a loop leaves it."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__()
+        self.inner = inner.eval()
+
+    def train(self, mode: bool = True) -> Any:
+        return self
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.inner(*args, **kwargs)
+
+
+def test_a_model_that_is_never_set_to_train() -> None:
+    found = findings(Loop(model=Evaluating(make_model())))
+    assert set(found) == {"trained_in_evaluation_mode"}
+    assert found["trained_in_evaluation_mode"].severity == "note"
+    assert findings(Loop(model=Evaluating(make_model(dropout=0.0)))) == {}
+    assert findings(Loop()) == {}
