@@ -122,9 +122,9 @@ def test_steps_that_are_too_small() -> None:
     assert adam["steps_too_small"].severity == "error"
     # 12 steps of 1e-12, of weights whose norm is that of 0.02 each or more: 12e-12 / 0.02 = 6e-10 at most.
     assert 0 < float(adam["steps_too_small"].numbers["relative_change"]) < 6e-10
-    sgd = {"optimizer": lambda model: torch.optim.SGD(model.parameters(), lr=1e-2)}
-    assert "steps_too_small" in findings(Loop(clip=1e-9, **sgd))
-    assert findings(Loop(**sgd)) == {}
+    sgd = lambda model: torch.optim.SGD(model.parameters(), lr=1e-2)  # noqa: E731
+    assert "steps_too_small" in findings(Loop(clip=1e-9, optimizer=sgd))
+    assert findings(Loop(optimizer=sgd)) == {}
     slow = Loop(optimizer=lambda model: torch.optim.AdamW(model.parameters(), lr=1e-6))
     assert findings(slow) == {}
 
@@ -148,7 +148,8 @@ def test_a_group_with_a_learning_rate_of_zero() -> None:
     def two_groups(rate: float) -> Loop:
         def optimizer(model: Any) -> Any:
             weights = list(model.parameters())
-            return torch.optim.AdamW([{"params": weights[:4]}, {"params": weights[4:], "lr": rate}], lr=1e-3)
+            groups: list[dict[str, Any]] = [{"params": weights[:4]}, {"params": weights[4:], "lr": rate}]
+            return torch.optim.AdamW(groups, lr=1e-3)
 
         return Loop(optimizer=optimizer)
 

@@ -165,3 +165,64 @@ def test_an_example_of_another_kind() -> None:
     assert set(found) == {"outlying_examples"}
     assert "step 30 row 2" in found["outlying_examples"].statement
     silent(audited(loop(False), first=40), "outlying_examples")
+
+
+def unmasked(number: int, *, pad: int, supervised: int, mask: str = "none") -> dict[str, torch.Tensor]:
+    """Rows padded with `pad`, of which the first `supervised` places of padding have labels.
+
+    Without an attention mask, or with one made of ids, which hides the end of a text that is the padding token too.
+    """
+    batch = rows(4, number)
+    real = batch["attention_mask"].bool()
+    if pad == END:
+        real = real & (batch["input_ids"] != END)  # what is behind a text is its end first, and then padding
+    ids = torch.where(real, batch["input_ids"], pad)
+    place = torch.arange(ids.shape[1])[None] - real.sum(dim=1, keepdim=True)
+    found = {"input_ids": ids, "labels": torch.where(place < supervised, ids, -100)}
+    return found if mask == "none" else {**found, "attention_mask": (ids != pad).long()}
+
+
+def padded_with(pad: int) -> Any:
+    model = make_model()
+    model.config.pad_token_id = pad
+    return model
+
+
+@pytest.mark.parametrize("mask", ["none", "of ids"])
+@pytest.mark.parametrize("pad", [PAD, END], ids=["a_token_of_its_own", "end_of_text"])
+def test_padding_supervised_without_a_mask_or_with_one_of_ids(pad: int, mask: str) -> None:
+    def loop(supervised: int) -> Loop:
+        return Loop(model=padded_with(pad), own_loss=True,
+                    data=lambda n: unmasked(n, pad=pad, supervised=supervised, mask=mask))  # fmt: skip
+
+    found = findings(loop(supervised=99))
+    assert set(found) == {"padding_supervised"}
+    # By hand: 48 rows of 20 places; where the padding is an end of text, the first of it is the end, and right.
+    padded = sum(int((rows(4, n)["input_ids"] == PAD).sum()) for n in range(12))
+    assert found["padding_supervised"].numbers["padding"] == padded
+    right = 1 if pad == END else 0
+    assert findings(loop(supervised=right)) == {}
+    assert clears(loop(supervised=right)) >= {"padding_supervised", "no_end_of_text"}
+
+
+def test_a_padding_token_inside_the_texts_is_none() -> None:
+    """A config's padding token, 0 by default, may be a word of whoever trains on other ids."""
+
+    def data(number: int) -> dict[str, torch.Tensor]:
+        ids = torch.randint(0, 3, (4, 20), generator=torch.Generator().manual_seed(number))
+        return {"input_ids": ids, "labels": ids.clone()}
+
+    audit = audited(Loop(own_loss=True, data=data))
+    assert audit.report.findings == ()
+    assert "padding_supervised" not in {one.rule for one in audit.report.verdicts if one.verdict == "clear"}
+
+
+def test_an_end_of_text_that_is_masked_as_padding() -> None:
+    def loop(supervised: int) -> Loop:
+        return Loop(model=padded_with(END), own_loss=True,
+                    data=lambda n: unmasked(n, pad=END, supervised=supervised))  # fmt: skip
+
+    found = findings(loop(supervised=0))
+    assert set(found) == {"no_end_of_text"}
+    assert "masked out" in found["no_end_of_text"].statement
+    assert findings(loop(supervised=1)) == {}

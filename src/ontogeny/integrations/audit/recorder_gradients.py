@@ -21,6 +21,8 @@ class GradientRecorder:
         self._probes: list[Any] = []
         self._left: list[float] | None = None
         """Norms just after the latest looked-at step; None once they were cleared, or where none was looked at."""
+        self._known = False
+        """Was the latest step looked at?"""
         self._added = False
         """Has a backward pass added to what that step left behind?"""
         self._behind: Tensor | None = None
@@ -56,13 +58,13 @@ class GradientRecorder:
         norms = self._norms()
         behind, self._behind = self._behind, None
         now, then = float(norms.norm()), 0.0 if behind is None else float(behind.norm())
-        again = None if behind is None else self._added
-        self._left, self._added = norms.tolist(), False
+        again = self._added if self._known and behind is not None else None
+        self._left, self._added, self._known = norms.tolist(), False, True
         return now / then if then > 0 else float("nan"), again
 
     def not_looked_at(self) -> None:
         """Called just after another step: what it left is not known."""
-        self._left, self._added, self._behind = None, False, None
+        self._left, self._added, self._behind, self._known = None, False, None, False
 
     def _finished(self, before: list[float], kept: bool) -> None:
         try:

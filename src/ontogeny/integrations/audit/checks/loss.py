@@ -140,7 +140,8 @@ def without_padding(looked: list[Forward], markers: Markers) -> list[np.ndarray]
 
 @check(
     title="Padding supervised",
-    needs="a looked-at batch with padding, and its attention mask or the padding token of tokenizer or config",
+    needs="a looked-at batch with padding, its attention mask or the padding token of tokenizer or config, and targets "
+    "that are next tokens",
     cost="two reductions over the gradient at the logits, at looked-at steps",
     threshold="one or more targets that the attention mask calls padding, but for the first one behind a text where "
     "padding and end of text are one token; without a mask, in runs of the padding token behind the texts",
@@ -153,8 +154,9 @@ def padding_supervised(seen: Recording) -> Outcome:
     """No position is pulled towards padding."""
     looked = supervised(seen)
     padded = [pair for pair in zip(looked, without_padding(looked, seen.markers), strict=True) if not pair[1].all()]
-    if not padded:
-        return Lacks(what="a looked-at batch with padding, and its attention mask or a padding token that is known")
+    if not padded or not next_tokens(seen):
+        return Lacks(what="a looked-at batch with padding, its attention mask or a padding token that is known, and "
+                     "targets that are next tokens")  # fmt: skip
     wrong = total = 0
     for one, real in padded:
         assert one.targets is not None

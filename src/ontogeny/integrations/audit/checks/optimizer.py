@@ -150,7 +150,7 @@ def _never_given(seen: Recording) -> frozenset[str]:
 )
 def gradients_not_cleared(seen: Recording) -> Outcome:
     """A step takes its own gradients, and not those of the steps before."""
-    looked = [step.took_again for step in seen.steps[1:] if step.took_again is not None]
+    looked = [step.took_again for step in seen.steps if step.took_again is not None]
     if len(looked) < 2:
         return Lacks(what="two looked-at optimizer steps in a row, of an optimizer that has the model's tensors")
     again = sum(looked)
