@@ -140,21 +140,22 @@ def fingerprints(model: Any) -> dict[str, int]:
 
 
 def some_numbers(model: Any) -> dict[str, "Tensor"]:
-    """Of each trainable tensor, up to `NUMBERS` numbers spread over it, float64: a copy."""
+    """Of each trainable tensor, up to `NUMBERS` numbers spread over it: a copy, of 32 bits at least."""
     import torch
 
     found = {}
     for name, p in model.named_parameters():
-        if p.requires_grad and p.numel():
+        if p.requires_grad and p.numel() and p.is_floating_point():
             flat = getattr(p, "_local_tensor", p).detach().reshape(-1)
-            found[name] = flat[:: max(flat.numel() // NUMBERS, 1) | 1][:NUMBERS].to(torch.float64, copy=True)
+            wide = torch.float64 if p.dtype == torch.float64 else torch.float32  # not every device has 64 bits
+            found[name] = flat[:: max(flat.numel() // NUMBERS, 1) | 1][:NUMBERS].to(wide, copy=True)
     return found
 
 
 def relative_change(before: Mapping[str, "Tensor"], after: Mapping[str, "Tensor"]) -> float:
     """||after - before|| / ||before|| over all tensors that are in both; NaN where there is none."""
     both = [(before[name], now) for name, now in after.items() if name in before and before[name].shape == now.shape]
-    moved, size = (sum(float(one.square().sum()) for one in ones)
+    moved, size = (sum(float(one.norm()) ** 2 for one in ones)
                    for ones in ([now - then for then, now in both], [then for then, _ in both]))  # fmt: skip
     return math.sqrt(moved / size) if size > 0 else float("nan")
 
