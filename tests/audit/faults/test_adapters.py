@@ -147,3 +147,29 @@ def test_a_frozen_tensor_that_changes() -> None:
     changed = found(frozen(written=True))
     assert "embed_in" in changed["frozen_changes"].statement
     silent(frozen(written=False), "frozen_changes")
+
+
+def prompted(*, twice: bool, accumulation: int = 4) -> Audit:
+    """P-tuning: an encoder of four prompt vectors whose input never changes, run once for each micro-batch, or twice."""
+    torch.manual_seed(0)
+    whole = Whole(Adapter(dropout=0.1))
+    optimizer = torch.optim.AdamW(whole.parameters(), lr=1e-3)
+    same = torch.ones(4, 8)
+    with Audit(whole, optimizer, quiet=True).watch(adapter=whole.adapter, accumulation=accumulation) as audit:
+        for number in range(12 * accumulation):
+            batch, made = rows(4, number), whole.adapter(same)
+            beside = whole.adapter(same).square().mean() if twice else 0.0
+            embeds = torch.cat([made, whole.lm.get_input_embeddings()(batch["input_ids"])[:, 2:]], dim=1)
+            logits = whole.lm(inputs_embeds=embeds, attention_mask=batch["attention_mask"]).logits
+            ((shifted_loss(logits, batch["labels"]) + beside) / accumulation).backward()
+            if (number + 1) % accumulation == 0:
+                optimizer.step()
+                optimizer.zero_grad()
+    return audit
+
+
+def test_an_encoder_of_a_constant_prompt_has_a_mask_for_each_micro_batch() -> None:
+    # 12 steps of 4 micro-batches, each with two runs.
+    assert set(found(prompted(twice=True))) == {"dropout_disagrees"}
+    assert found(prompted(twice=True))["dropout_disagrees"].numbers["repeated"] == 48
+    assert found(prompted(twice=False)) == {}

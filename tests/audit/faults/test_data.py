@@ -167,3 +167,82 @@ def test_embeddings_that_belong_to_the_next_text() -> None:
 
     assert {one.rule for one in paired(1).report.findings} == {"pairing_broken"}
     silent(paired(0), "pairing_broken")
+
+
+def test_an_epoch_that_begins_again() -> None:
+    whole = epochs(48, 3)
+    again = seen(Loop(), [*whole[:4], *whole[:8]], examples=48)  # a resume after four batches begins anew
+    assert set(again) == {"examples_in_an_epoch"}
+    # 16 examples, then the same 16.
+    assert again["examples_in_an_epoch"].statement.startswith("after 16 of 48 examples the same ones come again: 16")
+    assert seen(Loop(steps=30), whole[6:], examples=48) == {}  # a resume in the middle of an epoch goes on
+
+
+def test_a_licence_and_a_short_answer_are_no_leak() -> None:
+    licence = " this work is licensed under the terms of a licence of sixteen words and may be shared"
+    train, validation = texts(200, 0), texts(40, 1)
+    licensed = [text + licence for text in train[:4]], [text + licence for text in validation[:8]]
+    assert findings(Loop(), train_texts=train + licensed[0], validation_texts=validation + licensed[1]) == {}
+    answered = findings(Loop(), train_texts=[*train, "I do not know that"],
+                        validation_texts=[*validation, "i do not know that!"])  # fmt: skip
+    assert answered["validation_in_training"].severity == "note"
+    leaked = findings(Loop(), train_texts=train, validation_texts=[*validation, *train[:4]])["validation_in_training"]
+    # 4 of 44 texts of 40 words each.
+    assert leaked.severity == "error"
+    assert leaked.numbers["share"] == pytest.approx(4 / 44)
+    assert findings(Loop(), train_texts=train, validation_texts=validation) == {}
+
+
+def test_few_indices_that_are_clamped() -> None:
+    """8 of 96 indices are beyond the last example, once and in two shuffled epochs."""
+    loop = Loop(steps=24)
+    found = seen(loop, np.minimum(np.arange(96), 87).reshape(24, 4).tolist())
+    assert set(found) == {"index_out_of_range"}
+    assert found["index_out_of_range"].numbers["times"] == 9
+    assert seen(loop, np.arange(96).reshape(24, 4).tolist()) == {}
+    twice = seen(loop, np.minimum(epochs(48, 2), 43).tolist())
+    assert twice["index_out_of_range"].numbers["times"] == 10
+    assert seen(loop, epochs(48, 2)) == {}
+    assert seen(loop, np.random.default_rng(0).integers(0, 40, (24, 4)).tolist()) == {}  # drawn with replacement
+
+
+def test_indices_that_are_clamped_after_they_were_watched() -> None:
+    def data(number: int, last: int) -> dict[str, torch.Tensor]:
+        parts = [rows(1, min(at, last)) for at in range(4 * number, 4 * number + 4)]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    ids = np.arange(48).reshape(12, 4).tolist()
+    found = seen(Loop(data=lambda n: data(n, 41)), ids)
+    assert set(found) == {"index_out_of_range"}
+    assert "the 7 largest ids, from 41 on" in found["index_out_of_range"].statement
+    assert seen(Loop(data=lambda n: data(n, 47)), ids) == {}
+
+
+def paired(vectors: Any, at: list[Any] | None = None) -> dict[str, Any]:
+    """Findings where 48 texts come with these vectors, and their batches with these ids."""
+    many = texts(48, 0)
+
+    def watch(audit: Any, step: int) -> Any:
+        here = slice(4 * step, 4 * step + 4)
+        if step < 12:
+            audit.watch(embeddings=torch.tensor(vectors[here]), texts=many[here], ids=(at or list(range(48)))[here])
+
+    return {one.rule: one for one in audited(Loop(), watch, encode=encode, examples=48).report.findings}
+
+
+def test_an_index_within_a_split_that_is_used_on_the_whole() -> None:
+    """Two shards of 24 texts: the index of a text within its own shard looks up a vector among all."""
+    own = encode(texts(48, 0))
+    local = [at % 24 for at in range(48)]
+    found = paired(own[local], local)
+    assert set(found) == {"pairing_broken", "examples_in_an_epoch"}
+    assert found["pairing_broken"].numbers["share_near"] == pytest.approx(0.5, abs=0.1)  # the first shard is right
+    assert "24 were never seen" in found["examples_in_an_epoch"].statement
+    assert paired(own) == {}
+
+
+def test_vectors_of_another_file_and_of_the_last_text() -> None:
+    own, of_train = encode(texts(48, 0)), encode(texts(48, 5))
+    assert set(paired(of_train)) == {"pairing_broken"}  # the vectors of the training file for validation's texts
+    assert set(paired(own[np.minimum(np.arange(48), 39)])) == {"pairing_broken"}  # 8 of 48 get the last one's
+    assert paired(own) == {}

@@ -1,5 +1,6 @@
 """Faults of a distillation, each beside the same one without it."""
 
+import math
 from typing import Any
 
 import pytest
@@ -91,7 +92,8 @@ def test_a_teacher_that_is_trained() -> None:
 
 def test_the_scale_of_batchmean_and_of_mean() -> None:
     def batchmean(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-        return mean_kl(student, teacher) * LENGTH  # over [B, L, V] kl_div(batchmean) divides by B alone
+        log_q, p = (student / TEMPERATURE).log_softmax(-1), (teacher / TEMPERATURE).softmax(-1)
+        return F.kl_div(log_q, p, reduction="batchmean") * TEMPERATURE**2  # over [B, L, V]: divides by B alone
 
     def mean(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         log_q, p = (student / TEMPERATURE).log_softmax(-1), (teacher / TEMPERATURE).softmax(-1)
@@ -189,3 +191,26 @@ def test_a_term_that_is_not_least_where_both_agree() -> None:
     silent(Distilling().run(kd_function=mean_kl), "kd_not_least_at_equality")
     for right in (mean_kl, lambda s, t: mean_kl(t, s), lambda s, t: -(t.softmax(-1) * s.log_softmax(-1)).sum()):
         assert at_equality(right) < 1e-5
+
+
+def jensen_shannon(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """As GKD has it: half the KL from the mean of both to each; a mean over positions, without temperature squared."""
+    q, p = ((one / TEMPERATURE).log_softmax(-1).flatten(0, 1) for one in (student, teacher))
+    middle = torch.logaddexp(p, q) - math.log(2)
+    parts = [F.kl_div(middle, one, log_target=True, reduction="batchmean") for one in (p, q)]
+    return (parts[0] + parts[1]) / 2
+
+
+def test_the_scale_of_a_jensen_shannon_divergence() -> None:
+    for right in (jensen_shannon, lambda s, t: TEMPERATURE**2 * jensen_shannon(s, t)):
+        audit = Distilling(kd=right).run()
+        assert found(audit) == {}
+        assert "kd_out_of_scale" in clear(audit)
+    wrong = found(Distilling(kd=lambda s, t: TEMPERATURE**2 * jensen_shannon(s, t) / VOCABULARY).run())
+    assert set(wrong) == {"kd_out_of_scale"}
+    assert "jensen-shannon" in wrong["kd_out_of_scale"].statement
+    assert "mean over the vocabulary" in wrong["kd_out_of_scale"].statement
+    # 1/8 is near neither the length nor 1 / vocabulary: no cause is named.
+    other = found(Distilling(kd=lambda s, t: mean_kl(s, t) / 8).run())["kd_out_of_scale"]
+    assert (other.severity, other.certainty) == ("warning", "possible")
+    assert "near" not in other.statement

@@ -26,6 +26,7 @@ def attach(recorder: "Recorder") -> None:
     listeners = recorder.listeners
     listeners.at_start.append(listener.low_rank)
     listeners.on_forward.append(listener.inject)
+    listeners.on_backward.append(listener.forget)
     listeners.on_step.append(listener.forget)
     listeners.on_watch.update(injected=listener.injected, positions=listener.positions)
     listeners.on_watch.update(adapter=listener.adapter, branches=listener.branches)
@@ -57,7 +58,7 @@ class AdapterListener:
         return self.places.shape
 
     def adapter(self, module: Any) -> str:
-        """A module that is to give the same for the same, inside one step."""
+        """A module that is to give the same for the same, up to the next backward pass."""
         if self._new(module):
             self._hook(module, self._ran)
         return type(module).__name__
@@ -93,7 +94,7 @@ class AdapterListener:
             )
 
     def forget(self) -> None:
-        """The step is over."""
+        """The micro-batch or the step is over: a prompt encoder has the same input in the next one, and another mask."""
         self.met.clear()
 
     def _embedded(self, module: Any, args: Any, output: "Tensor") -> None:

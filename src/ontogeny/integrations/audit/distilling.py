@@ -7,7 +7,7 @@ import numpy as np
 
 from ontogeny.integrations.audit.listening import eager, logits_of
 from ontogeny.integrations.audit.observed import Pair, TeacherPass
-from ontogeny.integrations.audit.reading import arguments, fingerprints, numpy_of
+from ontogeny.integrations.audit.reading import arguments, drops_out, fingerprints, numpy_of
 from ontogeny.integrations.audit.recording import Forward
 from ontogeny.train.guard import untouched
 
@@ -165,18 +165,23 @@ class TeacherListener:
 def _references(
     student: "Tensor", teacher: "Tensor", valid: Mapping[str, np.ndarray], temperature: float
 ) -> dict[str, float]:
-    """Means of KL(teacher || student), its reverse and the soft cross entropy over valid positions, x temperature^2.
+    """Means of divergences of student and teacher over valid positions, x temperature^2.
 
-    Rows of logits [n, V]; without the factor they stand under names that end in `unscaled`.
+    These are KL(teacher || student), its reverse, their Jensen-Shannon divergence (of equal weights, as GKD has it) and
+    the soft cross entropy. Rows of logits [n, V]; without the factor they stand under names that end in `unscaled`.
     """
     import torch
 
     with torch.no_grad():
         q, p = ((rows.float() / temperature).log_softmax(dim=-1) for rows in (student, teacher))
-        forward = torch.where(p.exp() > 0, p.exp() * (p - q), 0.0).sum(dim=-1)
+        middle = torch.logaddexp(p, q) - np.log(2)
+        forward, reverse, of_p, of_q = (
+            torch.where(a.exp() > 0, a.exp() * (a - b), 0.0).sum(dim=-1)
+            for a, b in ((p, q), (q, p), (p, middle), (q, middle))
+        )
         entropy = torch.where(p.exp() > 0, -p.exp() * p, 0.0).sum(dim=-1)
-        reverse = torch.where(q.exp() > 0, q.exp() * (q - p), 0.0).sum(dim=-1)
-        values = {"kl": forward, "reverse kl": reverse, "soft cross entropy": forward + entropy}
+        values = {"kl": forward, "reverse kl": reverse, "jensen-shannon": (of_p + of_q) / 2,
+                  "soft cross entropy": forward + entropy}  # fmt: skip
     found = {}
     for name, value in values.items():
         of_positions = value.double().cpu().numpy()
@@ -209,8 +214,7 @@ def at_equality(function: Callable[[Any, Any], Any]) -> float:
 def _differs_in_training(model: Any) -> bool:
     """Is anything in train mode that computes something else in evaluation?"""
     training = [module for module in model.modules() if module.training]
-    dropping = any(getattr(module, "p", 0) for module in training if "Drop" in type(module).__name__)
-    return dropping or any("BatchNorm" in type(module).__name__ for module in training)
+    return any(drops_out(module) or "BatchNorm" in type(module).__name__ for module in training)
 
 
 def _number(value: Any) -> float:

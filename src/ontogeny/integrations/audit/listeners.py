@@ -17,6 +17,8 @@ class Listeners:
     at_start: list[Callable[[], None]] = field(default_factory=list)
     on_forward: list[Callable[..., None]] = field(default_factory=list)
     """A looked-at forward pass in training: its `Forward`, the arguments by name, and the logits [B, T, V]."""
+    on_backward: list[Callable[[], None]] = field(default_factory=list)
+    """A gradient has arrived at the output of a forward pass."""
     on_step: list[Callable[[], None]] = field(default_factory=list)
     """Just after an optimizer step, when its `Step` is noted; the gradients are still there."""
     at_end: list[Callable[[], None]] = field(default_factory=list)

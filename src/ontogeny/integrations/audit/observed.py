@@ -59,8 +59,14 @@ class Shared:
     """Validation texts that were looked at."""
     exact: int
     """Of them, those that stand in the training texts."""
+    exact_share: float
+    """Share of validation's words that stand in these; each text counts once."""
+    exact_different: int
+    """Of them, those that differ."""
+    longest_exact: int
+    """Words of the longest of them."""
     grams: int
-    """Their runs of 13 words."""
+    """Different runs of 13 words in validation."""
     rate: float
     """Share of these that stand in the training texts."""
     example: str

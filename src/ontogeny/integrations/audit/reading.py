@@ -13,6 +13,8 @@ from ontogeny.integrations.audit.recording import Targets
 if TYPE_CHECKING:
     from torch import Tensor
 
+RATES = ("dropout", "dropout_p", "attn_dropout", "attention_dropout", "hidden_dropout", "activation_dropout")
+"""Names under which modules hold a rate of dropout as a number."""
 NO_IDS = re.compile("mask|position|segment|type|label|target", re.IGNORECASE)
 """Names of whole numbers that are no ids of tokens."""
 NUMBERS = 256
@@ -175,7 +177,20 @@ def gradients(model: Any) -> tuple[float, tuple[str, ...]]:
 
 def has_dropout(model: Any) -> bool:
     """Has the model dropout that is not 0?"""
-    return any(getattr(module, "p", 0) for module in model.modules() if "Drop" in type(module).__name__)
+    return any(drops_out(module) for module in model.modules())
+
+
+def drops_out(module: Any) -> bool:
+    """Does this very module drop something out in train mode? A dropout layer, or attention and the like with a rate.
+
+    `torch.nn.MultiheadAttention` and recurrent nets have no layer for it; one layer of a recurrent net drops nothing.
+    """
+    if "Drop" in type(module).__name__:
+        return bool(getattr(module, "p", 0))
+    if getattr(module, "num_layers", 2) == 1:
+        return False
+    own = vars(module)
+    return any(isinstance(own.get(name), float) and 0 < own[name] < 1 for name in RATES)
 
 
 def numpy_of(tensor: "Tensor") -> np.ndarray:

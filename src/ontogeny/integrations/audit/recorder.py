@@ -23,7 +23,7 @@ from ontogeny.integrations.audit.reading import (
 )
 from ontogeny.integrations.audit.recorder_averages import AverageRecorder
 from ontogeny.integrations.audit.recorder_evaluation import evaluate_once
-from ontogeny.integrations.audit.recorder_generation import see_pass, special_ids
+from ontogeny.integrations.audit.recorder_generation import PassRecorder, special_ids
 from ontogeny.integrations.audit.recorder_gradients import GradientRecorder
 from ontogeny.integrations.audit.recorder_terms import TermsRecorder, plain_targets
 from ontogeny.integrations.audit.recording import Forward, Recording, Step, Targets, Tensors
@@ -79,6 +79,7 @@ class Recorder:
         self._terms = TermsRecorder(model, self.seen.terms)
         self._averages = AverageRecorder(self.seen.averages)
         self._gradients = GradientRecorder(self.note)
+        self._passes = PassRecorder(model, self.seen.generation)
         self.paused = False
         """Set while something else than the loop runs the model: its passes are not the loop's."""
         self.listeners = Listeners(note=self.note)
@@ -195,8 +196,9 @@ class Recorder:
         if self.paused:
             return
         if not carriers:
-            see_pass(self.seen.generation, arguments(module, args, kwargs), training=bool(module.training))
+            self._passes.see(arguments(module, args, kwargs), training=bool(module.training))
             return
+        self._passes.see_training(arguments(module, args, kwargs))
         self.seen.forwards_in_training += 1
         forward = Forward(step=len(self.seen.steps), training=bool(module.training))
         read: Callable[[Tensor], Targets] | None = None
@@ -255,6 +257,7 @@ class Recorder:
                 if self.looking and self.seen.hears_steps:
                     forward.cleared = self._gradients.before_backward()
             self._backward_pass = now
+            self.listeners.tell(self.listeners.on_backward)
         if read is not None:
             forward.targets = read(gradient)
 
@@ -284,4 +287,5 @@ class Recorder:
             )
         )
         self._backwards_before = self.seen.backwards
+        self._passes.forget()
         self.listeners.tell(self.listeners.on_step)

@@ -1,21 +1,84 @@
 """What generation starts from and where it may stop: padding of the prompts, and the ids that mean something."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ontogeny.integrations.audit.seen import Generation, SpecialIds
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 MOST_LOOKS = 64
 """Forward passes of generation that are looked at."""
+MOST_HELD = 64
+"""Batches of a step whose ids are held until it is over."""
+MOST_COMPARED = 256
+"""Forward passes in training mode without gradients whose rows are compared with those of the training's."""
 _NAMES = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
-def see_pass(found: Generation, given: Mapping[str, Any], *, training: bool) -> None:
-    """Look at a forward pass without gradients: is it a step of generation, and how are its prompts padded?"""
-    found.passes += 1
-    found.passes_in_training_mode += training
+class PassRecorder:
+    """Forward passes without gradients inside the loop: those that judge the model, and steps of generation.
+
+    A pass in training mode is part of a training step, and judges nothing, where it has the rows of a pass with
+    gradients of the same step (a first guess, old probabilities), or where adapters are switched off (the reference of
+    preference training).
+    """
+
+    def __init__(self, model: Any, found: Generation) -> None:
+        self.model, self.found = model, found
+        self._judging: list[Tensor] = []
+        self._trained: list[Tensor] = []
+        self._compared = 0
+
+    def see(self, given: Mapping[str, Any], *, training: bool) -> None:
+        """Look at a pass without gradients."""
+        ids = given.get("input_ids")
+        if training and _adapters_are_off(self.model):
+            return
+        if training and ids is not None and self._compared < MOST_COMPARED:
+            self._compared += 1
+            if any(_same_rows(ids, other) for other in self._trained):
+                return
+            self._judging = [*self._judging[1 - MOST_HELD :], ids]
+        self.found.passes += 1
+        self.found.passes_in_training_mode += training
+        _see_generation(self.found, given)
+
+    def see_training(self, given: Mapping[str, Any]) -> None:
+        """Look at a pass with gradients: were its rows passed before, in the same step?"""
+        ids = given.get("input_ids")
+        if ids is None or self._compared >= MOST_COMPARED:
+            return
+        own = [one for one in self._judging if _same_rows(one, ids)]
+        self._judging = [one for one in self._judging if not any(one is other for other in own)]
+        self.found.passes -= len(own)
+        self.found.passes_in_training_mode -= len(own)
+        self._trained = [*self._trained[1 - MOST_HELD :], ids]
+
+    def forget(self) -> None:
+        """The step is over."""
+        self._judging.clear()
+        self._trained.clear()
+
+
+def _adapters_are_off(model: Any) -> bool:
+    """Is a layer's low-rank adapter (PEFT's) switched off?"""
+    return any(getattr(module, "disable_adapters", None) is True for module in model.modules())
+
+
+def _same_rows(some: "Tensor", of: "Tensor") -> bool:
+    """Are all rows of ids [B, T] among those of the other, or the other way round?"""
+    if some.ndim != 2 or of.ndim != 2 or some.shape[1] != of.shape[1] or some.device != of.device:
+        return False
+    alike = (some[:, None] == of[None]).all(dim=-1)
+    return bool(alike.any(dim=1).all()) or bool(alike.any(dim=0).all())
+
+
+def _see_generation(found: Generation, given: Mapping[str, Any]) -> None:
+    """Is it a step of generation, and how are its prompts padded?"""
     ids, mask = given.get("input_ids"), given.get("attention_mask")
     if found.batches >= MOST_LOOKS or ids is None or mask is None or given.get("decoder_input_ids") is not None:
         return

@@ -131,7 +131,7 @@ class Generation:
     padded_right: int = 0
     """Of these, with padding behind the prompt's tokens."""
     passes: int = 0
-    """Forward passes without gradients, before the audit ended."""
+    """Forward passes without gradients, before the audit ended, without those that are part of a training step."""
     passes_in_training_mode: int = 0
     """Of these, in training mode."""
 

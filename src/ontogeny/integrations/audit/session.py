@@ -117,7 +117,7 @@ WATCHED = {
     "temperature": "of the distillation term",
     "injected": "vectors that the next forward pass is to carry, [batch, k, width]",
     "positions": "where they belong: places [batch, k], or a mask [batch, time]",
-    "adapter": "a module that is to give the same for the same, inside one step",
+    "adapter": "a module that is to give the same for the same, from one backward pass to the next",
     "branches": "name -> (branch, residual): modules whose outputs are added",
     "ema": "the averaged copy of the weights: a model, tensors by name, or a list in the order of the parameters",
     "scheduler": "the learning-rate scheduler",

@@ -14,21 +14,29 @@ LEAST_WORDS = 5
 def shared_text(train: Sequence[str], validation: Sequence[str]) -> Shared:
     """Compare words, without regard to case and punctuation: whole texts, and runs of 13.
 
-    Runs that more than 1% of the training texts (and more than five) share do not count: a template is no leak.
+    Runs that more than 1% of the training texts (and more than five) share do not count: a template is no leak. Each
+    text, and each run, of validation counts once: a licence at the end of many texts is one passage.
     """
     trained, looked = ([words_of(text) for text in texts] for texts in (train, validation))
     known = {tuple(words) for words in trained if len(words) >= LEAST_WORDS}
     exact = [words for words in looked if tuple(words) in known]
+    once = {tuple(words) for words in looked}
     grams, starts, _ = _grams(looked)
+    grams, first = np.unique(grams, return_index=True)
+    starts = starts[first]
     inside = np.isin(grams, _telling(trained))
     flat = [word for words in looked for word in words]
     example = exact[0] if exact else []
     if inside.any():
-        at = int(starts[np.flatnonzero(inside)[0]])
+        at = int(starts[inside].min())
         example = flat[at : at + GRAM_WORDS]
     rate = float(inside.mean()) if len(inside) else 0.0
     shown = " ".join(example[:GRAM_WORDS])
-    return Shared(texts=len(looked), exact=len(exact), grams=len(grams), rate=rate, example=shown)
+    whole = [words for words in once if words in known]
+    words = sum(map(len, whole)) / max(sum(map(len, once)), 1)
+    longest = max((len(one) for one in whole), default=0)
+    return Shared(texts=len(looked), exact=len(exact), exact_share=words, exact_different=len(whole),
+                  longest_exact=longest, grams=len(grams), rate=rate, example=shown)  # fmt: skip
 
 
 def _telling(texts: Sequence[list[str]]) -> np.ndarray:

@@ -38,7 +38,7 @@ def injected_elsewhere(seen: Recording) -> Outcome:
     title="Two runs in one step disagree",
     needs="the adapter (watch)",
     cost="a fingerprint of the adapter's inputs and outputs at looked-at steps",
-    threshold="a run in train mode gives another output for the same input than before in that step",
+    threshold="a run in train mode gives another output for the same input than before, with no backward pass between",
     otherwise="two masks on purpose, as R-Drop and SimCSE have them",
     refuted_by="equal outputs with dropout 0",
     remedy="run it once and use the output twice",

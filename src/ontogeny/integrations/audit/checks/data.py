@@ -4,15 +4,22 @@ from collections import Counter
 
 import numpy as np
 
+from ontogeny.core.contracts import Severity
 from ontogeny.data.grams import GRAM_WORDS
 from ontogeny.data.overlap import MAX_RATE
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
 from ontogeny.integrations.audit.checks.loss import real_tokens, supervised
 from ontogeny.integrations.audit.recording import Recording
+from ontogeny.integrations.audit.seen import LEAST_ROW
 
 LEAST_ROWS = 16
 LEAST_PAIRS = 16
+LEAST_EVEN = 16
+"""Ids that must have been seen before their counts are called even."""
+UNLIKELY = 1e-6
+MUCH = 0.05
+"""Share of validation that makes its numbers worthless when it is trained on."""
 LIKELIHOOD = 0.5
 """Misfit above which a gradient is not that of a likelihood: rows that reinforcement gives no advantage have none."""
 
@@ -21,8 +28,9 @@ LIKELIHOOD = 0.5
     title="Validation text in the training text",
     needs="texts that are trained on, and texts that are evaluated on (watch)",
     cost="at the end, a sort of the runs of 13 words of at most 5 million characters of either: seconds",
-    threshold="a text of 5 words or more stands in both, or more than 1% of the validation texts' runs of 13 words "
-    "stand in the training texts; runs that more than 1% of the training texts share do not count",
+    threshold="a text of 5 words or more stands in both, or more than 1% of the validation texts' different runs of 13 "
+    "words stand in the training texts; runs that more than 1% of the training texts share do not count. An error from "
+    "5% of validation on, a note for a single text of fewer than 13 words, else a warning",
     otherwise="quotations, licences, templates",
     refuted_by="the shared runs, read",
     remedy="split by document before cutting into examples, and remove duplicates first",
@@ -37,9 +45,14 @@ def validation_in_training(seen: Recording) -> Outcome:
     if not found.exact and found.rate <= MAX_RATE:
         return Nothing(numbers=numbers)
     numbers["example"] = found.example
-    return Found(severity="error", statement=f"{found.exact} of {found.texts} validation texts stand in the training "
-                 f"texts, and {found.rate:.1%} of their runs of {GRAM_WORDS} words", numbers=numbers, evidence=(),
-                 certainty="certain" if found.exact else "likely")  # fmt: skip
+    share = max(found.exact_share, found.rate)
+    numbers["share"] = share
+    severity: Severity = "error" if share >= MUCH else "warning"
+    if found.rate <= MAX_RATE and found.exact_different == 1 and found.longest_exact < GRAM_WORDS:
+        severity = "note"
+    return Found(severity=severity, statement=f"{found.exact} of {found.texts} validation texts stand in the training "
+                 f"texts, and {found.rate:.1%} of their runs of {GRAM_WORDS} words: '{found.example}'",
+                 numbers=numbers, evidence=(), certainty="certain" if found.exact else "likely")  # fmt: skip
 
 
 @check(
@@ -140,11 +153,13 @@ def _masks_some(seen: Recording) -> bool:
 
 @check(
     title="Index outside the examples, or clamped to the last",
-    needs="ids that are numbers (watch, at every step), for two batches; better with the number of examples (watch)",
+    needs="ids that are numbers (watch, at every step), for two batches; better with the number of examples (watch), "
+    "without which only clamping shows",
     cost="nothing",
     threshold="an id below 0 or not below the number of examples; or the largest one 5 times and 10 times as often as "
-    "ids are seen on average",
-    otherwise="examples that are drawn with weights",
+    "ids are seen on average; or three times more often than any other, where all others are seen equally often; or "
+    "the three largest ids or more, and no others, come with the same row",
+    otherwise="examples that are drawn with weights; a last batch that is filled up with its last example",
     refuted_by="the count of each id",
     remedy="build the index over the same split that it is used on; never clamp, raise instead",
 )
@@ -158,24 +173,71 @@ def index_out_of_range(seen: Recording) -> Outcome:
     outside = int((numbers_seen < 0).sum() + (0 if examples is None else (numbers_seen >= int(examples)).sum()))
     counts = Counter(numbers_seen.tolist())
     largest = max(counts)
-    usual = len(ids) / len(counts)
-    numbers = {"ids": len(ids), "outside": outside, "largest": largest, "times": counts[largest], "usual_times": usual}
+    times, second = counts[largest], max((count for one, count in counts.items() if one != largest), default=0)
+    usual = (len(ids) - times) / max(len(counts) - 1, 1)
+    numbers = {"ids": len(ids), "outside": outside, "largest": largest, "times": times, "usual_times": usual,
+               "next_most_frequent": second}  # fmt: skip
     if outside:
         return Found(severity="error", statement=f"{outside} of {len(ids)} ids are below 0 or not below the number of "
                      "examples", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
-    others = (len(ids) - counts[largest]) / max(len(counts) - 1, 1)
-    if counts[largest] >= 5 and counts[largest] >= 10 * others and len(counts) > 1:
-        return Found(severity="error", statement=f"id {largest}, the largest one, is seen {counts[largest]} times, "
-                     f"others {others:.3g} times: larger ones are clamped to "
-                     "it", numbers=numbers, evidence=())  # fmt: skip
+    if _clamped(counts):
+        return Found(severity="error", statement=f"id {largest}, the largest one, is seen {times} times, others "
+                     f"{usual:.3g} times and {second} at most: larger ones are clamped to it", numbers=numbers,
+                     evidence=())  # fmt: skip
+    if same := _largest_with_one_row(seen):
+        return Found(severity="error", statement=f"the {len(same)} largest ids, from {same[0]} on, come with one and "
+                     "the same row: they are clamped after they were watched", numbers=numbers, evidence=())  # fmt: skip
+    if examples is None:
+        return Lacks(what="the number of examples (audit.watch(examples=…)): nothing is clamped, and whether an id is "
+                     "beyond the last example is not known")  # fmt: skip
     return Nothing(numbers=numbers)
+
+
+def _clamped(counts: Counter[int]) -> bool:
+    """Is the largest id seen more often than chance allows?
+
+    A permutation shows every id equally often, give or take one, so that three times more is none of its doing: counts
+    that are drawn spread as Poisson's do. Of drawn ones, ten times as often.
+    """
+    largest = max(counts)
+    others = np.array([count for one, count in counts.items() if one != largest])
+    if not len(others) or counts[largest] < 4:
+        return False
+    evenly = len(others) >= LEAST_EVEN and np.ptp(others) <= 1
+    if evenly and counts[largest] >= others.max() + 3:
+        return True
+    return bool(counts[largest] >= 5 and counts[largest] >= 10 * others.mean())
+
+
+def _largest_with_one_row(seen: Recording) -> list[int]:
+    """The largest ids, three or more, if the model was given the same row of 8 tokens or more for all of them alone."""
+    fed: dict[int, list[bytes]] = {}
+    for one in seen.forwards:
+        if one.input_ids is not None:
+            real = real_tokens(one)
+            fed.setdefault(one.step, []).extend(
+                row[here].tobytes() if here.sum() >= LEAST_ROW else b""
+                for row, here in zip(one.input_ids, real, strict=True)
+            )
+    named: dict[int, list[int]] = {}
+    for step, batch in seen.watched.get("ids", ()):
+        named.setdefault(step, []).extend(int(one) for one in batch)
+    rows = {one: row for step, batch in named.items() if len(fed.get(step, ())) == len(batch)
+            for one, row in zip(batch, fed[step], strict=True)}  # fmt: skip
+    if not rows:
+        return []
+    last = rows[max(rows)]
+    same = sorted(one for one, row in rows.items() if row and row == last)
+    return same if len(same) >= 3 and same == sorted(rows)[-len(same) :] and len(same) < len(rows) else []
 
 
 @check(
     title="Examples seen twice, or never, in an epoch",
     needs="ids (watch, at every step) and the number of examples (watch)",
     cost="nothing",
-    threshold="an example comes back before all others but those of two batches were seen",
+    threshold="an example comes back before all others but those of two batches were seen, in the first whole epoch, "
+    "wherever that begins (a resume goes on inside one); or, of the ids before the first one that comes back, more "
+    "come next than one in a million orders would bring back",
     otherwise="sampling with replacement or with weights; prompts that are repeated on purpose; several processes "
     "that share the examples",
     refuted_by="the ids of one epoch, sorted",
@@ -183,27 +245,50 @@ def index_out_of_range(seen: Recording) -> Outcome:
 )
 def examples_in_an_epoch(seen: Recording) -> Outcome:
     """Every example is seen once before any is seen again."""
+    from scipy.stats import hypergeom
+
     batches = [batch for _, batch in seen.watched.get("ids", ())]
     examples = seen.latest("examples")
     ids = [one for batch in batches for one in batch]
     if examples is None or len(ids) < 2:
         return Lacks(what="audit.watch(ids=…) at each step, and audit.watch(examples=…)")
-    first_again, met = len(ids), set[str]()
-    for at, one in enumerate(ids):
-        if one in met:
-            first_again = at
-            break
-        met.add(one)
-    slack = 2 * max(len(batch) for batch in batches)
-    numbers = {"ids": len(ids), "examples": int(examples), "before_one_comes_back": first_again}
-    if first_again == len(ids) or first_again >= int(examples) - slack:
+    whole, slack = int(examples), 2 * max(len(batch) for batch in batches)
+    before = _last_seen(ids)
+    first = int(np.argmax(before >= 0)) if (before >= 0).any() else len(ids)
+    different = len(set(ids))
+    numbers = {"ids": len(ids), "examples": whole, "before_one_comes_back": first, "different": different}
+    if first == len(ids) or first >= whole - slack:
         return Nothing(numbers=numbers)
-    again = ids[first_again : 2 * first_again]
-    if len(again) == first_again and len(set(again) & met) >= first_again - slack and len(set(again)) == len(again):
-        return Found(severity="warning", statement=f"an epoch has {first_again} examples of {int(examples)}: the "
-                     "others are never seen", numbers=numbers, evidence=())  # fmt: skip
-    return Found(severity="warning", statement=f"example {ids[first_again]} comes back after {first_again} of "
-                 f"{int(examples)} examples", numbers=numbers, evidence=())  # fmt: skip
+    # What follows the first one that comes back: in a new order, as many of it were met before as chance has it.
+    behind = ids[first + 1 : 2 * first]
+    again = len(set(behind) & set(ids[:first]))
+    numbers["of_the_next"], numbers["met_before"] = len(behind), again
+    if hypergeom.sf(again - 1, max(whole, first), first, len(behind)) < UNLIKELY:
+        never = f"; {whole - different} were never seen" if different < whole else ""
+        return Found(severity="warning", statement=f"after {first} of {whole} examples the same ones come again: "
+                     f"{again + 1} of the next {len(behind) + 1}{never}", numbers=numbers, evidence=())  # fmt: skip
+    if _fits_a_whole_epoch(before, first, whole - slack):
+        return Nothing(numbers=numbers)
+    return Found(severity="warning", statement=f"example {ids[first]} comes back after {first} of {whole} examples, "
+                 "and no whole epoch begins there or before", numbers=numbers, evidence=())  # fmt: skip
+
+
+def _last_seen(ids: list[str]) -> np.ndarray:
+    """Place at which each id was seen last before: int64 [n]; -1 for the first time."""
+    met: dict[str, int] = {}
+    before = np.full(len(ids), -1, dtype=np.int64)
+    for at, one in enumerate(ids):
+        before[at] = met.get(one, -1)
+        met[one] = at
+    return before
+
+
+def _fits_a_whole_epoch(before: np.ndarray, first: int, least: int) -> bool:
+    """Is there a place, up to the first id that comes back, from which `least` ids (or all there are) differ?"""
+    newest = np.maximum.accumulate(before)  # ids behind this place and up to here all differ
+    starts = np.arange(first + 1)
+    ends = np.minimum(starts + least, len(before))
+    return bool((newest[ends - 1] < starts).any())
 
 
 @check(

@@ -1,0 +1,53 @@
+"""Passes without gradients inside the loop: those that judge the model, and those that belong to a training step."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from ontogeny.integrations.audit.session import Audit
+from tests.audit.evaluating import Evaluation
+from tests.audit.loops import make_model, rows, shifted_loss
+
+
+def preferring(*, lora: bool, judge_in_training_mode: bool) -> dict[str, Any]:
+    """A training towards a reference: adapters off, or the model's own first guess at the same rows.
+
+    Every fourth step, the model is judged on other rows.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(0)
+    model = make_model(dropout=0.0 if lora else 0.1)
+    if lora:
+        model = get_peft_model(model, LoraConfig(r=4, lora_dropout=0.1, target_modules=["query_key_value"]))
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    model.train()
+    with Audit(model, optimizer, quiet=True) as audit:
+        for number in range(12):
+            batch = rows(4, number)
+            given = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+            with torch.no_grad():
+                if lora:
+                    with model.disable_adapter():
+                        guess = model(**given).logits
+                else:
+                    guess = model(**given).logits
+            logits = model(**given).logits
+            (shifted_loss(logits, batch["labels"]) + 0.1 * F.mse_loss(logits, guess)).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            if number % 4 == 3:
+                Evaluation(model=model, mode=judge_in_training_mode)()
+    assert audit.report.mishaps == ()
+    return {one.rule: one for one in audit.report.findings}
+
+
+@pytest.mark.parametrize("lora", [True, False])
+def test_a_reference_within_a_step_judges_nothing(*, lora: bool) -> None:
+    found = preferring(lora=lora, judge_in_training_mode=True)
+    # Three evaluations of five batches; the twelve passes of the reference do not count.
+    assert set(found) == {"evaluation_in_training_mode"}
+    assert found["evaluation_in_training_mode"].numbers == {"passes": 15, "in_training_mode": 15}
+    assert preferring(lora=lora, judge_in_training_mode=False) == {}
