@@ -89,7 +89,7 @@ def test_nothing_is_run_again_after_an_error_of_the_loop(monkeypatch: pytest.Mon
 
 def test_what_only_skipped_checks_need_is_not_done(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    monkeypatch.setattr(rerunning, "_reload", lambda *_: asked.append(1))
+    monkeypatch.setattr(rerunning.Reloading, "reload", lambda *_: asked.append(1))
     for skip in ([], ["saved_model_differs"]):
         Loop(steps=2).run(lambda m, o, skip=skip: Audit(m, o, quiet=True, skip=skip))
     assert asked == [1]

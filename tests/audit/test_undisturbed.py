@@ -106,3 +106,12 @@ def test_what_is_kept_in_detail_is_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(audit._recorder.seen.forwards) == 3
     assert audit._recorder.seen.backwards == 12
     assert "no_optimizer_step" in {one.rule for one in audit.report.findings}
+
+
+def test_what_cannot_be_audited_is_one_line() -> None:
+    model = make_model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(OntogenyError, match=r"is a dict, no torch.nn.Module: .*ModuleDict"):
+        Audit({"G": model}, optimizer)
+    with pytest.raises(OntogenyError, match="the optimizer is a NoneType"):
+        Audit(model, None)

@@ -150,7 +150,7 @@ def test_a_frozen_tensor_that_changes() -> None:
 
 
 def prompted(*, twice: bool, accumulation: int = 4) -> Audit:
-    """P-tuning: an encoder of four prompt vectors whose input never changes, run once for each micro-batch, or twice."""
+    """P-tuning: an encoder of prompt vectors whose input never changes, run once for each micro-batch, or twice."""
     torch.manual_seed(0)
     whole = Whole(Adapter(dropout=0.1))
     optimizer = torch.optim.AdamW(whole.parameters(), lr=1e-3)

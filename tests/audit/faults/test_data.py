@@ -111,6 +111,11 @@ def showing(ids: list[list[Any]]) -> Any:
     return lambda audit, at: audit.watch(ids=ids[at]) if at < len(ids) else None
 
 
+def seen(loop: Loop, ids: list[list[Any]], **watched: Any) -> dict[str, Any]:
+    """Findings of a loop whose batches have these ids."""
+    return findings_with(loop, showing(ids), **watched)
+
+
 def epochs(examples: int, count: int, batch: int = 4) -> list[list[Any]]:
     """Batches of a permutation of the examples in each epoch."""
     draw = np.random.default_rng(0)

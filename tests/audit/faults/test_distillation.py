@@ -1,6 +1,7 @@
 """Faults of a distillation, each beside the same one without it."""
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -44,6 +45,10 @@ class Tokenizer:
 def found(audit: Any) -> dict[str, Any]:
     unbroken(audit)
     return {one.rule: one for one in audit.report.findings}
+
+
+def clear(audit: Any) -> set[str]:
+    return {one.rule for one in audit.report.verdicts if one.verdict == "clear"}
 
 
 def test_the_clean_distillation_is_clear() -> None:
@@ -214,3 +219,49 @@ def test_the_scale_of_a_jensen_shannon_divergence() -> None:
     other = found(Distilling(kd=lambda s, t: mean_kl(s, t) / 8).run())["kd_out_of_scale"]
     assert (other.severity, other.certainty) == ("warning", "possible")
     assert "near" not in other.statement
+
+
+class Attending(torch.nn.Module):
+    """A teacher whose dropout is a rate of its attention, and no layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.embed, self.out = torch.nn.Embedding(VOCABULARY, 16), torch.nn.Linear(16, VOCABULARY)
+        self.attention = torch.nn.MultiheadAttention(16, 2, dropout=0.3, batch_first=True)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
+        hidden = 10 * self.embed(input_ids)
+        return SimpleNamespace(logits=self.out(self.attention(hidden, hidden, hidden)[0]))
+
+
+def test_a_teacher_that_drops_attention_out() -> None:
+    audit = Distilling(together=True, teacher=Attending().requires_grad_(False)).run()
+    assert set(found(audit)) == {"teacher_in_train_mode"}
+    audit = Distilling(teacher=Attending().requires_grad_(False).eval()).run()
+    assert found(audit) == {}
+    assert "teacher_in_train_mode" in clear(audit)
+
+
+class Wider(torch.nn.Module):
+    """A teacher with 20 more tokens than the student; `share` of the logits' level on them."""
+
+    def __init__(self, level: float) -> None:
+        super().__init__()
+        self.inner, self.level = make_teacher(), level
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
+        output = self.inner(input_ids, attention_mask)
+        output.logits = F.pad(output.logits, (0, 20), value=self.level)
+        return output
+
+
+def test_a_wider_teacher_that_is_cut_off() -> None:
+    cut = {"target": lambda _, logits: logits[..., :VOCABULARY]}
+    caught = found(Distilling(teacher=Wider(2.0).eval(), **cut).run())
+    assert set(caught) == {"vocabulary_by_id"}
+    assert "the teacher has 80 logits, which are cut off at the student's 60" in caught["vocabulary_by_id"].statement
+    # Rows that only fill up to a round size have next to no probability.
+    assert found(Distilling(teacher=Wider(-30.0).eval(), **cut).run()) == {}
+    uncut = found(Distilling(teacher=Wider(2.0).eval(), kd=lambda s, t: mean_kl(s, t[..., :VOCABULARY])).run())
+    assert uncut["vocabulary_by_id"].severity == "note"

@@ -51,3 +51,40 @@ def test_a_reference_within_a_step_judges_nothing(*, lora: bool) -> None:
     assert set(found) == {"evaluation_in_training_mode"}
     assert found["evaluation_in_training_mode"].numbers == {"passes": 15, "in_training_mode": 15}
     assert preferring(lora=lora, judge_in_training_mode=False) == {}
+
+
+def left_on(*, before_each_step: bool, comes_back: bool) -> dict[str, Any]:
+    """An evaluation that comes back to training mode or not, in a loop that calls train() at every step or not."""
+    torch.manual_seed(0)
+    model = make_model()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+
+    def evaluate() -> dict[str, float]:
+        model.eval()
+        with torch.no_grad():
+            loss = float(model(**rows(4, 99)).loss)
+        model.train(comes_back)
+        return {"eval_loss": loss}
+
+    model.train()
+    with Audit(model, optimizer, quiet=True).watch(evaluate=evaluate) as audit:
+        for number in range(12):
+            if before_each_step:
+                model.train()
+                if number % 4 == 0:
+                    evaluate()
+                    model.train()
+            model(**rows(4, number)).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert audit.report.mishaps == ()
+    return {one.rule: one for one in audit.report.findings}
+
+
+def test_an_evaluation_that_leaves_evaluation_mode_on() -> None:
+    found = left_on(before_each_step=False, comes_back=False)
+    assert set(found) == {"evaluation_leaves_alone"}
+    assert found["evaluation_leaves_alone"].numbers["other_modes"] == len(list(make_model().modules()))
+    assert "dropout stays off" in found["evaluation_leaves_alone"].statement
+    assert left_on(before_each_step=False, comes_back=True) == {}
+    assert left_on(before_each_step=True, comes_back=False) == {}  # the loop itself comes back

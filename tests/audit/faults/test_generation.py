@@ -222,3 +222,19 @@ def test_a_tokenizer_that_forgets_spaces(tokenizer: Any) -> None:
     assert "unknown" in found.statement
     silent(watching(tokenizer=Letters(spaced=True), references=["lower case"]), "text_round_trip")
     silent(watching(fitting(tokenizer), tokenizer=tokenizer, references=ANSWERS), "text_round_trip")
+
+
+def test_ids_of_a_config_made_from_scratch(tokenizer: Any) -> None:
+    """GPT-NeoX's own defaults are bos 0 and eos 2: ordinary tokens of most other tokenizers."""
+    from transformers import GPTNeoXConfig
+
+    fresh = GPTNeoXConfig()
+    model = fitting(tokenizer)
+    for one in (model.config, model.generation_config):
+        one.bos_token_id, one.eos_token_id = fresh.bos_token_id, fresh.eos_token_id
+    assert (fresh.bos_token_id, fresh.eos_token_id) == (0, 2)
+    found = judged(model, tokenizer=tokenizer)["special_ids_agree"]
+    ordinary = {f"config.{name}": i for name, i in (("bos", 0), ("eos", 2)) if i not in tokenizer.all_special_ids}
+    assert found.verdict == "finding"
+    assert ordinary.items() <= found.numbers.items()
+    assert judged(fitting(tokenizer), tokenizer=tokenizer)["special_ids_agree"].verdict == "clear"

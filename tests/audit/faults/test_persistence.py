@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from ontogeny.integrations.audit.session import Audit
 from tests.audit.judging import audited, clears, findings, findings_with, silent
-from tests.audit.loops import VOCABULARY, Loop, make_model
+from tests.audit.loops import VOCABULARY, Loop, make_model, rows, shifted_loss
 
 
 class Scaled(torch.nn.Module):
@@ -62,3 +63,63 @@ def test_a_resume_that_begins_the_epoch_again() -> None:
     # Of the 8 steps that are asked, from 0 to 11, only the first begins an epoch.
     assert found["resume_sees_other_batches"].numbers == {"steps": 8, "differ": 7}
     silent(audited(Loop(), watch, next_batch_after=lambda step: order(0)[step]), "resume_sees_other_batches")
+
+
+def adapted(*, kept: bool | None) -> Loop:
+    """LoRA; beside it the head is trained, and kept with the adapter or not. None: it is not trained."""
+    from peft import LoraConfig, get_peft_model
+
+    saved = ["embed_out"] if kept else None
+    config = LoraConfig(r=4, target_modules=["query_key_value"], task_type="CAUSAL_LM", modules_to_save=saved)
+    model = get_peft_model(make_model(), config)
+    if kept is False:
+        model.get_output_embeddings().weight.requires_grad_(True)
+    return Loop(
+        model=model, optimizer=lambda m: torch.optim.AdamW([p for p in m.parameters() if p.requires_grad], lr=1e-3)
+    )
+
+
+def test_a_head_that_is_trained_and_not_saved_with_its_adapter() -> None:
+    assert set(findings(adapted(kept=False))) == {"saved_model_differs"}
+    for clean in (True, None):
+        assert findings(adapted(kept=clean)) == {}
+        assert "saved_model_differs" in clears(adapted(kept=clean))
+
+
+class Own(torch.nn.Module):
+    """Of no library; a scale that is updated by hand, in its state or not."""
+
+    def __init__(self, *, in_state: bool) -> None:
+        super().__init__()
+        self.embed, self.out = torch.nn.Embedding(VOCABULARY, 16), torch.nn.Linear(16, VOCABULARY)
+        if in_state:
+            self.register_buffer("scale", torch.ones(()))
+        else:
+            self.scale = torch.ones(())
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+        if self.training:
+            self.scale = self.scale * 1.05
+        out: torch.Tensor = self.out(self.embed(input_ids) * self.scale)
+        return out
+
+
+def own_loop(*, in_state: bool) -> Any:
+    torch.manual_seed(0)
+    model = Own(in_state=in_state)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    with Audit(model, optimizer, quiet=True) as audit:
+        for number in range(12):
+            batch = rows(4, number)
+            shifted_loss(model(batch["input_ids"], batch["attention_mask"]), batch["labels"]).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert audit.report.mishaps == ()
+    return audit.report
+
+
+def test_a_tensor_of_an_own_module_that_its_state_does_not_hold() -> None:
+    assert {one.rule for one in own_loop(in_state=False).findings} == {"saved_model_differs"}
+    clean = own_loop(in_state=True)
+    assert clean.findings == ()
+    assert "saved_model_differs" in {one.rule for one in clean.verdicts if one.verdict == "clear"}

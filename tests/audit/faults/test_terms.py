@@ -1,5 +1,6 @@
 """Faults of composite losses, each beside the same loop without it."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from ontogeny.core.contracts import Finding
 from ontogeny.integrations.audit import recorder_terms
 from ontogeny.integrations.audit.recorder_terms import TermsRecorder, some_of
 from ontogeny.integrations.audit.seen import NLL, LossTerms
+from ontogeny.integrations.audit.session import Audit
 from tests.audit.composite import Composite, Term, z_loss
 from tests.audit.judging import audited, silent
 from tests.audit.loops import Loop, make_model, rows, shifted_loss
@@ -208,3 +210,61 @@ def test_the_plain_nll_counts_neither_prompt_nor_padding() -> None:
     recorder.take({"terms": {"lm": shifted_loss(logits, batch["labels"])}}, step=0, looking=True, every=10)
     assert kept[0].cosines["lm", NLL] == pytest.approx(1, abs=1e-6)
     assert kept[0].norms["lm"] == pytest.approx(kept[0].norms[NLL], rel=1e-6)
+
+
+def masked_info_nce(fill: float, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    pooled = F.normalize(logits.mean(1), dim=-1)
+    scores = (pooled @ pooled.T / 0.1).masked_fill(torch.eye(len(pooled)).bool(), fill)
+    return F.cross_entropy(scores, torch.arange(len(pooled)))
+
+
+@pytest.mark.parametrize("fill", [-1e4, -65504.0, float("-inf"), torch.finfo(torch.float32).min])
+def test_info_nce_with_the_masks_that_people_use(fill: float) -> None:
+    weights = {"lm": 1.0, "nce": 0.1}
+    found = of(Composite(terms={"lm": shifted_loss, "nce": partial(masked_info_nce, fill)}, weights=weights))
+    which = "constant_term" if fill >= -1e5 else "term_not_finite"
+    assert "is its own target" in found[which].statement
+    assert found[which].severity == "error"
+    assert of(Composite(terms={"lm": shifted_loss, "nce": sound_info_nce}, weights=weights)) == {}
+
+
+def test_a_large_and_steady_penalty_is_no_masked_score() -> None:
+    model = make_model()
+    size = sum(float(p.detach().square().sum()) for p in model.parameters())
+
+    def penalty(*_: torch.Tensor) -> torch.Tensor:  # 10 010 at first, and a little less or more at each step
+        return torch.stack([p.square().sum() for p in model.parameters()]).sum() * (10_010 / size)
+
+    held = Composite(terms={"lm": shifted_loss, "l2": penalty}, weights={"lm": 1.0, "l2": 1e-5})
+    assert "constant_term" not in of(held, model=model, optimizer=lambda m: torch.optim.SGD(m.parameters(), lr=1e-3))
+
+
+def projected(*, optimized: str) -> set[str]:
+    """A term of a projector that stands beside the model; the optimizer has it, another one, or none."""
+    torch.manual_seed(0)
+    model, projector = make_model(), torch.nn.Linear(16, 16)
+    parameters = [*model.parameters(), *(projector.parameters() if optimized == "own" else ())]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-3)
+    other = torch.optim.AdamW(projector.parameters(), lr=1e-3 if optimized == "other" else 0.0)
+    model.train()
+    with Audit(model, optimizer, quiet=True) as audit:
+        for number in range(12):
+            batch = rows(4, number)
+            output = model(batch["input_ids"], attention_mask=batch["attention_mask"], output_hidden_states=True)
+            terms = {"lm": shifted_loss(output.logits, batch["labels"]),
+                     "feature": projector(output.hidden_states[-1]).square().mean()}  # fmt: skip
+            total = terms["lm"] + 0.1 * terms["feature"]
+            audit.watch(terms=terms, weights={"lm": 1.0, "feature": 0.1}, total=total)
+            total.backward()
+            for one in (optimizer, other):
+                one.step()
+                one.zero_grad()
+    assert audit.report.mishaps == ()
+    statements = [one.statement for one in audit.report.findings]
+    assert all("parameter [16, 16] outside the model" in one for one in statements)
+    return {one.rule for one in audit.report.findings}
+
+
+def test_a_projector_beside_the_model_that_no_optimizer_has() -> None:
+    assert projected(optimized="none") == {"gradients_outside_the_optimizer"}
+    assert projected(optimized="own") == projected(optimized="other") == set()

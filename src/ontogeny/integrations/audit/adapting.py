@@ -94,7 +94,7 @@ class AdapterListener:
             )
 
     def forget(self) -> None:
-        """The micro-batch or the step is over: a prompt encoder has the same input in the next one, and another mask."""
+        """The micro-batch or the step is over: in the next one, the same input may meet another dropout mask."""
         self.met.clear()
 
     def _embedded(self, module: Any, args: Any, output: "Tensor") -> None:

@@ -55,6 +55,7 @@ class TeacherListener:
             seen.same_module = True
         elif module is not self.module:
             self.module, self.start = module, fingerprints(module)
+            self.recorder.listeners.modules.append(module)
             handle = module.register_forward_hook(eager(self._harmless(self._teacher_ran)), with_kwargs=True)
             self.recorder.listeners.handles.append(handle)
         return type(module).__name__

@@ -17,6 +17,8 @@ class Listeners:
     at_start: list[Callable[[], None]] = field(default_factory=list)
     on_forward: list[Callable[..., None]] = field(default_factory=list)
     """A looked-at forward pass in training: its `Forward`, the arguments by name, and the logits [B, T, V]."""
+    on_evaluation: list[Callable[..., None]] = field(default_factory=list)
+    """A forward pass of the model inside `watch(evaluate=…)`: the arguments by name, and the logits [B, T, V]."""
     on_backward: list[Callable[[], None]] = field(default_factory=list)
     """A gradient has arrived at the output of a forward pass."""
     on_step: list[Callable[[], None]] = field(default_factory=list)
@@ -25,6 +27,8 @@ class Listeners:
     """Once, when the hooks are gone: here the model may be run, inside `train.guard.looking`."""
     on_watch: dict[str, Callable[[Any], Any]] = field(default_factory=dict)
     """Name of something watched -> what is kept of a value."""
+    modules: list[Any] = field(default_factory=list)
+    """Modules beside the model that are not meant to learn, as a teacher."""
     handles: list[Any] = field(default_factory=list)
     """Of the hooks that listeners have set; removed at the end."""
 

@@ -38,6 +38,8 @@ class Reruns:
     """Why nothing was run again."""
     alone: Difference | None = None
     """Each row alone and without padding, against the same row in its batch."""
+    evaluated: Difference | None = None
+    """The same of a batch that `watch(evaluate=…)` gave the model."""
     padded: Difference | None = None
     """The batch with further padding, against the batch as it was."""
     packed: Difference | None = None

@@ -22,7 +22,7 @@ from ontogeny.integrations.audit.reading import (
     token_ids,
 )
 from ontogeny.integrations.audit.recorder_averages import AverageRecorder
-from ontogeny.integrations.audit.recorder_evaluation import evaluate_once
+from ontogeny.integrations.audit.recorder_evaluation import USES, evaluate_at_another_size, evaluate_once
 from ontogeny.integrations.audit.recorder_generation import PassRecorder, special_ids
 from ontogeny.integrations.audit.recorder_gradients import GradientRecorder
 from ontogeny.integrations.audit.recorder_terms import TermsRecorder, plain_targets
@@ -165,6 +165,7 @@ class Recorder:
             optimizers=len(self.optimizers),
             narrow=frozenset(name for name, p in named if p.element_size() < 4),
             change=relative_change(self._start_numbers, some_numbers(self.model)),
+            strays=self._terms.leaves.outside(optimized, self.listeners.modules),
         )
         self.seen.special = special_ids(self.heard, self.seen.tokenizer)
         if self.seen.steps and not self.seen.forwards_in_training:
@@ -177,9 +178,13 @@ class Recorder:
     @_harmless
     def _evaluate(self) -> None:
         evaluate, averaged = self.seen.latest("evaluate"), self.seen.latest("ema")
-        if evaluate is not None:
-            self._evaluating = True
-            self.seen.evaluated = evaluate_once(self.model, evaluate, averaged=averaged)
+        if evaluate is None or self.skip >= USES:
+            return
+        self._evaluating = True
+        looks = functools.partial(self.listeners.tell, self.listeners.on_evaluation)
+        rows = next((len(one.input_ids) for one in self.seen.forwards if one.input_ids is not None), 4)
+        self.seen.evaluated = evaluate_once(self.model, evaluate, averaged=averaged, rows=rows, looks=looks)
+        evaluate_at_another_size(self.seen.evaluated, self.model, evaluate, averaged=averaged)
 
     @_harmless
     def _after_head(self, module: Any, args: tuple[Any, ...], output: "Tensor") -> None:
@@ -198,7 +203,7 @@ class Recorder:
         if not carriers:
             self._passes.see(arguments(module, args, kwargs), training=bool(module.training))
             return
-        self._passes.see_training(arguments(module, args, kwargs))
+        self._passes.see_training(arguments(module, args, kwargs), training=bool(module.training))
         self.seen.forwards_in_training += 1
         forward = Forward(step=len(self.seen.steps), training=bool(module.training))
         read: Callable[[Tensor], Targets] | None = None

@@ -32,10 +32,12 @@ class PassRecorder:
         self._judging: list[Tensor] = []
         self._trained: list[Tensor] = []
         self._compared = 0
+        self._judged = False
 
     def see(self, given: Mapping[str, Any], *, training: bool) -> None:
         """Look at a pass without gradients."""
         ids = given.get("input_ids")
+        self._judged |= not training
         if training and _adapters_are_off(self.model):
             return
         if training and ids is not None and self._compared < MOST_COMPARED:
@@ -47,8 +49,9 @@ class PassRecorder:
         self.found.passes_in_training_mode += training
         _see_generation(self.found, given)
 
-    def see_training(self, given: Mapping[str, Any]) -> None:
+    def see_training(self, given: Mapping[str, Any], *, training: bool) -> None:
         """Look at a pass with gradients: were its rows passed before, in the same step?"""
+        self.found.came_back |= training and self._judged
         ids = given.get("input_ids")
         if ids is None or self._compared >= MOST_COMPARED:
             return

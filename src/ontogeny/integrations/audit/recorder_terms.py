@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ontogeny.integrations.audit.recorder_leaves import LeafRecorder
 from ontogeny.integrations.audit.seen import NLL, LossTerms
 from ontogeny.train.guard import same_random_numbers
 
@@ -28,6 +29,7 @@ class TermsRecorder:
         self._weights: dict[str, float] = {}
         self._training_weights: dict[str, float] = {}
         self._plain: tuple[Tensor, Tensor] | None = None
+        self.leaves = LeafRecorder(model)
 
     def remember(self, logits: "Tensor | None", targets: "Tensor | None") -> None:
         """Keep logits [B, T, V] with their graph until the backward pass; targets int64 [B, T] hold -100 for none."""
@@ -55,6 +57,9 @@ class TermsRecorder:
             looked = sum(bool(one.norms) for one in self.kept)
             if self.kept[-1].learning and (looked < GRADIENT_LOOKS or (step and step % every == 0)):
                 self._differentiate(terms, self.kept[-1])
+        if torch.is_grad_enabled() and (total is not None or terms is not None):
+            weighted = [one for name, one in (terms or {}).items() if self._weights.get(name, 1.0)]
+            self.leaves.see([*weighted, total])
         if total is not None and self.kept and self.kept[-1].total is None:
             self.kept[-1].total = float(total.detach() if hasattr(total, "detach") else total)
         return rest

@@ -90,6 +90,8 @@ class Tensors:
     """In a group of the optimizer."""
     moved: frozenset[str]
     """Whose bits have changed between the beginning and the end of the audit."""
+    strays: tuple[str, ...] = ()
+    """Outside the model: what watched losses have a gradient for, did not move, and is in no known optimizer."""
     frozen_at_start: frozenset[str] = frozenset()
     """Without `requires_grad` when the audit began."""
     optimizers: int = 1

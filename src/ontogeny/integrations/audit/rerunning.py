@@ -1,9 +1,5 @@
 """Runs the model again on batches that it was trained on: rows alone, more padding, other first documents, reloaded."""
 
-import contextlib
-import copy
-import io
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -13,9 +9,10 @@ import numpy as np
 
 from ontogeny.integrations.audit.listening import logits_of
 from ontogeny.integrations.audit.observed import Difference, Markers, Reruns
-from ontogeny.integrations.audit.reading import next_token_nll, token_ids
+from ontogeny.integrations.audit.reading import next_token_nll, numpy_of, token_ids
 from ontogeny.integrations.audit.recorder_generation import special_ids
 from ontogeny.integrations.audit.recording import Forward
+from ontogeny.integrations.audit.reloading import Reloading, difference
 from ontogeny.train.guard import looking
 
 if TYPE_CHECKING:
@@ -29,8 +26,6 @@ FURTHER = 8
 """Places of further padding."""
 LEAST_SECOND = 4
 """Tokens of a document behind another one."""
-MOST_PARAMETERS = 1_000_000_000
-"""Of a model that is saved and loaded."""
 IGNORED = frozenset({"labels", "targets", "shift_labels", "num_items_in_batch", "return_dict", "return_loss",
                      "logits_to_keep", "fused_lm_head", "output_attentions", "output_hidden_states"})  # fmt: skip
 """Arguments that do not change logits."""
@@ -46,6 +41,7 @@ def attach(recorder: "Recorder") -> None:
     runner = Rerunner(recorder)
     recorder.listeners.at_start.append(runner.begin)
     recorder.listeners.on_forward.append(runner.keep)
+    recorder.listeners.on_evaluation.append(runner.keep_evaluated)
     recorder.listeners.at_end.append(runner.run)
 
 
@@ -64,6 +60,11 @@ class Batch:
     """Arguments that are no tensors, as they were: `use_cache`, without which some models heed packed positions."""
     others: Mapping[str, Any]
     """Further tensors; with these, rows cannot be told apart."""
+
+    @property
+    def plain(self) -> bool:
+        """Is it ids, mask and positions [B, T], and nothing else?"""
+        return not self.others and all(one is None or one.ndim == 2 for one in (self.mask, self.positions))
 
     def rows(self, number: int) -> "Batch":
         """The first rows; all, where they cannot be told apart."""
@@ -84,39 +85,49 @@ class Rerunner:
         self.uneven: Batch | None = None
         self.packed: Batch | None = None
         self.any: Batch | None = None
+        self.evaluated: Batch | None = None
+        self.reloading = Reloading(recorder.heard)
 
     def begin(self) -> None:
-        """Which tokens are markers."""
+        """Which tokens are markers; what the model holds beside its parameters and saved buffers."""
         self.recorder.seen.markers = markers_of(self.recorder.heard, self.recorder.seen.tokenizer)
+        if "saved_model_differs" not in self.recorder.skip:
+            self.reloading.begin()
 
     def keep(self, forward: Forward, given: Mapping[str, Any], logits: "Tensor | None") -> None:
         """Keep the batch if none of its kind is kept yet."""
         if forward.input_ids is None or (self.uneven and self.packed):
             return
         seen = self.recorder.seen
-        ids = token_ids(given, forward.input_ids.shape, decoder=False)
-        name = next((name for name, value in given.items() if value is ids), "")
-        if ids is None:  # a decoder's
+        batch = batch_of(forward, given, seen.markers)
+        if batch is None:
             return
-        rest = {one: value for one, value in given.items() if one not in (name, *TAKEN, *IGNORED)}
-        others = {one: value.detach().clone() for one, value in rest.items() if hasattr(value, "detach")}
-        settings = {one: value for one, value in rest.items() if value is not None and one not in others}
-        mask, positions = (None if given.get(one) is None else given[one].detach().clone() for one in TAKEN)
-        real = not_padding(forward, seen.markers)
-        batch = Batch(name=name, ids=ids.detach().clone(), mask=mask, positions=positions, real=real,
-                      settings=settings, others=others)  # fmt: skip
         if self.packed is None and second_documents(batch, seen.markers):
             self.packed = batch
-        if others:
-            seen.reruns.lacks = f"a model that is called with token ids, mask and positions: it is given {min(others)}"
+        if batch.others:
+            given_too = min(batch.others)
+            seen.reruns.lacks = f"a model that is called with token ids, mask and positions: it is given {given_too}"
             return
-        if any(one is not None and one.ndim != 2 for one in (mask, positions)):
+        if not batch.plain:
             seen.reruns.lacks = "an attention mask [batch, time]"
             return
         if self.any is None:
             self.any = batch
         if self.uneven is None and len(batch.real) > 1 and not batch.real.all():
             self.uneven = batch
+
+    def keep_evaluated(self, given: Mapping[str, Any], logits: "Tensor") -> None:
+        """Keep a batch of the evaluation, one with padding if there is any."""
+        ids = token_ids(given, tuple(logits.shape[:2]), decoder=False)
+        if ids is None or (self.evaluated is not None and not self.evaluated.real.all()):
+            return
+        mask = given.get("attention_mask")
+        forward = Forward(step=0, training=False, input_ids=numpy_of(ids))
+        if mask is not None and tuple(mask.shape) == tuple(ids.shape):
+            forward.attention_mask = numpy_of(mask)
+        batch = batch_of(forward, given, self.recorder.seen.markers)
+        if batch is not None and batch.plain and (self.evaluated is None or not batch.real.all()):
+            self.evaluated = batch
 
     def run(self) -> None:
         """Everything that can be run again, without gradients, in evaluation mode, with all put back."""
@@ -135,24 +146,36 @@ class Rerunner:
                 if batch is not None and not skip >= {"row_depends_on_batch", "row_depends_on_padding"}:
                     batch = batch.rows(ROWS)
                     self._invariance(found, batch, nll_of(model, batch), tolerance)
+                if self.evaluated is not None and "evaluation_depends_on_batch" not in skip:
+                    rows = self.evaluated.rows(ROWS)
+                    found.evaluated = _alone(model, rows, nll_of(model, rows), tolerance)
                 if (whole := batch or self.packed) is not None and "saved_model_differs" not in skip:
-                    _reload(found, model, whole, nll_of(model, whole), tolerance)
+                    tensors = self.recorder.seen.tensors
+                    trained = tensors.trainable & tensors.moved if tensors is not None else frozenset()
+                    live = nll_of(model, whole)[whole.real]
+                    self.reloading.reload(found, live, trained, lambda one: nll_of(one, whole)[whole.real], tolerance)
         except _NotAlikeError as error:
             found.lacks = found.reload_lacks = str(error)
 
     def _invariance(self, found: Reruns, batch: Batch, live: np.ndarray, tolerance: float) -> None:
         model = self.recorder.heard
-        alone, here = [], []
-        for row in range(len(live)):
-            at = np.flatnonzero(batch.real[row])
-            if len(at) < 2:
-                continue
-            span = slice(int(at[0]), int(at[-1]) + 1)
-            alone.append(nll_of(model, batch.part(slice(row, row + 1), span))[0, 1:])
-            here.append(live[row, span][1:])
-        if alone:
-            found.alone = _difference(np.concatenate(alone), np.concatenate(here), tolerance)
+        found.alone = _alone(model, batch, live, tolerance)
         found.padded = _padded_further(model, batch, live, self.recorder.seen.markers.pad or 0, tolerance)
+
+
+def batch_of(forward: Forward, given: Mapping[str, Any], markers: Markers) -> Batch | None:
+    """A copy of what a forward pass was called with; None where its ids are a decoder's own."""
+    assert forward.input_ids is not None
+    ids = token_ids(given, forward.input_ids.shape, decoder=False)
+    if ids is None:
+        return None
+    name = next((name for name, value in given.items() if value is ids), "")
+    rest = {one: value for one, value in given.items() if one not in (name, *TAKEN, *IGNORED)}
+    others = {one: value.detach().clone() for one, value in rest.items() if hasattr(value, "detach")}
+    settings = {one: value for one, value in rest.items() if value is not None and one not in others}
+    mask, positions = (None if given.get(one) is None else given[one].detach().clone() for one in TAKEN)
+    return Batch(name=name, ids=ids.detach().clone(), mask=mask, positions=positions, settings=settings, others=others,
+                 real=not_padding(forward, markers))  # fmt: skip
 
 
 def markers_of(model: Any, tokenizer: Any) -> Markers:
@@ -228,34 +251,21 @@ def _packing(found: Reruns, model: Any, batch: Batch, markers: Markers, toleranc
     before, after = nll_of(model, batch), nll_of(model, replace(batch, ids=ids))
     # The first token of a document is predicted from the one before it: only what follows belongs to it alone.
     first, second = (np.concatenate([nll[row, a + 1 : b] for row, a, b in spans]) for nll in (before, after))
-    found.packed = _difference(first, second, tolerance)
+    found.packed = difference(first, second, tolerance)
     found.positions_begin_anew = batch.positions is not None
 
 
-def _reload(found: Reruns, model: Any, batch: Batch, live: np.ndarray, tolerance: float) -> None:
-    """Save into a temporary folder, load, compare; the config is put back as it was, because saving writes into it."""
-    load = getattr(type(model), "from_pretrained", None)
-    if load is None or not hasattr(model, "save_pretrained") or hasattr(model, "peft_config"):
-        found.reload_lacks = "a model with save_pretrained and from_pretrained (of an adapter only a part is saved)"
-        return
-    if sum(p.numel() for p in model.parameters()) > MOST_PARAMETERS:
-        found.reload_lacks = f"a model of at most {MOST_PARAMETERS:.0e} parameters"
-        return
-    parameter = next(model.parameters())
-    settings = [one for one in (model.config, getattr(model, "generation_config", None)) if one is not None]
-    before = [copy.deepcopy(vars(one)) for one in settings]
-    try:
-        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
-            model.save_pretrained(folder)
-            loaded = load(folder, dtype=parameter.dtype, local_files_only=True).to(parameter.device).eval()
-    except (RuntimeError, ValueError, KeyError) as error:
-        found.reload_error = str(error).strip().splitlines()[0]
-        return
-    finally:
-        for one, values in zip(settings, before, strict=True):
-            vars(one).clear()
-            vars(one).update(values)
-    found.reloaded = _difference(nll_of(loaded, batch)[batch.real], live[batch.real], tolerance)
+def _alone(model: Any, batch: Batch, live: np.ndarray, tolerance: float) -> Difference | None:
+    """Each row alone and without padding, against the same row in its batch, whose NLL is `live`."""
+    alone, here = [], []
+    for row in range(len(live)):
+        at = np.flatnonzero(batch.real[row])
+        if len(at) < 2:
+            continue
+        span = slice(int(at[0]), int(at[-1]) + 1)
+        alone.append(nll_of(model, batch.part(slice(row, row + 1), span))[0, 1:])
+        here.append(live[row, span][1:])
+    return difference(np.concatenate(alone), np.concatenate(here), tolerance) if alone else None
 
 
 def _padded_further(model: Any, batch: Batch, live: np.ndarray, pad: int, tolerance: float) -> Difference | None:
@@ -273,13 +283,7 @@ def _padded_further(model: Any, batch: Batch, live: np.ndarray, pad: int, tolera
     inside = slice(FURTHER, None) if left else slice(0, batch.ids.shape[1])
     first = batch.real & ~np.pad(batch.real, ((0, 0), (1, 0)))[:, :-1]
     counted = batch.real & ~first
-    return _difference(nll_of(model, wider)[:, inside][counted], live[counted], tolerance)
-
-
-def _difference(first: np.ndarray, second: np.ndarray, tolerance: float) -> Difference:
-    off = np.abs(first - second)
-    off = off[~(np.isnan(first) & np.isnan(second))]
-    return Difference(nats=float(off.mean()) if len(off) else 0.0, tokens=len(off), tolerance=tolerance)
+    return difference(nll_of(model, wider)[:, inside][counted], live[counted], tolerance)
 
 
 def _tolerance(model: Any) -> float:

@@ -86,8 +86,14 @@ class Evaluated:
     """Parameters and buffers whose bits differ afterwards."""
     gradients: tuple[str, ...] = ()
     """Parameters that have a gradient afterwards, and had none."""
-    reseeded: bool = False
-    """Has it set torch's seed, and not put the generator back?"""
+    modes: tuple[str, ...] = ()
+    """Modules that it left in another mode than the one it met; the model itself is ''."""
+    reseeded: tuple[str, ...] = ()
+    """Generators whose seed it has set and not put back: torch, numpy, random."""
+    sizes: tuple[int, int] | None = None
+    """Two batch sizes at which it was carried out, where it takes one; `numbers` are those of the first."""
+    at_other_size: dict[str, float] = field(default_factory=dict)
+    """What it returned at the second."""
 
     @property
     def tokens(self) -> int:
@@ -134,6 +140,8 @@ class Generation:
     """Forward passes without gradients, before the audit ended, without those that are part of a training step."""
     passes_in_training_mode: int = 0
     """Of these, in training mode."""
+    came_back: bool = False
+    """Has a pass in evaluation mode been followed by one with gradients in training mode?"""
 
 
 @dataclass(frozen=True, kw_only=True)

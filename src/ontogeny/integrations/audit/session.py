@@ -31,6 +31,7 @@ class Audit:
         skip: Iterable[str] = (),
         quiet: bool = False,
     ) -> None:
+        _fail_early(model, optimizer)
         known = {one.id: one for one in all_checks()}
         left_out = frozenset(skip)
         for name in left_out:
@@ -90,13 +91,26 @@ class Audit:
         return judge(self.checks, self._recorder.seen)
 
 
+def _fail_early(model: Any, optimizer: Any) -> None:
+    """Raise OntogenyError for what cannot be audited, with what to write in its place."""
+    import torch
+
+    if not isinstance(model, torch.nn.Module):
+        raise OntogenyError(f"audit: the model is a {type(model).__name__}, no torch.nn.Module: give the module that "
+                            "is trained; several together are torch.nn.ModuleDict({'name': module})")  # fmt: skip
+    for one in optimizer if isinstance(optimizer, list | tuple) else [optimizer]:
+        if not hasattr(one, "param_groups"):
+            raise OntogenyError(f"audit: the optimizer is a {type(one).__name__} without param_groups: give the "
+                                "torch.optim.Optimizer that is stepped, or a list of several")  # fmt: skip
+
+
 WATCHED = {
     "terms": "name -> value of each loss term, before weighting; as tensors, before `backward`",
     "weights": "name -> weight of each term",
     "total": "the sum of weight x term, in the same call as the terms or after it",
     "teacher": "the teacher's model",
-    "evaluate": "a function without arguments that evaluates as the loop does, its eval() included, and returns "
-    "numbers by name",
+    "evaluate": "a function that evaluates as the loop does, its eval() included, and returns numbers by name; without "
+    "arguments, or with a `batch_size`, at two values of which it is called",
     "prompts": "prompts that generation starts from: texts or token ids",
     "references": "what generated text is compared with: texts or token ids",
     "generated": "what was generated, without the prompts: texts or token ids",

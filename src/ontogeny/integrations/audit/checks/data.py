@@ -186,7 +186,7 @@ def index_out_of_range(seen: Recording) -> Outcome:
                      evidence=())  # fmt: skip
     if same := _largest_with_one_row(seen):
         return Found(severity="error", statement=f"the {len(same)} largest ids, from {same[0]} on, come with one and "
-                     "the same row: they are clamped after they were watched", numbers=numbers, evidence=())  # fmt: skip
+                     "the same row: ids are clamped later on", numbers=numbers, evidence=())  # fmt: skip
     if examples is None:
         return Lacks(what="the number of examples (audit.watch(examples=…)): nothing is clamped, and whether an id is "
                      "beyond the last example is not known")  # fmt: skip

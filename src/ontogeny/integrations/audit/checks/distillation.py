@@ -94,10 +94,12 @@ def teacher_fed_with_other_ids(seen: Recording) -> Outcome:
 
 @check(
     title="Vocabularies compared by id",
-    needs="the tokenizers of student and teacher, and logits of both (watch teacher, or teacher_logits)",
+    needs="the tokenizers of student and teacher, and logits of both (watch teacher, or teacher_logits); without "
+    "tokenizers, only logits of unequal width tell",
     cost=LOGITS_HELD,
     threshold="more than 0.1% of the ids that both have are different tokens, and the compared logits do not follow "
-    "tokens",
+    "tokens; or, without tokenizers, more than 1% of the teacher's probability lies on ids beyond the student's logits "
+    "(an error where the compared logits are the teacher's, cut off there, else a note)",
     otherwise="tokenizers that write the same token in different ways",
     refuted_by="tokenizer.convert_ids_to_tokens of both agree",
     remedy="map the teacher's logits to the student's ids by token; tokens that one of them lacks get probability 0",
@@ -105,6 +107,8 @@ def teacher_fed_with_other_ids(seen: Recording) -> Outcome:
 def vocabulary_by_id(seen: Recording) -> Outcome:
     """An id is the same token to student and teacher, or logits are mapped by token."""
     tables, pairs = _vocabularies(seen), seen.distillation.pairs
+    if tables is None and pairs:
+        return _by_width(pairs)
     if tables is None or not pairs:
         return Lacks(what="audit.watch(teacher=…, teacher_tokenizer=…), the student's tokenizer, and logits of both")
     names, others = ({at: token for token, at in table.items()} for table in tables)
@@ -119,6 +123,27 @@ def vocabulary_by_id(seen: Recording) -> Outcome:
         return Nothing(numbers=numbers)
     return Found(severity="error", statement=f"{len(other)} of {len(both)} ids are other tokens to the teacher than "
                  "to the student, and logits are compared by id", numbers=numbers, evidence=())  # fmt: skip
+
+
+def _by_width(pairs: list[Pair]) -> Outcome:
+    """Without tokenizers: is a part of the teacher's probability cut off?"""
+    wide = [(one, one.teacher if one.teacher is not None else one.target) for one in pairs]
+    beyond = [(one, float(_softmax(there)[:, one.student.shape[1] :].sum(axis=1).mean()))
+              for one, there in wide if there is not None and there.shape[1] > one.student.shape[1]]  # fmt: skip
+    mass = float(np.mean([share for _, share in beyond])) if beyond else 0.0
+    if mass <= 0.01:
+        return Lacks(what="audit.watch(teacher_tokenizer=…) and the student's tokenizer: equal widths, or a few unused "
+                     "ids more, say nothing of what an id means")  # fmt: skip
+    cut = [one.teacher is not None and one.target is not None and one.target.shape == one.student.shape
+           and _correlation(one.target, one.teacher[:, : one.target.shape[1]]) > 0.99 for one, _ in beyond]  # fmt: skip
+    first = beyond[0][0]
+    teacher = first.teacher if first.teacher is not None else first.target
+    assert teacher is not None
+    numbers = {"student": first.student.shape[1], "teacher": teacher.shape[1], "mass_cut_off": mass}
+    how = "are cut off at the student's" if all(cut) else "are cut off, if they are compared by id, at the student's"
+    return Found(severity="error" if all(cut) else "note", statement=f"the teacher has {teacher.shape[1]} logits, "
+                 f"which {how} {first.student.shape[1]}: {mass:.0%} of its probability lies beyond", numbers=numbers,
+                 evidence=(), certainty="likely" if all(cut) else "possible")  # fmt: skip
 
 
 def _follows(pair: Pair, moved: list[tuple[int, int]]) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ontogeny.core.contracts import Severity
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
 from ontogeny.integrations.audit.recording import Recording
@@ -41,12 +42,12 @@ def near(one: float, other: float, share: float) -> bool:
     title="An evaluation that touches the training",
     needs=NEEDS,
     cost=ONCE,
-    threshold="parameters or buffers that differ afterwards, gradients left behind, or a seed that was set and not put "
-    "back",
+    threshold="parameters or buffers that differ afterwards, gradients left behind, a seed (torch's, numpy's or "
+    "Python's) that was set and not put back, or, of a model with dropout, evaluation mode left on",
     otherwise="statistics that are meant to be updated there",
     refuted_by="equal weights and an equal next batch with and without the evaluation",
-    remedy="evaluate in eval mode under torch.no_grad(); fork the generators (torch.random.fork_rng) before a seed is "
-    "set",
+    remedy="evaluate in eval mode under torch.no_grad(), and call model.train() afterwards; fork the generators "
+    "(torch.random.fork_rng), or put their states back, where a seed is set",
 )
 def evaluation_leaves_alone(seen: Recording) -> Outcome:
     """Training goes on from the very state that evaluation met."""
@@ -59,12 +60,19 @@ def evaluation_leaves_alone(seen: Recording) -> Outcome:
     if done.gradients:
         said.append(f"leaves gradients in {len(done.gradients)} tensors")
     if done.reseeded:
-        said.append("sets torch's seed: after every evaluation the same random numbers follow")
-    numbers = {"changed": len(done.changed), "gradients": len(done.gradients), "reseeded": int(done.reseeded)}
+        said.append(f"sets the seed of {', '.join(done.reseeded)}: equal numbers follow each evaluation")
+    # A loop that was seen to come back to training mode does so itself; one that never is in it means it so.
+    trained = [one.training for one in seen.forwards[-1:]]
+    left = seen.dropout and done.modes and all(trained) and not seen.generation.came_back
+    if left:
+        said.append(f"leaves {len(done.modes)} modules in another mode: dropout stays off unless the loop calls "
+                    "model.train()")  # fmt: skip
+    numbers = {"changed": len(done.changed), "gradients": len(done.gradients), "reseeded": len(done.reseeded),
+               "other_modes": len(done.modes)}  # fmt: skip
     if not said:
         return Nothing(numbers=numbers)
-    return Found(severity="error" if done.changed or done.gradients else "warning",
-                 statement=f"the evaluation {'; '.join(said)}", numbers=numbers, evidence=(),
+    severity: Severity = "error" if done.changed or done.gradients else "warning" if done.reseeded else "note"
+    return Found(severity=severity, statement=f"the evaluation {'; '.join(said)}", numbers=numbers, evidence=(),
                  certainty="certain")  # fmt: skip
 
 
@@ -184,7 +192,54 @@ def evaluation_token_weighted(seen: Recording) -> Outcome:
         return Found(severity="warning", statement=f"the evaluation returns {value:.4g}, the mean of its batches' "
                      f"means; over tokens the NLL is {done.token_mean:.4g}", numbers=numbers, evidence=(),
                      certainty="certain")  # fmt: skip
-    return Lacks(what="a returned loss that is a mean NLL of the rows that the model was seen to evaluate")
+    return Lacks(what="a returned loss that is a mean NLL of the rows that the model was seen to evaluate (of another "
+                 "loss, an evaluation that takes a batch_size tells)")  # fmt: skip
+
+
+@check(
+    title="An evaluation that depends on its batches",
+    needs=f"{NEEDS}, of rows of token ids; better, a function that takes a batch_size",
+    cost="at the end, five forward passes over four evaluated rows; a second evaluation where it takes a batch_size",
+    threshold="a returned loss, NLL or perplexity that differs by more than 1% at half the batch size; or evaluated "
+    "rows whose NLL, alone and without padding, differs by more than 1e-3 nats on average (0.1 where weights have 16 "
+    "bits), while those of training do not",
+    otherwise="an evaluation of other rows at another batch size, as with drop_last",
+    refuted_by="equal numbers at batch size 1",
+    remedy="add up NLL and tokens over all batches, and divide once; give the model the attention mask, and pad as in "
+    "training",
+)
+def evaluation_depends_on_batch(seen: Recording) -> Outcome:
+    """An evaluation returns the same at any batch size."""
+    done, alone = seen.evaluated, seen.reruns.evaluated
+    noisy = seen.dropout and done is not None and any(one.training for one in done.passes)
+    pair = None if done is None or done.sizes is None or noisy else _two_values(done)
+    if done is None or (pair is None and alone is None):
+        return Lacks(what=f"{NEEDS}: a function that gives the model rows of token ids, or takes a batch_size and "
+                     "returns a loss, an NLL or a perplexity")  # fmt: skip
+    numbers: dict[str, float | int | str] = {} if alone is None else {"nats": alone.nats, "tokens": alone.tokens}
+    said = []
+    if pair is not None and done.sizes is not None:
+        numbers |= {"returned": pair[0], "at_other_size": pair[1], "size": done.sizes[0], "other_size": done.sizes[1]}
+        if not near(pair[1], pair[0], 0.01):
+            said.append(f"returns {pair[0]:.4g} with batches of {done.sizes[0]} and {pair[1]:.4g} with batches of "
+                        f"{done.sizes[1]}")  # fmt: skip
+    if alone is not None and alone.large and not (seen.reruns.alone is not None and seen.reruns.alone.large):
+        said.append(
+            f"gives its rows an NLL that differs by {alone.nats:.3g} nats when each is alone and without padding"
+        )
+    if not said:
+        return Nothing(numbers=numbers)
+    return Found(severity="error", statement=f"the evaluation {'; it '.join(said)}", numbers=numbers, evidence=(),
+                 certainty="certain")  # fmt: skip
+
+
+def _two_values(done: Evaluated) -> tuple[float, float] | None:
+    """The same number at both batch sizes: of an NLL, a loss or a perplexity, the first that it returned."""
+    for names in (PLAIN, LOSS, PERPLEXITY):
+        first, second = named(done.numbers, names), named(done.at_other_size, names)
+        if first is not None and second is not None:
+            return first, second
+    return None
 
 
 def _plain_value(done: Evaluated) -> float | None:
@@ -217,6 +272,11 @@ def perplexity_of_nll(seen: Recording) -> Outcome:
         return Found(severity="error", statement=f"the perplexity is cut off at {perplexity:.2f} = e^{logarithm:.4g}; "
                      f"the loss is {loss if loss is not None else plain:.4g}", numbers=numbers, evidence=(),
                      certainty="certain")  # fmt: skip
+    lone = loss is None and plain is None and not (done.tokens and abs(logarithm - done.token_mean) <= 0.01)
+    if _cut_off(logarithm) and lone and perplexity >= 1e4:
+        return Found(severity="error", statement=f"the perplexity is {perplexity:.2f} = e^{logarithm:.4g}, a number "
+                     "that none comes out at by itself: it is cut off there", numbers=numbers,
+                     evidence=())  # fmt: skip
     truths = [one for one in (plain, done.token_mean if done.tokens else None) if one is not None]
     if any(abs(logarithm - one) <= 0.01 for one in truths):
         return Nothing(numbers=numbers)

@@ -166,8 +166,9 @@ def gradients_not_cleared(seen: Recording) -> Outcome:
     title="Gradients outside the optimizer",
     needs="one optimizer step that was looked at",
     cost="one pass over the gradients of looked-at steps",
-    threshold="a trainable tensor that gets a gradient and is in no parameter group",
-    otherwise="a second optimizer that the audit was not told of",
+    threshold="a trainable tensor that gets a gradient and is in no parameter group; outside the model (a warning), "
+    "one that watched terms or their total have a gradient for, and that does not move",
+    otherwise="a second optimizer that the audit was not told of; a frozen judge whose requires_grad is still True",
     refuted_by="the tensor moves",
     remedy="build the optimizer after all modules exist, and over all of them",
 )
@@ -177,11 +178,12 @@ def gradients_outside_the_optimizer(seen: Recording) -> Outcome:
     if not looked or seen.tensors is None:
         return Lacks(what="an optimizer step that was looked at, and the end of the audit")
     never = _never_given(seen)
-    outside = sorted(seen.tensors.trainable - seen.tensors.optimized - never - seen.tensors.moved)
+    own = sorted(seen.tensors.trainable - seen.tensors.optimized - never - seen.tensors.moved)
+    outside = [*own, *seen.tensors.strays]
     if not outside:
         return Nothing(numbers={"optimized": len(seen.tensors.optimized)})
     return Found(
-        severity="error",
+        severity="error" if own else "warning",
         statement=f"{len(outside)} trainable tensors get gradients, and the optimizer does not have them: "
         f"{_some(outside)}",
         numbers={"outside": len(outside), "optimized": len(seen.tensors.optimized)},

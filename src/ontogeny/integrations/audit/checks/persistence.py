@@ -7,16 +7,18 @@ from ontogeny.integrations.audit.recording import Recording
 
 @check(
     title="Saved model differs",
-    needs="the end of the audit; a model with save_pretrained and from_pretrained, of at most 1e9 parameters, in one "
-    "process; a looked-at batch of token ids",
+    needs="the end of the audit; a model of at most 1e9 parameters in one process: with save_pretrained and "
+    "from_pretrained, or a PEFT adapter on its base, or another module that can be copied (its state_dict is loaded "
+    "into a copy); a looked-at batch of token ids",
     cost="at the end, the weights written to a temporary folder and read again, a second copy of the model for as "
     "long, and two forward passes",
     threshold="the loaded model's NLL of four rows differs by more than 1e-3 nats on average (0.1 where weights have "
     "16 bits), or what was saved does not load",
-    otherwise="code around the model that from_pretrained cannot know of, and that is loaded otherwise",
+    otherwise="code around the model that from_pretrained cannot know of, and that is loaded otherwise, or tensors "
+    "that are saved beside the adapter",
     refuted_by="equal NLL of the model before and after",
-    remedy="keep all that is learned in parameters or buffers of the model, write sizes into its config, and load once "
-    "right after the first save",
+    remedy="keep all that is learned in parameters or buffers of the model, write sizes into its config, name what is "
+    "trained beside an adapter in modules_to_save, and load once right after the first save",
 )
 def saved_model_differs(seen: Recording) -> Outcome:
     """A model that was saved and loaded reproduces the loss."""

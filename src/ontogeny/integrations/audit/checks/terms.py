@@ -12,6 +12,9 @@ from ontogeny.integrations.audit.seen import NLL, LossTerms
 
 LEAST_LOOKS = 4
 WATCH = "audit.watch(terms={name: value}, weights={name: weight}, total=loss) before backward"
+MASKS = (1e3, 1e4, 3e4, 5e4, 6e4, 65504.0, *(10.0**power for power in range(5, 13)))
+"""Sizes of the scores that people give to what is to be left out."""
+TEMPERATURES = (1.0, 0.5, 0.2, 0.1, 0.07, 0.05)
 FLOATS = "three numbers of each look"
 GRADIENTS = (
     "one backward pass per term at the first 8 looks and at every further one, over at most 4 million numbers of the "
@@ -67,10 +70,11 @@ def _same(one: float, other: float) -> bool:
     title="A term that never changes",
     needs="a term (watch) at five forward passes",
     cost=FLOATS,
-    threshold="the same value to six digits at every look, while its weight is not 0",
+    threshold="the same value to six digits at every look, while its weight is not 0; or a value that wavers by less "
+    "than 0.1% just above a usual mask (1e4, 65504, 1e9, …), by itself or divided by a usual temperature",
     otherwise="a hinge that is satisfied; a penalty that is 0 as long as nothing has happened",
     refuted_by="another value on another batch",
-    remedy="compute it on two batches by hand; a value near 1e9 is a masked score used as the target",
+    remedy="compute it on two batches by hand; a value near 1e9, or 1e4, is a masked score used as the target",
 )
 def constant_term(seen: Recording) -> Outcome:
     """Every weighted term varies from batch to batch."""
@@ -79,17 +83,31 @@ def constant_term(seen: Recording) -> Outcome:
         return Lacks(what=f"a term at five forward passes: {WATCH}")
     constant = {
         name: float(values[0]) for name, values in series.items()
-        if np.isfinite(values).all() and np.ptp(values) <= 1e-6 * abs(values[0]) and _weight(seen, name) != 0
+        if np.isfinite(values).all() and _weight(seen, name) != 0
+        and (np.ptp(values) <= 1e-6 * abs(values[0]) or _near_a_mask(values))
     }  # fmt: skip
     if not constant:
         return Nothing(numbers={"terms": len(series)})
     said = ", ".join(f"'{name}' is {value:.6g}" for name, value in constant.items())
-    masked = any(abs(value) >= 1e4 for value in constant.values())
+    exact = all(np.ptp(series[name]) <= 1e-6 * abs(value) for name, value in constant.items())
+    wavers = "" if exact else ", give or take 0.1% at most,"
+    masked = any(abs(value) >= 1e4 or _near_a_mask(series[name]) for name, value in constant.items())
     return Found(severity="error" if masked else "warning",
-                 statement=f"{said} at every one of {min(map(len, series.values()))} looks"
+                 statement=f"{said}{wavers} at every one of {min(map(len, series.values()))} looks"
                  + (": a masked score is its own target" if masked else ""),
                  numbers=constant | {"looks": min(map(len, series.values()))}, evidence=(),
                  certainty="certain" if masked else "likely")  # fmt: skip
+
+
+def _near_a_mask(values: np.ndarray) -> bool:
+    """Does it waver by less than 0.1%, just above a number that scores are masked with?
+
+    A penalty on weights is large and steady, too: but it goes one way, and no mask is near.
+    """
+    steady = np.ptp(values) <= 1e-3 * abs(values[0])
+    wavers = np.abs(np.diff(values)).sum() >= 1.5 * np.ptp(values)
+    above = values.min() / np.outer(MASKS, 1 / np.array(TEMPERATURES)) - 1
+    return bool(steady and wavers and ((above >= 0) & (above < 5e-3)).any())
 
 
 def _series(seen: Recording) -> dict[str, np.ndarray]:
@@ -113,7 +131,8 @@ def _weight(seen: Recording, name: str) -> float | None:
     threshold="one value that is NaN or infinite",
     otherwise="an overflow that a loss scaler catches",
     refuted_by="finite values on the same batch in float32",
-    remedy="guard logarithms and divisions inside, as in log(p + eps); a weight of 0 does not help: 0 x inf is NaN",
+    remedy="guard logarithms and divisions inside, as in log(p + eps); a weight of 0 does not help: 0 x inf is NaN; "
+    "where it is +inf from the start, look whether a score that is masked with -inf is a target",
 )
 def term_not_finite(seen: Recording) -> Outcome:
     """No term is NaN or infinite."""
@@ -125,7 +144,9 @@ def term_not_finite(seen: Recording) -> Outcome:
     if not found:
         return Nothing(numbers={"terms": len(series)})
     said = ", ".join(f"'{name}' at {count} of {len(series[name])} looks" for name, count in found.items())
-    return Found(severity="error", statement=f"NaN or infinite: {said}", numbers=found, evidence=(),
+    always = [name for name in found if len(series[name]) >= 3 and (series[name] == np.inf).all()]
+    masked = f"; {_quoted(always)} is +inf at all: a score that is masked with -inf is its own target" if always else ""
+    return Found(severity="error", statement=f"NaN or infinite: {said}{masked}", numbers=found, evidence=(),
                  certainty="certain")  # fmt: skip
 
 
