@@ -113,5 +113,5 @@ def test_what_cannot_be_audited_is_one_line() -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with pytest.raises(OntogenyError, match=r"is a dict, no torch.nn.Module: .*ModuleDict"):
         Audit({"G": model}, optimizer)
-    with pytest.raises(OntogenyError, match="the optimizer is a NoneType"):
+    with pytest.raises(OntogenyError, match="the optimizer is None, which cannot step"):
         Audit(model, None)

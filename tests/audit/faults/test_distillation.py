@@ -244,7 +244,7 @@ def test_a_teacher_that_drops_attention_out() -> None:
 
 
 class Wider(torch.nn.Module):
-    """A teacher with 20 more tokens than the student; `share` of the logits' level on them."""
+    """A teacher with 20 more tokens than the student, whose logits are all at one level."""
 
     def __init__(self, level: float) -> None:
         super().__init__()
@@ -257,11 +257,13 @@ class Wider(torch.nn.Module):
 
 
 def test_a_wider_teacher_that_is_cut_off() -> None:
-    cut = {"target": lambda _, logits: logits[..., :VOCABULARY]}
-    caught = found(Distilling(teacher=Wider(2.0).eval(), **cut).run())
+    def cut(_: Any, logits: torch.Tensor) -> torch.Tensor:
+        return logits[..., :VOCABULARY]
+
+    caught = found(Distilling(teacher=Wider(2.0).eval(), target=cut).run())
     assert set(caught) == {"vocabulary_by_id"}
     assert "the teacher has 80 logits, which are cut off at the student's 60" in caught["vocabulary_by_id"].statement
     # Rows that only fill up to a round size have next to no probability.
-    assert found(Distilling(teacher=Wider(-30.0).eval(), **cut).run()) == {}
+    assert found(Distilling(teacher=Wider(-30.0).eval(), target=cut).run()) == {}
     uncut = found(Distilling(teacher=Wider(2.0).eval(), kd=lambda s, t: mean_kl(s, t[..., :VOCABULARY])).run())
     assert uncut["vocabulary_by_id"].severity == "note"

@@ -10,7 +10,9 @@ import torch
 from torch.nn import functional as F
 
 from ontogeny.core.contracts import Finding
+from ontogeny.integrations.audit.check import all_checks
 from ontogeny.integrations.audit.recorder_evaluation import USES, seeds_set
+from ontogeny.integrations.audit.recorder_terms import GRADIENT_CHECKS
 from ontogeny.integrations.audit.session import Audit
 from tests.audit.evaluating import Evaluation
 from tests.audit.judging import audited
@@ -141,3 +143,10 @@ def test_an_evaluation_that_no_check_wants_is_not_carried_out() -> None:
         with Audit(model, torch.optim.SGD(model.parameters(), lr=0.1), skip=skip, quiet=True) as audit:
             audit.watch(evaluate=lambda: calls.append(1))
         assert len(calls) == expected
+
+
+def test_what_checks_need_is_named_by_them() -> None:
+    ids = {one.id for one in all_checks()}
+    assert ids >= GRADIENT_CHECKS
+    evaluating = {one.id for one in all_checks() if one.family == "evaluation"}
+    assert evaluating - {"trained_in_evaluation_mode"} == USES

@@ -110,7 +110,7 @@ class TeacherListener:
         if self.module is not None:
             seen.moved = fingerprints(self.module) != self.start
         function = self.recorder.seen.latest("kd_function")
-        if function is not None:
+        if function is not None and "kd_not_least_at_equality" not in self.recorder.skip:
             with untouched(self.recorder.model):
                 seen.at_equality = at_equality(function)
 

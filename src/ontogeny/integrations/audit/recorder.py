@@ -25,7 +25,7 @@ from ontogeny.integrations.audit.recorder_averages import AverageRecorder
 from ontogeny.integrations.audit.recorder_evaluation import USES, evaluate_at_another_size, evaluate_once
 from ontogeny.integrations.audit.recorder_generation import PassRecorder, special_ids
 from ontogeny.integrations.audit.recorder_gradients import GradientRecorder
-from ontogeny.integrations.audit.recorder_terms import TermsRecorder, plain_targets
+from ontogeny.integrations.audit.recorder_terms import GRADIENT_CHECKS, TermsRecorder, plain_targets
 from ontogeny.integrations.audit.recording import Forward, Recording, Step, Targets, Tensors
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Recorder:
         self._head: listening.Head | None = None
         self._kept_tokens = 0
         self._evaluating = False
-        self._terms = TermsRecorder(model, self.seen.terms)
+        self._terms = TermsRecorder(model, self.seen.terms, gradients=not self.skip >= GRADIENT_CHECKS)
         self._averages = AverageRecorder(self.seen.averages)
         self._gradients = GradientRecorder(self.note)
         self._passes = PassRecorder(model, self.seen.generation)
@@ -155,7 +155,8 @@ class Recorder:
     @_harmless
     def _end(self) -> None:
         now = fingerprints(self.model)
-        optimized = {id(p) for one in self.optimizers for group in one.param_groups for p in group["params"]}
+        groups = [group for one in self.optimizers for group in getattr(one, "param_groups", ())]
+        optimized = {id(p) for group in groups for p in group["params"]}
         named = list(self.model.named_parameters())
         self.seen.tensors = Tensors(
             trainable=frozenset(name for name, p in named if p.requires_grad and name in now),

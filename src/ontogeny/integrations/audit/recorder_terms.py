@@ -11,6 +11,8 @@ from ontogeny.train.guard import same_random_numbers
 if TYPE_CHECKING:
     from torch import Tensor
 
+GRADIENT_CHECKS = frozenset({"gradient_shares", "terms_in_conflict", "term_against_nll"})
+"""Checks that terms are differentiated for."""
 GRADIENT_LOOKS = 8
 """Looks with gradients at the beginning; afterwards only every `every`-th step has one."""
 MOST_EVALUATIONS = 64
@@ -22,8 +24,8 @@ MOST_NUMBERS = 2**22
 class TermsRecorder:
     """Takes `terms`, `weights` and `total` out of what is watched, and keeps numbers of them, never the tensors."""
 
-    def __init__(self, model: Any, kept: list[LossTerms]) -> None:
-        self.model, self.kept = model, kept
+    def __init__(self, model: Any, kept: list[LossTerms], *, gradients: bool = True) -> None:
+        self.model, self.kept, self.gradients = model, kept, gradients
         self.differentiating = False
         """Gradients that arrive now are the audit's own."""
         self._weights: dict[str, float] = {}
@@ -55,7 +57,7 @@ class TermsRecorder:
         if terms is not None:
             self.kept.append(self._seen(terms, step))
             looked = sum(bool(one.norms) for one in self.kept)
-            if self.kept[-1].learning and (looked < GRADIENT_LOOKS or (step and step % every == 0)):
+            if self.gradients and self.kept[-1].learning and (looked < GRADIENT_LOOKS or (step and step % every == 0)):
                 self._differentiate(terms, self.kept[-1])
         if torch.is_grad_enabled() and (total is not None or terms is not None):
             weighted = [one for name, one in (terms or {}).items() if self._weights.get(name, 1.0)]

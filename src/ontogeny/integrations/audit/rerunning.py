@@ -119,7 +119,9 @@ class Rerunner:
     def keep_evaluated(self, given: Mapping[str, Any], logits: "Tensor") -> None:
         """Keep a batch of the evaluation, one with padding if there is any."""
         ids = token_ids(given, tuple(logits.shape[:2]), decoder=False)
-        if ids is None or (self.evaluated is not None and not self.evaluated.real.all()):
+        if ids is None or given.get("past_key_values") is not None:  # a cache has been filled meanwhile
+            return
+        if self.evaluated is not None and not self.evaluated.real.all():
             return
         mask = given.get("attention_mask")
         forward = Forward(step=0, training=False, input_ids=numpy_of(ids))
