@@ -204,7 +204,8 @@ class Recorder:
         if not carriers:
             self._passes.see(arguments(module, args, kwargs), training=bool(module.training))
             return
-        self._passes.see_training(arguments(module, args, kwargs), training=bool(module.training))
+        ids = kwargs.get("input_ids", args[0] if args else None)
+        self._passes.see_training(ids, training=bool(module.training))
         self.seen.forwards_in_training += 1
         forward = Forward(step=len(self.seen.steps), training=bool(module.training))
         read: Callable[[Tensor], Targets] | None = None

@@ -49,11 +49,10 @@ class PassRecorder:
         self.found.passes_in_training_mode += training
         _see_generation(self.found, given)
 
-    def see_training(self, given: Mapping[str, Any], *, training: bool) -> None:
+    def see_training(self, ids: Any, *, training: bool) -> None:
         """Look at a pass with gradients: were its rows passed before, in the same step?"""
         self.found.came_back |= training and self._judged
-        ids = given.get("input_ids")
-        if ids is None or self._compared >= MOST_COMPARED:
+        if not hasattr(ids, "ndim") or self._compared >= MOST_COMPARED:
             return
         own = [one for one in self._judging if _same_rows(one, ids)]
         self._judging = [one for one in self._judging if not any(one is other for other in own)]
