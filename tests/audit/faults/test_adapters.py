@@ -114,12 +114,14 @@ def test_a_branch_that_drowns_the_residual() -> None:
 
 
 def lora(*, trained: bool) -> Loop:
-    """The input embedding is trained, and the low rank branches beside it or not."""
+    """The input embedding is trained (and saved with the adapter), and the low rank branches beside it or not."""
     from peft import LoraConfig, get_peft_model
 
-    model = get_peft_model(make_model(), LoraConfig(r=4, target_modules=["query_key_value"], task_type="CAUSAL_LM"))
+    saved = ["embed_in"]
+    config = LoraConfig(r=4, target_modules=["query_key_value"], modules_to_save=saved, task_type="CAUSAL_LM")
+    model = get_peft_model(make_model(), config)
     for name, p in model.named_parameters():
-        p.requires_grad_("embed_in" in name or (trained and "lora_" in name))
+        p.requires_grad_("modules_to_save" in name or (trained and "lora_" in name))
     return Loop(
         model=model, optimizer=lambda m: torch.optim.AdamW([p for p in m.parameters() if p.requires_grad], lr=1e-3)
     )

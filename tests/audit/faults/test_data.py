@@ -150,7 +150,7 @@ def test_indices_beyond_the_examples_and_clamped_ones() -> None:
     clamped = findings_with(Loop(), showing(np.minimum(ids, 30).tolist()))  # 17 ids, 31 to 47, have become 30
     assert set(clamped) == {"index_out_of_range"}
     assert clamped["index_out_of_range"].numbers["times"] == 18
-    silent(audited(Loop(), showing(ids.tolist())), "index_out_of_range")
+    silent(audited(Loop(), showing(ids.tolist())))  # of how many examples is not known: not assessable
 
 
 def encode(several: list[str]) -> np.ndarray:
