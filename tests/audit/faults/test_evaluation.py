@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from ontogeny.core.contracts import Finding
-from ontogeny.integrations.audit.checks.evaluation import bare
 from ontogeny.integrations.audit.recorder_averages import AverageRecorder
 from ontogeny.integrations.audit.recorder_evaluation import numbers_of
+from ontogeny.integrations.audit.returned import bare
 from ontogeny.integrations.audit.seen import Follows
 from ontogeny.integrations.audit.session import Audit
 from tests.audit.composite import Composite
