@@ -28,38 +28,40 @@ def _follow(monkeypatch: pytest.MonkeyPatch, control: Plateau, mads: list[list[f
 
 
 def test_it_waits_for_the_last_layer_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Window 2, threshold 10%. Growth at decision 2 is max(3/1, 3/1) - 1 = 2 (from decision 0), at 3 max(3.1/2, 4/2)
-    - 1 = 1, at 4 max(3.1/3, 4.2/3) - 1 = 0.4: the second block climbs; at 5 max(3.1/3.1, 4.3/4) - 1 = 0.075: raised to
-    2e-4. Then there is a new window: 6 has none; at 7, from decision 5, 4.4/4.3 - 1 = 0.023: raised to the ceiling of
-    3e-4; at 9 growth is 0, and nothing is above the ceiling.
+    """A window of two decisions, a plateau below a fifth of the first gain.
+
+    At decision 2 both blocks have gained 2, which is the first gain at this rate; at 3 they gained 1.1 and 2 since
+    decision 1, at 4 0.1 and 1.2: the second block climbs, 1.2 / 2 = 0.6. At 5 it is 0.3 / 2 = 0.15: raised to 2e-4.
+    There a new first gain is taken: at 7 0 and 0.1 since decision 5. At 8 the second block has gained as much since 6;
+    at 9 nothing since 7: raised to the ceiling of 3e-4, above which there is nothing.
     """
-    control = Plateau(start=1e-4, factor=2.0, ceiling=3e-4, window=2, growth=0.1)
+    control = Plateau(start=1e-4, factor=2.0, ceiling=3e-4, window=2, growth=0.2)
     mads = [[1, 1], [2, 2], [3, 3], [3.1, 4], [3.1, 4.2], [3.1, 4.3], [3.1, 4.3], [3.1, 4.4], [3.1, 4.4], [3.1, 4.4]]
-    past = _follow(monkeypatch, control, mads)
+    past = _follow(monkeypatch, control, [*mads, *[[3.1, 4.4]] * 4])
     rates = [one.learning_rate for one in past]
-    assert rates == pytest.approx([1e-4] * 5 + [2e-4] * 2 + [3e-4] * 3)
+    assert rates == pytest.approx([1e-4] * 5 + [2e-4] * 4 + [3e-4] * 5)
     growth = [one.seen["growth"] for one in past]
-    assert growth[2:6] == pytest.approx([2, 1, 0.4, 0.075])
-    assert growth[7] == pytest.approx(4.4 / 4.3 - 1)
-    assert growth[9] == 0
-    assert np.isnan([growth[0], growth[1], growth[6], growth[8]]).all()
-    assert [one.seen["raised"] for one in past] == [0] * 5 + [1, 0, 1, 0, 0]
+    assert growth[2:6] == pytest.approx([1, 1, 0.6, 0.15])
+    assert growth[7:10] == pytest.approx([1, 1, 0])
+    assert np.isnan([growth[0], growth[1], growth[6]]).all()
+    assert [one.seen["raised"] for one in past] == [0] * 5 + [1] + [0] * 3 + [1] + [0] * 4
     assert past[3].seen["mad"] == pytest.approx(3.55)
 
 
 def test_it_holds_while_they_climb(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Doubling at every decision is never a plateau."""
-    past = _follow(monkeypatch, Plateau(start=1e-4), [[2.0**n, 2.0**n] for n in range(12)])
-    assert {one.learning_rate for one in past} == {1e-4}
+    """Steadily, ever faster, or one of two: no plateau. One that climbs as the root of time comes to rest."""
+    for climb in (lambda n: 0.01 * n, lambda n: 2.0**n):
+        past = _follow(monkeypatch, Plateau(start=1e-4), [[climb(n), 0.01 * n**0.5] for n in range(60)])
+        assert {one.learning_rate for one in past} == {1e-4}
+    # From n - 3 to n, 3 / (2 sqrt(n - 1.5)) of sqrt(3): below a quarter from n = 14 on.
+    rests = _follow(monkeypatch, Plateau(start=1e-4), [[n**0.5, n**0.5] for n in range(16)])
+    assert [n for n, one in enumerate(rests) if one.seen["raised"]] == [14]
 
 
 def test_from_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At state 0 the MAD is 0: no growth can be told from there. Where it stays 0, every step is lost to rounding, and
-    the rate is raised.
-    """
+    """Where the MAD stays 0, every step is lost to rounding, and the rate is raised."""
     moved = _follow(monkeypatch, Plateau(window=1), [[0, 0], [1, 1], [2, 2]])
-    assert np.isnan(moved[1].seen["growth"])
-    assert moved[2].seen["growth"] == 1
+    assert [one.seen["growth"] for one in moved[1:]] == [1, 1]
     lost = _follow(monkeypatch, Plateau(window=1, start=1e-10), [[0, 0], [0, 0]])
     assert lost[1].seen["growth"] == 0
     assert lost[1].learning_rate == 2e-10

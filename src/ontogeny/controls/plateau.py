@@ -16,9 +16,9 @@ class Plateau(Control):
     """Starts at a low rate and multiplies it whenever the layers' MAD has reached a plateau; holds it while they climb.
 
     MAD of a block: mean |w - w0| over its weights, w0 those of state 0. At every n-th state (`every`), growth is the
-    largest over blocks of MAD / MAD `window` decisions earlier - 1. The rate is multiplied by `factor` where growth is
-    below `growth` and all of those decisions had the present rate, up to `ceiling`. MAD adds up whatever happened, so
-    under one rate growth falls even where a layer climbs on steadily: as window / n, n decisions after the start.
+    largest over blocks of what MAD gained in the last `window` decisions, as a share of what it gained in the first
+    `window` at the present rate: 1 where it climbs on steadily, 0 where it stands. The rate is multiplied by `factor`
+    where growth is below `growth`, up to `ceiling`.
 
     Recorded at each decision: `rate`, `mad` (mean over blocks), `growth` (NaN where there is no window yet), `raised`
     (1 or 0), and `mad_<block>`.
@@ -34,8 +34,8 @@ class Plateau(Control):
     """The largest learning rate."""
     window: int = Field(default=3, ge=1)
     """Decisions over which growth is taken."""
-    growth: float = Field(default=0.1, gt=0)
-    """Relative growth over the window below which a layer no longer climbs."""
+    growth: float = Field(default=0.25, gt=0)
+    """Share of its first gain at this rate below which a layer no longer climbs."""
 
     decides: ClassVar[frozenset[Decided]] = frozenset({"learning_rate"})
     cost: ClassVar[str] = "reads the weights and those of state 0 once per decision; no forward pass"
@@ -54,8 +54,8 @@ class Plateau(Control):
         same = [one for one in past if one.learning_rate == rate]
         growth = float("nan")
         if len(same) >= self.window:
-            before = np.array([same[-self.window].seen[f"mad_{i}"] for i in range(len(mad))])
-            growth = float(np.max(_relative_growth(before, mad)))
+            there = np.array([[one.seen[f"mad_{i}"] for i in range(len(mad))] for one in same] + [list(mad)])
+            growth = float(np.max(_share(there[-1] - there[-1 - self.window], there[self.window] - there[0])))
         raised = growth < self.growth and rate < self.ceiling
         return Decision(
             step=context.progress.step,
@@ -65,7 +65,7 @@ class Plateau(Control):
         )  # fmt: skip
 
 
-def _relative_growth(before: np.ndarray, now: np.ndarray) -> np.ndarray:
-    """NaN from 0, but 0 from 0 to 0: there, updates are lost to rounding."""
-    still = (before == 0) & (now == 0)
-    return np.divide(now, before, out=np.where(still, 1.0, np.nan), where=before > 0) - 1
+def _share(now: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Of what was gained first; 0 of nothing is 0: there, updates are lost to rounding."""
+    share = np.divide(now, first, out=np.full_like(now, np.inf), where=first > 0)
+    return np.where((now <= 0), 0.0, share)

@@ -47,8 +47,8 @@ class TargetDecrease(Control):
 
     decides: ClassVar[frozenset[Decided]] = frozenset({"learning_rate"})
     cost: ClassVar[str] = (
-        "one backward pass per decision, rates + refine + 2 forward passes over the next batch and `passages`, "
-        "and the greedy answers to questions, if any"
+        "one backward pass per decision, rates + 2 refine + 2 forward passes at most over the next batch and "
+        "`passages`, and the greedy answers to questions, if any"
     )
     probe_keys: ClassVar[tuple[str, ...]] = ("new",)
 
@@ -63,6 +63,8 @@ class TargetDecrease(Control):
         feasible = bool(np.isfinite(rate))
         if not feasible:
             rate, predicted = float(found["best_rate"]), float(found["best_decrease"])
+            if not predicted > 0:  # no rate takes anything off, or no loss is finite
+                rate, predicted = self.lowest, float("nan")
         loss = float(found["loss_before"].sel(batch="new"))
         before = past[-1].seen["loss"] if past else float("nan")
         lately = [one.seen["feasible"] for one in past[1 - self.patience :]] if self.patience > 1 else []

@@ -15,6 +15,8 @@ from ontogeny.measures._held_out import held_out, mean_nll
 if TYPE_CHECKING:
     from torch import Tensor
 
+_GOLDEN = (3 - 5**0.5) / 2
+"""Of the wider of two intervals: where golden section looks next."""
 Losses = np.ndarray
 """float64 [batches]: one loss per batch looked at."""
 
@@ -28,11 +30,13 @@ class LrLandscape(StateMeasure):
     are those of evaluation mode: `train` is the objective per unit on the next batch, `new` and `general` the mean NLL
     per token of held-out passages (nats).
 
-    `loss` [batch, learning_rate] and `loss_before` [batch]. `decrease` is (before - after) / before. For each target,
-    the smallest rate whose decrease *of new* reaches it (for a negative one: whose increase does), refined between the
-    rates looked at by bisection in the logarithm: `rate_for_target`, NaN where it is out of reach; `decrease_at_target`
-    is what was measured there. `best_decrease` and `best_rate`: the largest decrease of new over the rates looked at,
-    the best reachable. `decrease_at_schedule`: at the rate that the next step will have.
+    `loss` [batch, learning_rate] and `loss_before` [batch]. `decrease` is (before - after) / before. For each
+    target, the smallest rate whose decrease *of new* reaches it (for a negative one: whose increase does; a loss
+    that is not finite is one), refined between the rates looked at by bisection in the logarithm:
+    `rate_for_target`, NaN where it is out of reach; `decrease_at_target` is what was measured there. Before a
+    decrease is said to be out of reach, the peak between the rates is looked for (golden section in the logarithm).
+    `best_decrease` and `best_rate`: the largest decrease of new over the rates looked at, the best reachable; NaN
+    if no loss was finite. `decrease_at_schedule`: at the rate that the next step will have.
 
     Weights, optimizer, gradients and randomness are put back, bit for bit. Only live: a checkpoint made elsewhere has
     no optimizer.
@@ -55,7 +59,7 @@ class LrLandscape(StateMeasure):
     horizon: int = Field(default=1, ge=1)
     """Steps taken at each rate: 1 is exact and cheap; more are real steps."""
     refine: int = Field(default=4, ge=0)
-    """Halvings of the interval around a target's rate: a forward pass each (`horizon` steps each)."""
+    """Halvings of the interval around a target's rate, and narrowings of that around the peak: a forward pass each."""
 
     probe_keys: ClassVar[tuple[str, ...]] = ("new", "general")
     live: ClassVar[bool] = True
@@ -81,8 +85,19 @@ class LrLandscape(StateMeasure):
             scheduled = at(context.training.learning_rate)
             decrease = (before[:, None] - found) / before[:, None]
             new = list(batches).index("new")
-            reached = [self._reach(target, rates, decrease[new], at, before, new) for target in self.targets]
-        best = int(np.nanargmax(decrease[new]))
+
+            def gain(rate: float) -> float:
+                value = float((before[new] - at(rate)[new]) / before[new])
+                return value if np.isfinite(value) else -np.inf
+
+            looked = rates, np.where(np.isfinite(decrease[new]), decrease[new], -np.inf)
+            peak = float(rates[looked[1].argmax()]), float(looked[1].max())
+            if any(target > peak[1] for target in self.targets):
+                peak = self._peak(*looked, gain)
+                place = int(np.searchsorted(rates, peak[0], side="right"))
+                looked = np.insert(rates, place, peak[0]), np.insert(looked[1], place, peak[1])
+            reached = [self._reach(target, *looked, gain) for target in self.targets]
+        best_rate, best = peak if np.isfinite(peak[1]) else (float("nan"), float("nan"))
         return Seen(arrays=xr.Dataset(
             {
                 "loss": variable(("batch", "learning_rate"), found, "nats", "loss after the step"),
@@ -90,8 +105,8 @@ class LrLandscape(StateMeasure):
                 "decrease": variable(("batch", "learning_rate"), decrease, "1", "relative decrease of the loss"),
                 "rate_for_target": variable("target", [one[0] for one in reached], "1", "smallest rate reaching it"),
                 "decrease_at_target": variable("target", [one[1] for one in reached], "1", "decrease measured there"),
-                "best_decrease": variable((), decrease[new, best], "1", "largest relative decrease of new"),
-                "best_rate": variable((), rates[best], "1", "learning rate of the largest decrease of new"),
+                "best_decrease": variable((), best, "1", "largest relative decrease of new"),
+                "best_rate": variable((), best_rate, "1", "learning rate of the largest decrease of new"),
                 "decrease_at_schedule": variable(
                     (), (before[new] - scheduled[new]) / before[new], "1", "relative decrease of new at the next rate"
                 ),
@@ -109,10 +124,27 @@ class LrLandscape(StateMeasure):
                 batches[name] = held_out(context, probe, self.passages, self.group)
         return batches
 
+    def _peak(self, rates: np.ndarray, decrease: np.ndarray, gain: Callable[[float], float]) -> tuple[float, float]:
+        """Rate and value of the largest decrease, looked for between the neighbours of the best rate."""
+        best = int(decrease.argmax())
+        middle, top = float(np.log(rates[best])), float(decrease[best])
+        if best in (0, len(rates) - 1) or not np.isfinite(top):
+            return float(rates[best]), top
+        left, right = (float(np.log(rates[best + beside])) for beside in (-1, 1))
+        for _ in range(self.refine):
+            wider = right if right - middle > middle - left else left
+            place = middle + _GOLDEN * (wider - middle)
+            value = gain(float(np.exp(place)))
+            if value > top:
+                left, right = (middle, right) if place > middle else (left, middle)
+                middle, top = place, value
+            else:
+                left, right = (left, place) if place > middle else (place, right)
+        return float(np.exp(middle)), top
+
     def _reach(
-        self, target: float, rates: np.ndarray, decrease: np.ndarray, at: Callable[[float], Losses], before: Losses,
-        new: int,
-    ) -> tuple[float, float]:  # fmt: skip
+        self, target: float, rates: np.ndarray, decrease: np.ndarray, gain: Callable[[float], float]
+    ) -> tuple[float, float]:
         """The smallest rate that reaches a target, and the decrease there; NaN if none of the rates does."""
         enough = decrease >= target if target > 0 else decrease <= target
         if not enough.any():
@@ -124,9 +156,9 @@ class LrLandscape(StateMeasure):
         low, high = np.log(rates[first - 1]), np.log(rate)
         for _ in range(self.refine):
             middle = (low + high) / 2
-            value = (before[new] - at(float(np.exp(middle)))[new]) / before[new]
+            value = gain(float(np.exp(middle)))
             if value >= target if target > 0 else value <= target:
-                high, rate, there = middle, float(np.exp(middle)), float(value)
+                high, rate, there = middle, float(np.exp(middle)), value
             else:
                 low = middle
         return rate, there
