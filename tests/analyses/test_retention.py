@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from ontogeny.analyses import _serial
 from ontogeny.analyses._ledger import Book
-from ontogeny.analyses.retention import Retention
+from ontogeny.analyses.retention import Retention, _places
 
 STEPS, BATCHES = 400, 60
 
@@ -114,3 +115,59 @@ def test_repeats_and_few_batches() -> None:
     few = Book(**{**made.__dict__, "trained_at": made.trained_at[:5], "nll": made.nll[:, :5],
                   "before": made.before[:, :5], "after": made.after[:, :5]})  # fmt: skip
     assert Retention().judge(few).verdict == "not assessable: lacks 8 sampled batches, it has 5"
+
+
+def of_gains(gain: np.ndarray) -> Book:
+    """A batch a step, two checkpoints; a step takes 1 nat off."""
+    count = len(gain)
+    five = np.full(count, 5.0)
+    return Book(step=np.array([0, count]), trained_at=np.arange(count), nll=np.stack([five, five - gain]),
+                before=five[None], after=five[None] - 1, novel=None, epochs=1.0)  # fmt: skip
+
+
+@pytest.mark.parametrize(("count", "rho"), [(88, 0.5), (88, 0.8), (88, 0.95), (660, 0.8), (660, 0.95)])
+def test_batches_that_are_like_their_neighbours_claim_nothing(count: int, rho: float) -> None:
+    """Gains wander around 0: of 100 draws at 5% 5 expected, 12 or more have a probability of 0.4%."""
+    places = ends = 0
+    for seed in range(100):
+        random = np.random.default_rng(seed)
+        gain = random.normal(size=count + 300)
+        for i in range(1, len(gain)):
+            gain[i] = rho * gain[i - 1] + np.sqrt(1 - rho**2) * gain[i]
+        made = of_gains(gain[300:])
+        places += min(one.get("p", 1.0) for one in _places(made).values()) < 0.05
+        ends += _serial.mean(-gain[300:]).get("p", 1.0) < 0.05
+    assert places <= 11
+    assert ends <= 11
+
+
+def test_recency_is_found_where_neighbours_are_alike() -> None:
+    """660 batches, 0.8: about 73 independent ones; the last third gains two standard deviations more."""
+    found = 0
+    for seed in range(20):
+        gain = np.random.default_rng(seed).normal(size=960)
+        for i in range(1, len(gain)):
+            gain[i] = 0.8 * gain[i - 1] + 0.6 * gain[i]
+        found += _places(of_gains(gain[300:] + 2 * (np.arange(660) >= 440)))["recency"].get("p", 1.0) < 0.05
+    assert found >= 18
+
+
+def test_what_is_not_assessable_is_said() -> None:
+    wander = Retention().judge(of_gains(np.cumsum(np.random.default_rng(0).normal(size=88))))
+    assert "not assessable, lacks 12 independent stretches" in wander.verdict
+    still = Retention().judge(of_gains(np.zeros(88)))
+    assert still.numbers["places"]["primacy"]["lacks"] == "any difference between gains"
+    random = np.random.default_rng(1)
+    gain = random.normal(size=88)
+    gain[[3, 7]] = np.nan
+    lost = Retention().judge(of_gains(gain))
+    assert lost.numbers["n"] == 86
+    assert lost.sentences[0].startswith("left out: 2 of 88 batches, whose loss is no number (trained on at steps 3, 7;")
+    assert np.isfinite(lost.numbers["ends"]["against_after"]["value"])
+    none = Retention().judge(of_gains(np.full(88, np.nan)))
+    assert none.verdict == "not assessable: lacks 8 sampled batches with a finite loss, it has 0 of 88"
+    made = book(np.ones_like)
+    novel = np.where(made.step == 40, np.nan, 5.0)
+    without = Retention().judge(Book(**{**made.__dict__, "novel": novel}))
+    assert "net of novel text: not assessable: its loss is no number at 1 of 21 checkpoints" in without.sentences[0]
+    assert without.numbers["fit"]["name"] == "flat"

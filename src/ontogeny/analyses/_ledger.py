@@ -1,6 +1,6 @@
 """What a ledger recorded, laid side by side."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,32 @@ def book_of(run: Any, name: str = "ledger") -> Book:
         place=seen["place"].values[0][place] if "place" in seen else None,
         content=seen["content"].values[0][place] if "content" in seen else None,
     )  # fmt: skip
+
+
+def finite(book: Book) -> tuple[Book, list[str]]:
+    """Its batches in the order of training, without those whose loss is no number somewhere; what was left out.
+
+    Without `novel`, if that is no number at some checkpoint.
+    """
+    order = np.argsort(book.trained_at, kind="stable")
+    sound = np.isfinite(np.concatenate([book.nll, book.before, book.after])).all(axis=0)
+    kept, words = order[sound[order]], []
+    if not sound.all():
+        lost = np.sort(book.trained_at[~sound])
+        where = ", ".join(str(one) for one in lost[:5]) + (", ..." if len(lost) > 5 else "")
+        rows = book.step[~np.isfinite(book.nll).all(axis=1)]
+        seen = f"; at the checkpoints of steps {rows[0]} to {rows[-1]}" if len(rows) else ""
+        words.append(f"left out: {len(lost)} of {book.batches} batches, whose loss is no number (trained on at steps "
+                     f"{where}{seen})")  # fmt: skip
+    novel = book.novel
+    if novel is not None and not np.isfinite(novel).all():
+        lost = book.step[~np.isfinite(novel)]
+        words.append(f"net of novel text: not assessable: its loss is no number at {len(lost)} of {len(book.step)} "
+                     f"checkpoints (steps {lost[0]} to {lost[-1]})")  # fmt: skip
+        novel = None
+    place, content = (None if one is None else one[kept] for one in (book.place, book.content))
+    return replace(book, trained_at=book.trained_at[kept], nll=book.nll[:, kept], before=book.before[:, kept],
+                   after=book.after[:, kept], novel=novel, place=place, content=content), words  # fmt: skip
 
 
 def _novel(run: Any, steps: np.ndarray) -> np.ndarray | None:

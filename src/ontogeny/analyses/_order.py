@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
+from ontogeny.analyses import _serial
 from ontogeny.analyses import _statistics as stats
 from ontogeny.analyses._ledger import Book
 
@@ -24,17 +26,19 @@ class Cycles:
     steps: float
     """Of an epoch."""
 
-    def contrast(self, draws: np.ndarray) -> np.ndarray:
+    def contrasts(self) -> np.ndarray:
         """Mean loss in the middle of the cycle minus that in its last tenth: positive is recovery before a visit.
 
-        `draws` [samples, I] are weights of items; one value for each sample.
+        One value for each item, whose mean is that of the pooled looks: the ratio of sums, and what the item adds to it
+        (its influence; Efron and Tibshirani, "An Introduction to the Bootstrap", 21).
         """
         middle = (self.phase >= MIDDLE[0]) & (self.phase <= MIDDLE[1])
-        return self._mean(middle, draws) - self._mean(self.phase > END, draws)
+        return self._influence(middle) - self._influence(self.phase > END)
 
-    def observed(self) -> float:
-        """The contrast, every item once."""
-        return float(self.contrast(np.ones((1, self.residual.shape[1])))[0])
+    def _influence(self, inside: np.ndarray) -> np.ndarray:
+        total, count = np.where(inside, self.residual, 0.0).sum(axis=0), inside.sum(axis=0)
+        value = total.sum() / count.sum() if count.sum() else float("nan")
+        return np.asarray(value + len(total) * (total - value * count) / max(count.sum(), 1))
 
     def curve(self, draws: np.ndarray) -> dict[str, np.ndarray]:
         """Mean loss by steps since the last visit, in tenths of an epoch: `since`, `value`, `low`, `high`."""
@@ -90,66 +94,31 @@ def draws_for(count: int) -> int:
     return int(np.clip(4_000_000 // max(count, 1), 400, stats.DRAWS))
 
 
-def block_length(count: int) -> int:
-    """Neighbours in one block: the cube root of their number, rounded up."""
-    return int(np.ceil(round(count ** (1 / 3), 9)))
+def rank_correlation(gain: np.ndarray, place: np.ndarray, other: np.ndarray | None) -> dict[str, Any]:
+    """Spearman's correlation of gain and place, `other` held fixed: `value`, `low`, `high`, `p`, or what it `lacks`.
 
-
-def block_permutations(count: int, random: np.random.Generator, draws: int) -> np.ndarray:
-    """Permutations that move whole blocks of neighbours, cut at a random place: int64 [draws, count]."""
-    block = np.arange(count) // block_length(count)
-    key = random.random((draws, int(block[-1]) + 1))
-    order = np.argsort(key[:, block], axis=1, kind="stable")
-    return (order + random.integers(0, count, (draws, 1))) % count
-
-
-def block_weights(count: int, random: np.random.Generator, draws: int) -> np.ndarray:
-    """Bootstrap of blocks of neighbours, in a circle: how often each item is drawn, float64 [draws, count]."""
-    length = block_length(count)
-    starts = random.integers(0, count, (draws, -(-count // length)))
-    index = ((starts[..., None] + np.arange(length)) % count).reshape(draws, -1)[:, :count]
-    offset = index + np.arange(draws)[:, None] * count
-    return np.bincount(offset.ravel(), minlength=draws * count).reshape(draws, count).astype(np.float64)
-
-
-def interval(value: float, drawn: np.ndarray, count: int) -> dict[str, float]:
-    """`value`, the 95% interval `low` to `high`, and two-sided `p` that it is 0, from its block bootstrap.
-
-    By t with as many degrees of freedom as there are blocks among `count` items, less one.
+    Neighbours along `place` share what happened to them. So p is by t, and the interval by Bonett and Wright (2000),
+    with the number of independent stretches that the ranks of gain hold once the line on place is taken off
+    (`_serial.stretches`; the effective sample size of Pyper and Peterman 1998) instead of that of batches.
     """
-    from scipy.stats import t
+    from scipy.stats import rankdata, t
 
-    freedom = max(-(-count // block_length(count)) - 1, 1)
-    error = max(float(np.nanstd(drawn)), 1e-12)
-    half = float(t.ppf(0.975, freedom)) * error
-    return {
-        "value": value,
-        "low": value - half,
-        "high": value + half,
-        "p": float(2 * t.sf(abs(value) / error, freedom)),
-    }
-
-
-def rank_correlation(
-    gain: np.ndarray, place: np.ndarray, other: np.ndarray | None, random: np.random.Generator
-) -> dict[str, float]:
-    """Spearman's correlation of gain and place, `other` held fixed: `value`, `low`, `high`, `p`.
-
-    Blocks of neighbours along `place` are permuted and resampled, because neighbours share what happened to them.
-    """
-    from scipy.stats import rankdata
-
+    if np.ptp(gain) <= _serial.NO_SPREAD or np.ptp(place) == 0:
+        return {"value": float("nan"), "lacks": "any difference between gains" if np.ptp(place) else "different places"}
     order = np.argsort(place, kind="stable")
+    ranks = rankdata(gain[order]), rankdata(place[order])
     given = None if other is None else rankdata(other[order])
-    x, y = _without(rankdata(place[order]), given), _without(rankdata(gain[order]), given)
-    count = len(gain)
-    draws = draws_for(count)
-    value = _correlations(np.ones((1, count)), x, y)[0]
-    drawn = y[block_permutations(count, random, draws)]
-    null = (drawn - y.mean()) @ (x - x.mean()) / (count * max(x.std() * y.std(), 1e-12))
-    p = (1 + (np.abs(null) >= abs(value) - 1e-12).sum()) / (1 + draws)
-    low, high = np.quantile(_correlations(block_weights(count, random, draws), x, y), [0.025, 0.975])
-    return {"value": float(value), "low": float(low), "high": float(high), "p": float(p)}
+    y, x = (_without(one, given) for one in ranks)
+    value = float(np.clip(np.corrcoef(x, y)[0, 1], -1 + 1e-12, 1 - 1e-12))
+    held = [np.ones(len(gain)), ranks[1], *([] if given is None else [given])]
+    count = _serial.stretches(ranks[0], np.stack(held, axis=1))
+    if lack := _serial.lacks(count):
+        return {"value": value, "lacks": lack, "stretches": count}
+    freedom = count - len(held)
+    half = float(t.ppf(0.975, freedom)) * np.sqrt((1 + value**2 / 2) / (freedom - 1))
+    p = float(2 * t.sf(abs(value) * np.sqrt(freedom / (1 - value**2)), freedom))
+    low, high = np.tanh(np.arctanh(value) + np.array([-half, half]))
+    return {"value": value, "low": float(low), "high": float(high), "p": p, "stretches": count}
 
 
 def _without(rank: np.ndarray, given: np.ndarray | None) -> np.ndarray:
@@ -159,12 +128,3 @@ def _without(rank: np.ndarray, given: np.ndarray | None) -> np.ndarray:
     slope, intercept = np.polyfit(given, rank, 1)
     found: np.ndarray = rank - slope * given - intercept
     return found
-
-
-def _correlations(weight: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Weighted Pearson correlations, one for each row of weights."""
-    share = weight / weight.sum(axis=1, keepdims=True)
-    mean_x, mean_y = share @ x, share @ y
-    covariance = share @ (x * y) - mean_x * mean_y
-    spread = (share @ x**2 - mean_x**2) * (share @ y**2 - mean_y**2)
-    return np.asarray(covariance / np.sqrt(np.maximum(spread, 1e-12)))

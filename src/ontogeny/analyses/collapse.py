@@ -76,6 +76,10 @@ class Collapse(Analysis):
         """The same, from numbers by document; `streams`: a probe set for each text that is trained on."""
         random = np.random.default_rng(self.seed)
         known = [one for one in general if np.isfinite(one.total).all()]
+        if all(len(one.step) < 2 for one in general):
+            return Result(verdict="not assessable: lacks two checkpoints of text that is not trained on, it has one",
+                          sentences=(), reading=_READING, numbers={"n": len(general)})  # fmt: skip
+        known = [one for one in known if len(one.step) > 1]
         changes = _changes(known)
         of_loss = [one for one in known if one.what == "loss"]
         slopes = {one.probe: slope(one) for one in losses if np.isfinite(one.total).all()}
@@ -195,8 +199,10 @@ def _sentences(numbers: dict[str, Any]) -> list[str]:
             lines.append(f"{probe}: a change point of the loss is not assessable: lacks {one['lacks']}")
             continue
         slopes = f"slopes {interval(one['before'])} before and {interval(one['after'])} nats per 100 steps after"
+        caveat = "; documents share the run's own wander, so this is of this run alone: only seeds say more"
         where = f"step {one['step']:.0f} ({one['low']:.0f} to {one['high']:.0f})"
-        lines.append(f"{probe}: the loss {'bends' if one['claimed'] else 'does not surely bend'} at {where}: {slopes}")
+        lines.append(f"{probe}: the loss {'bends' if one['claimed'] else 'does not surely bend'} at {where}: {slopes}"
+                     f"{caveat if one['claimed'] else ''}")  # fmt: skip
     for probe, one in numbers["slopes"].items():
         lines.append(f"{probe}: {interval(one)} nats per 100 steps over the whole run, n = {one.documents} documents")
     streams = numbers["streams"]

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ontogeny.analyses import _order
+from ontogeny.analyses import _order, _serial
 from ontogeny.analyses import _statistics as stats
-from ontogeny.analyses._ledger import Book, book_of
+from ontogeny.analyses._ledger import Book, book_of, finite
 from ontogeny.analyses._result import Analysis, Result
 from ontogeny.store.run import open_run
 
@@ -35,10 +35,11 @@ class OrderMemory(Analysis):
     next visit; in a shuffled one (`control`) a batch that has waited as long is no nearer to it, so the difference from
     the control is what order does.
 
-    Neighbours share what happened to them, so blocks of them are resampled (95% intervals; those of `anticipation` and
-    its p by t with as many degrees of freedom as blocks less one) and permuted (p of `places`). Blocks lie in the order
-    of training (of the text, for the place in it) and are as long as the cube root of the number of batches. P-values
-    are adjusted together by Benjamini and Hochberg.
+    Neighbours share what happened to them. So intervals and p are by t with as many values as there are independent
+    stretches (`_serial`: the number of batches over their autocorrelation time, a straight line along the order taken
+    off), in the order of training (of the text, for the place in it); with fewer than 12 nothing is said. Bands of the
+    curve are from blocks of neighbours of twice that time. P-values are adjusted together by Benjamini and Hochberg.
+    Batches whose loss is no number at some checkpoint are left out first, and named.
     """
 
     control: str | None = None
@@ -50,20 +51,27 @@ class OrderMemory(Analysis):
 
     def judge(self, book: Book, control: Book | None = None) -> Result:
         """The same, from ledgers laid side by side."""
+        book, left_out = finite(book)
         last = _last_visits(book)
         if last.sum() < LEAST or book.place is None:
             lack = f"{LEAST} different batches, it has {last.sum()}" if book.place is not None else \
                 "the places of batches: this ledger was recorded without them"  # fmt: skip
             return Result(
-                verdict=f"not assessable: lacks {lack}", sentences=(), reading=_READING, numbers={"n": int(last.sum())}
+                verdict=f"not assessable: lacks {lack}",
+                sentences=tuple(left_out),
+                reading=_READING,
+                numbers={"n": int(last.sum())},
             )
+        if control is not None:
+            control, theirs = finite(control)
+            left_out += [f"control: {one}" for one in theirs]
         random = np.random.default_rng(self.seed)
-        numbers: dict[str, Any] = {"n": int(last.sum()), "epochs": book.epochs, "places": _places(book, random)}
+        numbers: dict[str, Any] = {"n": int(last.sum()), "epochs": book.epochs, "places": _places(book)}
         if control is not None and control.place is not None:
-            numbers["places, control"] = _places(control, random)
+            numbers["places, control"] = _places(control)
         numbers["anticipation"] = _anticipation(book, control, random)
         _adjust(numbers)
-        return Result(verdict=_verdict(numbers), sentences=tuple(_sentences(numbers)), reading=_READING,
+        return Result(verdict=_verdict(numbers), sentences=(*left_out, *_sentences(numbers)), reading=_READING,
                       numbers=numbers)  # fmt: skip
 
 
@@ -77,7 +85,7 @@ def _last_visits(book: Book) -> np.ndarray:
     return np.isin(np.arange(book.batches), list(last.values()))
 
 
-def _places(book: Book, random: np.random.Generator) -> dict[str, Any]:
+def _places(book: Book) -> dict[str, Any]:
     """Correlations of gain with place in training and in the text."""
     assert book.place is not None
     chosen = _last_visits(book) & np.isfinite(book.place)
@@ -87,9 +95,9 @@ def _places(book: Book, random: np.random.Generator) -> dict[str, Any]:
     alike = float(_alike(training, text))
     found["alike"] = alike
     if abs(alike) > SAME:
-        return {**found, "both": _order.rank_correlation(gain, training, None, random)}
-    found["training"] = _order.rank_correlation(gain, training, text, random)
-    return {**found, "text": _order.rank_correlation(gain, text, training, random)}
+        return {**found, "both": _order.rank_correlation(gain, training, None)}
+    found["training"] = _order.rank_correlation(gain, training, text)
+    return {**found, "text": _order.rank_correlation(gain, text, training)}
 
 
 def _alike(one: np.ndarray, other: np.ndarray) -> float:
@@ -103,26 +111,33 @@ def _anticipation(book: Book, control: Book | None, random: np.random.Generator)
     cycles = _order.cycles_of(book)
     if isinstance(cycles, str):
         return {"lacks": cycles}
-    count = cycles.residual.shape[1]
-    draws = _order.block_weights(count, random, _order.draws_for(count))
-    drawn, value = cycles.contrast(draws), cycles.observed()
-    found = {"n": count, "steps": cycles.steps, **_order.interval(value, drawn, count), "curve": cycles.curve(draws)}
+    found = _of_cycles(cycles, random)
     other = "a control: add  --set control=RUN  of a shuffled run" if control is None else _order.cycles_of(control)
     if isinstance(other, str):
         return {**found, "control": {"lacks": other}}
-    theirs = other.residual.shape[1]
-    others = _order.block_weights(theirs, random, len(draws))
-    their_drawn, their_value = other.contrast(others), other.observed()
-    return {**found, "control": {
-        "n": theirs, **_order.interval(their_value, their_drawn, theirs), "curve": other.curve(others),
-        "difference": _order.interval(value - their_value, drawn - their_drawn, min(count, theirs)),
-    }}  # fmt: skip
+    theirs = _of_cycles(other, random)
+    return {**found, "control": {**theirs, "difference": _serial.apart(found, theirs)}}
+
+
+def _of_cycles(cycles: _order.Cycles, random: np.random.Generator) -> dict[str, Any]:
+    """The contrast, and the curve with its band."""
+    contrasts = cycles.contrasts()
+    count = len(contrasts)
+    found: dict[str, Any]
+    found = {"value": float(contrasts.mean()), "lacks": "any difference between losses"} \
+        if np.ptp(cycles.residual) <= _serial.NO_SPREAD else _serial.mean(contrasts)  # fmt: skip
+    length = _serial.block_length(count, float(found.get("stretches", count)))
+    draws = _serial.block_weights(count, length, random, _order.draws_for(count))
+    curve = cycles.curve(draws)
+    if "lacks" in found:
+        curve |= {key: np.full_like(curve[key], np.nan) for key in ("low", "high")}
+    return {"n": count, "steps": cycles.steps, **found, "curve": curve}
 
 
 def _adjust(numbers: dict[str, Any]) -> None:
     """Replace p-values by adjusted ones."""
     tests = [one[key] for name, one in numbers.items() if name.startswith("places") for key in
-             ("both", "training", "text") if key in one]  # fmt: skip
+             ("both", "training", "text") if "p" in one.get(key, {})]  # fmt: skip
     tests += [numbers["anticipation"]] if "p" in numbers["anticipation"] else []
     for test, p in zip(tests, stats.benjamini_hochberg(np.array([one["p"] for one in tests])), strict=True):
         test["p"] = float(p)
@@ -133,30 +148,38 @@ def _verdict(numbers: dict[str, Any]) -> str:
     one = numbers["anticipation"]
     found = "p" in one and one["p"] < LEVEL and one["low"] > 0
     control = one.get("control", {})
-    if found and "difference" in control:
+    places = numbers["places"]
+    if not numbers["tests"]:
+        lack = next(places[key]["lacks"] for key in ("both", "training", "text") if "lacks" in places.get(key, {}))
+        return f"not assessable: lacks {lack}"
+    if found and "low" in control.get("difference", {}):
         if control["difference"]["low"] > 0:
             return "anticipatory recovery: the loss falls before a batch comes again, more than in the control"
         return "the loss falls late in the cycle, but not more than in the control: not by the order"
     if found:
         return f"the loss falls before a batch comes again; whether by the order: not assessable, lacks " \
-            f"{control['lacks']}"  # fmt: skip
+            f"{control.get('lacks') or control['difference']['lacks']}"  # fmt: skip
     words = ["no memory of the order was found"]
     if "p" in one and one["p"] < LEVEL and one["high"] < 0:
         words = ["no memory of the order was found: the loss rises until a batch comes again"]
-    places = numbers["places"]
-    if "both" in places and places["both"]["p"] < LEVEL:
+    if _sure(places, "both"):
         words += ["gain goes with the place in the sequence", _told_apart(numbers.get("places, control", {}))]
-    if "training" in places and places["training"]["p"] < LEVEL:
+    if _sure(places, "training"):
         words += ["gain goes with the place in training, the place in the text held fixed"]
-    return "; ".join(words)
+    lack = next((places[key]["lacks"] for key in ("both", "training") if "lacks" in places.get(key, {})), None)
+    return "; ".join(words + ([f"gain and place: not assessable, lacks {lack}"] if lack else []))
+
+
+def _sure(places: dict[str, Any], key: str) -> bool:
+    return bool(places.get(key, {}).get("p", 1.0) < LEVEL)
 
 
 def _told_apart(control: dict[str, Any]) -> str:
     """What a shuffled control says of a place that is one in training and in the text."""
-    if "training" not in control:
+    if any("p" not in control.get(key, {}) for key in ("training", "text")):
         return "the places in training and in the text are one here, so this is no evidence of order: train with " \
             "order: shuffled"  # fmt: skip
-    words = {key: "with" if control[key]["p"] < LEVEL else "not with" for key in ("training", "text")}
+    words = {key: "with" if _sure(control, key) else "not with" for key in ("training", "text")}
     return f"in the shuffled control {words['training']} the place in training, {words['text']} the place in the text"
 
 
@@ -169,10 +192,13 @@ def _sentences(numbers: dict[str, Any]) -> list[str]:
     lines = []
     for name, whose in (("places", ""), ("places, control", "control: ")):
         for key, one in ((key, numbers[name][key]) for key in words if key in numbers.get(name, {})):
+            what, of = f"{whose}gain and place {words[key]}", f"n = {numbers[name]['n']} batches"
+            if "lacks" in one:
+                lines.append(f"{what}: not assessable, lacks {one['lacks']} ({of})")
+                continue
             lines.append(
-                f"{whose}gain and place {words[key]}: Spearman {one['value']:+.2f}, 95% {one['low']:+.2f} to "
-                f"{one['high']:+.2f}, p {_p(one['p'])} adjusted over {numbers['tests']} (n = {numbers[name]['n']} "
-                "batches)"
+                f"{what}: Spearman {one['value']:+.2f}, 95% {one['low']:+.2f} to {one['high']:+.2f}, p {_p(one['p'])} "
+                f"adjusted over {numbers['tests']} ({of}, about {one['stretches']:.0f} independent)"
             )
     one = numbers["anticipation"]
     if "lacks" in one:
@@ -182,8 +208,9 @@ def _sentences(numbers: dict[str, Any]) -> list[str]:
         f"{one['high']:+.4f}, p {_p(one['p'])} adjusted over {numbers['tests']} (n = {one['n']} batches)"
     )
     control = one["control"]
-    if "lacks" in control:
-        return [*lines, f"against a control: not assessable, lacks {control['lacks']}"]
+    lack = control.get("lacks") or control["difference"].get("lacks")
+    if lack:
+        return [*lines, f"against a control: not assessable, lacks {lack}"]
     apart = control["difference"]
     return [*lines,
             f"control: {control['value']:+.4f} nats, 95% {control['low']:+.4f} to {control['high']:+.4f} (n = "
