@@ -45,6 +45,17 @@ def test_independent_curves_do_not_go_together(correlation: float) -> None:
     assert np.mean(raw) > 0.3
 
 
+@pytest.mark.parametrize(("count", "correlation"), [(40, 0.9), (80, 0.9)])
+def test_rates_that_wander_do_not_go_together(count: int, correlation: float) -> None:
+    """Five rows; shifts alone claim in a tenth and more. 100 draws at 5%: 11 or more have a probability of 1.1%."""
+    claims, step = 0, np.arange(count + 1) * 5
+    for seed in range(100):
+        random = np.random.default_rng(seed)
+        curves = [np.cumsum([0, *rough(random, count, correlation)]) for _ in range(6)]
+        claims += min(along(step, np.array(curves[:5]), curves[5]).get("p", [1.0])) < 0.05
+    assert claims <= 10
+
+
 def test_few_checkpoints_and_standing_still_are_said() -> None:
     assert along(STEP[:20], np.ones((1, 20)), np.arange(20.0))["lacks"] == "33 common checkpoints, it has 20"
     assert not along(STEP, np.zeros((1, 41)), np.random.default_rng(0).normal(size=41))["assessable"]

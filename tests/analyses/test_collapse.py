@@ -72,3 +72,13 @@ def test_runs_with_and_without_replay() -> None:
     found = Collapse().judge([items(np.zeros(34), step=STEP)], points=points)
     assert found.numbers["across"]["p"] < 0.05
     assert "with and without replay, these correlations differ" in found.sentences[-1]
+
+
+def test_one_checkpoint_is_not_assessable() -> None:
+    one = items(np.zeros(1), step=np.zeros(1, dtype=np.int64))
+    assert Collapse().judge([one]).verdict.startswith("not assessable: lacks two checkpoints")
+
+
+def test_a_bend_is_said_to_be_of_this_run() -> None:
+    found = Collapse().judge([items(np.maximum(STEP - 150, 0) / 200, step=STEP)])
+    assert any("the loss bends at" in one and "only seeds say more" in one for one in found.sentences)

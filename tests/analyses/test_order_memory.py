@@ -101,9 +101,9 @@ def test_white_noise_finds_nothing() -> None:
     claims = anticipations = 0
     for seed in range(200):
         found = OrderMemory(seed=seed).judge(cyclic(seed=seed, noise=0.3, items=24), None)
-        claims += found.verdict != "no memory of the order was found"
+        claims += not found.verdict.startswith("no memory of the order was found") or "gain goes" in found.verdict
         one = found.numbers["anticipation"]
-        anticipations += one["low"] > 0 or one["high"] < 0
+        anticipations += one.get("low", -1) > 0 or one.get("high", 1) < 0
     assert claims <= 19
     assert anticipations <= 19
 

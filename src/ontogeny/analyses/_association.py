@@ -8,6 +8,7 @@ import numpy as np
 
 LEAST_INTERVALS = 32
 """Between checkpoints: with fewer, shifts claim too much where neighbours are alike (docs/statistics.md)."""
+LEAST_STRETCHES = 12
 LEAST_RUNS = 5
 
 
@@ -17,7 +18,10 @@ def along(step: np.ndarray, moved: np.ndarray, loss: np.ndarray) -> dict[str, An
     Both are differenced and divided by the steps between, and what a parabola in the log of the step explains is taken
     off each, because two curves that both rise fast at first go together whatever they are. `r` [R] is Pearson's. `p`
     is that of the largest |r| over the rows, among all circular shifts of one series against the other, so that it
-    holds for series whose neighbours are alike. `raw` [R]: r without taking the trend off.
+    holds for series whose neighbours are alike, as long as enough shifts differ: n (1 - c) / (1 + c) of them, c the
+    product of the two series' correlations r of neighbours (Bartlett 1935), averaged over the rows, are at least
+    `LEAST_STRETCHES`. Against the bias of r by what the q columns of the trend took, (q + (q + 2) r) / n is added
+    (Kendall 1954, for q = 1). `raw` [R]: r without taking the trend off.
     """
     n = len(step) - 1
     if n < LEAST_INTERVALS:
@@ -28,11 +32,23 @@ def along(step: np.ndarray, moved: np.ndarray, loss: np.ndarray) -> dict[str, An
     time = np.log1p((step[1:] + step[:-1]) / 2)
     trend = np.stack([np.ones(n), time, time**2], axis=1)
     rest = rates - (trend @ np.linalg.lstsq(trend, rates.T, rcond=None)[0]).T
+    held = _stretches(rest, trend)
+    if held < LEAST_STRETCHES:
+        return {"assessable": False, "lacks": f"{LEAST_STRETCHES} independent stretches, it has about {held:.1f}"}
     shifted = np.stack([np.roll(rest[-1], shift) for shift in range(n)])
     r = _correlation(rest[:-1], shifted)
     largest = np.abs(r).max(axis=0)
     p = [float((largest >= abs(one) - 1e-12).mean()) for one in r[:, 0]]
     return {"assessable": True, "r": r[:, 0], "p": p, "raw": _correlation(rates[:-1], rates[-1:])[:, 0], "n": n}
+
+
+def _stretches(rest: np.ndarray, trend: np.ndarray) -> float:
+    """Independent pairs of the last series with the others, on average over them."""
+    n, q = trend.shape
+    r = np.sum(rest[:, 1:] * rest[:, :-1], axis=1) / np.square(rest).sum(axis=1)
+    alike = np.clip(r + (q + (q + 2) * r) / n, 0, 1)
+    c = float(alike[-1] * alike[:-1].mean())
+    return n * (1 - c) / (1 + c)
 
 
 def _correlation(rows: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -106,7 +106,8 @@ def retained(book: Book, random: np.random.Generator) -> dict[str, np.ndarray]:
     Bins double. `age` is the mean age in a bin, `n` its batches, `ages` up to 64 quantiles of the ages in it. Only
     checkpoints at or after the batch's own step count. `draws` are from a bootstrap of blocks of neighbours in training
     (`_serial.block_weights`), twice as long as the longest autocorrelation time of what a batch kept beyond its bin's
-    share, lines on its place and its age taken off; a bin with too few independent stretches has no interval (NaN) and does not count for the length.
+    share, lines on its place and its age taken off; a bin with too few
+    independent stretches has no interval (NaN) and does not count for the length.
     """
     age = book.step[:, None] - (book.trained_at[None] + 1)
     kept, given = book.nll[:1] - book.nll, book.nll[0] - book.after[-1]
