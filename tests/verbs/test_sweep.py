@@ -10,7 +10,7 @@ import pytest
 from ontogeny.analyses._pareto import analyze
 from ontogeny.report.ends import Ends
 from ontogeny.verbs.sweep import points_of, split_values
-from ontogeny.verbs.sweep_results import decay_text, matched_text, no_progress_text, replay_text, results
+from ontogeny.verbs.sweep_results import decay_text, effects_text, matched_text, no_progress_text, replay_text, results
 from tests.train.conftest import write_text
 from tests.verbs.conftest import Call
 from tests.verbs.test_analyze import RECIPE
@@ -148,7 +148,30 @@ def test_arms_are_compared_where_they_learned_the_same() -> None:
     assert "way=b: +2.0000 (+2.0000 to +2.0000), p < 0.0001, n = 2, at a loss of 2.0000" in said
     assert "reached after 7.5 steps, there after 10.0; fewer than 5 seeds: no claim" in said
     assert matched_text(rows, [None] * 4) == ""
+    at = matched_text(rows, ends, [3.0, 1.5]).splitlines()
+    assert "over 2: levels x configurations" in at[0]
+    assert at[1].startswith("  way=b: +2.0000 (+2.0000 to +2.0000)")
+    assert "at a loss of 3.0000" in at[1]
+    assert at[2] == "  way=b: not assessable: not all runs reached a loss of 1.5000; 2.0000 they did"
     assert "not assessable" in matched_text(rows, [row([4, 4, 4], [2, 2, 2])] * 4)
+
+
+def test_where_settings_interact_each_effect_is_told_by_itself() -> None:
+    """b adds 1 where a is 1 and takes 1 off where a is 2: on average nothing, which is not all there is to say."""
+    random = np.random.default_rng(0)
+    rows = [({"a": a, "b": b}, seed, Path("x")) for seed in range(5) for a in "12" for b in "xy"]
+    losses = [(b == "y") * (1.0 if a == "1" else -1.0) for levels, _, _ in rows for a, b in [levels.values()]]
+    said = effects_text(rows, pd.DataFrame({"nll g": np.array(losses) + random.normal(0, 1e-5, 20)}))
+    assert "so each main effect above is an average of different effects" in said
+    assert "    a=1: b: y against x: +1.000" in said
+    assert "    a=2: b: y against x: -1.000" in said
+    assert "p < 0.0001 corrected over 4" in said
+    assert "p = 0.0000" not in said
+    alike = effects_text(rows, pd.DataFrame({"nll g": random.normal(0, 1, 20)}))
+    assert "interaction: F = " in alike
+    assert "average" not in alike
+    partly = effects_text(rows[:-1], pd.DataFrame({"nll g": np.array(losses[:-1]) + random.normal(0, 0.01, 19)}))
+    assert "left out, since a cell lacks them: seeds 4" in partly
 
 
 def test_what_learned_nothing_and_what_it_damaged() -> None:
@@ -188,6 +211,7 @@ def test_how_much_replay_is_enough_in_words() -> None:
                 rows.append(({"train.lr": lr, "data.replay.old.share": share}, seed, Path(f"{lr}{share}{seed}")))
                 ends.append(row([4, 4, 3.6], [1, 1, 1 + rise]))
     said = replay_text(rows, results(rows, ends))
-    assert "train.lr=1: 0.75 (95% 0.75 to 0.75); new text falls by 1.000% a step at 0\n" in said
-    assert "train.lr=2: none of those tested (up to 1); new text" in said
+    assert "train.lr=1: between 0.5 and 1 (95%: between 0.5 and 1); on a straight line 0.75; fewer than 5" in said
+    assert "no claim; new text falls by 1.000% a step at 0\n" in said
+    assert "train.lr=2: none of those tested (up to 1); fewer than 5 seeds: no claim; new text" in said
     assert replay_text([({"train.lr": "1"}, 0, Path("x"))], pd.DataFrame()) == ""

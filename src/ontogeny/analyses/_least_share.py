@@ -7,42 +7,73 @@ import numpy as np
 
 from ontogeny.analyses._statistics import mean_interval
 
+LEAST = 5
+"""Seeds, below which nothing is claimed."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LeastShare:
-    """Shares between those that were tested are read off straight lines."""
+    """Between two shares that were tested nothing is known but that it lies between them."""
 
-    value: float
-    """NaN: none of those tested."""
-    low: float
-    high: float
-    """Where the ends of the 95% t intervals over seeds meet the bound. NaN as `high`: some of the interval lies above
-    the bound at every share that was tested. NaN as `low`: all of it does."""
+    between: tuple[float, float]
+    """The largest share tested at which the mean lies above the bound, and the smallest from which on it does not.
+    NaN as the first: it lies above at none; as the second: at all."""
+    sure: tuple[float, float]
+    """The same of the ends of the 95% t intervals over seeds: above the bound with all of its interval at the first,
+    within it with all of its interval at the second. NaN, too, with one seed."""
+    line: float
+    """Where a straight line between both meets the bound: a guess. NaN: nowhere."""
     tested: tuple[float, ...]
+    seeds: int
+    why_not: str = ""
+    """Why nothing can be said; empty if it can."""
 
     @property
     def words(self) -> str:
         """In words."""
-        first, last = self.tested[0], self.tested[-1]
-        if np.isnan(self.value):
-            doubt = "" if np.isnan(self.low) else f"; by the interval it might be from {self.low:.3g} on"
-            return f"none of those tested (up to {last:g}){doubt}"
-        least = "at most " if self.value == first else ""
-        low = f"at most {first:g}" if self.low == first else f"{self.low:.3g}"
-        high = f"more than {last:g}" if np.isnan(self.high) else f"{self.high:.3g}"
-        return f"{least}{self.value:.3g} (95% {low} to {high})"
+        if self.why_not:
+            return f"not assessable: {self.why_not}"
+        if np.isnan(self.between[1]):
+            text = f"none of those tested (up to {self.tested[-1]:g})"
+            if self.seeds > 1 and self.sure[0] != self.tested[-1]:
+                text += f"; by the interval it might be {_words(self.sure)}"
+        else:
+            text = _words(self.between)
+            text += f" (95%: {_words(self.sure)})" if self.seeds > 1 else ""
+            text += f"; on a straight line {self.line:.3g}" if self.line not in self.tested else ""
+        if self.seeds < 2:
+            return f"{text}; one seed: no interval, no claim"
+        return text if self.seeds >= LEAST else f"{text}; fewer than {LEAST} seeds: no claim"
+
+
+def _words(ends: tuple[float, float]) -> str:
+    low, high = ends
+    if np.isnan(low):
+        return "not known" if np.isnan(high) else f"at most {high:g}"
+    return f"more than {low:g}" if np.isnan(high) else f"between {low:g} and {high:g}"
 
 
 def least_share(shares: Sequence[float], rises: np.ndarray, bound: float) -> LeastShare:
-    """The smallest share at which the mean rise is within the bound. `shares` rise; `rises` float [shares, seeds].
+    """The smallest share from which on the mean rise is within the bound. `shares` rise; `rises` float [shares, seeds].
 
     More replay is taken never to harm: means, and the ends of their intervals, are made falling by pooling adjacent
-    violators (Ayer et al. 1955), and cut with the bound on straight lines between the shares tested. With fewer than
-    two seeds there is no interval.
+    violators (Ayer et al. 1955). How the rise falls between two shares is not known, so that the answer is the gap; a
+    straight line would be far off where the curve bends.
     """
+    rises = np.asarray(rises, dtype=np.float64)
+    tested, seeds, nan = tuple(float(one) for one in shares), rises.shape[1], float("nan")
+    broken = [share for share, one in zip(tested, rises, strict=True) if not np.isfinite(one).all()]
+    if broken:
+        where = ", ".join(f"{share:g}" for share in broken)
+        return LeastShare(between=(nan, nan), sure=(nan, nan), line=nan, tested=tested, seeds=seeds,
+                          why_not=f"a loss is not finite at {where}")  # fmt: skip
     ends = np.array([mean_interval(one)[:3] for one in rises])
-    value, low, high = (_first_within(np.array(shares), falling(ends[:, i]), bound) for i in (0, 1, 2))
-    return LeastShare(value=value, low=low, high=high, tested=tuple(shares))
+    mean = falling(ends[:, 0])
+    sure = (nan, nan)
+    if seeds > 1:
+        sure = (_gap(tested, falling(ends[:, 1]), bound)[0], _gap(tested, falling(ends[:, 2]), bound)[1])
+    line = _first_within(np.array(tested), mean, bound)
+    return LeastShare(between=_gap(tested, mean, bound), sure=sure, line=line, tested=tested, seeds=seeds)
 
 
 def falling(values: np.ndarray) -> np.ndarray:
@@ -55,6 +86,13 @@ def falling(values: np.ndarray) -> np.ndarray:
             mean, n = (before * m + mean * n) / (m + n), m + n
         pools.append((mean, n))
     return np.repeat([mean for mean, _ in pools], [n for _, n in pools])
+
+
+def _gap(shares: Sequence[float], curve: np.ndarray, bound: float) -> tuple[float, float]:
+    """The last share above the bound and the first within it, of a falling curve."""
+    above = int((curve > bound).sum())
+    nan = float("nan")
+    return (shares[above - 1] if above else nan), (shares[above] if above < len(shares) else nan)
 
 
 def _first_within(shares: np.ndarray, curve: np.ndarray, bound: float) -> float:

@@ -9,6 +9,8 @@ from ontogeny.analyses._statistics import mean_interval
 
 LEAST = 5
 """Seeds, below which nothing is claimed."""
+PARTS = (0.25, 0.5, 1.0)
+"""Of the way to the lowest common level: where arms are compared unless levels are given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +28,7 @@ class Matched:
     """Of the general loss, second arm minus first, where both have the same loss of new text."""
 
     level: float
-    """That loss of new text: the lowest that every run of both arms reached."""
+    """That loss of new text."""
     value: float
     low: float
     high: float
@@ -42,19 +44,35 @@ class Matched:
         return self.n >= LEAST
 
 
-def matched(first: Sequence[Trajectory], second: Sequence[Trajectory]) -> Matched | None:
-    """Compare arms whose runs stand in the same order of seeds; None if some run learned nothing that others did not
-    start with, or there are fewer than two.
+def matched(
+    first: Sequence[Trajectory], second: Sequence[Trajectory], levels: Sequence[float] = ()
+) -> "list[Matched | str]":
+    """Compare arms whose runs stand in the same order of seeds, at each level; why not, where it cannot be done.
 
     Final losses of arms that learned different amounts say nothing of which way costs less. So each run is read where
-    its loss of new text first reaches the common level, on straight lines between checkpoints.
+    its loss of new text first reaches the level, on straight lines between checkpoints. Without `levels`: at a quarter,
+    half and the whole (`PARTS`) of the way from where the lowest run starts to the lowest level that all reached.
     """
-    if len(first) != len(second) or len(first) < 2:
-        return None
     runs = [*first, *second]
-    level = max(float(run.new.min()) for run in runs)
-    if level >= min(float(run.new[0]) for run in runs):
-        return None
+    if len(first) != len(second) or len(first) < 2:
+        return ["fewer than two seeds in common"]
+    if not all(np.isfinite(run.new).all() and np.isfinite(run.general).all() for run in runs):
+        return ["a loss is not finite"]
+    lowest, start = max(float(run.new.min()) for run in runs), min(float(run.new[0]) for run in runs)
+    if not levels:
+        if lowest >= start:
+            return ["no level below the start that all runs reached"]
+        levels = [start - part * (start - lowest) for part in PARTS[:-1]] + [lowest]
+    return [_at(first, second, level, lowest, start) for level in levels]
+
+
+def _at(
+    first: Sequence[Trajectory], second: Sequence[Trajectory], level: float, lowest: float, start: float
+) -> Matched | str:
+    if level < lowest:
+        return f"not all runs reached a loss of {level:.4f}; {lowest:.4f} they did"
+    if level >= start:
+        return f"a run starts at a loss of {start:.4f}, below {level:.4f}"
     there = np.array([[read_at(run, level) for run in arm] for arm in (first, second)])
     value, low, high, p = mean_interval(there[1, :, 1] - there[0, :, 1])
     steps = there[..., 0].mean(axis=1)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ontogeny.analyses import _factorial, _pareto
 from ontogeny.analyses._least_share import least_share
-from ontogeny.analyses._matched import Trajectory, matched
+from ontogeny.analyses._matched import PARTS, Matched, Trajectory, matched
 from ontogeny.analyses._result import plain
 from ontogeny.report.ends import Ends, ends_of
 from ontogeny.report.gather import RunGroup
@@ -25,19 +25,19 @@ Row = tuple[Mapping[str, str], int, Path]
 _SHARE = re.compile(r"data\.replay\.[^.]+\.share")
 
 
-def write(folder: Path, rows: Sequence[Row]) -> None:
+def write(folder: Path, rows: Sequence[Row], levels: Sequence[float] = ()) -> None:
     """results.csv, effects.txt; where runs have new and general text, pareto.txt and .json, and scaling.txt."""
     ends = read(rows)
     table = results(rows, ends)
     durable.write_bytes(folder / "results.csv", table.to_csv(index=False).encode())
-    durable.write_bytes(folder / "effects.txt", effects_text([levels for levels, _, _ in rows], table).encode())
+    durable.write_bytes(folder / "effects.txt", effects_text(rows, table).encode())
     cells = _cells(rows, table)
     front = _pareto.analyze(*cells) if cells else None
     if front is not None:
         durable.write_json(folder / "pareto.json", plain(front))
         text = pareto_text(front) + no_progress_text(front) + replay_text(rows, table) + decay_text(rows, table)
         durable.write_bytes(folder / "pareto.txt", text.encode())
-    said = matched_text(rows, ends)
+    said = matched_text(rows, ends, levels)
     if said:
         durable.write_bytes(folder / "matched.txt", said.encode())
     if {"new relative", "general relative"} <= set(table.columns):
@@ -84,27 +84,43 @@ def results(rows: Sequence[Row], ends: Sequence[Ends | None]) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def effects_text(levels: Sequence[Mapping[str, str]], table: pd.DataFrame) -> str:
-    """Main effects and interaction on every probe set's final loss, in words."""
+def effects_text(rows: Sequence[Row], table: pd.DataFrame) -> str:
+    """Main effects and interaction on every probe set's final loss, in words; simple effects where they interact."""
     lines = []
-    for column in (one for one in table.columns if str(one).startswith("nll ")):
-        found = _factorial.analyze(levels, table[column].tolist())
+    columns = [str(one) for one in table.columns if str(one).startswith("nll ")]
+    for column in columns:
+        found = _factorial.analyze([one[0] for one in rows], table[column].tolist(), [one[1] for one in rows])
         lines.append(f"Loss on {column[4:]} at the end, nats per token:")
         if found is None:
-            lines += ["  effects: not assessable: lacks a complete design with two seeds or more", ""]
+            lines += ["  effects: not assessable: lacks a complete design with two seeds or more, all finite", ""]
             continue
-        for one in found.effects:
-            lines.append(
-                f"  {one.factor}: {one.level} against {one.against}: {one.value:+.4f} (95% {one.low:+.4f} to "
-                f"{one.high:+.4f}), {_p(one.p)} corrected over {len(found.effects)}, n = {found.seeds} seeds in "
-                f"each of {found.cells} cells"
-            )
-        if found.interaction_p == found.interaction_p:
-            lines.append(f"  interaction: F = {found.interaction_f:.2f}, {_p(found.interaction_p)}")
+        size = f"n = {found.seeds} seeds in each of {found.cells} cells"
+        lines += [f"  {_effect(one)} corrected over {len(found.effects)}, {size}" for one in found.effects]
+        p = min(found.interaction_p * len(columns), 1.0)
+        if np.isfinite(p):
+            over = f" corrected over {len(columns)} probe sets" if len(columns) > 1 else ""
+            lines.append(f"  interaction: F = {found.interaction_f:.2f}, {_p(p)}{over}")
+        elif found.simple:
+            lines.append("  interaction: not assessable: nothing varies between seeds")
+        if p < 0.05:
+            lines.append("  so each main effect above is an average of different effects; each by itself:")
+            lines += [f"    {_effect(one)} corrected over {len(found.simple)}" for one in found.simple]
+        if not found.paired:
+            lines.append("  cells have no two seeds in common: not paired, error from the variance within cells")
+        if found.left_out:
+            lines.append(f"  left out, since a cell lacks them: seeds {', '.join(map(str, found.left_out))}")
         if not found.claims:
             lines.append(f"  fewer than {_factorial.LEAST} seeds: no claim")
         lines.append("")
     return "\n".join(lines) or "no probe set was evaluated\n"
+
+
+def _effect(one: _factorial.Effect) -> str:
+    where = ", ".join(f"{name}={value}" for name, value in one.where.items())
+    return (
+        f"{where + ': ' if where else ''}{one.factor}: {one.level} against {one.against}: {one.value:+.4f} "
+        f"(95% {one.low:+.4f} to {one.high:+.4f}), {_p(one.p)}"
+    )
 
 
 def pareto_text(front: _pareto.Pareto) -> str:
@@ -172,34 +188,40 @@ def decay_text(rows: Sequence[Row], table: pd.DataFrame) -> str:
     return title + "\n".join(lines) + "\n" if lines else ""
 
 
-def matched_text(rows: Sequence[Row], ends: Sequence[Ends | None]) -> str:
-    """Every configuration against the first, at the same loss of new text; empty without both kinds of text."""
+def matched_text(rows: Sequence[Row], ends: Sequence[Ends | None], levels: Sequence[float] = ()) -> str:
+    """Every configuration against the first, at the same loss of new text; empty without both kinds of text.
+
+    `levels`: those losses; by default three for each configuration.
+    """
     arms: dict[str, dict[int, Trajectory]] = {}
-    for (levels, seed, _), end in zip(rows, ends, strict=True):
+    for (setting, seed, _), end in zip(rows, ends, strict=True):
         if end is None or not end.new or not end.general:
             return ""
         run = Trajectory(steps=end.steps, new=end.losses[end.new], general=end.losses[end.general])
-        arms.setdefault(_label(levels), {})[seed] = run
+        arms.setdefault(_label(setting), {})[seed] = run
     labels = list(arms)
     if len(labels) < 2:
         return ""
+    tests = (len(labels) - 1) * (len(levels) or len(PARTS))
     lines = [
         f"General loss where both have the same loss of new text, minus that of  {labels[0]}  (nats per token, paired "
-        "by seed, 95% t intervals, p corrected by Bonferroni):"
+        f"by seed, 95% t intervals, p corrected by Bonferroni over {tests}: levels x configurations):"
     ]  # fmt: skip
     for label in labels[1:]:
         seeds = sorted(set(arms[labels[0]]) & set(arms[label]))
-        found = matched([arms[labels[0]][seed] for seed in seeds], [arms[label][seed] for seed in seeds])
-        if found is None:
-            lines.append(f"  {label}: not assessable: no level below the start that all runs reached")
-            continue
-        p = min(found.p * (len(labels) - 1), 1)
-        lines.append(
-            f"  {label}: {found.value:+.4f} ({found.low:+.4f} to {found.high:+.4f}), {_p(p)}, n = {found.n}, at a "
-            f"loss of {found.level:.4f}, reached after {found.steps[1]:.1f} steps, there after {found.steps[0]:.1f}"
-            + ("" if found.claims else f"; fewer than {_pareto.LEAST} seeds: no claim")
-        )
+        each = matched([arms[labels[0]][seed] for seed in seeds], [arms[label][seed] for seed in seeds], levels)
+        lines += [f"  {label}: {_matched(found, tests)}" for found in each]
     return "\n".join(lines) + "\n"
+
+
+def _matched(found: Matched | str, tests: int) -> str:
+    if isinstance(found, str):
+        return f"not assessable: {found}"
+    return (
+        f"{found.value:+.4f} ({found.low:+.4f} to {found.high:+.4f}), {_p(min(found.p * tests, 1))}, n = {found.n}, "
+        f"at a loss of {found.level:.4f}, reached after {found.steps[1]:.1f} steps, there after {found.steps[0]:.1f}"
+        + ("" if found.claims else f"; fewer than {_pareto.LEAST} seeds: no claim")
+    )
 
 
 def replay_text(rows: Sequence[Row], table: pd.DataFrame) -> str:
