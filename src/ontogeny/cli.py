@@ -120,6 +120,10 @@ def sweep(
         str | None, typer.Option("--hold-out", help="KEY=VALUE that is run last, predicted by power laws before.")
     ] = None,
     jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Runs at a time; by default a core each.")] = None,
+    levels: Annotated[
+        str | None, typer.Option("--levels", help="Losses of new text at which runs are compared: 4.9,4.8,4.7")
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Say what would run, its time and disk; do not run.")] = False,
     runs: RunsDir = _RUNS,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -136,8 +140,12 @@ def sweep(
     from ontogeny.verbs import sweep as verb
 
     points = verb.points_of(recipe, overrides or [], vary or [], seeds, runs, base_seeds)
+    compared = verb.levels_of(levels)
+    if plan:
+        tell(verb.plan(points, runs, jobs), as_json)
+        return
     say = (lambda _: None) if quiet else (lambda text: typer.echo(text, err=True))
-    folder = verb.sweep(recipe, points, runs_dir=runs, jobs=jobs, tell=say, hold_out=hold_out)
+    folder = verb.sweep(recipe, points, runs_dir=runs, jobs=jobs, tell=say, hold_out=hold_out, levels=compared)
     tell(verb.described(folder), as_json)
 
 

@@ -11,6 +11,7 @@ import pytest
 from ontogeny.core.errors import OntogenyError
 from ontogeny.verbs import sweep as verb
 from ontogeny.verbs.sweep import points_of, sweep
+from ontogeny.verbs.sweep_processes import Command
 from ontogeny.verbs.sweep_scaling import foretell, grid, laws_text, quantities, verdict_text
 from tests.report.conftest import MakeRun
 from tests.train.conftest import write_text
@@ -122,20 +123,20 @@ def test_held_out_runs_come_last_and_after_their_prediction(
     points = points_of(str(recipe), [], ["train.steps=40,10,20"], 3, tmp_path)
     batches = []
 
-    def run_all(commands: list[tuple[str, str, list[str]]], *_: object) -> list[None]:
+    def run_all(commands: list[Command], *rest: object) -> None:
         batches.append((len(commands), bool(list(tmp_path.glob("*/prediction.json")))))
-        for _, name, arguments in commands:
-            steps, seed = (int(one.partition("=")[2]) for one in arguments[-2:])
+        for command in commands:
+            steps, seed = (int(one.partition("=")[2]) for one in command.arguments[-2:])
             end = 2 + 0.01 * steps * (1 + 0.01 * (seed - 1))
             nll = {
                 "train": [[[4.0]], [[3.0]]],
                 "novel": [[[4.0]], [[3.0 + 0.01 * seed]]],
                 "general": [[[2.0]], [[end]]],
             }
-            make_run(nll, name, metrics=True, seed=seed)
-        return [None] * len(commands)
+            make_run(nll, command.name, metrics=True, seed=seed)
+            rest[-1][command.key] = None  # type: ignore[index]
 
-    monkeypatch.setattr(verb, "_run_all", run_all)
+    monkeypatch.setattr(verb, "run_all", run_all)
     monkeypatch.setattr(verb, "report", lambda runs, to: None)
     folder = sweep(str(recipe), points, runs_dir=tmp_path, jobs=1, tell=print, hold_out="train.steps=40")
     assert batches == [(6, False), (3, True)]

@@ -13,6 +13,8 @@ from ontogeny.train.training import Training
 from ontogeny.train.trial import build_trial, trial
 
 _PROBED_STEPS = 5
+RAW = "raw"
+"""Key of (seconds, bytes) of the run by itself."""
 
 
 def estimate(recipe: Recipe, *, runs_dir: Path, scratch: Path) -> dict[str, Any]:
@@ -59,16 +61,17 @@ def _summary(
     disk = bytes_of["checkpoints"] * len(training.save_at) + bytes_of["trajectory.zarr"] * looks
     parameters = sum(p.numel() for p in session.model.parameters())
     return {
+        RAW: (total_s, float(disk)),
         "steps": session.total_steps,
         "epochs": round(session.plan.epoch_at(session.total_steps), 2),
         **({"tokens": tree} if (tree := tree_of(session.plan, session.total_steps)) else {}),
         "parameters": parameters,
-        "time": f"{_duration(total_s)} ({step_s * 1000:.0f} ms a step; "
+        "time": f"{duration(total_s)} ({step_s * 1000:.0f} ms a step; "
         f"{stops} stops of {stop_s:.1f} s to look and save)",
         "share of time in looks": f"{stop_s * stops / total_s:.0%}",
         **({"share of time in controls": f"{deciding_s / total_s:.0%}"} if counts else {}),
-        "disk": f"{_size(disk)} ({len(training.save_at)} checkpoints of {_size(bytes_of['checkpoints'])}, "
-        f"{looks} looks of {_size(bytes_of['trajectory.zarr'])})",
+        "disk": f"{size(disk)} ({len(training.save_at)} checkpoints of {size(bytes_of['checkpoints'])}, "
+        f"{looks} looks of {size(bytes_of['trajectory.zarr'])})",
         "costs": {m.group: type(m).cost for m in training.observer.measures}
         | {
             type(one).kind: f"{counts[kind]} decisions of {decisions_s[kind]:.2g} s: {type(one).cost}"
@@ -84,13 +87,15 @@ def _sizes(path: Path) -> dict[str, int]:
     }
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """In words."""
     if seconds < 90:
         return f"{math.ceil(seconds)} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _size(count: float) -> str:
+def size(count: float) -> str:
+    """Bytes in words."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024:
             return f"{count:.0f} {unit}"

@@ -2,11 +2,9 @@
 
 import hashlib
 import json
+import math
 import os
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -17,14 +15,14 @@ from ontogeny.core.overrides import BASE
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import load_recipe
 from ontogeny.store import durable
+from ontogeny.store.lock import RunLock
 from ontogeny.store.run import open_run
+from ontogeny.store.schema import LOCK, PROVENANCE
 from ontogeny.train.execute import run_path
 from ontogeny.train.parents import find_finished_run
 from ontogeny.verbs import sweep_results, sweep_scaling
 from ontogeny.verbs.report import report
-
-Tell = Callable[[str], None]
-
+from ontogeny.verbs.sweep_processes import Command, SweepInterruptedError, Tell, ended_by_signals, processes, run_all
 
 _SEEDS = {"train.seed": "--seeds N", f"{BASE}.train.seed": "--base-seeds"}
 """Keys that are not varied, and what is said instead."""
@@ -66,9 +64,19 @@ def points_of(
             own = (*overrides, *(f"{key}={value}" for key, value in levels.items()), *of_seed)
             loaded = load_recipe(recipe, own)
             found.append(Point(levels=levels, seed=seed, recipe=loaded, overrides=own, run=run_path(loaded, runs_dir)))
-    if len({point.run for point in found}) < len(found):
-        raise OntogenyError("two points of the sweep are the same run: a value stands there twice, or changes nothing")
+    _require_different(found)
     return found
+
+
+def _require_different(points: Sequence[Point]) -> None:
+    seen: dict[Path, Point] = {}
+    for point in points:
+        other = seen.setdefault(point.run, point)
+        if other is not point:
+            raise OntogenyError(
+                f"two points of the sweep are the same run, ({_words(other)}) and ({_words(point)}): leave one out; a "
+                "value stands there twice, or changes nothing"
+            )
 
 
 def split_values(text: str) -> list[str]:
@@ -93,44 +101,111 @@ def split_values(text: str) -> list[str]:
     return [value.strip() for value in values]
 
 
+def levels_of(text: str | None) -> list[float]:
+    """Losses between commas, highest first. Raises OntogenyError for what is none."""
+    if text is None:
+        return []
+    try:
+        found = sorted({float(one) for one in text.split(",")}, reverse=True)
+    except ValueError:
+        found = [math.nan]
+    if not all(math.isfinite(one) and one > 0 for one in found):
+        raise OntogenyError(f"--levels {text}: write losses of new text in nats, for instance  --levels 4.9,4.8,4.7")
+    return found
+
+
 def sweep(
-    recipe: str, points: Sequence[Point], *, runs_dir: Path, jobs: int | None, tell: Tell, hold_out: str | None = None
-) -> Path:
+    recipe: str, points: Sequence[Point], *, runs_dir: Path, jobs: int | None, tell: Tell, hold_out: str | None = None,
+    levels: Sequence[float] = (),
+) -> Path:  # fmt: skip
     """Run every point that is not finished, each in a process of its own; write one page; return the sweep's folder.
 
     Models that points start from are trained before, each once. A point that was begun continues; one that fails is
-    told, and the others go on. Raises RunFailedError at the end if any failed.
+    told, and the others go on; one that another process writes is waited for. Raises RunFailedError at the end if any
+    failed, SweepInterruptedError if it is stopped, StoreError if another process sweeps in the same folder.
 
     `hold_out`: KEY=VALUE of a size, length or share that is varied. Its runs come last; before them, what the others'
-    power laws say of it is written to prediction.json.
+    power laws say of it is written to prediction.json. `levels`: losses of new text at which runs are compared.
     """
     held = _held_out(points, hold_out)
-    jobs = max(jobs or os.cpu_count() or 1, 1)
-    _train_parents(points, runs_dir, jobs, tell)
     folder = runs_dir / f"{points[0].recipe.name}-sweep-{_digest(points)}"
     durable.make_folder(folder)
     last = [point for point in points if held and point.levels[held[0]] == held[1]]
     points = [*(point for point in points if point not in last), *last]
-    commands = [(_words(point), point.run.name, [recipe, *point.overrides]) for point in points]
-    first = len(points) - len(last)
-    errors = _run_all(commands[:first], runs_dir, jobs, tell)
-    known = [point for point, error in zip(points[:first], errors, strict=True) if error is None]
-    if held and known:
-        _foretell(folder, held, known, last, runs_dir)
-    errors += _run_all(commands[first:], runs_dir, jobs, tell)
-    finished = [point for point, error in zip(points, errors, strict=True) if error is None]
-    listed = [
-        {"levels": point.levels, "seed": point.seed, "run": point.run.name, "error": error}
-        for point, error in zip(points, errors, strict=True)
-    ]
-    durable.write_json(folder / "sweep.json", {"points": listed})
-    if finished:
-        sweep_results.write(folder, _rows(finished))
-        report([point.run for point in finished], to=folder / "report.html")
-    failed = [error for error in errors if error is not None]
+    errors: dict[str, str | None] = {}
+    lock = RunLock(folder / LOCK)
+    try:
+        with ended_by_signals():
+            _train_parents(points, runs_dir, jobs, tell)
+            commands = [_command(recipe, point) for point in points]
+            first = len(points) - len(last)
+            run_all(commands[:first], runs_dir, jobs, tell, errors)
+            known = [point for point in points[:first] if errors[point.run.name] is None]
+            if held and known:
+                _foretell(folder, held, known, last, runs_dir)
+            run_all(commands[first:], runs_dir, jobs, tell, errors)
+            _write(folder, points, errors, levels)
+    except KeyboardInterrupt:
+        _list(folder, points, errors)
+        done = sum(error is None for error in errors.values())
+        raise SweepInterruptedError(
+            f"interrupted after {done} of {len(points)} runs; the same command goes on"
+        ) from None
+    finally:
+        lock.release()
+    failed = [error for error in errors.values() if error is not None]
     if failed:
         raise RunFailedError(f"{len(failed)} of {len(points)} runs failed, the first with: {failed[0]}")
     return folder
+
+
+def _command(recipe: str, point: Point) -> Command:
+    return Command(key=point.run.name, words=_words(point), name=point.run.name, arguments=[recipe, *point.overrides])
+
+
+def _list(folder: Path, points: Sequence[Point], errors: Mapping[str, str | None]) -> None:
+    listed = [
+        {"levels": point.levels, "seed": point.seed, "run": point.run.name,
+         "error": errors.get(point.run.name, "not finished")}
+        for point in points
+    ]  # fmt: skip
+    durable.write_json(folder / "sweep.json", {"points": listed})
+
+
+def _write(folder: Path, points: Sequence[Point], errors: Mapping[str, str | None], levels: Sequence[float]) -> None:
+    """What came out, of the points that finished."""
+    _list(folder, points, errors)
+    finished = [point for point in points if errors[point.run.name] is None]
+    if finished:
+        sweep_results.write(folder, _rows(finished), levels)
+        report([point.run for point in finished], to=folder / "report.html")
+
+
+def plan(points: Sequence[Point], runs_dir: Path, jobs: int | None) -> dict[str, Any]:
+    """What would be run, and what that would cost, if all cost what the first of them does; runs nothing."""
+    from ontogeny.verbs.plan import costs, duration, size
+
+    def state(point: Point) -> str:
+        there = (point.run / PROVENANCE).exists()
+        return str(open_run(point.run).status.get("state", "begun")) if there else "to run"
+
+    states = [state(point) for point in points]
+    left = [point for point, now in zip(points, states, strict=True) if now != "finished"]
+    ancestors = {one.train_hash for point in left for *_, one in _ancestors(point.recipe)}
+    missing = sum(find_finished_run(runs_dir, one) is None for one in ancestors)
+    found: dict[str, Any] = {"runs": len(points), "finished already": len(points) - len(left)}
+    begun = sum(now not in ("finished", "to run") for now in states)
+    found |= {"to run": len(left), **({"of these begun": begun} if begun else {})}
+    found |= {"trained first": f"{missing} models"} if missing else {}
+    if not left:
+        return found
+    at_a_time = processes(jobs, len(left))
+    one, seconds, count = costs(left[0].recipe, runs_dir, threads=max((os.cpu_count() or 1) // at_a_time, 1))
+    found |= {"processes": at_a_time, "one run": f"{_words(left[0])}: {one['steps']} steps, {one['time']}"}
+    rounds = -(-len(left) // at_a_time)
+    found["time"] = f"{duration(seconds * rounds)} ({rounds} one after the other, if all take as long)"
+    found["disk"] = f"{size(count * len(left))} (if all take as much)"
+    return found
 
 
 def _held_out(points: Sequence[Point], hold_out: str | None) -> tuple[str, str] | None:
@@ -178,17 +253,22 @@ def _rows(points: Sequence[Point]) -> list[sweep_results.Row]:
     return [(point.levels, point.seed, point.run) for point in points]
 
 
-def _train_parents(points: Sequence[Point], runs_dir: Path, jobs: int, tell: Tell) -> None:
+def _train_parents(points: Sequence[Point], runs_dir: Path, jobs: int | None, tell: Tell) -> None:
     """Models that points start from, oldest generation first, each once. Raises RunFailedError if one fails."""
     lines = [_ancestors(point.recipe) for point in points]
     for generation in range(max(map(len, lines), default=0)):
         missing = {
-            parent.train_hash: (f"{name} first  {' '.join(overrides)}".rstrip(), parent.name, [name, *overrides])
+            parent.train_hash: Command(
+                key=parent.train_hash, words=f"{name} first  {' '.join(overrides)}".rstrip(), name=parent.name,
+                arguments=[name, *overrides],
+            )
             for line in lines
             for name, overrides, parent in line[generation : generation + 1]
             if find_finished_run(runs_dir, parent.train_hash) is None
-        }
-        failed = [error for error in _run_all(list(missing.values()), runs_dir, jobs, tell) if error is not None]
+        }  # fmt: skip
+        errors: dict[str, str | None] = {}
+        run_all(list(missing.values()), runs_dir, jobs, tell, errors)
+        failed = [error for error in errors.values() if error is not None]
         if failed:
             raise RunFailedError(f"a model that runs start from could not be trained: {failed[0]}")
 
@@ -204,34 +284,6 @@ def _ancestors(recipe: Recipe) -> list[tuple[str, tuple[str, ...], Recipe]]:
 
     recipe.model.origin(resolve)
     return found
-
-
-def _run_all(commands: Sequence[tuple[str, str, list[str]]], runs_dir: Path, jobs: int, tell: Tell) -> list[str | None]:
-    """`ontogeny run` of each (words, name, arguments) in a process of its own: the errors' lines, or None."""
-    done = 0
-    at_a_time = max(min(jobs, len(commands)), 1)
-    threads = max((os.cpu_count() or 1) // at_a_time, 1)
-
-    def one(command: tuple[str, str, list[str]]) -> str | None:
-        nonlocal done
-        words, name, arguments = command
-        error = _run(arguments, runs_dir, threads)
-        done += 1
-        tell(f"{done}/{len(commands)}  {words}" + (f"  failed: {error}" if error else f"  {name}"))
-        return error
-
-    with ThreadPoolExecutor(at_a_time) as pool:
-        return list(pool.map(one, commands))
-
-
-def _run(arguments: Sequence[str], runs_dir: Path, threads: int) -> str | None:
-    """One run in a process of its own; the error's line, or None."""
-    command = [sys.executable, "-m", "ontogeny", "run", *arguments, "--runs", str(runs_dir), "--quiet", "--no-page"]
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    if ended.returncode == 0:
-        return None
-    return (ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"])[0].removeprefix("ontogeny: ")
 
 
 def _words(point: Point) -> str:
