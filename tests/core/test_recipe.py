@@ -102,7 +102,7 @@ IMPOSSIBLE: dict[str, tuple[Change, tuple[str | int, ...], str]] = {
     "shares above 1": (
         lambda t: t["data"].update(splits={"train": 0.9, "novel": 0.2}),
         ("data", "splits"),
-        "the shares add up to 1.1, more than 1",
+        "the shares add up to 1.1, more than 1: ",
     ),
     "min_length above length": (
         lambda t: t["data"].update(length=8),

@@ -1,6 +1,11 @@
 """`ontogeny sweep`: a grid of runs, resumable, on one page."""
 
 import json
+import os
+import signal
+import subprocess
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +13,14 @@ import pandas as pd
 import pytest
 
 from ontogeny.analyses._pareto import analyze
+from ontogeny.core.errors import StoreError
 from ontogeny.report.ends import Ends
-from ontogeny.verbs.sweep import points_of, split_values
+from ontogeny.store.lock import RunLock
+from ontogeny.store.schema import LOCK
+from ontogeny.verbs import sweep as verb
+from ontogeny.verbs import sweep_processes
+from ontogeny.verbs.sweep import _digest, points_of, split_values, sweep
+from ontogeny.verbs.sweep_processes import Command, SweepInterruptedError, ended_by_signals, run_all
 from ontogeny.verbs.sweep_results import decay_text, effects_text, matched_text, no_progress_text, replay_text, results
 from tests.train.conftest import write_text
 from tests.verbs.conftest import Call
@@ -62,7 +73,7 @@ def test_one_run_that_fails_does_not_stop_the_others(ontogeny: Call, recipe: Pat
         (["train.lr=1,"], "write KEY=VALUE,VALUE"),
         (["train.seed=1,2"], "--vary train.seed: say --seeds N"),
         (["train.lr=0.1,0.2", "train.lr=0.1"], "it is varied twice"),
-        (["train.lr=0.1,0.1"], "two points of the sweep are the same run"),
+        (["train.lr=0.1,0.1"], "the same run, (train.lr=0.1  seed 0) and (train.lr=0.1  seed 0): leave one out"),
         (["train.lrr=0.1,0.2"], "train.lrr"),
         (["train.controls=[],[{kind: x"], "a bracket or quote is not closed"),
         (["base.train.seed=1,2"], "--vary base.train.seed: say --base-seeds"),
@@ -74,6 +85,108 @@ def test_wrong_use_is_one_line(ontogeny: Call, recipe: Path, tmp_path: Path, var
     assert called.code == 2
     assert said in called.err
     assert called.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("levels", ["4.9,x", "", "-1", "nan"])
+def test_levels_that_are_no_losses_are_one_line(
+    ontogeny: Call, recipe: Path, tmp_path: Path, levels: str
+) -> None:  # fmt: skip
+    called = ontogeny("sweep", recipe, "--levels", levels, "--runs", tmp_path / "runs")
+    assert called.code == 2
+    assert "write losses of new text in nats, for instance  --levels 4.9,4.8,4.7" in called.err
+
+
+def test_a_second_sweep_in_the_folder_is_told_in_one_line(recipe: Path, tmp_path: Path) -> None:
+    points = points_of(str(recipe), [], [], 1, tmp_path)
+    folder = tmp_path / f"tiny-sweep-{_digest(points)}"
+    folder.mkdir()
+    lock = RunLock(folder / LOCK)
+    with pytest.raises(StoreError, match="is being written by process"):
+        sweep(str(recipe), points, runs_dir=tmp_path, jobs=1, tell=print)
+    lock.release()
+
+
+def test_an_interrupted_sweep_says_how_to_go_on(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    points = points_of(str(recipe), [], ["train.lr=0.1,0.2"], 1, tmp_path)
+
+    def stop(commands: list[Command], *rest: object) -> None:
+        rest[-1][commands[0].key] = None  # type: ignore[index]
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+
+    monkeypatch.setattr(verb, "run_all", stop)
+    with pytest.raises(SweepInterruptedError, match="interrupted after 1 of 2 runs; the same command goes on"):
+        sweep(str(recipe), points, runs_dir=tmp_path, jobs=1, tell=print)
+    (listed,) = tmp_path.glob("tiny-sweep-*/sweep.json")
+    assert [point["error"] for point in json.loads(listed.read_text())["points"]] == [None, "not finished"]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+STUB = """
+import pathlib, sys, time
+name, folder = sys.argv[4], pathlib.Path(sys.argv[6])
+if name == "held" and not (folder / "free").exists():
+    (folder / "free").touch()
+    sys.exit(print("ontogeny: runs/x is being written by process 7 on host: wait or stop it", file=sys.stderr) or 3)
+(folder / name).touch()
+if name == "long":
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        (folder / "saved").touch()
+"""
+
+
+@pytest.fixture
+def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Instead of `ontogeny run`, a process that is quick, is held by another one the first time, or takes long."""
+    code = tmp_path / "stub.py"
+    code.write_text(STUB)
+    start = subprocess.Popen
+    monkeypatch.setattr(
+        sweep_processes.subprocess, "Popen",
+        lambda words, **how: start([words[0], str(code), *words[1:]], **how),
+    )  # fmt: skip
+    return tmp_path
+
+
+def command(name: str) -> Command:
+    return Command(key=name, words=name, name=name, arguments=[name])
+
+
+def test_a_run_that_another_process_writes_is_waited_for(stub: Path) -> None:
+    told: list[str] = []
+    found: dict[str, str | None] = {}
+    run_all([command("held"), command("quick")], stub, 1, told.append, found)
+    assert found == {"quick": None, "held": None}
+    assert told[0] == "waiting for held: runs/x is being written by process 7 on host"
+    assert told[1:] == ["1/2  quick  quick", "2/2  held  held"]
+
+
+def test_runs_end_with_their_sweep(stub: Path) -> None:
+    def interrupt() -> None:
+        while not (stub / "long").exists():
+            time.sleep(0.05)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt), ended_by_signals():
+        run_all([command("long"), command("quick")], stub, 1, print, {})
+    assert (stub / "saved").exists()
+    assert not (stub / "quick").exists()
+
+
+def test_a_plan_runs_nothing(ontogeny: Call, recipe: Path, tmp_path: Path) -> None:
+    called = ontogeny("sweep", recipe, "--vary", "train.lr=0.1,0.2", "--seeds", 2, "--jobs", 3, "--plan", "--json",
+                      "--runs", tmp_path / "runs")  # fmt: skip
+    assert called.code == 0, called.err
+    found = called.json()
+    assert (found["runs"], found["finished already"], found["to run"], found["processes"]) == (4, 0, 4, 3)
+    assert "2 one after the other" in found["time"]
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(

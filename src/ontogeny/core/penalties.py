@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from ontogeny.core.component import Component
 from ontogeny.core.passages import Passage
+from ontogeny.core.schedule import Schedule
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ontogeny.core.recipe_data import Take
+
+
+def require_pull(weight: Schedule) -> Schedule:
+    """The weight of a penalty. Raises ValueError if it falls below 0, where it would push away from the start."""
+    if weight.lowest < 0:
+        raise ValueError(
+            f"a weight of {weight.lowest:g} would push the weights away from their start: write 0 (no penalty) or more"
+        )
+    return weight
 
 
 @dataclass(frozen=True, kw_only=True)

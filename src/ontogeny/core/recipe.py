@@ -102,7 +102,11 @@ class Recipe(Settings):
             if self.train is None:
                 raise refusal(f"'{term.name}' remembers where training starts, and none starts", "objective", i)
             if self.train.lora is not None:
-                raise refusal(f"'{term.name}' holds the weights, which train.lora freezes", "objective", i)
+                raise refusal(
+                    f"the loss term '{term.name}' (objective.{term.name}) holds the weights, which train.lora freezes: "
+                    "leave out one of the two",
+                    "objective", i,
+                )  # fmt: skip
             if term.reads is not None:
                 self.data.require(term.reads, "objective", i, "text")
 

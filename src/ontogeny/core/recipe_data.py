@@ -128,7 +128,8 @@ class Data(Settings):
     def _names_known(self) -> Self:
         total = sum(self.splits.values())
         if total > 1 + 1e-9:
-            raise refusal(f"the shares add up to {total:g}, more than 1", "splits")
+            each = " + ".join(f"{name} {share:g}" for name, share in self.splits.items())
+            raise refusal(f"the shares add up to {total:g}, more than 1: {each}; lower data.splits.NAME", "splits")
         if self.min_length > self.length:
             raise refusal(f"min_length {self.min_length} is more than length {self.length}", "min_length")
         for name, twins in self.twins.items():
@@ -143,7 +144,8 @@ class Data(Settings):
         takes |= {("replay", name): take for name, take in self.replay.items()}
         replayed = sum(one.share for one in self.replay.values())
         if replayed > 1 + 1e-9:
-            raise refusal(f"the shares add up to {replayed:g}, more than 1", "replay")
+            each = ", ".join(f"data.replay.{name}.share={one.share:g}" for name, one in self.replay.items())
+            raise refusal(f"the shares add up to {replayed:g}, more than 1: lower one of {each}", "replay")
         if "new" in self.replay:
             raise refusal("'new' is what data.train takes: call the replay corpus otherwise", "replay", "new")
         takes |= {("probes", name): take for name, take in self.probes.items()}

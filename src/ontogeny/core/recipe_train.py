@@ -53,7 +53,11 @@ class Mixing(Settings):
         if self.counts == "expected" and self.by == "tokens":
             raise ValueError("expected shares are of examples: write counts: exact to mix by tokens")
         if (self.percentage_window is None) != (self.max_tokens is None):
-            raise ValueError("percentage_window and max_tokens come together")
+            lacks = "max_tokens" if self.max_tokens is None else "percentage_window"
+            raise ValueError(
+                f"percentage_window and max_tokens come together: {lacks} is missing; write both, for instance "
+                "{percentage_window: 25, max_tokens: 1024}"
+            )
         if self.percentage_window is not None and self.counts == "expected":
             raise refusal("with percentage_window every step has its window: write counts: exact", "counts")
         return self

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from ontogeny.core.errors import OntogenyError, RecipeError
 from ontogeny.core.penalties import Start
 from ontogeny.core.recipe_file import validate
+from ontogeny.objectives.terms.ewc import Ewc
 from ontogeny.objectives.terms.l2_start import L2Start
 from ontogeny.store.run import open_run
 from ontogeny.train.execute import execute
@@ -70,3 +72,13 @@ def test_it_is_refused_beside_adapters(tmp_path: Path) -> None:
     content["train"] = {"steps": 1, "lora": {"rank": 2}}
     with pytest.raises(RecipeError, match=r"l2_start.*train\.lora freezes"):
         validate(content, "test")
+
+
+@pytest.mark.parametrize(
+    "weight", [-1, {"shape": "ramp", "value": -0.5}, {"shape": "piecewise", "points": [[0, 1], [1, -1]]}]
+)
+@pytest.mark.parametrize(("term", "more"), [(L2Start, {}), (Ewc, {"text": {"of": "a/train"}})])
+def test_a_weight_below_zero_is_refused(term: type, more: dict, weight: object) -> None:  # type: ignore[type-arg]
+    with pytest.raises(ValidationError, match=r"would push the weights away from their start: write 0 \(no penalty\)"):
+        term.model_validate({"weight": weight, **more})
+    assert term.model_validate({"weight": 0, **more}).weight.value == 0

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from ontogeny.core.penalties import Penalty, Start
+from ontogeny.core.penalties import Penalty, Start, require_pull
 from ontogeny.core.recipe_data import Take
 from ontogeny.core.schedule import Schedule, Scheduled
 
@@ -36,6 +36,11 @@ class Ewc(Penalty):
     """How much of what this term held important in the run before still counts; 0 for none of it."""
     labels: Literal["sampled", "data"] = "sampled"
     """sampled: targets drawn from the model, the true Fisher information. data: the text's own, the empirical one."""
+
+    @field_validator("weight")
+    @classmethod
+    def _pulls(cls, weight: Schedule) -> Schedule:
+        return require_pull(weight)
 
     @property
     def reads(self) -> Take:

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ontogeny.core.penalties import Penalty, Start
+from pydantic import field_validator
+
+from ontogeny.core.penalties import Penalty, Start, require_pull
 from ontogeny.core.schedule import Schedule, Scheduled
 
 if TYPE_CHECKING:
@@ -19,6 +21,11 @@ class L2Start(Penalty):
 
     weight: Scheduled = Schedule(value=0.01)
     """Strength, over training, in nats per squared unit of weight."""
+
+    @field_validator("weight")
+    @classmethod
+    def _pulls(cls, weight: Schedule) -> Schedule:
+        return require_pull(weight)
 
     def remember(self, start: Start) -> "Mapping[str, Tensor]":
         """The weights."""
