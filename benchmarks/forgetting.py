@@ -2,11 +2,11 @@
 
 Landscape: 32 rates on one batch of 16 x 128 tokens, a model of 4 blocks (d128), AdamW: ours, and for each rate a real
 step (forward, backward, optimizer), the loss after it, and a restore of weights and moments. The measure also looks
-before the step and at the scheduled rate: "the same numbers by real steps" has both, too. With every batch that is looked
-at the ratio nears 1, since both sides have its forward pass. Tried for two batches, and left: inference mode (1.00 times
-as fast), both batches in one forward pass (1.03), two rates at once on one thread each (0.56). Ledger: training with a
-tenth of the batches before and after their step, beside training without. Matrix: retention of 10,000 batches at 200
-checkpoints, analysed and drawn.
+before the step and at the scheduled rate: "the same numbers by real steps" has both, too. With every batch that is
+looked at the ratio nears 1, since both sides have its forward pass. Tried for two batches, and left: inference mode
+(1.00 times as fast), both batches in one forward pass (1.03), two rates at once on one thread each (0.56). Ledger:
+training with a tenth of the batches before and after their step, beside training without. Matrix: retention of 10,000
+batches at 200 checkpoints, analysed and drawn.
 """
 
 import os

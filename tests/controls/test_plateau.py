@@ -69,7 +69,7 @@ def test_from_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _content(folder: Path, **control: Any) -> dict[str, Any]:
     content = tree(write_text(folder / "words"), measures=["evaluation", "weight_drift"])
-    controls = [{"kind": "plateau", "every": 1, "start": 1e-4, "window": 2, "growth": 0.5} | control]
+    controls = [{"kind": "plateau", "every": 1, "start": 1e-4, "window": 2, "growth": 5.0} | control]
     content["train"] = {"steps": 16, "batch": 8, "lr": 0.5, "dropout": 0.0, "controls": controls}
     return content
 
