@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ontogeny.analyses.collapse import Collapse, Drift
+from ontogeny.analyses.collapse import Collapse, Drift, replays
 from tests.analyses.items import items
 
 STEP = np.arange(34) * 10
@@ -82,3 +82,9 @@ def test_one_checkpoint_is_not_assessable() -> None:
 def test_a_bend_is_said_to_be_of_this_run() -> None:
     found = Collapse().judge([items(np.maximum(STEP - 150, 0) / 200, step=STEP)])
     assert any("the loss bends at" in one and "only seeds say more" in one for one in found.sentences)
+
+
+def test_a_share_of_nothing_is_no_replay() -> None:
+    assert replays({"data": {"replay": {"general": {"of": "code/general", "share": 0.25}}}})
+    assert not replays({"data": {"replay": {"general": {"of": "code/general", "share": 0.0}}}})
+    assert not replays({"data": {}})

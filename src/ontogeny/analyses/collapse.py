@@ -1,6 +1,6 @@
 """Does general ability collapse, when, in which layers did weights move, and does their movement tell?"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,11 +139,17 @@ def points_of(run: Any, among: str) -> dict[str, list[tuple[float, float]]]:
         drift = drift_of(other)
         if general and drift is not None:
             risen = float(np.mean([one.mean[-1] - one.mean[0] for one in general]))
-            arm = "with replay" if (other.recipe.get("data") or {}).get("replay") else "without replay"
+            arm = "with replay" if replays(other.recipe) else "without replay"
             found[arm].append((float(drift.mad[-1, -1]), risen))
     if not any(found.values()):
         raise StoreError(f"{among}: no run there has weight_drift, and the general probe sets of {run.path}")
     return found
+
+
+def replays(recipe: Mapping[str, Any]) -> bool:
+    """Does it begin with a share of replayed text above 0?"""
+    replay = (recipe.get("data") or {}).get("replay") or {}
+    return any(one.get("share", 0) > 0 for one in replay.values())
 
 
 def _changes(general: Sequence[Items]) -> dict[str, Any]:
