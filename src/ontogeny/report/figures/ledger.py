@@ -68,7 +68,7 @@ def retention(runs: RunGroup) -> Figure | None:
         title="How much is retained",
         caption="Of what a batch gained by its own step, the share that later checkpoints still have, by age; beyond "
         "what novel text gained, where that was looked at. More than 100%: later batches taught the same. Bands: 95% "
-        "bootstrap over batches.",
+        "bootstrap over blocks of neighbouring batches.",
         chart=(band + line).properties(height=HEIGHT), section="memorization", order=31,
     )  # fmt: skip
 

@@ -38,7 +38,7 @@ def since_last_visit(runs: RunGroup) -> Figure | None:
         title="Does the loss fall before a batch comes again?",
         caption="Loss of batches between their visits, by steps since the last one as a share of an epoch; what the "
         "checkpoint did to all of them and each batch's own mean are taken off. In a cyclic order the next visit is at "
-        "100%: a fall towards it, beyond the control's, would be memory of the order. Bands: 95% bootstrap over blocks "
-        f"of batches (n = {', '.join(str(size) for size in sorted(sizes))}).",
+        "100%: a fall towards it, beyond the control's, would be memory of the order. Bands: 95% intervals over "
+        f"batches (n = {', '.join(str(size) for size in sorted(sizes))}).",
         chart=(band + line).properties(height=HEIGHT), section="memorization", order=33,
     )  # fmt: skip
