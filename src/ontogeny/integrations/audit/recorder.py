@@ -169,7 +169,8 @@ class Recorder:
             strays=self._terms.leaves.outside(optimized, self.listeners.modules),
         )
         self.seen.special = special_ids(self.heard, self.seen.tokenizer)
-        if self.seen.steps and not self.seen.forwards_in_training:
+        container = type(self.heard).__name__ in ("ModuleDict", "ModuleList")  # nobody can call these
+        if self.seen.steps and not self.seen.forwards_in_training and not container:
             self.note(
                 f"{len(self.seen.steps)} optimizer steps, but no call of the model it was given "
                 f"({type(self.heard).__name__}) in training: give it the module that the loop calls, as what "
