@@ -154,6 +154,8 @@ class Recorder:
 
     @_harmless
     def _end(self) -> None:
+        import torch
+
         now = fingerprints(self.model)
         groups = [group for one in self.optimizers for group in getattr(one, "param_groups", ())]
         optimized = {id(p) for group in groups for p in group["params"]}
@@ -169,7 +171,7 @@ class Recorder:
             strays=self._terms.leaves.outside(optimized, self.listeners.modules),
         )
         self.seen.special = special_ids(self.heard, self.seen.tokenizer)
-        container = type(self.heard).__name__ in ("ModuleDict", "ModuleList")  # nobody can call these
+        container = isinstance(self.heard, torch.nn.ModuleDict | torch.nn.ModuleList)  # nobody can call these
         if self.seen.steps and not self.seen.forwards_in_training and not container:
             self.note(
                 f"{len(self.seen.steps)} optimizer steps, but no call of the model it was given "
