@@ -200,7 +200,7 @@ def share_supervised(look: OntogenyCallback) -> float:
     return float(verdict.numbers["share"])
 
 
-def lightning_run(folder: Path, callbacks: list[Any], *, head_trained: bool = True) -> Any:
+def lightning_run(folder: Path, callbacks: list[Any], *, head_trained: bool = True, planned: int | None = None) -> Any:
     lightning = pytest.importorskip("pytorch_lightning")
 
     class Module(lightning.LightningModule):  # type: ignore[misc, name-defined]
@@ -214,7 +214,11 @@ def lightning_run(folder: Path, callbacks: list[Any], *, head_trained: bool = Tr
         def configure_optimizers(self) -> Any:
             head = set(self.net.get_output_embeddings().parameters())
             trained = [p for p in self.net.parameters() if head_trained or p not in head]
-            return torch.optim.AdamW(trained, lr=1e-3)
+            optimizer = torch.optim.AdamW(trained, lr=1e-3)
+            if planned is None:
+                return optimizer
+            scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, planned)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     torch.manual_seed(0)
     module = Module()
@@ -255,6 +259,35 @@ def test_lightning_with_a_head_outside_the_optimizer(tmp_path: Path) -> None:
     assert {one["rule"] for one in ontogeny.open(look.path).findings if one["verdict"] == "finding"} == set(found)
     lightning_run(tmp_path / "b", [clean], head_trained=True)
     assert_silent(clean, *found)
+
+
+def test_lightning_with_a_schedule_for_batches(tmp_path: Path) -> None:
+    """24 batches, two to a step, are 12 steps."""
+    look, clean = lightning_audit(), lightning_audit()
+    lightning_run(tmp_path / "a", [look], planned=24)
+    found, _ = verdicts(look)
+    assert set(found) == {"scheduler_out_of_step"}
+    assert (found["scheduler_out_of_step"].numbers["planned"], found["scheduler_out_of_step"].numbers["total_steps"]) \
+        == (24, 12)  # fmt: skip
+    lightning_run(tmp_path / "b", [clean], planned=12)
+    assert_silent(clean, "scheduler_out_of_step")
+
+
+def test_a_trainer_with_a_schedule_for_batches(tmp_path: Path) -> None:
+    """12 steps of two batches each are 24 batches."""
+
+    def planned(steps: int, folder: str) -> OntogenyCallback:
+        look, model = only_audit(), make_model()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        args = TrainingArguments(**arguments(tmp_path / folder, gradient_accumulation_steps=2))
+        stock(tmp_path / folder, [look], model=model, args=args, optimizers=(optimizer, scheduler)).train()
+        return look
+
+    found, _ = verdicts(planned(24, "a"))
+    assert set(found) == {"scheduler_out_of_step"}
+    assert "ends after 12" in found["scheduler_out_of_step"].statement
+    assert_silent(planned(12, "b"), "scheduler_out_of_step")
 
 
 def test_trl_packing_keeps_documents_apart(tmp_path: Path) -> None:

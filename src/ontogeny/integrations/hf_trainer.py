@@ -117,7 +117,7 @@ class OntogenyCallback(TrainerCallback):
         if self.measures:
             self._observe(args, state, model, writer, probes, tokenizer)
         if self._settings is not False:
-            watch = seen_by_trainer(args, kwargs) | self._watch
+            watch = seen_by_trainer(args, state, kwargs) | self._watch
             self.audit = Audit(model, kwargs["optimizer"], tokenizer=tokenizer, **self._settings).watch(**watch)
             self.audit.start()
 
@@ -297,9 +297,13 @@ def _let_go(callback: "weakref.ref[OntogenyCallback]") -> None:
         alive.let_go()
 
 
-def seen_by_trainer(args: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What a trainer knows that an audit may look at: its arguments, and what it gives a callback."""
-    seen = {"accumulation": args.gradient_accumulation_steps, "scheduler": given.get("lr_scheduler")}
+def seen_by_trainer(args: Any, state: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a trainer knows that an audit may look at: its arguments, its state, and what it gives a callback."""
+    seen = {
+        "accumulation": args.gradient_accumulation_steps,
+        "scheduler": given.get("lr_scheduler"),
+        "total_steps": state.max_steps,
+    }
     if args.max_grad_norm:
         seen["max_grad_norm"] = args.max_grad_norm
     return seen

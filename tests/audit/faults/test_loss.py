@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+import ontogeny
 from tests.audit.judging import audited, clears, findings, silent
 from tests.audit.loops import PAD, Loop, make_model, rows, shifted_loss
 
@@ -38,6 +39,33 @@ def test_labels_that_are_shifted_twice() -> None:
     found = findings(Loop(own_loss=True, data=lambda n: skips(rows(4, n))))
     assert "skips a token" in found["label_shift"].statement
     silent(audited(Loop(own_loss=True, data=lambda n: rows(4, n))), "label_shift")
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_labels_of_a_model_that_returns_hidden_states_first(shift: int) -> None:
+    """Logits are told from hidden states by their width, that of the table of embeddings."""
+
+    class Both(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = make_model()
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            output = self.inner(input_ids, attention_mask, output_hidden_states=True)
+            return output.hidden_states[-1], output.logits
+
+    model = Both()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    with ontogeny.audit(model, optimizer, quiet=True) as audit:
+        for number in range(12):
+            batch = rows(4, number)
+            _, logits = model(batch["input_ids"], batch["attention_mask"])
+            labels = batch["labels"].roll(1 - shift, dims=1)
+            shifted_loss(logits, labels).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    verdicts = {one.rule: one.verdict for one in audit.report.verdicts}
+    assert verdicts["label_shift"] == ("finding" if shift == 0 else "clear")
 
 
 def test_every_label_masked_but_a_few() -> None:

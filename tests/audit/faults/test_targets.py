@@ -55,11 +55,18 @@ def test_padding_on_the_left_without_a_mask() -> None:
 def test_padding_on_the_left_counted_by_absolute_positions() -> None:
     found = findings(Loop(model=gpt2(), own_loss=True, data=left))
     assert {"row_depends_on_batch", "row_depends_on_padding"} <= set(found)
-    # Given its positions, a batch is not padded further; on the right, padding has no effect on them.
     counted = Loop(model=gpt2(), own_loss=True, data=lambda n: left(n, positions=True))
-    silent(audited(counted), "row_depends_on_batch")
+    silent(audited(counted), "row_depends_on_batch", "row_depends_on_padding")
     on_the_right = Loop(model=gpt2(), own_loss=True, data=lambda n: rows(4, n))
     silent(audited(on_the_right), "row_depends_on_batch", "row_depends_on_padding")
+
+
+def test_what_cannot_be_padded_further_says_why() -> None:
+    """Rows of 60 places, of the model's 64: there is no room for 8 more."""
+    audit = audited(Loop(own_loss=True, data=lambda n: rows(4, n, length=60)))
+    lacks = {one.rule: one.lacks for one in audit.report.verdicts if one.verdict == "not assessable"}
+    assert lacks["row_depends_on_padding"] == "a batch of at most 56 places, to which 8 can be added"
+    assert "row_depends_on_batch" not in lacks
 
 
 def test_a_model_that_is_given_more_than_ids_is_not_run_again() -> None:

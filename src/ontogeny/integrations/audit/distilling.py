@@ -115,7 +115,7 @@ class TeacherListener:
                 seen.at_equality = at_equality(function)
 
     def _teacher_ran(self, module: Any, args: Any, kwargs: Mapping[str, Any], output: Any) -> None:
-        logits = logits_of(output)
+        logits = logits_of(output, module)
         if logits is None or not self.recorder.looking:
             return
         seen = self.recorder.seen

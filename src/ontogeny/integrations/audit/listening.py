@@ -112,12 +112,23 @@ def loss_scale() -> float:
     return 1.0
 
 
-def logits_of(output: Any) -> Any:
-    """Logits [B, T, V] of what a model returned; None if it has none."""
+def logits_of(output: Any, module: Any) -> Any:
+    """Logits [B, T, V] of what a module returned; None if it has none.
+
+    Of several such tensors without a name, those as wide as a table of embeddings: the others are hidden states.
+    """
     logits = output.get("logits") if isinstance(output, dict) else getattr(output, "logits", output)
     if isinstance(logits, tuple | list):
-        logits = next((one for one in logits if getattr(one, "ndim", 0) == 3 and one.is_floating_point()), None)
+        found = [one for one in logits if getattr(one, "ndim", 0) == 3 and one.is_floating_point()]
+        widths = _vocabularies(module) if len(found) > 1 else ()
+        logits = next((one for one in found if one.shape[-1] in widths), found[0] if found else None)
     return logits if getattr(logits, "ndim", 0) == 3 else None
+
+
+def _vocabularies(module: Any) -> set[int]:
+    import torch
+
+    return {one.num_embeddings for one in module.modules() if isinstance(one, torch.nn.Embedding)}
 
 
 def carries_gradient(tensor: Any) -> bool:

@@ -42,6 +42,8 @@ class Reruns:
     """The same of a batch that `watch(evaluate=…)` gave the model."""
     padded: Difference | None = None
     """The batch with further padding, against the batch as it was."""
+    padded_lacks: str = ""
+    """Why it was not padded further, where other things were run again."""
     packed: Difference | None = None
     """Second documents of rows, with the first one replaced, against the same with the true one."""
     positions_begin_anew: bool = False

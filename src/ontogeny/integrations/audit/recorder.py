@@ -199,7 +199,7 @@ class Recorder:
     @_harmless
     def _after_forward(self, module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], output: Any) -> None:
         head, self._head = self._head, None
-        logits, fused = listening.logits_of(output), getattr(output, "log_probs", None)
+        logits, fused = listening.logits_of(output, module), getattr(output, "log_probs", None)
         carriers = [one for one in (logits, fused, getattr(output, "loss", None)) if listening.carries_gradient(one)]
         carriers = carriers or listening.gradient_carrier(output)
         if self.paused:

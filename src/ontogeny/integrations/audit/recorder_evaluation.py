@@ -138,7 +138,7 @@ def _see(
     averaged: bool,
     looks: Callable[..., None],
 ) -> None:
-    given, logits = arguments(module, args, kwargs), logits_of(output)
+    given, logits = arguments(module, args, kwargs), logits_of(output, module)
     ids = given.get("input_ids")
     if logits is None or ids is None or ids.shape != logits.shape[:2] or ids.shape[1] < 2:
         return

@@ -162,7 +162,7 @@ class Rerunner:
     def _invariance(self, found: Reruns, batch: Batch, live: np.ndarray, tolerance: float) -> None:
         model = self.recorder.heard
         found.alone = _alone(model, batch, live, tolerance)
-        found.padded = _padded_further(model, batch, live, self.recorder.seen.markers.pad or 0, tolerance)
+        _padded_further(found, model, batch, live, self.recorder.seen.markers.pad or 0, tolerance)
 
 
 def batch_of(forward: Forward, given: Mapping[str, Any], markers: Markers) -> Batch | None:
@@ -231,7 +231,7 @@ def nll_of(model: Any, batch: Batch) -> np.ndarray:
     """NLL of each token, float64 [B, T]; NaN at position 0."""
     given: dict[str, Any] = {batch.name: batch.ids, "attention_mask": batch.mask, "position_ids": batch.positions}
     given = {name: value for name, value in given.items() if value is not None}
-    logits = logits_of(model(**given, **batch.settings, **batch.others))
+    logits = logits_of(model(**given, **batch.settings, **batch.others), model)
     nll = None
     if logits is not None and logits.shape[:2] == batch.ids.shape:
         nll = next_token_nll(logits, batch.ids)
@@ -270,22 +270,24 @@ def _alone(model: Any, batch: Batch, live: np.ndarray, tolerance: float) -> Diff
     return difference(np.concatenate(alone), np.concatenate(here), tolerance) if alone else None
 
 
-def _padded_further(model: Any, batch: Batch, live: np.ndarray, pad: int, tolerance: float) -> Difference | None:
+def _padded_further(found: Reruns, model: Any, batch: Batch, live: np.ndarray, pad: int, tolerance: float) -> None:
     from torch.nn import functional as F
 
     longest = getattr(getattr(model, "config", None), "max_position_embeddings", None)
-    if batch.positions is not None or (longest and batch.ids.shape[1] + FURTHER > longest):
-        return None
     left = bool((~batch.real[:, 0]).any())
-    if left and batch.mask is None:
-        return None  # what is alone tells the same
+    if longest and batch.ids.shape[1] + FURTHER > longest:
+        found.padded_lacks = f"a batch of at most {longest - FURTHER} places, to which {FURTHER} can be added"
+        return
+    if left and batch.mask is None:  # rows alone tell the same
+        found.padded_lacks = "a batch that is padded on the right, or has an attention mask"
+        return
     widen = (FURTHER, 0) if left else (0, FURTHER)
-    mask = None if batch.mask is None else F.pad(batch.mask, widen, value=0)
-    wider = replace(batch, ids=F.pad(batch.ids, widen, value=pad), mask=mask)
+    mask, positions = (None if one is None else F.pad(one, widen, value=0) for one in (batch.mask, batch.positions))
+    wider = replace(batch, ids=F.pad(batch.ids, widen, value=pad), mask=mask, positions=positions)
     inside = slice(FURTHER, None) if left else slice(0, batch.ids.shape[1])
     first = batch.real & ~np.pad(batch.real, ((0, 0), (1, 0)))[:, :-1]
     counted = batch.real & ~first
-    return difference(nll_of(model, wider)[:, inside][counted], live[counted], tolerance)
+    found.padded = difference(nll_of(model, wider)[:, inside][counted], live[counted], tolerance)
 
 
 def _tolerance(model: Any) -> float:

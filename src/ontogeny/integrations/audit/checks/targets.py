@@ -44,12 +44,12 @@ def row_depends_on_batch(seen: Recording) -> Outcome:
 )
 def row_depends_on_padding(seen: Recording) -> Outcome:
     """A batch's NLL is the same with more padding."""
-    return _rerun(seen, seen.reruns.padded, "padded further")
+    return _rerun(seen, seen.reruns.padded, "padded further", lacks=seen.reruns.padded_lacks)
 
 
-def _rerun(seen: Recording, difference: Difference | None, how: str) -> Outcome:
+def _rerun(seen: Recording, difference: Difference | None, how: str, *, lacks: str = "") -> Outcome:
     if difference is None:
-        return Lacks(what=seen.reruns.lacks)
+        return Lacks(what=lacks or seen.reruns.lacks)
     numbers = {"nats": difference.nats, "tokens": difference.tokens, "tolerance": difference.tolerance}
     if not difference.large:
         return Nothing(numbers=numbers)
