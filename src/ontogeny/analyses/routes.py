@@ -53,18 +53,25 @@ def _paired(apart: np.ndarray, random: np.random.Generator) -> dict[str, Any]:
         return {"lacks": f"{LEAST} documents, it has {n}"}
     weight = random.multinomial(n, np.full(n, 1 / n), stats.DRAWS) / n
     low, high = np.quantile(apart @ weight.T, [0.025, 0.975], axis=1)
-    t = np.abs(_t(apart))
     flips = random.choice([-1.0, 1.0], (stats.DRAWS, n))
-    largest = np.array([np.abs(_t(apart * one)).max() for one in flips])
+    t, largest = np.abs(_t(apart, np.ones((1, n))))[0], np.abs(_t(apart, flips)).max(axis=1)
     p = (1 + (largest[:, None] >= t[None] - 1e-12).sum(axis=0)) / (1 + stats.DRAWS)
     return {"difference": apart.mean(axis=1), "low": low, "high": high, "p_corrected": p}
 
 
-def _t(apart: np.ndarray) -> np.ndarray:
-    """Mean over standard error of each row; 0 where nothing varies and nothing differs."""
-    error = apart.std(axis=1, ddof=1) / np.sqrt(apart.shape[1])
-    mean = apart.mean(axis=1)
-    found: np.ndarray = np.divide(mean, error, out=np.where(mean == 0, 0.0, np.inf), where=error > 0)
+def _t(apart: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """Mean over standard error of each checkpoint's differences [C, n], times signs [draws, n]: [draws, C].
+
+    Signs leave the squares as they are: n (n - 1) SE^2 = sum d^2 - n mean^2. Where nothing varies: 0 if nothing
+    differs, else infinite.
+    """
+    n = apart.shape[1]
+    mean = signs @ apart.T / n
+    squares = (apart**2).sum(axis=1)
+    left = squares - n * mean**2
+    varies = left > 1e-12 * squares
+    error = np.sqrt(np.where(varies, left, 1.0) / (n * (n - 1)))
+    found: np.ndarray = np.where(varies, mean / error, np.where(mean == 0, 0.0, np.inf))
     return found
 
 

@@ -91,10 +91,12 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
         _write_new(temporary, data, wait=True)
         rename(temporary, path)
         sync_path(path.parent)
-    except OSError as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise failure(path, error) from error
+        if isinstance(error, OSError):
+            raise failure(path, error) from error
+        raise
 
 
 @contextlib.contextmanager

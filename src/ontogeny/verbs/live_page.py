@@ -1,6 +1,7 @@
 """Keep a run's page fresh while it trains, in a process of its own that steps back for the training."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -30,10 +31,15 @@ class LivePage:
         if isinstance(event, Saved):
             self._rewrite(event.run)
         elif isinstance(event, Stage):
-            self.finish()
+            self._wait()
 
     def finish(self) -> None:
-        """Wait for the page that is being written."""
+        """Write no more. A page that is being written is broken off: the last one follows."""
+        if self._writing is not None:
+            self._writing.send_signal(signal.SIGINT)
+            self._wait()
+
+    def _wait(self) -> None:
         if self._writing is not None:
             self._writing.wait()
             self._writing = None

@@ -16,7 +16,6 @@ from ontogeny.train.parents import recipe_of
 from ontogeny.train.training import Listener
 from ontogeny.verbs.console import listening
 from ontogeny.verbs.live_page import LivePage
-from ontogeny.verbs.report import report
 
 
 def recipe_for_text(text: Sequence[Path], model: str | None, overrides: Sequence[str]) -> Recipe:
@@ -85,6 +84,8 @@ def _with_page(path: Path, listen: Listener, work: Callable[[Listener], Path]) -
 
 def _last_page(path: Path) -> None:
     if (path / PROVENANCE).exists():
+        from ontogeny.verbs.report import report
+
         report([path])
 
 
