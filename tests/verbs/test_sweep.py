@@ -16,6 +16,7 @@ from ontogeny.analyses._pareto import analyze
 from ontogeny.core.errors import StoreError
 from ontogeny.report.ends import Ends
 from ontogeny.store.lock import RunLock
+from ontogeny.store.run import open_run
 from ontogeny.store.schema import LOCK
 from ontogeny.verbs import sweep as verb
 from ontogeny.verbs import sweep_processes
@@ -50,6 +51,21 @@ def test_a_grid_with_seeds(ontogeny: Call, recipe: Path, tmp_path: Path) -> None
     assert Path(found["page"]).exists()
     assert any("train.lr: 0.02 against 0.001: -" in line for line in found["effects"])
     assert any("fewer than 5 seeds: no claim" in line for line in found["effects"])
+    # The last run shared its process with another one; alone, it is the same bit for bit.
+    one = (
+        "run",
+        recipe,
+        "train.lr=0.02",
+        "train.seed=1",
+        "--runs",
+        tmp_path / "alone",
+        "--no-page",
+        "--quiet",
+        "--json",
+    )
+    alone = Path(ontogeny(*one).json()["run"])
+    both = [open_run(folder / alone.name).checkpoints[-1].place for folder in (alone.parent, runs)]
+    assert both[0].weights_sha256 == both[1].weights_sha256
     before = {path: path.stat().st_mtime for path in runs.glob("tiny-*/checkpoints/*/MANIFEST.json")}
     again = ontogeny(*arguments)
     assert again.code == 0
@@ -125,35 +141,48 @@ def test_an_interrupted_sweep_says_how_to_go_on(
 
 
 STUB = """
-import pathlib, sys, time
-name, folder = sys.argv[4], pathlib.Path(sys.argv[6])
-if name == "held" and not (folder / "free").exists():
-    (folder / "free").touch()
-    sys.exit(print("ontogeny: runs/x is being written by process 7 on host: wait or stop it", file=sys.stderr) or 3)
-(folder / name).touch()
-if name == "long":
-    try:
-        time.sleep(60)
-    except KeyboardInterrupt:
-        (folder / "saved").touch()
+import json, pathlib, sys, time
+for line in sys.stdin:
+    arguments = json.loads(line)
+    name, folder = arguments[1], pathlib.Path(arguments[3])
+    code, said = 0, ""
+    if name == "held" and not (folder / "free").exists():
+        (folder / "free").touch()
+        code, said = 3, "a warning\\nontogeny: runs/x is being written by process 7 on host: wait or stop it\\n"
+    elif name == "wrong":
+        code, said = 3, "ontogeny: the loss is no number\\n"
+    elif name == "dies":
+        sys.exit("killed")
+    else:
+        (folder / name).touch()
+    if name == "long":
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            (folder / "saved").touch()
+            code = 130
+    with open(folder / "order", "a") as order:
+        order.write(f"{name} ")
+    print(json.dumps({"code": code, "said": said}), flush=True)
+    if code:
+        break
 """
 
 
 @pytest.fixture
 def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Instead of `ontogeny run`, a process that is quick, is held by another one the first time, or takes long."""
+    """Instead of `ontogeny run`: quick, held by another process the first time, wrong, killed, or long."""
     code = tmp_path / "stub.py"
     code.write_text(STUB)
     start = subprocess.Popen
     monkeypatch.setattr(
-        sweep_processes.subprocess, "Popen",
-        lambda words, **how: start([words[0], str(code), *words[1:]], **how),
+        sweep_processes.subprocess, "Popen", lambda words, **how: start([words[0], str(code)], **how),
     )  # fmt: skip
     return tmp_path
 
 
-def command(name: str) -> Command:
-    return Command(key=name, words=name, name=name, arguments=[name])
+def command(name: str, after: str | None = None) -> Command:
+    return Command(key=name, words=name, name=name, arguments=[name], after=after)
 
 
 def test_a_run_that_another_process_writes_is_waited_for(stub: Path) -> None:
@@ -163,6 +192,29 @@ def test_a_run_that_another_process_writes_is_waited_for(stub: Path) -> None:
     assert found == {"quick": None, "held": None}
     assert told[0] == "waiting for held: runs/x is being written by process 7 on host"
     assert told[1:] == ["1/2  quick  quick", "2/2  held  held"]
+
+
+def test_a_run_that_fails_or_dies_leaves_the_others(stub: Path) -> None:
+    found: dict[str, str | None] = {}
+    run_all([command(one) for one in ("wrong", "quick", "dies", "other")], stub, 1, print, found)
+    assert found == {"wrong": "the loss is no number", "quick": None, "dies": "killed", "other": None}
+
+
+def test_a_run_waits_for_what_it_starts_from(stub: Path) -> None:
+    """Others run meanwhile; from a model that could not be trained nothing starts, and nothing from that."""
+    told: list[str] = []
+    found: dict[str, str | None] = {}
+    commands = [command("child", after="base"), command("base", after="held"), command("held"), command("quick"),
+                command("wrong"), command("orphan", after="wrong"), command("orphans", after="orphan")]  # fmt: skip
+    run_all(commands, stub, 2, told.append, found)
+    order = (stub / "order").read_text().split()
+    assert [one for one in order if one in ("held", "base", "child")] == ["held", "held", "base", "child"]
+    assert not {"orphan", "orphans"} & {*order}
+    said = "a model that it starts from could not be trained: "
+    assert {one for one, error in found.items() if error is None} == {"child", "base", "held", "quick"}
+    assert found["orphan"] == f"{said}the loss is no number"
+    assert found["orphans"] == f"{said}{said}the loss is no number"
+    assert told[-1].startswith("7/7")
 
 
 def test_runs_end_with_their_sweep(stub: Path) -> None:

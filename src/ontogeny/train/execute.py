@@ -59,7 +59,7 @@ def execute(recipe: Recipe, *, runs_dir: Path, to: Path | None = None, listen: L
 def _return_or_continue(path: Path, runs_dir: Path, listen: Listener) -> Path:
     """A run that is there already: finished, on the same texts; or to be continued."""
     run = open_run(path)
-    if not _is_finished(run):
+    if not is_finished(run):
         return resume(path, runs_dir=runs_dir, listen=listen)
     prepare_again(run, recipe_of(run))
     for extension in run.provenance.get("extensions", []):
@@ -78,7 +78,7 @@ def resume(path: Path, *, steps: int | None = None, runs_dir: Path | None = None
     total = _total_steps(run)
     if steps is not None and total is not None and steps <= total:
         raise OntogenyError(f"{path}: has {total} steps already; --steps must be more")
-    if steps is None and _is_finished(run):
+    if steps is None and is_finished(run):
         return path
     if not run.checkpoints:
         return _begin_again(recipe, run, runs_dir or path.parent, listen)
@@ -146,7 +146,8 @@ def _total_steps(run: Run) -> int | None:
     return max((steps for steps in known if steps is not None), default=None)
 
 
-def _is_finished(run: Run) -> bool:
+def is_finished(run: Run) -> bool:
+    """Has it taken all its steps, those of extensions included, and ended well?"""
     return run.status.get("state") == "finished" and run.status.get("step") == _total_steps(run)
 
 

@@ -18,7 +18,7 @@ from ontogeny.store import durable
 from ontogeny.store.lock import RunLock
 from ontogeny.store.run import open_run
 from ontogeny.store.schema import LOCK, PROVENANCE
-from ontogeny.train.execute import run_path
+from ontogeny.train.execute import execute, is_finished, run_path
 from ontogeny.train.parents import find_finished_run
 from ontogeny.verbs import sweep_results, sweep_scaling
 from ontogeny.verbs.report import report
@@ -118,7 +118,7 @@ def sweep(
     recipe: str, points: Sequence[Point], *, runs_dir: Path, jobs: int | None, tell: Tell, hold_out: str | None = None,
     levels: Sequence[float] = (),
 ) -> Path:  # fmt: skip
-    """Run every point that is not finished, each in a process of its own; write one page; return the sweep's folder.
+    """Run every point that is not finished, in processes beside this one; write one page; return the sweep's folder.
 
     Models that points start from are trained before, each once. A point that was begun continues; one that fails is
     told, and the others go on; one that another process writes is waited for. Raises RunFailedError at the end if any
@@ -136,31 +136,51 @@ def sweep(
     lock = RunLock(folder / LOCK)
     try:
         with ended_by_signals():
-            _train_parents(points, runs_dir, jobs, tell)
-            commands = [_command(recipe, point) for point in points]
-            first = len(points) - len(last)
-            run_all(commands[:first], runs_dir, jobs, tell, errors)
-            known = [point for point in points[:first] if errors[point.run.name] is None]
-            if held and known:
+            _look_again(points, runs_dir, tell, errors)
+            left = [point for point in points if point.run.name not in errors]
+            parents = _parents(left, runs_dir)
+            first, then = (
+                [_command(recipe, point, parents) for point in left if (point in last) == held_out]
+                for held_out in (False, True)
+            )
+            run_all([*parents.values(), *first], runs_dir, jobs, tell, errors)
+            known = [point for point in points if point not in last and errors[point.run.name] is None]
+            if held and known and all(errors.get(command.after or "") is None for command in then):
                 _foretell(folder, held, known, last, runs_dir)
-            run_all(commands[first:], runs_dir, jobs, tell, errors)
+            run_all(then, runs_dir, jobs, tell, errors)
             _write(folder, points, errors, levels)
     except KeyboardInterrupt:
         _list(folder, points, errors)
-        done = sum(error is None for error in errors.values())
+        done = sum(errors.get(point.run.name, "not finished") is None for point in points)
         raise SweepInterruptedError(
             f"interrupted after {done} of {len(points)} runs; the same command goes on"
         ) from None
     finally:
         lock.release()
-    failed = [error for error in errors.values() if error is not None]
+    failed = [error for point in points if (error := errors[point.run.name]) is not None]
     if failed:
         raise RunFailedError(f"{len(failed)} of {len(points)} runs failed, the first with: {failed[0]}")
     return folder
 
 
-def _command(recipe: str, point: Point) -> Command:
-    return Command(key=point.run.name, words=_words(point), name=point.run.name, arguments=[recipe, *point.overrides])
+def _look_again(points: Sequence[Point], runs_dir: Path, tell: Tell, into: dict[str, str | None]) -> None:
+    """Of runs that are finished: are their texts the same still? Here, where all of it is loaded once."""
+    finished = [point for point in points if (point.run / PROVENANCE).exists() and is_finished(open_run(point.run))]
+    for point in finished:
+        try:
+            execute(point.recipe, runs_dir=runs_dir)
+            into[point.run.name] = None
+        except OntogenyError as error:
+            into[point.run.name] = str(error)
+    if finished:
+        tell(f"{len(finished)} of {len(points)} runs were finished before")
+
+
+def _command(recipe: str, point: Point, parents: Mapping[str, Command]) -> Command:
+    ancestors = _ancestors(point.recipe)
+    parent = ancestors[-1][2].train_hash if ancestors else None
+    return Command(key=point.run.name, words=_words(point), name=point.run.name, arguments=[recipe, *point.overrides],
+                   after=parent if parent in parents else None)  # fmt: skip
 
 
 def _list(folder: Path, points: Sequence[Point], errors: Mapping[str, str | None]) -> None:
@@ -253,24 +273,20 @@ def _rows(points: Sequence[Point]) -> list[sweep_results.Row]:
     return [(point.levels, point.seed, point.run) for point in points]
 
 
-def _train_parents(points: Sequence[Point], runs_dir: Path, jobs: int | None, tell: Tell) -> None:
-    """Models that points start from, oldest generation first, each once. Raises RunFailedError if one fails."""
-    lines = [_ancestors(point.recipe) for point in points]
-    for generation in range(max(map(len, lines), default=0)):
-        missing = {
-            parent.train_hash: Command(
-                key=parent.train_hash, words=f"{name} first  {' '.join(overrides)}".rstrip(), name=parent.name,
-                arguments=[name, *overrides],
-            )
-            for line in lines
-            for name, overrides, parent in line[generation : generation + 1]
-            if find_finished_run(runs_dir, parent.train_hash) is None
-        }  # fmt: skip
-        errors: dict[str, str | None] = {}
-        run_all(list(missing.values()), runs_dir, jobs, tell, errors)
-        failed = [error for error in errors.values() if error is not None]
-        if failed:
-            raise RunFailedError(f"a model that runs start from could not be trained: {failed[0]}")
+def _parents(points: Sequence[Point], runs_dir: Path) -> dict[str, Command]:
+    """Models that points start from and that are not there yet, by their hash, each once, after its own."""
+    found: dict[str, Command] = {}
+    for point in points:
+        before = None
+        for name, overrides, parent in _ancestors(point.recipe):
+            key = parent.train_hash
+            if key not in found and find_finished_run(runs_dir, key) is None:
+                found[key] = Command(
+                    key=key, words=f"{name} first  {' '.join(overrides)}".rstrip(), name=parent.name,
+                    arguments=[name, *overrides], after=before,
+                )  # fmt: skip
+            before = key if key in found else None
+    return found
 
 
 def _ancestors(recipe: Recipe) -> list[tuple[str, tuple[str, ...], Recipe]]:

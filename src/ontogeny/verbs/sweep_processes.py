@@ -1,5 +1,7 @@
-"""Runs of a sweep, each in a process of its own, some at a time; ended with the sweep."""
+"""Runs of a sweep, some at a time in processes of their own, one after the other in each; ended with the sweep."""
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +18,8 @@ from typing import IO, Any, ClassVar
 from ontogeny.core.errors import OntogenyError
 
 Tell = Callable[[str], None]
+_OURS = "ontogeny: "
+"""Before an error's line on the command line."""
 _WRITTEN = "is being written by"
 """In the error of a run that another process holds (store/lock.py)."""
 _GRACE_S = 30.0
@@ -37,40 +41,72 @@ class Command:
     words: str
     name: str
     arguments: Sequence[str]
+    after: str | None = None
+    """Key of a command that trains what this one starts from."""
 
 
 @dataclass(kw_only=True)
-class _Child:
-    command: Command
+class _Worker:
+    """A process that runs one command after the other (cli_worker.py)."""
+
     process: "subprocess.Popen[bytes]"
     said: IO[bytes]
+    command: Command | None = None
+    answer: bytes = b""
+
+    def give(self, command: Command, runs_dir: Path) -> None:
+        words = ["run", *command.arguments, "--runs", str(runs_dir), "--quiet", "--no-page"]
+        self.command, self.answer = command, b""
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError):  # one that is gone is told by its answer
+            self.process.stdin.write(json.dumps(words).encode() + b"\n")
+
+    def has_answered(self) -> bool:
+        """Has its run ended, or the process with it?"""
+        assert self.process.stdout is not None
+        more = self.process.stdout.read()  # None: nothing yet
+        self.answer += more or b""
+        return self.answer.endswith(b"\n") or more == b""
 
     def error(self) -> str | None:
-        """Its error's line, once it has ended; None if all went well."""
-        self.said.seek(0)
-        text = self.said.read().decode(errors="replace").strip()
-        self.said.close()
-        if self.process.returncode == 0:
-            return None
-        return (text.splitlines() or [f"exit code {self.process.returncode}"])[0].removeprefix("ontogeny: ")
+        """Its run's error in one line; None if all went well."""
+        if self.answer.endswith(b"\n"):
+            answer = json.loads(self.answer)
+            code, said = int(answer["code"]), str(answer["said"])
+        else:
+            code = self.process.wait()
+            self.said.seek(0)
+            said = self.said.read().decode(errors="replace")
+        lines = said.strip().splitlines() or [f"exit code {code}"]
+        own = [line for line in lines if line.startswith(_OURS)]
+        return None if code == 0 and self.answer else (own or lines[-1:])[0].removeprefix(_OURS)
 
 
 @dataclass(kw_only=True)
 class _Queue:
     waiting: list[Command]
+    outcomes: dict[str, str | None]
     later: list[tuple[float, Command]] = field(default_factory=list)
     """Held by another process: not before that time."""
     tried: dict[str, int] = field(default_factory=dict)
 
     def take(self) -> Command | None:
         """The next that may start now."""
-        if self.waiting:
-            return self.waiting.pop(0)
+        for command in self.waiting:
+            if command.after is None or self.outcomes.get(command.after, "not yet") is None:
+                self.waiting.remove(command)
+                return command
         for one in self.later:
             if one[0] <= time.monotonic():
                 self.later.remove(one)
                 return one[1]
         return None
+
+    def hopeless(self) -> list[Command]:
+        """Those that start from what could not be trained."""
+        found = [one for one in self.waiting if one.after is not None and self.outcomes.get(one.after) is not None]
+        self.waiting = [one for one in self.waiting if one not in found]
+        return found
 
     def again(self, command: Command) -> bool:
         """Try it once more, later and later; is it the first time?"""
@@ -89,54 +125,69 @@ def run_all(
 ) -> None:
     """Run each; put its error's line, or None, into `into` as it ends. A run that another process writes is waited for.
 
-    If this is interrupted, runs that are going on are, too.
+    One that starts from what another trains waits for that. If this is interrupted, runs that are going on are, too.
     """
     at_a_time = processes(jobs, len(commands))
     threads = max((os.cpu_count() or 1) // at_a_time, 1)
-    queue, children, done = _Queue(waiting=list(commands)), list[_Child](), 0
+    queue, busy, idle = _Queue(waiting=list(commands), outcomes=into), list[_Worker](), list[_Worker]()
+
+    def note(command: Command, error: str | None) -> None:
+        into[command.key] = error
+        done = sum(one.key in into for one in commands)
+        tell(f"{done}/{len(commands)}  {command.words}  {f'failed: {error}' if error else command.name}")
+
     try:
-        while children or queue.waiting or queue.later:
-            while len(children) < at_a_time and (command := queue.take()) is not None:
-                children.append(_start(command, runs_dir, threads))
-            for child in [one for one in children if one.process.poll() is not None]:
-                children.remove(child)
-                error, command = child.error(), child.command
+        while busy or queue.waiting or queue.later:
+            for command in queue.hopeless():
+                note(command, f"a model that it starts from could not be trained: {into[command.after or '']}")
+            while len(busy) < at_a_time and (given := queue.take()) is not None:
+                busy.append(idle.pop() if idle else _start(threads))
+                busy[-1].give(given, runs_dir)
+            for worker in [one for one in busy if one.has_answered()]:
+                busy.remove(worker)
+                error, ended = worker.error(), worker.command
+                assert ended is not None
+                if error is None:
+                    idle.append(worker)
+                else:
+                    _end([worker])
                 if error is not None and _WRITTEN in error:
-                    if queue.again(command):
-                        tell(f"waiting for {command.words}: {error.split(': wait')[0]}")
-                    continue
-                into[command.key] = error
-                done += 1
-                tell(f"{done}/{len(commands)}  {command.words}  {f'failed: {error}' if error else command.name}")
-            time.sleep(0.05)
+                    if queue.again(ended):
+                        tell(f"waiting for {ended.words}: {error.split(': wait')[0]}")
+                else:
+                    note(ended, error)
+            time.sleep(0.02)
     finally:
-        _end(children)
+        _end([*busy, *idle])
 
 
-def _start(command: Command, runs_dir: Path, threads: int) -> _Child:
-    words = [sys.executable, "-m", "ontogeny", "run", *command.arguments, "--runs", str(runs_dir), "--quiet"]
-    said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with its run
+def _start(threads: int) -> _Worker:
+    said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with its process
     # A session of its own: an interrupt at the terminal reaches the sweep alone, which ends its runs once each.
     process = subprocess.Popen(
-        [*words, "--no-page"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said,
-        env=os.environ | {"OMP_NUM_THREADS": str(threads)}, start_new_session=True,
+        [sys.executable, "-m", "ontogeny.cli_worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said,
+        bufsize=0, env=os.environ | {"OMP_NUM_THREADS": str(threads)}, start_new_session=True,
     )  # fmt: skip
-    return _Child(command=command, process=process, said=said)
+    assert process.stdout is not None
+    os.set_blocking(process.stdout.fileno(), False)
+    return _Worker(process=process, said=said)
 
 
-def _end(children: Sequence[_Child]) -> None:
+def _end(workers: Sequence[_Worker]) -> None:
     """Interrupt those that are left, so that they save how far they came; kill what does not end."""
-    for child in children:
-        child.process.send_signal(signal.SIGINT)
+    for worker in workers:
+        worker.process.send_signal(signal.SIGINT)
     until = time.monotonic() + _GRACE_S
     try:
-        while any(child.process.poll() is None for child in children) and time.monotonic() < until:
+        while any(worker.process.poll() is None for worker in workers) and time.monotonic() < until:
             time.sleep(0.05)
     finally:  # also if it is interrupted once more
-        for child in children:
-            child.process.kill()
-            child.process.wait()
-            child.said.close()
+        for worker in workers:
+            worker.process.kill()
+            worker.process.wait()
+            for pipe in (worker.said, worker.process.stdin, worker.process.stdout):
+                if pipe is not None:
+                    pipe.close()
 
 
 @contextmanager
