@@ -29,6 +29,7 @@ def table(power: float = -0.3, seeds: int = 5, noise: float = 0.01) -> pd.DataFr
             "base.model.size": size, "train.lr": rate, "seed": seed, "run": f"{size}{rate}{seed}", "parameters": n,
             "tokens": 1e6, "general increase": 2 * (n / 1e6) ** power * np.exp(random.normal(0, noise)),
             "nll novel": 4 * np.exp(random.normal(0, noise)), "new decay": 0.001 * np.exp(random.normal(0, noise)),
+            "new decrease": float(rate),
         })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -58,6 +59,24 @@ def test_a_planted_law_and_none() -> None:
     said = laws_text(["base.model.size", "train.lr"], table(), "novel").splitlines()
     new = said.index("Loss of novel at the end against parameters:")
     assert all("no dependence shown" in line for line in said[new + 1 : new + 3])
+
+
+def test_forgetting_against_what_was_learned() -> None:
+    """Planted: general text rises by 0.5 x fall^2, over rates; where it rises by as much at each of them, nothing."""
+    random = np.random.default_rng(0)
+    rows = [
+        {"train.lr": rate, "seed": seed, "run": "", "new decrease": float(rate) * np.exp(random.normal(0, 0.01)),
+         "general increase": 0.5 * float(rate) ** 2 * np.exp(random.normal(0, 0.01))}
+        for rate, seed in product(("0.1", "0.2", "0.4"), range(5))
+    ]  # fmt: skip
+    found = pd.DataFrame(rows)
+    title = "Rise of the general loss from first to last, nats per token, against the fall of novel, over train.lr:"
+    law = laws_text(["train.lr"], found, "novel").partition(title)[2].splitlines()[1]
+    # log y = log 0.5 + 2 log x: k within 0.02 at noise of 1% over a factor of 4
+    assert abs(float(law.partition("x^")[2].split()[0]) - 2) < 0.02
+    assert "n = 5 seeds at 3 x" in law
+    found["general increase"] = 0.1 * np.exp(random.normal(0, 0.01, len(found)))
+    assert "no dependence shown" in laws_text(["train.lr"], found, "novel")
 
 
 def test_tokens_that_differ_over_seeds_are_one_x() -> None:

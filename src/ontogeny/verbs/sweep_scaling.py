@@ -16,6 +16,8 @@ from ontogeny.store import durable
 
 PREDICTION = "prediction.json"
 _LENGTH = re.compile(r"train\.(steps|epochs|tokens)")
+_HOW_FAR = re.compile(r"train\.(lr(\.value)?|steps|epochs|tokens)")
+"""Settings by which a run learns more or less of the new text."""
 _NUMBER = re.compile(r"train\.(steps|epochs|tokens)|data\.replay\.[^.]+\.(share|at_most|count)|data\.train\.\d+\.\w+")
 """Settings whose value is what a law may be of."""
 
@@ -48,20 +50,30 @@ def quantities(key: str, table: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def laws_text(varied: Sequence[str], table: pd.DataFrame, new: str) -> str:
-    """Power laws of forgetting and of the new text's loss, for each combination of the other settings, in words."""
-    lines = []
+    """Power laws of forgetting and of the new text's loss, for each combination of the other settings, in words.
+
+    Against sizes, lengths and shares; of forgetting, over rates or lengths, against how far the new text's loss fell.
+    """
+    lines: list[str] = []
+
+    def tell(title: str, rest: Sequence[str], x: pd.Series, response: str) -> None:
+        lines.append(f"{title}:")
+        for where, part in _parts(table, rest):
+            at, y = grid(part, x, response)
+            lines.append(f"  {where}: {_said(power_law(at, y))}")
+            if len(at) >= LEAST_SHIFTED:
+                lines.append(f"  {where}, with a floor: {_said(shifted_law(at, y))}")
+        lines.append("")
+
     for key in varied:
         rest = [name for name in varied if name != key]
         for name, each in quantities(key, table).items():
-            x = each.groupby([table[one] for one in varied]).transform("mean")  # tokens differ a little over seeds
             for response in ("general increase", f"nll {new}", "new decay"):
-                lines.append(f"{_WORDS.get(response, f'Loss of {new} at the end')} against {name}:")
-                for where, part in _parts(table, rest):
-                    at, y = grid(part, x, response)
-                    lines.append(f"  {where}: {_said(power_law(at, y))}")
-                    if len(at) >= LEAST_SHIFTED:
-                        lines.append(f"  {where}, with a floor: {_said(shifted_law(at, y))}")
-                lines.append("")
+                title = f"{_WORDS.get(response, f'Loss of {new} at the end')} against {name}"
+                tell(title, rest, _of_cells(each, varied, table), response)
+        if _HOW_FAR.fullmatch(key) and table[key].nunique() > 1:
+            title = f"{_WORDS['general increase']} against the fall of {new}, over {key}"
+            tell(title, rest, _of_cells(table["new decrease"], varied, table), "general increase")
     if not lines:
         return ""
     return (
@@ -69,6 +81,12 @@ def laws_text(varied: Sequence[str], table: pd.DataFrame, new: str) -> str:
         f"With a floor, y = E + c x^-k, from {LEAST_SHIFTED} different x on. Shares of 0 are left out.\n\n"
         + "\n".join(lines)
     )
+
+
+def _of_cells(each: pd.Series, varied: Sequence[str], table: pd.DataFrame) -> pd.Series:
+    """Mean over the seeds of a combination: tokens, and how far a loss fell, differ a little from seed to seed."""
+    found: pd.Series = each.groupby([table[one] for one in varied]).transform("mean")
+    return found
 
 
 _WORDS = {
