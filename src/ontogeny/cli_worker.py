@@ -9,8 +9,12 @@ import gc
 import io
 import json
 import os
+import signal
 import sys
 from typing import TextIO
+
+if __name__ == "__main__":  # a shell starts what runs in its background deaf to interrupts; the sweep ends runs by them
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from ontogeny.cli import main
 

@@ -86,3 +86,11 @@ def test_a_correlation_that_vanishes_with_replay() -> None:
 
 def test_four_runs_are_too_few() -> None:
     assert np.isnan(arm([1, 2, 3, 4], [1, 2, 3, 5]).r)
+
+
+def test_runs_whose_loss_is_no_number_are_left_out() -> None:
+    """Six runs, one diverged: r of the other five, as without it."""
+    x, y = [1.0, 2, 3, 4, 5, 6], [1.0, 2, 4, 3, 5, float("nan")]
+    found, without = arm(x, y), arm(x[:5], y[:5])
+    assert (found.n, found.left_out, without.left_out) == (5, 1, 0)
+    assert found.r == without.r == pytest.approx(0.9)  # Spearman and Pearson alike: 1 - 6 x 2 / (5 x 24)

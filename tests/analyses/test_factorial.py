@@ -161,3 +161,16 @@ def test_incomplete_designs_are_not_assessable() -> None:
     assert analyze(design(2)[:-1], [0.0] * 7) is None
     assert analyze([], []) is None
     assert analyze(design(2), [0.0] * 7 + [float("nan")]) is None
+
+
+def test_where_nothing_varies_between_seeds_nothing_is_claimed() -> None:
+    """All alike, and one cell a rounding above; beside it, differences of a thousandth are told."""
+    alike = [{"a": a, "b": b} for _ in range(5) for a, b in product("123", "xyz")]
+    names = [seed for seed in range(5) for _ in range(9)]
+    same = analyze(alike, [4.7 + (1e-15 if one["a"] == "2" else 0) for one in alike], names)
+    assert same is not None
+    assert all(np.isnan([one.p, one.low, one.high]).all() for one in (*same.effects, *same.simple))
+    random = np.random.default_rng(0)
+    told = analyze(alike, [4.7 + 0.001 * int(one["a"]) + 1e-4 * random.normal() for one in alike], names)
+    assert told is not None
+    assert told.effects[0].p < 0.01

@@ -203,3 +203,35 @@ def test_what_is_lacking() -> None:
     assert "recorded without them" in OrderMemory().judge(old).verdict
     rarely = replace(book, step=book.step[::6], nll=book.nll[::6])
     assert "let the ledger look more often" in OrderMemory().judge(rarely).numbers["anticipation"]["lacks"]
+
+
+def test_batches_without_a_loss_leave_the_epoch_as_long_as_it_is() -> None:
+    """Six of 48 batches have no loss at three looks: the cycle is 48 steps still, and the recovery is where it was."""
+    book = cyclic(anticipating)
+    holes = book.nll.copy()
+    rows = np.array([15, 20, 30])  # between the first and the last epoch, which end at looks 12 and 36
+    columns = np.flatnonzero(np.isin(book.content, np.arange(6)))
+    holes[np.ix_(rows, columns)] = np.nan
+    whole, found = (OrderMemory().judge(one).numbers["anticipation"] for one in (book, replace(book, nll=holes)))
+    assert (found["n"], found["steps"]) == (42, 48)
+    assert found["value"] == pytest.approx(whole["value"], abs=0.01)
+    assert found["low"] > 0
+
+
+def test_a_control_that_diverged_is_not_assessable() -> None:
+    control = cyclic(forgetting, seed=1, shuffled=True)
+    lost = control.nll.copy()
+    lost[20:] = np.nan
+    found = OrderMemory().judge(cyclic(anticipating), replace(control, nll=lost))
+    assert "lacks batches whose losses are numbers" in found.verdict
+    assert any(
+        "control: gain and place in training: not assessable, lacks 20 batches" in one for one in found.sentences
+    )
+
+
+def test_batches_without_places_are_not_assessable() -> None:
+    book = cyclic(anticipating)
+    assert book.place is not None
+    found = OrderMemory().judge(replace(book, place=np.full_like(book.place, np.nan)))
+    lack = "gain and place in training: not assessable, lacks 20 batches that have a place and losses that are numbers"
+    assert any(lack in one for one in found.sentences)

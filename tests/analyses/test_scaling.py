@@ -31,6 +31,17 @@ def test_by_hand() -> None:
     assert not found.claims
 
 
+def test_each_seed_is_fitted_at_its_own_x() -> None:
+    """y = 2 x at whatever x a seed has: k = 1 in both, which a fit at the means of x would miss in both."""
+    x = np.array([[0.9, 1.1], [2.3, 1.7], [4.4, 3.6]])
+    found = power_law(x, 2 * x)
+    assert isinstance(found, Law)
+    assert (found.k, found.k_low, found.k_high, found.c) == pytest.approx((1, 1, 1, 2))
+    assert np.isnan(found.misfit_p)
+    at_means = law([1.0, 2.0, 4.0], 2 * x)
+    assert at_means.k_high - at_means.k_low > 0.5
+
+
 def test_planted_exponents_are_covered_and_noise_has_none() -> None:
     """Over 200 draws of five seeds, k = 0.4 and k = 0 lie outside at most 19 times (10 expected)."""
     missed = claimed = bent = 0

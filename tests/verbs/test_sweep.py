@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -13,11 +14,11 @@ import pandas as pd
 import pytest
 
 from ontogeny.analyses._pareto import analyze
-from ontogeny.core.errors import StoreError
+from ontogeny.core.errors import RunFailedError, StoreError
 from ontogeny.report.ends import Ends
 from ontogeny.store.lock import RunLock
 from ontogeny.store.run import open_run
-from ontogeny.store.schema import LOCK
+from ontogeny.store.schema import LOCK, PROVENANCE
 from ontogeny.verbs import sweep as verb
 from ontogeny.verbs import sweep_processes
 from ontogeny.verbs.sweep import _digest, points_of, split_values, sweep
@@ -141,7 +142,7 @@ def test_an_interrupted_sweep_says_how_to_go_on(
 
 
 STUB = """
-import json, pathlib, sys, time
+import json, os, pathlib, signal, sys, time
 for line in sys.stdin:
     arguments = json.loads(line)
     name, folder = arguments[1], pathlib.Path(arguments[3])
@@ -152,8 +153,9 @@ for line in sys.stdin:
     elif name == "wrong":
         code, said = 3, "ontogeny: the loss is no number\\n"
     elif name == "dies":
-        sys.exit("killed")
+        os.kill(os.getpid(), signal.SIGKILL)
     else:
+        print("a library's warning", file=sys.stderr, flush=True)
         (folder / name).touch()
     if name == "long":
         try:
@@ -166,6 +168,7 @@ for line in sys.stdin:
     print(json.dumps({"code": code, "said": said}), flush=True)
     if code:
         break
+(folder / "ended").touch()
 """
 
 
@@ -197,7 +200,64 @@ def test_a_run_that_another_process_writes_is_waited_for(stub: Path) -> None:
 def test_a_run_that_fails_or_dies_leaves_the_others(stub: Path) -> None:
     found: dict[str, str | None] = {}
     run_all([command(one) for one in ("wrong", "quick", "dies", "other")], stub, 1, print, found)
-    assert found == {"wrong": "the loss is no number", "quick": None, "dies": "killed", "other": None}
+    assert found == {"wrong": "the loss is no number", "quick": None, "dies": "killed by SIGKILL", "other": None}
+
+
+def test_a_sweep_in_the_background_ends_its_processes(stub: Path) -> None:
+    """A shell starts it deaf to interrupts, and what it starts is deaf, too; what waits for a command still ends."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        run_all([command("quick")], stub, 1, print, {})
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (stub / "ended").exists()
+
+
+def test_a_worker_hears_interrupts_whoever_started_it() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "ontogeny.cli_worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    worker.stdin.write(json.dumps(["--version"]) + "\n")
+    worker.stdin.flush()
+    assert json.loads(worker.stdout.readline()) == {"code": 0, "said": ""}
+    worker.send_signal(signal.SIGINT)
+    assert worker.wait(60) == 0  # its standard input is open still
+
+
+def test_nohup_is_heeded_and_two_signals_are_one_interrupt() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ended_by_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with ended_by_signals():
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_damaged_run_does_not_stop_the_others(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = points_of(str(recipe), [], ["train.lr=0.1,0.2"], 1, tmp_path)
+    points[0].run.mkdir()
+    (points[0].run / PROVENANCE).write_text("{")
+    ran: list[str] = []
+
+    def run(commands: list[Command], *rest: object) -> None:
+        ran.extend(one.key for one in commands)
+        rest[-1].update({one.key: "no" for one in commands})  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(verb, "run_all", run)
+    with pytest.raises(RunFailedError, match=r"2 of 2 runs failed, the first with: .* is damaged"):
+        sweep(str(recipe), points, runs_dir=tmp_path, jobs=1, tell=print)
+    assert ran == [points[1].run.name]
 
 
 def test_a_run_waits_for_what_it_starts_from(stub: Path) -> None:

@@ -45,6 +45,10 @@ def test_what_laws_may_be_of() -> None:
     assert (x, y.shape) == ([0.5], (1, 5))  # a share of 0 has no logarithm
     found["train.steps"] = "100"
     assert list(quantities("train.steps", found)) == ["train.steps", "tokens per parameter"]
+    for key, values in (("data.train.0.at_most", ("null", "20")), ("data.train.0.step", ("25%", "50%"))):
+        found[key] = found["train.lr"].map(dict(zip(("0.1", "0.2"), values, strict=True)))
+        assert quantities(key, found) == {}
+        assert key not in laws_text([key], found, "novel")
 
 
 def test_a_planted_law_and_none() -> None:
@@ -69,12 +73,15 @@ def test_forgetting_against_what_was_learned() -> None:
          "general increase": 0.5 * float(rate) ** 2 * np.exp(random.normal(0, 0.01))}
         for rate, seed in product(("0.1", "0.2", "0.4"), range(5))
     ]  # fmt: skip
+    rows += [{"train.lr": "1e-7", "seed": seed, "run": "", "new decrease": -0.05, "general increase": 0.1} for seed in
+             range(5)]  # fmt: skip
     found = pd.DataFrame(rows)
     title = "Rise of the general loss from first to last, nats per token, against the fall of novel, over train.lr:"
     law = laws_text(["train.lr"], found, "novel").partition(title)[2].splitlines()[1]
     # log y = log 0.5 + 2 log x: k within 0.02 at noise of 1% over a factor of 4
     assert abs(float(law.partition("x^")[2].split()[0]) - 2) < 0.02
     assert "n = 5 seeds at 3 x" in law
+    assert law.endswith("; without 1 at which novel did not fall")
     found["general increase"] = 0.1 * np.exp(random.normal(0, 0.01, len(found)))
     assert "no dependence shown" in laws_text(["train.lr"], found, "novel")
 
@@ -125,6 +132,10 @@ def test_what_cannot_be_held_out(tmp_path: Path) -> None:
     for vary, hold_out, said in (
         ("train.steps=4,6", "train.steps=9", "no run has that; write one of the levels, such as train.steps=4"),
         ("train.lr=0.1,0.2", "train.lr=0.1", "neither a size, a length nor a share"),
+        ("train.steps=4,6", "train.steps=4", "two other levels must be run, 1 is"),
+        ("data.train.0.at_most=null,20,30", "data.train.0.at_most=30", "a law is of numbers, not of 20, 30, null"),
+        ("data.train.0.at_most=9,20,30", "data.train.0.at_most=31", "no run has that"),
+        ("model.size=pico,nano,micro", "model.size=micro", "is not known before it is run; hold out"),
     ):
         points = points_of(str(recipe), [], [vary], 1, tmp_path / "runs")
         with pytest.raises(OntogenyError, match=said):

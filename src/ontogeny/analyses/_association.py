@@ -62,6 +62,9 @@ class Arm:
     """Pearson's r over independent runs, with Fisher's interval; NaN below five runs."""
 
     n: int
+    """Runs whose two numbers are numbers."""
+    left_out: int
+    """The others."""
     r: float
     low: float
     high: float
@@ -69,12 +72,15 @@ class Arm:
 
 def arm(x: Sequence[float], y: Sequence[float]) -> Arm:
     """tanh(atanh r +- 1.96 / sqrt(n - 3)) (Fisher 1921)."""
-    n, nan = len(x), float("nan")
+    pairs, nan = np.array([x, y], dtype=np.float64), float("nan")
+    sound = np.isfinite(pairs).all(axis=0)
+    x, y = pairs[:, sound]
+    n, left_out = len(x), int((~sound).sum())
     if n < LEAST_RUNS or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return Arm(n=n, r=nan, low=nan, high=nan)
+        return Arm(n=n, left_out=left_out, r=nan, low=nan, high=nan)
     r = float(np.corrcoef(x, y)[0, 1])
     z, half = np.arctanh(np.clip(r, -1 + 1e-12, 1 - 1e-12)), 1.959964 / np.sqrt(n - 3)
-    return Arm(n=n, r=r, low=float(np.tanh(z - half)), high=float(np.tanh(z + half)))
+    return Arm(n=n, left_out=left_out, r=r, low=float(np.tanh(z - half)), high=float(np.tanh(z + half)))
 
 
 def across(points: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, Any]:

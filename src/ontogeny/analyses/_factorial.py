@@ -10,6 +10,8 @@ from ontogeny.analyses._statistics import mean_interval
 
 LEAST = 5
 """Seeds in each cell, below which nothing is claimed."""
+NO_SPREAD = 1e-12
+"""Of the values' size: less is rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +28,8 @@ class Effect:
     high: float
     """95% t interval, by itself."""
     p: float
-    """Two-sided, Bonferroni over all main effects, or over all simple effects."""
+    """Two-sided, Bonferroni over all main effects, or over all simple effects. NaN, as the interval is, where nothing
+    varies between seeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +123,11 @@ def _effects(table: np.ndarray, contrasts: Sequence[_Contrast], paired: bool) ->
     """`table` float [seeds, cells]."""
     found = []
     for factor, level, against, where, weights in contrasts:
-        value, low, high, p = mean_interval(table @ weights) if paired else _unpaired(table, weights)
+        each = table @ weights
+        value, low, high, p = mean_interval(each) if paired else _unpaired(table, weights)
+        varies = np.ptp(each) if paired else np.ptp(table, axis=0).max()
+        if varies <= NO_SPREAD * (1 + np.abs(table).max()):
+            low, high, p = (float("nan"),) * 3
         found.append(Effect(factor=factor, level=level, against=against, where=where, value=value, low=low, high=high,
                             p=min(p * len(contrasts), 1.0)))  # fmt: skip
     return tuple(found)
@@ -161,6 +168,6 @@ def _interaction(table: np.ndarray, sizes: Sequence[int], paired: bool) -> tuple
         shrink = float(np.trace(spread) ** 2 / (degrees * (spread**2).sum())) if error > 0 else 1.0
     else:
         error, freedom, shrink = float(table.var(axis=0, ddof=1).mean()), float(table.shape[1] * (n - 1)), 1.0
-    if error <= 1e-24 * (1 + float(np.square(table).mean())):
+    if error <= NO_SPREAD**2 * (1 + float(np.square(table).mean())):
         return float("nan"), float("nan")
     return between / error, float(stats.f.sf(between / error, degrees * shrink, freedom * shrink))

@@ -58,8 +58,12 @@ class Cycles:
 
 
 def cycles_of(book: Book) -> Cycles | str:
-    """What a ledger saw between visits; else what it lacks."""
-    if book.content is None:
+    """What a ledger saw between visits; else what it lacks.
+
+    The ledger is the whole one, since an epoch is as long as all that was trained on; batches whose loss is no number
+    at some look between the first and the last epoch are left out of the losses.
+    """
+    if book.content is None or not book.batches:
         return "the content of batches: this ledger was recorded without it"
     items = np.unique(book.content)
     visits = [np.sort(book.trained_at[book.content == one]) for one in items]
@@ -72,12 +76,15 @@ def cycles_of(book: Book) -> Cycles | str:
         return f"{BINS} looks between the first and the last epoch, it has {len(rows)}: let the ledger look more often"
     column = np.array([int(np.flatnonzero(book.content == one)[0]) for one in items])
     nll = book.nll[np.ix_(rows, column)]
-    residual = nll - nll.mean(axis=1, keepdims=True)
+    sound = np.isfinite(nll).all(axis=0)
+    if not sound.any():
+        return "batches whose losses are numbers between the first and the last epoch"
+    residual = nll - nll[:, sound].mean(axis=1, keepdims=True)
     residual -= residual.mean(axis=0, keepdims=True)
     steps = float(len(items) * repeats)
     step = book.step[rows]
     since = np.stack([_since(one, step, repeats) for one in visits], axis=1) / steps
-    order = np.argsort([one[0] for one in visits])
+    order = np.array([i for i in np.argsort([one[0] for one in visits]) if sound[i]])
     return Cycles(residual=residual[:, order], phase=np.where(since <= 1, since, np.nan)[:, order], steps=steps)
 
 

@@ -29,7 +29,8 @@ class Law:
     floor_low: float
     floor_high: float
     misfit_p: float
-    """That the means lie on a power law as closely as seeds vary: lack of fit, F. NaN below three x or two seeds."""
+    """That the means lie on a power law as closely as seeds vary: lack of fit, F. NaN below three x or two seeds,
+    or where seeds have x of their own."""
     fits: np.ndarray
     """float [seeds, 2]: log c and k of each seed; of a power law alone."""
     scatter: float
@@ -52,26 +53,31 @@ class Prediction:
     """95% prediction interval, if the law holds as far as there."""
 
 
-def power_law(x: Sequence[float], y: np.ndarray) -> Law | str:
+def power_law(x: Sequence[float] | np.ndarray, y: np.ndarray) -> Law | str:
     """log y = log c + k log x by least squares, for each seed; `y` float [x, seeds]. Or why there is none.
 
-    Seeds are what varies, so the interval of k is of the mean of the seeds' own k. With two x the law goes through both
-    and cannot be wrong; from three on `misfit_p` says whether it is.
+    `x` [x], or [x, seeds] where it was measured, too: each seed is fitted at its own, since the noise of a mean that
+    all fits share would be in no interval. Seeds are what varies, so the interval of k is of the mean of the seeds' own
+    k. With two x the law goes through both and cannot be wrong; from three common x on `misfit_p` says whether it is.
     """
-    lack = _lack(x, y, 2)
+    own = np.broadcast_to(np.asarray(x, dtype=np.float64).reshape(len(x), -1), y.shape)
+    common = np.ndim(x) == 1
+    means = [float(one) for one in own.mean(axis=1)] if y.size else []
+    lack = _lack(means, y, 2) or ("" if (own > 0).all() else "x holds values that are not positive")
     if lack:
         return lack
-    logs, at = np.log(y), np.log(np.array(x, dtype=np.float64))
-    centred = at - at.mean()
-    k = centred @ logs / (centred @ centred)
-    fits = np.stack([logs.mean(axis=0) - k * at.mean(), k], axis=1)
+    logs, at = np.log(y), np.log(own)
+    centred = at - at.mean(axis=0)
+    k = (centred * logs).sum(axis=0) / (centred**2).sum(axis=0)
+    fits = np.stack([logs.mean(axis=0) - k * at.mean(axis=0), k], axis=1)
     value, low, high, _ = mean_interval(k)
     n, seeds = y.shape
     spread = float(((logs - logs.mean(axis=1, keepdims=True)) ** 2).sum())
     scatter = float(np.sqrt(spread / (n * (seeds - 1)))) if seeds > 1 else float("nan")
     return Law(
-        x=tuple(x), seeds=seeds, k=value, k_low=low, k_high=high, c=float(np.exp(fits[:, 0].mean())), floor=0.0,
-        floor_low=0.0, floor_high=0.0, misfit_p=_misfit(at, logs, spread), fits=fits, scatter=scatter,
+        x=tuple(means), seeds=seeds, k=value, k_low=low, k_high=high, c=float(np.exp(fits[:, 0].mean())), floor=0.0,
+        floor_low=0.0, floor_high=0.0, misfit_p=_misfit(at[:, 0], logs, spread) if common else float("nan"), fits=fits,
+        scatter=scatter,
     )  # fmt: skip
 
 

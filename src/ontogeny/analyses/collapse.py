@@ -247,10 +247,12 @@ def _of_moving(one: dict[str, Any], blocks: np.ndarray) -> str:
 def _of_runs(found: dict[str, Any]) -> list[str]:
     lines = []
     for name, one in found["arms"].items():
+        without = f"; {one.left_out} without, whose loss or MAD is no number" if one.left_out else ""
         if np.isnan(one.r):
-            lines.append(f"final MAD and loss, runs {name}: not assessable: lacks 5 runs that differ, it has {one.n}")
+            lack = f"5 runs that differ, it has {one.n}{without}"
+            lines.append(f"final MAD and loss, runs {name}: not assessable: lacks {lack}")
         else:
-            said = f"r = {one.r:+.2f} (95% {one.low:+.2f} to {one.high:+.2f}), n = {one.n} runs"
+            said = f"r = {one.r:+.2f} (95% {one.low:+.2f} to {one.high:+.2f}), n = {one.n} runs{without}"
             lines.append(f"final MAD and increase of the general loss over runs {name}: {said}")
     if "p" in found:
         differ = "differ" if found["p"] < LEVEL else "do not surely differ"

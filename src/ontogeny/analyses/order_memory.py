@@ -51,6 +51,7 @@ class OrderMemory(Analysis):
 
     def judge(self, book: Book, control: Book | None = None) -> Result:
         """The same, from ledgers laid side by side."""
+        whole, whole_control = book, control
         book, left_out = finite(book)
         last = _last_visits(book)
         if last.sum() < LEAST or book.place is None:
@@ -69,7 +70,7 @@ class OrderMemory(Analysis):
         numbers: dict[str, Any] = {"n": int(last.sum()), "epochs": book.epochs, "places": _places(book)}
         if control is not None and control.place is not None:
             numbers["places, control"] = _places(control)
-        numbers["anticipation"] = _anticipation(book, control, random)
+        numbers["anticipation"] = _anticipation(whole, whole_control, random)
         _adjust(numbers)
         return Result(verdict=_verdict(numbers), sentences=(*left_out, *_sentences(numbers)), reading=_READING,
                       numbers=numbers)  # fmt: skip
@@ -92,6 +93,9 @@ def _places(book: Book) -> dict[str, Any]:
     gain = (book.nll[0] - book.nll[-1])[chosen]
     training, text = book.trained_at[chosen].astype(float), book.place[chosen]
     found: dict[str, Any] = {"n": len(gain), "trained_at": training, "place": text, "gain": gain}
+    if len(gain) < LEAST:
+        lack = f"{LEAST} batches that have a place and losses that are numbers, it has {len(gain)}"
+        return {**found, "alike": float("nan"), "training": {"value": float("nan"), "lacks": lack}}
     alike = float(_alike(training, text))
     found["alike"] = alike
     if abs(alike) > SAME:

@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from ontogeny.core.errors import OntogenyError, RunFailedError
+from ontogeny.core.errors import OntogenyError, RunFailedError, StoreError
 from ontogeny.core.overrides import BASE
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import load_recipe
@@ -149,6 +149,9 @@ def sweep(
                 _foretell(folder, held, known, last, runs_dir)
             run_all(then, runs_dir, jobs, tell, errors)
             _write(folder, points, errors, levels)
+    except OntogenyError:
+        _list(folder, points, errors)
+        raise
     except KeyboardInterrupt:
         _list(folder, points, errors)
         done = sum(errors.get(point.run.name, "not finished") is None for point in points)
@@ -165,15 +168,15 @@ def sweep(
 
 def _look_again(points: Sequence[Point], runs_dir: Path, tell: Tell, into: dict[str, str | None]) -> None:
     """Of runs that are finished: are their texts the same still? Here, where all of it is loaded once."""
-    finished = [point for point in points if (point.run / PROVENANCE).exists() and is_finished(open_run(point.run))]
-    for point in finished:
+    for point in points:
         try:
-            execute(point.recipe, runs_dir=runs_dir)
-            into[point.run.name] = None
+            if (point.run / PROVENANCE).exists() and is_finished(open_run(point.run)):
+                execute(point.recipe, runs_dir=runs_dir)
+                into[point.run.name] = None
         except OntogenyError as error:
             into[point.run.name] = str(error)
-    if finished:
-        tell(f"{len(finished)} of {len(points)} runs were finished before")
+    if into:
+        tell(f"{len(into)} of {len(points)} runs were there before")
 
 
 def _command(recipe: str, point: Point, parents: Mapping[str, Command]) -> Command:
@@ -206,8 +209,11 @@ def plan(points: Sequence[Point], runs_dir: Path, jobs: int | None) -> dict[str,
     from ontogeny.verbs.plan import costs, duration, size
 
     def state(point: Point) -> str:
-        there = (point.run / PROVENANCE).exists()
-        return str(open_run(point.run).status.get("state", "begun")) if there else "to run"
+        try:
+            there = (point.run / PROVENANCE).exists()
+            return str(open_run(point.run).status.get("state", "begun")) if there else "to run"
+        except StoreError:
+            return "damaged"
 
     states = [state(point) for point in points]
     left = [point for point, now in zip(points, states, strict=True) if now != "finished"]
@@ -238,6 +244,14 @@ def _held_out(points: Sequence[Point], hold_out: str | None) -> tuple[str, str] 
         raise OntogenyError(f"--hold-out {hold_out}: no run has that; write one of the levels, such as {varied}")
     if not sweep_scaling.may_be_size(key):
         raise OntogenyError(f"--hold-out {key}: it is neither a size, a length nor a share, so no law is of it")
+    lack = sweep_scaling.why_no_law(key, level, {point.levels[key] for point in points} - {level})
+    if lack:
+        raise OntogenyError(f"--hold-out {hold_out}: {lack}")
+    if not sweep_scaling.is_number(key) and not all(_ancestors(point.recipe) for point in points):
+        raise OntogenyError(
+            f"--hold-out {key}: how large that is, is not known before it is run; hold out a length, a share, or a "
+            "size of the model that runs start from (base.model.size)"
+        )
     return key, level
 
 
@@ -259,13 +273,9 @@ def _size_before(point: Point, held: tuple[str, str], runs_dir: Path) -> float:
     """What a level is a number of, before it is run: itself, or the parameters of the model that it starts from."""
     if sweep_scaling.is_number(held[0]):
         return float(held[1])
-    ancestors = _ancestors(point.recipe)
-    found = find_finished_run(runs_dir, ancestors[-1][2].train_hash) if ancestors else None
+    found = find_finished_run(runs_dir, _ancestors(point.recipe)[-1][2].train_hash)
     if found is None:
-        raise OntogenyError(
-            f"--hold-out {held[0]}: how large that is, is not known before it is run; hold out a length, a share, or a "
-            "size of the model that runs start from (base.model.size)"
-        )
+        raise OntogenyError(f"--hold-out {held[0]}: the model that its runs start from is gone: run the sweep again")
     return float(open_run(found).provenance["model"]["parameters"])
 
 

@@ -53,10 +53,13 @@ class _Worker:
     said: IO[bytes]
     command: Command | None = None
     answer: bytes = b""
+    said_before: int = 0
+    """Bytes that it wrote to standard error when its command began."""
 
     def give(self, command: Command, runs_dir: Path) -> None:
         words = ["run", *command.arguments, "--runs", str(runs_dir), "--quiet", "--no-page"]
         self.command, self.answer = command, b""
+        self.said_before = os.fstat(self.said.fileno()).st_size
         assert self.process.stdin is not None
         with contextlib.suppress(OSError):  # one that is gone is told by its answer
             self.process.stdin.write(json.dumps(words).encode() + b"\n")
@@ -72,14 +75,19 @@ class _Worker:
         """Its run's error in one line; None if all went well."""
         if self.answer.endswith(b"\n"):
             answer = json.loads(self.answer)
-            code, said = int(answer["code"]), str(answer["said"])
-        else:
-            code = self.process.wait()
-            self.said.seek(0)
-            said = self.said.read().decode(errors="replace")
-        lines = said.strip().splitlines() or [f"exit code {code}"]
-        own = [line for line in lines if line.startswith(_OURS)]
-        return None if code == 0 and self.answer else (own or lines[-1:])[0].removeprefix(_OURS)
+            return _first_of_ours(str(answer["said"]), f"exit code {answer['code']}") if answer["code"] else None
+        code = self.process.wait()
+        self.said.seek(self.said_before)
+        line = _first_of_ours(self.said.read().decode(errors="replace"), "")
+        ended = f"killed by {signal.Signals(-code).name}" if code < 0 else f"its process ended with exit code {code}"
+        return f"{ended}{': ' if line else ''}{line}"
+
+
+def _first_of_ours(said: str, otherwise: str) -> str:
+    """The first line that the command line calls an error; the last one if there is none."""
+    lines = said.strip().splitlines()
+    ours = [line.removeprefix(_OURS) for line in lines if line.startswith(_OURS)]
+    return [*ours, *lines[-1:], otherwise][0]
 
 
 @dataclass(kw_only=True)
@@ -175,10 +183,12 @@ def _start(threads: int) -> _Worker:
 
 def _end(workers: Sequence[_Worker]) -> None:
     """Interrupt those that are left, so that they save how far they came; kill what does not end."""
-    for worker in workers:
-        worker.process.send_signal(signal.SIGINT)
-    until = time.monotonic() + _GRACE_S
     try:
+        for worker in workers:
+            assert worker.process.stdin is not None
+            worker.process.stdin.close()  # which ends one that waits for a command
+            worker.process.send_signal(signal.SIGINT)
+        until = time.monotonic() + _GRACE_S
         while any(worker.process.poll() is None for worker in workers) and time.monotonic() < until:
             time.sleep(0.05)
     finally:  # also if it is interrupted once more
@@ -198,9 +208,15 @@ def ended_by_signals() -> Iterator[None]:
         return
 
     def interrupt(number: int, frame: Any) -> None:
+        for one in before:  # both often come together: only one at the terminal that comes again is impatience
+            signal.signal(one, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {one: signal.signal(one, interrupt) for one in (signal.SIGTERM, signal.SIGHUP)}
+    # What is ignored stays so: a sweep under nohup goes on when its terminal goes.
+    now = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)}
+    before = {one: handler for one, handler in now.items() if handler is not signal.SIG_IGN}
+    for one in before:
+        signal.signal(one, interrupt)
     try:
         yield
     finally:

@@ -95,7 +95,7 @@ def effects_text(rows: Sequence[Row], table: pd.DataFrame) -> str:
             lines += ["  effects: not assessable: lacks a complete design with two seeds or more, all finite", ""]
             continue
         size = f"n = {found.seeds} seeds in each of {found.cells} cells"
-        lines += [f"  {_effect(one)} corrected over {len(found.effects)}, {size}" for one in found.effects]
+        lines += [f"  {_effect(one, len(found.effects))}, {size}" for one in found.effects]
         p = min(found.interaction_p * len(columns), 1.0)
         if np.isfinite(p):
             over = f" corrected over {len(columns)} probe sets" if len(columns) > 1 else ""
@@ -104,7 +104,7 @@ def effects_text(rows: Sequence[Row], table: pd.DataFrame) -> str:
             lines.append("  interaction: not assessable: nothing varies between seeds")
         if p < 0.05:
             lines.append("  so each main effect above is an average of different effects; each by itself:")
-            lines += [f"    {_effect(one)} corrected over {len(found.simple)}" for one in found.simple]
+            lines += [f"    {_effect(one, len(found.simple))}" for one in found.simple]
         if not found.paired:
             lines.append("  cells have no two seeds in common: not paired, error from the variance within cells")
         if found.left_out:
@@ -115,12 +115,12 @@ def effects_text(rows: Sequence[Row], table: pd.DataFrame) -> str:
     return "\n".join(lines) or "no probe set was evaluated\n"
 
 
-def _effect(one: _factorial.Effect) -> str:
+def _effect(one: _factorial.Effect, tests: int) -> str:
     where = ", ".join(f"{name}={value}" for name, value in one.where.items())
-    return (
-        f"{where + ': ' if where else ''}{one.factor}: {one.level} against {one.against}: {one.value:+.4f} "
-        f"(95% {one.low:+.4f} to {one.high:+.4f}), {_p(one.p)}"
-    )
+    said = f"{where + ': ' if where else ''}{one.factor}: {one.level} against {one.against}: {one.value:+.4f}"
+    if not np.isfinite(one.p):
+        return f"{said}, not assessable: nothing varies between seeds"
+    return f"{said} (95% {one.low:+.4f} to {one.high:+.4f}), {_p(one.p)} corrected over {tests}"
 
 
 def pareto_text(front: _pareto.Pareto) -> str:

@@ -27,6 +27,20 @@ def is_number(key: str) -> bool:
     return bool(_NUMBER.fullmatch(key))
 
 
+def why_no_law(key: str, level: str, others: set[str]) -> str:
+    """Why no law of other levels could speak of that one; empty if one may."""
+    if len(others) < 2:
+        return f"two other levels must be run, {len(others)} is"
+    if not is_number(key):
+        return ""
+    values = pd.to_numeric(pd.Series([level, *sorted(others)]), errors="coerce")
+    if not np.isfinite(values).all():
+        return f"a law is of numbers, not of {', '.join(sorted({level, *others}))}"
+    if values[0] <= 0 or (values[1:] > 0).sum() < 2:
+        return "a law needs a positive number, and two others that are positive"
+    return ""
+
+
 def may_be_size(key: str) -> bool:
     """Is it such a number, or may it change how large the model is?"""
     return is_number(key) or "model" in key.split(".")
@@ -44,9 +58,10 @@ def quantities(key: str, table: pd.DataFrame) -> dict[str, pd.Series]:
     per_parameter = {"tokens per parameter": table["tokens"] / table["parameters"]} if known else {}
     if sizes.nunique().max() == 1 and sizes.first().nunique() > 1:
         return {"parameters": table["parameters"].astype(float), **per_parameter}
-    if not is_number(key):
+    values = pd.to_numeric(table[key], errors="coerce").astype(float)
+    if not is_number(key) or not np.isfinite(values).all():
         return {}
-    return {key: table[key].astype(float), **(per_parameter if _LENGTH.fullmatch(key) else {})}
+    return {key: values, **(per_parameter if _LENGTH.fullmatch(key) else {})}
 
 
 def laws_text(varied: Sequence[str], table: pd.DataFrame, new: str) -> str:
@@ -72,8 +87,9 @@ def laws_text(varied: Sequence[str], table: pd.DataFrame, new: str) -> str:
                 title = f"{_WORDS.get(response, f'Loss of {new} at the end')} against {name}"
                 tell(title, rest, _of_cells(each, varied, table), response)
         if _HOW_FAR.fullmatch(key) and table[key].nunique() > 1:
-            title = f"{_WORDS['general increase']} against the fall of {new}, over {key}"
-            tell(title, rest, _of_cells(table["new decrease"], varied, table), "general increase")
+            lines.append(f"{_WORDS['general increase']} against the fall of {new}, over {key}:")
+            lines += [f"  {where}: {_exchange(part, key, new)}" for where, part in _parts(table, rest)]
+            lines.append("")
     if not lines:
         return ""
     return (
@@ -83,8 +99,21 @@ def laws_text(varied: Sequence[str], table: pd.DataFrame, new: str) -> str:
     )
 
 
+def _exchange(part: pd.DataFrame, key: str, new: str) -> str:
+    """What is forgotten for what is learned, each seed at its own falls; levels at which new text rose are left out."""
+    falls, rises = (
+        part.pivot_table(index=key, columns="seed", values=name, sort=False)
+        for name in ("new decrease", "general increase")
+    )
+    whole = falls.columns[falls.notna().all() & rises.notna().all()]
+    falls, rises = falls[whole], rises[whole]
+    fell = (falls > 0).all(axis=1)
+    said = _said(power_law(falls[fell].to_numpy(dtype=np.float64), rises[fell].to_numpy(dtype=np.float64)))
+    return said + (f"; without {int((~fell).sum())} at which {new} did not fall" if not fell.all() else "")
+
+
 def _of_cells(each: pd.Series, varied: Sequence[str], table: pd.DataFrame) -> pd.Series:
-    """Mean over the seeds of a combination: tokens, and how far a loss fell, differ a little from seed to seed."""
+    """Mean over the seeds of a combination: tokens differ a little from seed to seed."""
     found: pd.Series = each.groupby([table[one] for one in varied]).transform("mean")
     return found
 
