@@ -206,3 +206,86 @@ def test_first_tokens_that_have_labels_are_counted_by_some_trainers() -> None:
 
     assert findings(mean_over_labels(2)) == {}
     assert set(findings(mean_over_labels(1))) >= {"loss_is_the_mean"}
+
+
+@pytest.mark.parametrize("right", [False, True])
+def test_labels_of_the_token_before(right: bool) -> None:
+    def backwards(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(logits[:, 1:].flatten(0, 1), labels[:, :-1].flatten(), ignore_index=-100)
+
+    found = findings(Loop(loss=shifted_loss if right else backwards, data=lambda n: rows(4, n, shortest=20)))
+    assert ("label_shift" in found) is not right
+    assert right or "the token before" in found["label_shift"].statement
+
+
+def test_logits_and_labels_laid_flat_along_different_axes() -> None:
+    def transposed(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].T.flatten(), ignore_index=-100)
+
+    found = findings(Loop(loss=transposed))
+    assert "do not belong together" in found["label_shift"].statement
+    silent(audited(Loop()), "label_shift")
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_mask_that_masks_nothing_hides_no_padding(masked: bool) -> None:
+    """Ones everywhere, and labels that are the ids: runs of the padding token are trained on."""
+
+    def data(number: int) -> dict[str, torch.Tensor]:
+        batch = rows(4, number)
+        return batch if masked else {**batch, "attention_mask": torch.ones_like(batch["input_ids"]),
+                                     "labels": batch["input_ids"]}  # fmt: skip
+
+    assert ("padding_supervised" in findings(Loop(own_loss=True, data=data))) is not masked
+
+
+class TimeFirst(torch.nn.Module):
+    """As recurrent models are by default: ids [T, B], logits [T, B, V]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.body = torch.nn.Embedding(60, 16), torch.nn.GRU(16, 16)
+        self.head = torch.nn.Linear(16, 60)
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.head(self.body(self.table(input_ids))[0])
+        return found
+
+
+def test_time_on_the_first_axis_is_not_taken_for_rows() -> None:
+    torch.manual_seed(0)
+    model = TimeFirst()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    with ontogeny.audit(model, optimizer, quiet=True) as audit:
+        for number in range(12):
+            ids = rows(4, number, shortest=20)["input_ids"].T
+            F.cross_entropy(model(ids)[:-1].flatten(0, 1), ids[1:].flatten()).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert audit.report.findings == ()
+    lacks = {one.rule: one.lacks for one in audit.report.verdicts if one.verdict == "not assessable"}
+    assert "first axis is the batch" in lacks["row_depends_on_batch"]
+
+
+def test_what_is_narrower_than_the_vocabulary_is_no_logits() -> None:
+    """An encoder of width 16 over 60 tokens, with a head on its first place: 1 of 128 places gets a gradient."""
+
+    class Encoder(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.mix = torch.nn.Embedding(60, 16), torch.nn.Linear(16, 16)
+
+        def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = self.mix(self.table(input_ids))
+            return found
+
+    torch.manual_seed(0)
+    model, head = Encoder(), torch.nn.Linear(16, 2)
+    optimizer = torch.optim.AdamW([*model.parameters(), *head.parameters()], lr=1e-3)
+    with ontogeny.audit(model, optimizer, quiet=True) as audit:
+        for number in range(12):
+            ids = rows(4, number, length=128, shortest=128)["input_ids"]
+            F.cross_entropy(head(model(ids)[:, 0]), ids[:, 0] % 2).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert audit.report.findings == ()

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+import ontogeny
+from ontogeny.integrations.audit.session import Audit
 from tests.audit.judging import audited, clears, findings, findings_with, silent
 from tests.audit.loops import END, PAD, VOCABULARY, Loop, make_model, rows
 
@@ -234,3 +236,32 @@ def test_an_end_of_text_that_is_masked_as_padding() -> None:
     assert set(found) == {"no_end_of_text"}
     assert "masked out" in found["no_end_of_text"].statement
     assert findings(loop(supervised=1)) == {}
+
+
+def test_a_divergence_over_the_prompt_does_not_train_on_it() -> None:
+    """KL to a reference everywhere, cross entropy on answers alone: prompts are pulled towards the reference."""
+    reference = make_model(seed=1, dropout=0.0).eval()
+
+    def held(logits: torch.Tensor, labels: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        with torch.no_grad():
+            other = reference(batch["input_ids"], attention_mask=batch["attention_mask"]).logits.softmax(-1)
+        real = batch["attention_mask"].bool()
+        return 0.5 * F.kl_div(logits.log_softmax(-1)[real], other[real], reduction="batchmean")
+
+    def run(*, mask: bool) -> Audit:
+        model = make_model(dropout=0.0)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        with ontogeny.audit(model, optimizer, quiet=True) as audit:
+            for number in range(12):
+                batch = rows(4, number)
+                if mask:
+                    batch["labels"][:, :6] = -100
+                audit.watch(prompt_lengths=[6] * 4)
+                output = model(**batch)
+                (output.loss + held(output.logits, batch["labels"], batch)).backward()
+                optimizer.step()
+                optimizer.zero_grad()
+        return audit
+
+    assert "prompt_supervised" not in {one.rule for one in run(mask=True).report.findings}
+    assert "prompt_supervised" in {one.rule for one in run(mask=False).report.findings}

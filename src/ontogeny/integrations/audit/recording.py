@@ -54,6 +54,16 @@ class Forward:
     cleared: bool = False
     """Were the gradients cleared when its backward pass began? Told of the first forward pass that it reaches."""
 
+    @property
+    def time_first(self) -> bool:
+        """Are its axes [T, B]? Then nine in ten targets are the tokens below, and not those to the right."""
+        if self.input_ids is None or self.targets is None:
+            return False
+        pulled, ids = self.targets.ids, self.input_ids
+        below, right = pulled[:-1] >= 0, pulled[:, :-1] >= 0
+        hits = int((below & (pulled[:-1] == ids[1:])).sum()), int((right & (pulled[:, :-1] == ids[:, 1:])).sum())
+        return hits[0] > 0.9 * below.sum() and hits[1] < 0.5 * right.sum()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Step:

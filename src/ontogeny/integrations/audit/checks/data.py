@@ -90,7 +90,7 @@ def double_begin(seen: Recording) -> Outcome:
     needs="16 looked-at rows",
     cost="two reductions over the gradient at the logits, at looked-at steps",
     threshold="5% of the rows or more, and at least two, have no target, while others have",
-    otherwise="examples with an empty answer",
+    otherwise="examples with an empty answer; rows that another loss is of",
     refuted_by="labels in these rows",
     remedy="cut prompts, not answers, at the maximum length; leave out examples whose answer does not fit",
 )
@@ -113,7 +113,11 @@ def rows_without_targets(seen: Recording) -> Outcome:
     numbers = {"rows": rows, "without_targets": empty, "of_full_length": full, "full_length": widest}
     if empty < 2 or empty < 0.05 * rows:
         return Nothing(numbers=numbers)
-    cut = f"; {full} of these have the full length of {widest} tokens: truncation has eaten the answer" if full else ""
+    cut = (
+        f"; {full} of these have the full length of {widest} tokens: truncation may have eaten the answer"
+        if full
+        else ""
+    )
     return Found(severity="warning", statement=f"{empty} of {rows} rows have no target{cut}", numbers=numbers,
                  evidence=(), certainty="certain")  # fmt: skip
 

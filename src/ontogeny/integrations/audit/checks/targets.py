@@ -6,7 +6,7 @@ import numpy as np
 
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
-from ontogeny.integrations.audit.checks.loss import next_tokens, supervised, without_padding
+from ontogeny.integrations.audit.checks.loss import NEGLIGIBLE, next_tokens, supervised, without_padding
 from ontogeny.integrations.audit.observed import Difference
 from ontogeny.integrations.audit.recording import Forward, Recording
 from ontogeny.integrations.audit.updates import updates
@@ -50,6 +50,8 @@ def row_depends_on_padding(seen: Recording) -> Outcome:
 def _rerun(seen: Recording, difference: Difference | None, how: str, *, lacks: str = "") -> Outcome:
     if difference is None:
         return Lacks(what=lacks or seen.reruns.lacks)
+    if any(one.time_first for one in seen.forwards):
+        return Lacks(what="a model whose first axis is the batch: its targets run down the first axis")
     numbers = {"nats": difference.nats, "tokens": difference.tokens, "tolerance": difference.tolerance}
     if not difference.large:
         return Nothing(numbers=numbers)
@@ -127,27 +129,33 @@ def no_end_of_text(seen: Recording) -> Outcome:
     title="Prompt supervised",
     needs="the prompts' lengths (watch), or labels that the model is given; four looked-at forward passes",
     cost=READ_OFF,
-    threshold="more than 1% of the prompt's tokens are targets",
+    threshold="more than 1% of the prompt's tokens are targets: nine in ten of what pulls there, a tenth as hard as "
+    "elsewhere or more, is towards the next token (a divergence from another model pulls towards others)",
     otherwise="a model that is to write prompts, too",
     refuted_by="no gradient at the prompt's positions",
     remedy="labels of -100 on all of the prompt: mask by its number of tokens, not by its first line",
 )
 def prompt_supervised(seen: Recording) -> Outcome:
     """The prompt is not trained on."""
-    wrong = total = 0
+    wrong = pulled = total = 0
     looked = supervised(seen)
     kept = without_padding(looked, seen.markers)
     for one, prompt, real in zip(looked, _prompts(seen, looked, kept), kept, strict=True):
         if prompt is None:
             continue
         assert one.targets is not None
+        assert one.input_ids is not None
         inside = prompt[:, 1:] & real[:, 1:]
-        wrong += int((one.targets.ids[:, :-1] >= 0)[inside].sum())
+        ids, weight = one.targets.ids[:, :-1], one.targets.weight[:, :-1]
+        answer = (ids >= 0) & real[:, 1:] & ~inside
+        heavy = inside & (ids >= 0) & (weight > (NEGLIGIBLE * np.median(weight[answer]) if answer.any() else 0.0))
+        pulled += int(heavy.sum())
+        wrong += int((heavy & (ids == one.input_ids[:, 1:])).sum())
         total += int(inside.sum())
     if not total:
         return Lacks(what="audit.watch(prompt_lengths=…) before each step, or labels that the model is given")
     numbers = {"supervised": wrong, "prompt_tokens": total}
-    if wrong <= 0.01 * total:
+    if wrong <= 0.01 * total or wrong < 0.9 * pulled:
         return Nothing(numbers=numbers)
     return Found(severity="error", statement=f"{wrong} of {total} tokens of the prompts are trained on",
                  numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
