@@ -265,3 +265,19 @@ def test_a_divergence_over_the_prompt_does_not_train_on_it() -> None:
 
     assert "prompt_supervised" not in {one.rule for one in run(mask=True).report.findings}
     assert "prompt_supervised" in {one.rule for one in run(mask=False).report.findings}
+
+
+@pytest.mark.parametrize("how", ["cross entropy", "nll", "right"])
+def test_a_softmax_that_is_taken_twice(how: str) -> None:
+    def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        at, targets = logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten()
+        if how == "nll":
+            return F.nll_loss(at.softmax(-1), targets, ignore_index=-100)
+        if how == "right":
+            return F.nll_loss(at.log_softmax(-1), targets, ignore_index=-100)
+        return F.cross_entropy(at.softmax(-1), targets, ignore_index=-100)
+
+    if how == "right":
+        silent(audited(Loop(loss=loss)), "softmax_twice")
+    else:
+        assert findings(Loop(loss=loss))["softmax_twice"].severity == "error"

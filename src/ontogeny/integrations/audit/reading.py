@@ -37,16 +37,36 @@ def targets_of(logits: "Tensor", normaliser: "Tensor", gradient: "Tensor") -> Ta
         pulled = lowest < 0
         here = logits.gather(-1, ids[..., None])[..., 0].float() - normaliser
         weight = torch.where(pulled, -lowest.float() / (-torch.expm1(here)).clamp_min(1e-12), 0.0)
-        misfit = 0.0
+        misfit, of_probabilities = 0.0, float("inf")
         rows = pulled.nonzero()
         if len(rows):
             rows = rows[torch.linspace(0, len(rows) - 1, min(MISFIT_ROWS, len(rows)), device=rows.device).long()]
             at = (rows[:, 0], rows[:, 1])
-            expected = logits[at].float().softmax(dim=-1)
-            expected[torch.arange(len(rows)), ids[at]] -= 1
-            expected *= weight[at][:, None]
-            misfit = float((gradient[at].float() - expected).norm() / expected.norm())
-        return Targets(ids=numpy_of(torch.where(pulled, ids, -1)), weight=numpy_of(weight.double()), misfit=misfit)
+            here, found = logits[at].float().softmax(dim=-1), gradient[at].float()
+            expected = _less_target(here, ids[at]) * weight[at][:, None]
+            misfit = float((found - expected).norm() / expected.norm())
+            of_probabilities = _as_of_probabilities(here, found, weight[at], ids[at])
+        return Targets(ids=numpy_of(torch.where(pulled, ids, -1)), weight=numpy_of(weight.double()), misfit=misfit,
+                       of_probabilities=of_probabilities)  # fmt: skip
+
+
+def _as_of_probabilities(probabilities: "Tensor", gradient: "Tensor", weight: "Tensor", ids: "Tensor") -> float:
+    """See `Targets.of_probabilities`; all of some positions, [N, V] or [N]."""
+    slope = _less_target(probabilities.softmax(dim=-1), ids)
+    expected = probabilities * (slope - (probabilities * slope).sum(dim=-1, keepdim=True))
+    size = (gradient * expected).sum(dim=-1) / expected.square().sum(dim=-1)
+    apart = float((gradient - expected * size[:, None]).norm() / gradient.norm())
+    varies = float(weight.std() / weight.mean()) if len(ids) > 1 else 0.0
+    return float(size.std() / size.mean().abs()) / varies if apart < 0.1 and varies > 0.02 else float("inf")
+
+
+def _less_target(probabilities: "Tensor", ids: "Tensor") -> "Tensor":
+    """[N, V] less 1 at each row's target: a cross entropy's gradient at its logits."""
+    import torch
+
+    found = probabilities.clone()
+    found[torch.arange(len(ids)), ids] -= 1
+    return found
 
 
 def fused_targets(labels: "Tensor", supervised: "Tensor", gradient: "Tensor") -> Targets:

@@ -22,7 +22,11 @@ class Targets:
     weight: np.ndarray
     """float64 [B, T]: its weight in the loss, 1 / count for a mean over count tokens; 0 where no gradient arrives."""
     misfit: float
-    """Largest difference between the gradient and that of a cross entropy, as a share of it, over some positions."""
+    """Difference between the gradient and that of a cross entropy, as a share of it, over some positions."""
+    of_probabilities: float = float("inf")
+    """How evenly weighted the positions are if the loss is a cross entropy of probabilities p in place of logits: its
+    gradient is p (u - p . u) times a weight, u = softmax(p) - one-hot target. Spread of these weights over that of
+    `weight`, which then goes with p; infinite where the gradient is no such one, or `weight` is even."""
 
 
 @dataclass(kw_only=True)

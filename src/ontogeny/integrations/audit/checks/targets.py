@@ -6,7 +6,13 @@ import numpy as np
 
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
-from ontogeny.integrations.audit.checks.loss import NEGLIGIBLE, next_tokens, supervised, without_padding
+from ontogeny.integrations.audit.checks.loss import (
+    NEGLIGIBLE,
+    NO_GRADIENT,
+    next_tokens,
+    supervised,
+    without_padding,
+)
 from ontogeny.integrations.audit.observed import Difference
 from ontogeny.integrations.audit.recording import Forward, Recording
 from ontogeny.integrations.audit.updates import updates
@@ -58,6 +64,30 @@ def _rerun(seen: Recording, difference: Difference | None, how: str, *, lacks: s
     return Found(severity="error", statement=f"{how}, the same tokens have an NLL that differs by "
                  f"{difference.nats:.3g} nats on "
                  "average", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+
+
+@check(
+    title="Softmax taken twice",
+    needs="four looked-at forward passes, with a gradient at the logits",
+    cost=READ_OFF,
+    threshold="in nine of ten, the gradient at the logits is that of a cross entropy of probabilities (within 10%), "
+    "whose tokens weigh the same (a fifth as uneven as they would weigh in one of logits, or less)",
+    otherwise="an expected reward, or another loss that is meant to be of probabilities",
+    refuted_by="the loss of a model that is sure and right is near 0",
+    remedy="give F.cross_entropy logits: it takes the softmax itself; F.nll_loss wants log-probabilities",
+)
+def softmax_twice(seen: Recording) -> Outcome:
+    """The cross entropy is one of logits."""
+    looked = supervised(seen, misfit=float("inf"))
+    if len(looked) < 4:
+        return Lacks(what=f"four looked-at forward passes: {NO_GRADIENT}")
+    twice = [one.targets.of_probabilities < 0.2 for one in looked if one.targets is not None]
+    numbers = {"passes": len(twice), "of_probabilities": sum(twice)}
+    if sum(twice) < 0.9 * len(twice):
+        return Nothing(numbers=numbers)
+    return Found(severity="error", statement="the loss is a cross entropy of probabilities, which go through a softmax "
+                 "again: its gradient is a fraction of what it should be, and vanishes where the model is wrong",
+                 numbers=numbers, evidence=())  # fmt: skip
 
 
 @check(
