@@ -1,5 +1,8 @@
 """A loop is the same to the last bit with the audit and without it, and survives whatever happens inside it."""
 
+import copy
+import io
+import pickle
 from typing import Any
 
 import pytest
@@ -8,7 +11,8 @@ import torch
 from ontogeny.core.errors import OntogenyError
 from ontogeny.integrations.audit import recorder
 from ontogeny.integrations.audit.session import Audit
-from tests.audit.loops import Loop, make_model
+from tests.audit.judging import silent
+from tests.audit.loops import Loop, make_model, rows
 
 
 def weights(loop: Loop) -> list[bytes]:
@@ -115,3 +119,32 @@ def test_what_cannot_be_audited_is_one_line() -> None:
         Audit({"G": model}, optimizer)
     with pytest.raises(OntogenyError, match="the optimizer is None, which cannot step"):
         Audit(model, None)
+
+
+def test_a_model_that_is_copied_and_written_as_a_whole_in_the_loop() -> None:
+    """The copy may run in training mode: it is not heard, and nothing of the audit is in it."""
+    model = make_model()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    model.train()
+    file = io.BytesIO()
+    with Audit(model, optimizer, quiet=True) as audit:
+        for number in range(12):
+            if number % 5 == 0:
+                teacher = copy.deepcopy(model).requires_grad_(False)
+            batch = rows(4, number)
+            loss = model(**batch).loss
+            with torch.no_grad():
+                teacher(rows(4, number + 500)["input_ids"])
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        torch.save(model, file)
+        passes = audit._recorder.seen.generation.passes
+        hooked = len(model._forward_hooks)
+    silent(audit)
+    assert (passes, hooked) == (0, 1)
+    assert b"ontogeny" not in file.getvalue()
+    file.seek(0)
+    for other in (teacher, torch.load(file, weights_only=False), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(other.eval()(**rows(4, 0)).logits, other(**rows(4, 0)).logits)
+        assert audit._recorder.seen.forwards_in_training == 12

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ontogeny.integrations.audit.listening import eager
+from ontogeny.integrations.audit.listening import Hook
 from ontogeny.integrations.audit.observed import Branch, Injection
 from ontogeny.integrations.audit.recording import Forward
 
@@ -142,7 +142,7 @@ class AdapterListener:
         def harmless(*args: Any) -> None:
             self.recorder.listeners.tell([listen], *args)
 
-        self.recorder.listeners.handles.append(module.register_forward_hook(eager(harmless)))
+        self.recorder.listeners.handles.append(module.register_forward_hook(Hook(harmless)))
 
     def _new(self, module: Any) -> bool:
         known = id(module) in self.listens

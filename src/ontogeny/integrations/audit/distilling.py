@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ontogeny.integrations.audit.listening import eager, logits_of
+from ontogeny.integrations.audit.listening import Hook, logits_of
 from ontogeny.integrations.audit.observed import Pair, TeacherPass
 from ontogeny.integrations.audit.reading import arguments, drops_out, fingerprints, numpy_of
 from ontogeny.integrations.audit.recording import Forward
@@ -56,7 +56,7 @@ class TeacherListener:
         elif module is not self.module:
             self.module, self.start = module, fingerprints(module)
             self.recorder.listeners.modules.append(module)
-            handle = module.register_forward_hook(eager(self._harmless(self._teacher_ran)), with_kwargs=True)
+            handle = module.register_forward_hook(Hook(self._harmless(self._teacher_ran)), with_kwargs=True)
             self.recorder.listeners.handles.append(handle)
         return type(module).__name__
 

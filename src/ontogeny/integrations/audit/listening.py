@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +15,25 @@ MORE_THAN_EPOCHS = 100
 """A language model is not trained for so many epochs: a schedule of that length counts optimizer steps."""
 
 
-def eager(hook: Callable[..., Any]) -> Callable[..., Any]:
-    """A hook that is silent while torch.compile traces through it, and so is no part of what it compiles."""
-    import torch
+class Hook:
+    """A hook of a module that is silent while torch.compile traces through it, and so is no part of what it compiles.
 
-    def heard(*args: Any, **kwargs: Any) -> Any:
-        return None if torch.compiler.is_compiling() else hook(*args, **kwargs)
+    It belongs to that very module: in a copy of it, and in a file that it is written to as a whole, stands a function
+    of Python's own in its place, which takes anything and does nothing. What is read from the file needs no ontogeny.
+    """
 
-    return heard
+    def __init__(self, heard: Callable[..., Any]) -> None:
+        self.heard = heard
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call what listens."""
+        import torch
+
+        return None if torch.compiler.is_compiling() else self.heard(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What stands for it in a copy or a file."""
+        return getattr, (nullcontext(), "__exit__")
 
 
 def language_model(model: Any, optimized: Collection[int] = ()) -> Any:

@@ -135,11 +135,11 @@ class Recorder:
 
     @_harmless
     def _attach(self) -> None:
-        self._handles.append(self.heard.register_forward_pre_hook(listening.eager(lambda *_: self._terms.release())))
-        self._handles.append(self.heard.register_forward_hook(listening.eager(self._after_forward), with_kwargs=True))
+        self._handles.append(self.heard.register_forward_pre_hook(listening.Hook(lambda *_: self._terms.release())))
+        self._handles.append(self.heard.register_forward_hook(listening.Hook(self._after_forward), with_kwargs=True))
         head = listening.head_of(self.heard)
         if head is not None:
-            self._handles.append(head.register_forward_hook(listening.eager(self._after_head)))
+            self._handles.append(head.register_forward_hook(listening.Hook(self._after_head)))
         stepping = listening.stepping(self.optimizers[0])
         self.seen.hears_steps = stepping is not None
         if stepping is not None:

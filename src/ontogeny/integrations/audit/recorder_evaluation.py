@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ontogeny.integrations.audit.listening import eager, language_model, logits_of
+from ontogeny.integrations.audit.listening import Hook, language_model, logits_of
 from ontogeny.integrations.audit.reading import arguments, fingerprints, next_token_nll, numpy_of
 from ontogeny.integrations.audit.seen import LEAST_ROW, Evaluated, EvaluationPass
 from ontogeny.train.guard import untouched
@@ -45,7 +45,7 @@ def evaluate_once(
         handles = []
         for one, is_averaged in watched:
             see = functools.partial(_see, found, before=before, whole=one, averaged=is_averaged, looks=looks)
-            handles.append(language_model(one).register_forward_hook(eager(see), with_kwargs=True))
+            handles.append(language_model(one).register_forward_hook(Hook(see), with_kwargs=True))
         try:
             with seeds_set() as seeded:
                 found.numbers = numbers_of(evaluate() if size is None else evaluate(batch_size=size))
