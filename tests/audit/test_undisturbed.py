@@ -10,9 +10,11 @@ import torch
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.integrations.audit import recorder
+from ontogeny.integrations.audit.recorder_terms import GRADIENT_CHECKS
 from ontogeny.integrations.audit.session import Audit
-from tests.audit.judging import silent
-from tests.audit.loops import Loop, make_model, rows
+from tests.audit.composite import Composite, z_loss
+from tests.audit.judging import audited, silent
+from tests.audit.loops import Loop, make_model, rows, shifted_loss
 
 
 def weights(loop: Loop) -> list[bytes]:
@@ -148,3 +150,41 @@ def test_a_model_that_is_copied_and_written_as_a_whole_in_the_loop() -> None:
     for other in (teacher, torch.load(file, weights_only=False), pickle.loads(pickle.dumps(model))):
         assert torch.equal(other.eval()(**rows(4, 0)).logits, other(**rows(4, 0)).logits)
         assert audit._recorder.seen.forwards_in_training == 12
+
+
+class Fused(torch.autograd.Function):
+    """As fused cross entropies are: the gradient is made in the forward pass, and scaled in place in the backward."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, labels: torch.Tensor, hidden: bool) -> torch.Tensor:
+        with torch.enable_grad():
+            given = logits.detach().requires_grad_()
+            loss = shifted_loss(given, labels)
+            (gradient,) = torch.autograd.grad(loss, given)
+        ctx.save_for_backward(gradient)
+        ctx.hidden = hidden
+        return loss.detach()
+
+    @staticmethod
+    def backward(ctx: Any, given: torch.Tensor) -> Any:
+        (gradient,) = ctx.saved_tensors
+        (gradient.data if ctx.hidden else gradient).mul_(given)
+        return gradient, None, None
+
+
+@pytest.mark.parametrize("hidden", [False, True], ids=["fails", "doubles"])
+def test_a_loss_whose_backward_pass_can_be_run_once(*, hidden: bool) -> None:
+    def trained(heard: bool) -> list[bytes]:
+        fused = {"lm": lambda logits, labels: 0.5 * Fused.apply(logits, labels, hidden), "z": z_loss}
+        composite = Composite(terms=fused)
+        loop = Loop(loss=composite)
+        if not heard:
+            loop.run()
+            return weights(loop)
+        report = audited(loop, composite.hear).report
+        lacking = {one.rule: getattr(one, "lacks", "") for one in report.verdicts}
+        assert all("computed by Fused, a torch.autograd.Function" in lacking[rule] for rule in GRADIENT_CHECKS)
+        assert report.findings == ()
+        return weights(loop)
+
+    assert trained(True) == trained(False)

@@ -1,7 +1,7 @@
 """Tensors outside the model that a loss has a gradient for: a projector or a temperature that stands beside it."""
 
 import weakref
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -54,17 +54,32 @@ class LeafRecorder:
 
 
 def _leaves(losses: Iterable[Any]) -> "list[Tensor]":
+    found = (getattr(node, "variable", None) for node in _nodes(losses))
+    return [leaf for leaf in found if leaf is not None]
+
+
+def written_by_hand(losses: Iterable[Any]) -> str:
+    """Name of a `torch.autograd.Function` in the graph of these values; "" where there is none.
+
+    Its backward pass is anybody's code: it may use up what it has kept, or scale it in place, as fused cross entropies
+    do, so that a second pass through it fails, or gives other gradients. torch's own checkpointing is one, too.
+    """
+    import torch
+
+    by_hand = (type(node).__name__ for node in _nodes(losses) if isinstance(node, torch._C._FunctionBase))
+    return next(by_hand, "").removesuffix("Backward")
+
+
+def _nodes(losses: Iterable[Any]) -> Iterator[Any]:
     nodes = [one.grad_fn for one in losses if getattr(one, "grad_fn", None) is not None]
-    seen, found = set(nodes), []
+    seen = set(nodes)
     while nodes and len(seen) < MOST_NODES:
         node = nodes.pop()
-        if (leaf := getattr(node, "variable", None)) is not None:
-            found.append(leaf)
+        yield node
         for following, _ in node.next_functions:
             if following is not None and following not in seen:
                 seen.add(following)
                 nodes.append(following)
-    return found
 
 
 def _fingerprint(tensor: "Tensor") -> float:

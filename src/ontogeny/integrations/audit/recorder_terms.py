@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ontogeny.integrations.audit.recorder_leaves import LeafRecorder
+from ontogeny.integrations.audit.recorder_leaves import LeafRecorder, written_by_hand
 from ontogeny.integrations.audit.seen import NLL, LossTerms
 from ontogeny.train.guard import same_random_numbers
 
@@ -82,6 +82,9 @@ class TermsRecorder:
     def _differentiate(self, terms: Mapping[str, Any], into: LossTerms) -> None:
         attached = {name: term for name, term in terms.items() if name not in into.detached}
         if not attached:
+            return
+        into.by_hand = written_by_hand([*attached.values(), *(self._plain or ())])
+        if into.by_hand:
             return
         parameters = some_of([p for p in self.model.parameters() if p.requires_grad])
         self.differentiating = True

@@ -31,6 +31,9 @@ class LossTerms:
     """Terms that no gradient can flow through."""
     norms: dict[str, float] = field(default_factory=dict)
     """L2 norm of each unweighted term's gradient over some of the trainable tensors; empty if not computed."""
+    by_hand: str = ""
+    """Name of a `torch.autograd.Function` in their graph, which is why no gradients were computed; "" if there is none.
+    """
     cosines: dict[tuple[str, str], float] = field(default_factory=dict)
     """Between the gradients of two terms, or of a term and `NLL`; only where both are above 0."""
 

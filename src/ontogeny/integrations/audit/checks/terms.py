@@ -199,6 +199,13 @@ def _quoted(names: list[str]) -> str:
     return ", ".join(f"'{name}'" for name in names)
 
 
+def _how(seen: Recording) -> str:
+    """How to give the gradients of terms; or why they cannot be had."""
+    name = next((one.by_hand for one in learned(seen) if one.by_hand), "")
+    return WATCH if not name else (f"the terms are computed by {name}, a torch.autograd.Function, whose backward pass "
+                                   "is the loop's alone: the audit does not run it a second time")  # fmt: skip
+
+
 def _gradients(seen: Recording) -> list[LossTerms]:
     return [one for one in learned(seen) if one.norms]
 
@@ -233,7 +240,7 @@ def gradient_shares(seen: Recording) -> Outcome:
                     shares.setdefault(name, []).append(pull / whole)
     typical = {name: float(np.median(values)) for name, values in shares.items() if len(values) >= LEAST_LOOKS}
     if len(typical) < 2:
-        return Lacks(what=f"gradients of two weighted terms at {LEAST_LOOKS} steps: {WATCH}")
+        return Lacks(what=f"gradients of two weighted terms at {LEAST_LOOKS} steps: {_how(seen)}")
     small = {name: share for name, share in typical.items() if share < 1e-3}
     if not small:
         return Nothing(numbers=typical)
@@ -259,7 +266,7 @@ def terms_in_conflict(seen: Recording) -> Outcome:
     """Terms do not pull apart."""
     cosines = _cosines(seen, plain=False)
     if not cosines:
-        return Lacks(what=f"gradients of two terms at {LEAST_LOOKS} steps: {WATCH}")
+        return Lacks(what=f"gradients of two terms at {LEAST_LOOKS} steps: {_how(seen)}")
     worst = _opposed(cosines)
     numbers = {f"cosine {first} / {second}": float(np.median(v)) for (first, second), v in cosines.items()}
     if not worst:
@@ -283,7 +290,7 @@ def term_against_nll(seen: Recording) -> Outcome:
     """No term pulls away from predicting the text."""
     cosines = _cosines(seen, plain=True)
     if not cosines:
-        return Lacks(what=f"gradients of a term and of the NLL at {LEAST_LOOKS} steps: {WATCH}")
+        return Lacks(what=f"gradients of a term and of the NLL at {LEAST_LOOKS} steps: {_how(seen)}")
     numbers = {f"cosine {name}": float(np.median(values)) for (name, _), values in cosines.items()}
     worst = _opposed(cosines)
     if not worst:
