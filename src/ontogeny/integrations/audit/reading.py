@@ -3,7 +3,7 @@
 import inspect
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -155,7 +155,7 @@ def fingerprints(model: Any) -> dict[str, int]:
     for name, p in model.named_parameters():
         if not p.numel():
             continue
-        words = {8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.int8}[p.element_size()]
+        words = {16: torch.int64, 8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.int8}[p.element_size()]
         flat = p.detach().reshape(-1).view(words)
         found[name] = hash((int(flat.sum(dtype=torch.int64)), int((flat[::2]).sum(dtype=torch.int64))))
     return found
@@ -182,6 +182,27 @@ def relative_change(before: Mapping[str, "Tensor"], after: Mapping[str, "Tensor"
     return math.sqrt(moved / size) if size > 0 else float("nan")
 
 
+def norms_of(tensors: "Sequence[Tensor]") -> "list[Tensor]":
+    """L2 norm of each, in 32 bits or in the 64 of its own; of what a sparse one holds, and of complex numbers, too."""
+    import torch
+
+    real = [_real(one.detach()) for one in tensors]
+    found: dict[int, Tensor] = {}
+    for width, dtype in ((False, torch.float32), (True, torch.float64)):
+        places = [at for at, one in enumerate(real) if (one.dtype == torch.float64) == width]
+        if places:
+            norms = torch._foreach_norm([real[at] for at in places], dtype=dtype)
+            found |= dict(zip(places, norms, strict=True))
+    return [found[at] for at in range(len(real))]
+
+
+def _real(tensor: "Tensor") -> "Tensor":
+    import torch
+
+    held = tensor.coalesce().values() if tensor.layout == torch.sparse_coo else tensor
+    return torch.view_as_real(held.resolve_conj()) if held.is_complex() else held
+
+
 def gradients(model: Any) -> tuple[float, tuple[str, ...]]:
     """Global L2 norm of a model's gradients, and its trainable tensors whose gradient is None or all zero."""
     import torch
@@ -189,8 +210,10 @@ def gradients(model: Any) -> tuple[float, tuple[str, ...]]:
     given = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
     norms = dict.fromkeys((name for name, p in model.named_parameters() if p.requires_grad), 0.0)
     if given:
-        each = torch._foreach_norm([gradient.detach() for _, gradient in given], dtype=torch.float32)
-        whole = torch.stack([norm.to(each[0].device) for norm in each]).tolist()  # one wait for the device, not many
+        each = norms_of([gradient for _, gradient in given])
+        widest = max((one.dtype for one in each), key=lambda dtype: dtype.itemsize)
+        # One wait for the device, not many.
+        whole = torch.stack([norm.to(each[0].device, widest) for norm in each]).tolist()
         norms |= dict(zip((name for name, _ in given), whole, strict=True))
     return math.hypot(*norms.values()), tuple(name for name, norm in norms.items() if not norm)
 

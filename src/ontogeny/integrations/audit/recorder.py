@@ -273,29 +273,26 @@ class Recorder:
 
     @_harmless
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        norm, without = float("nan"), tuple[str, ...]()
-        rescaled, again, scale = float("nan"), None, 1.0
-        if self.looking:
-            self._averages.see(self.model, self.seen.latest("ema"), len(self.seen.steps))
-            rescaled, again = self._gradients.after_step()
-            scale = listening.loss_scale()
-        else:
-            self._gradients.not_looked_at()
-        if self.looking or len(self.seen.steps) % NORM_EVERY == 0:
-            norm, without = gradients(self.model)
-        self.seen.steps.append(
-            Step(
-                number=len(self.seen.steps),
-                backwards=self.seen.backwards - self._backwards_before,
-                learning_rates=tuple(float(group["lr"]) for group in optimizer.param_groups),
-                grad_norm=norm,
-                without_gradient=without,
-                scheduled=listening.scheduler_steps(self.seen.latest("scheduler")),
-                loss_scale=scale,
-                rescaled=rescaled,
-                took_again=again,
-            )
+        looking, number = self.looking, len(self.seen.steps)
+        step = Step(
+            number=number,
+            backwards=self.seen.backwards - self._backwards_before,
+            learning_rates=tuple(float(group["lr"]) for group in optimizer.param_groups),
+            scheduled=listening.scheduler_steps(self.seen.latest("scheduler")),
         )
+        self.seen.steps.append(step)  # before anything can go wrong: it is taken, whatever can be read of it
         self._backwards_before = self.seen.backwards
         self._passes.forget()
+        self._look_at(step, looking=looking)
         self.listeners.tell(self.listeners.on_step)
+
+    @_harmless
+    def _look_at(self, step: Step, *, looking: bool) -> None:
+        if looking:
+            self._averages.see(self.model, self.seen.latest("ema"), step.number)
+            step.loss_scale = listening.loss_scale()
+            step.rescaled, step.took_again = self._gradients.after_step()
+        else:
+            self._gradients.not_looked_at()
+        if looking or step.number % NORM_EVERY == 0:
+            step.grad_norm, step.without_gradient = gradients(self.model)

@@ -4,6 +4,8 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ontogeny.integrations.audit.reading import norms_of
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -79,7 +81,9 @@ class GradientRecorder:
         import torch
 
         given = [getattr(p.grad, "_local_tensor", p.grad) for p in self._probes]
-        given = [None if one is None or one.layout != torch.strided else one.detach() for one in given]
-        norms = [torch.zeros(()) if one is None else one.norm(dtype=torch.float32) for one in given]
+        there = [one is not None and one.layout == torch.strided for one in given]
+        known = iter(norms_of([one for one, is_there in zip(given, there, strict=True) if is_there]))
+        norms = [next(known) if is_there else torch.zeros(()) for is_there in there]
         device = next((one.device for one in norms if one.device.type != "cpu"), torch.device("cpu"))
-        return torch.stack([one.to(device) for one in norms]) if norms else torch.zeros(1)
+        widest = max((one.dtype for one in norms), key=lambda dtype: dtype.itemsize, default=None)
+        return torch.stack([one.to(device, widest) for one in norms]) if norms else torch.zeros(1)

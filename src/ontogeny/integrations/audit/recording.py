@@ -69,7 +69,7 @@ class Forward:
         return hits[0] > 0.9 * below.sum() and hits[1] < 0.5 * right.sum()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Step:
     """One optimizer step."""
 
@@ -79,9 +79,9 @@ class Step:
     """Backward passes since the step before it."""
     learning_rates: tuple[float, ...]
     """Of the parameter groups, as used."""
-    grad_norm: float
+    grad_norm: float = float("nan")
     """Global L2 norm of the gradients as the optimizer gets them, after clipping; NaN if not looked at."""
-    without_gradient: tuple[str, ...]
+    without_gradient: tuple[str, ...] = ()
     """Trainable tensors of the model whose gradient is None or all zero; empty if not looked at."""
     scheduled: int | None = None
     """Scheduler steps taken before it; None without a scheduler that counts them."""

@@ -37,6 +37,8 @@ def no_optimizer_step(seen: Recording) -> Outcome:
     """Gradients are computed, and the optimizer never steps."""
     if not seen.hears_steps:
         return Lacks(what=DEAF)
+    if any(mishap.startswith("after_step:") for mishap in seen.mishaps):
+        return Lacks(what="optimizer steps that the audit can read: see what it says went wrong inside it")
     accumulation = seen.latest("accumulation")
     least = 8 if accumulation is None else 2 * int(accumulation)
     if seen.steps:
