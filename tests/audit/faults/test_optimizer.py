@@ -298,3 +298,54 @@ def test_a_model_that_is_never_set_to_train() -> None:
     assert found["trained_in_evaluation_mode"].severity == "note"
     assert findings(Loop(model=Evaluating(make_model(dropout=0.0)))) == {}
     assert findings(Loop()) == {}
+
+
+def by_hand(backward: Callable[[torch.Tensor, Any], Any], *, kind: Any = torch.optim.AdamW) -> Any:
+    """What is found in a loop that calls `backward` with its loss and its optimizer, and steps once per batch."""
+    model = make_model()
+    optimizer = kind(model.parameters(), lr=1e-2)
+    model.train()
+    with Audit(model, optimizer, quiet=True).watch(accumulation=1) as audit:
+        for number in range(24):
+            backward(model(**rows(4, number)).loss, optimizer)
+            optimizer.step()
+            optimizer.zero_grad()
+    assert audit.report.mishaps == ()
+    return {one.rule: one for one in audit.report.findings}
+
+
+def test_a_loss_that_goes_backward_twice() -> None:
+    def twice(loss: torch.Tensor, optimizer: Any) -> None:
+        loss.backward(retain_graph=True)
+        loss.backward()
+
+    def looked_at_first(loss: torch.Tensor, optimizer: Any) -> None:
+        torch.autograd.grad(loss, optimizer.param_groups[0]["params"], retain_graph=True)
+        loss.backward()
+
+    def once_for_a_look(loss: torch.Tensor, optimizer: Any) -> None:
+        loss.backward(retain_graph=True)
+        optimizer.zero_grad()
+        loss.backward()
+
+    def halves(loss: torch.Tensor, optimizer: Any) -> None:
+        (0.25 * loss).backward(retain_graph=True)
+        (0.75 * loss).backward()
+
+    found = by_hand(twice)
+    assert set(found) == {"backwards_per_step"}
+    assert found["backwards_per_step"].numbers == {"backwards_per_step": 2.0, "accumulation": 1}
+    for right in (looked_at_first, once_for_a_look, halves, lambda loss, _: loss.backward()):
+        assert by_hand(right) == {}
+
+
+@pytest.mark.parametrize("to_none", [False, True])
+def test_gradients_that_are_cleared_before_the_step(*, to_none: bool) -> None:
+    def cleared(loss: torch.Tensor, optimizer: Any) -> None:
+        loss.backward()
+        optimizer.zero_grad(set_to_none=to_none)
+
+    found = by_hand(cleared, kind=torch.optim.SGD)
+    assert "something clears them after backward" in found["tensors_do_not_move"].statement
+    assert "between the two" in found["tensors_do_not_move"].remedy
+    assert by_hand(lambda loss, _: loss.backward(), kind=torch.optim.SGD) == {}

@@ -21,6 +21,8 @@ class Scaled(Loop):
     autocast: bool = True
     by_hand: bool = False
     """Multiply the loss, and divide gradients, without a GradScaler."""
+    unscaled: bool = True
+    """Before gradients are clipped."""
 
     def run(self, watcher: Callable[[Any, Any], AbstractContextManager[Any]] | None = None) -> Any:
         torch.manual_seed(7)
@@ -34,7 +36,8 @@ class Scaled(Loop):
                 loss = self.loss(logits.float(), batch["labels"]) / (self.accumulation if self.divide else 1)
                 scaler.scale(loss * self.scale if self.by_hand else loss).backward()
                 if (number + 1) % self.accumulation == 0:
-                    scaler.unscale_(optimizer)
+                    if self.unscaled:
+                        scaler.unscale_(optimizer)
                     if self.by_hand:
                         torch._foreach_div_([p.grad for p in model.parameters()], self.scale)
                     if self.clip is not None:
@@ -79,3 +82,11 @@ def test_a_multiple_of_the_mean_under_a_scaler() -> None:
     assert set(found) == {"loss_scale"}
     assert abs(float(found["loss_scale"].numbers["sum_of_weights"]) - 8) < 0.1
     assert findings(Scaled()) == {}
+
+
+def test_gradients_that_are_clipped_before_they_are_unscaled() -> None:
+    found = findings(Scaled(clip=1.0, unscaled=False), max_grad_norm=1.0)
+    assert set(found) == {"clipping"}
+    assert "clipped before they are unscaled" in found["clipping"].statement
+    assert "unscale_" in found["clipping"].remedy
+    assert findings(Scaled(clip=1.0), max_grad_norm=1.0) == {}

@@ -49,7 +49,7 @@ def check(
     return make
 
 
-_FIRST = ("optimizer", "loss", "targets", "terms")
+_FIRST = ("optimizer", "schedule", "loss", "targets", "terms")
 """Families whose findings may be the cause of others'."""
 
 

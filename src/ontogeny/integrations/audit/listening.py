@@ -62,8 +62,14 @@ def head_of(module: Any) -> Any:
 
 
 def stepping(optimizer: Any) -> Any:
-    """The optimizer inside wrappers (Accelerate's, Lightning's), whose steps can be heard; None if there is none."""
+    """The optimizer inside wrappers (Accelerate's, Lightning's), whose steps can be heard; None if there is none.
+
+    One that has a `base_optimizer` (SAM, Lookahead) lets it take the steps, and may never take one itself.
+    """
     for _ in range(4):
+        base = getattr(optimizer, "base_optimizer", None)
+        if hasattr(base, "_optimizer_step_post_hooks"):
+            return base
         if hasattr(optimizer, "_optimizer_step_post_hooks"):
             return optimizer
         optimizer = getattr(optimizer, "optimizer", None)

@@ -19,6 +19,8 @@ NO_IDS = re.compile("mask|position|segment|type|label|target", re.IGNORECASE)
 """Names of whole numbers that are no ids of tokens."""
 NUMBERS = 256
 """Of each tensor, how many are kept to see how far it moves."""
+NEGLIGIBLE = 1e-6
+"""Share of a gradient that rounding leaves of 0, as at the bias of attention's keys, which softmax does not feel."""
 MISFIT_ROWS = 64
 """Positions of a batch, evenly spread, at which the gradient is compared with that of a cross entropy."""
 
@@ -203,8 +205,10 @@ def _real(tensor: "Tensor") -> "Tensor":
     return torch.view_as_real(held.resolve_conj()) if held.is_complex() else held
 
 
-def gradients(model: Any) -> tuple[float, tuple[str, ...]]:
-    """Global L2 norm of a model's gradients, and its trainable tensors whose gradient is None or all zero."""
+def gradients(model: Any) -> tuple[float, tuple[str, ...], tuple[str, ...]]:
+    """Global L2 norm of a model's gradients, its trainable tensors whose gradient is None or all zero, and those
+    whose gradient is `NEGLIGIBLE` beside the whole.
+    """
     import torch
 
     given = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
@@ -215,7 +219,9 @@ def gradients(model: Any) -> tuple[float, tuple[str, ...]]:
         # One wait for the device, not many.
         whole = torch.stack([norm.to(each[0].device, widest) for norm in each]).tolist()
         norms |= dict(zip((name for name, _ in given), whole, strict=True))
-    return math.hypot(*norms.values()), tuple(name for name, norm in norms.items() if not norm)
+    whole_norm = math.hypot(*norms.values())
+    none = tuple(name for name, norm in norms.items() if not norm)
+    return whole_norm, none, tuple(name for name, norm in norms.items() if 0 < norm < NEGLIGIBLE * whole_norm)
 
 
 def has_dropout(model: Any) -> bool:

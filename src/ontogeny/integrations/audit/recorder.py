@@ -72,6 +72,7 @@ class Recorder:
         self._start_numbers: dict[str, Tensor] = {}
         self._frozen: frozenset[str] = frozenset()
         self._backwards_before = 0
+        self._since_cleared = 0
         self._backward_pass: int | None = None
         self._head: listening.Head | None = None
         self._kept_tokens = 0
@@ -259,17 +260,37 @@ class Recorder:
         if self._terms.differentiating:
             return
         self._terms.release()
-        if not forward.backward:
-            forward.backward = True
-            forward.backward_pass = now = listening.backward_pass()
-            if now is None or now != self._backward_pass:
-                self.seen.backwards += 1
-                if self.looking and self.seen.hears_steps:
-                    forward.cleared = self._gradients.before_backward()
-            self._backward_pass = now
-            self.listeners.tell(self.listeners.on_backward)
+        now, before = listening.backward_pass(), forward.targets
         if read is not None:
             forward.targets = read(gradient)
+        if not forward.backward:
+            forward.backward = True
+            forward.backward_pass = now
+            if now is None or now != self._backward_pass:
+                forward.cleared = self._count_backward()
+            self._backward_pass = now
+            forward.accumulated = self._looks_at_gradients and self._gradients.accumulate()
+            self.listeners.tell(self.listeners.on_backward)
+        elif before is not None and self._comes_again(forward, before, now):
+            self._count_backward()
+            self._backward_pass = now
+
+    def _comes_again(self, forward: Forward, before: Targets, now: int | None) -> bool:
+        """Does the same loss go backward once more, and add its gradients a second time?"""
+        if now in (None, self._backward_pass) or forward.targets is before or not forward.accumulated:
+            return False
+        return before.equals(forward.targets) and self._gradients.accumulate()
+
+    @property
+    def _looks_at_gradients(self) -> bool:
+        return self.looking and self.seen.hears_steps
+
+    def _count_backward(self) -> bool:
+        """Another pass has begun. Are the gradients known to be cleared?"""
+        self.seen.backwards += 1
+        cleared = self._looks_at_gradients and self._gradients.before_backward()
+        self._since_cleared = 1 if cleared else self._since_cleared + 1
+        return cleared
 
     @_harmless
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
@@ -279,9 +300,10 @@ class Recorder:
             backwards=self.seen.backwards - self._backwards_before,
             learning_rates=tuple(float(group["lr"]) for group in optimizer.param_groups),
             scheduled=listening.scheduler_steps(self.seen.latest("scheduler")),
+            since_cleared=self._since_cleared if looking and self._gradients.probing else None,
         )
         self.seen.steps.append(step)  # before anything can go wrong: it is taken, whatever can be read of it
-        self._backwards_before = self.seen.backwards
+        self._backwards_before, self._since_cleared = self.seen.backwards, 0
         self._passes.forget()
         self._look_at(step, looking=looking)
         self.listeners.tell(self.listeners.on_step)
@@ -295,4 +317,4 @@ class Recorder:
         else:
             self._gradients.not_looked_at()
         if looking or step.number % NORM_EVERY == 0:
-            step.grad_norm, step.without_gradient = gradients(self.model)
+            step.grad_norm, step.without_gradient, step.negligible = gradients(self.model)

@@ -38,6 +38,26 @@ class GradientRecorder:
         count = min(PROBES, len(small))
         self._probes = [small[at * len(small) // count] for at in range(count)]
 
+    @property
+    def probing(self) -> bool:
+        """Has the optimizer tensors of the model, so that clearing them is seen?"""
+        return bool(self._probes)
+
+    def accumulate(self) -> bool:
+        """Called inside a backward pass: will it add to the gradients? `torch.autograd.grad` does not.
+
+        False where torch does not tell.
+        """
+        import torch
+
+        executes = getattr(torch._C, "_will_engine_execute_node", None)
+        try:
+            return executes is not None and any(
+                executes(torch.autograd.graph.get_gradient_edge(p).node) for p in self._probes if p.requires_grad
+            )
+        except RuntimeError:  # so torch says that it gives a tensor's gradient to whoever asked for it
+            return False
+
     def before_backward(self) -> bool:
         """Called when a backward pass has begun and has not reached the weights. Are the gradients cleared?"""
         import torch

@@ -28,6 +28,12 @@ class Targets:
     gradient is p (u - p . u) times a weight, u = softmax(p) - one-hot target. Spread of these weights over that of
     `weight`, which then goes with p; infinite where the gradient is no such one, or `weight` is even."""
 
+    def equals(self, other: "Targets | None") -> bool:
+        """Are they the same to the last bit?"""
+        return other is not None and all(
+            np.array_equal(getattr(self, one), getattr(other, one)) for one in ("ids", "weight")
+        )
+
 
 @dataclass(kw_only=True)
 class Forward:
@@ -55,6 +61,8 @@ class Forward:
     """Has a gradient arrived at its output?"""
     backward_pass: int | None = None
     """Number of its backward pass, the same for all forward passes of one loss; None if unknown."""
+    accumulated: bool = False
+    """Did that pass add to gradients? `torch.autograd.grad` does not. Only where it was looked at."""
     cleared: bool = False
     """Were the gradients cleared when its backward pass began? Told of the first forward pass that it reaches."""
 
@@ -92,6 +100,10 @@ class Step:
     A GradScaler's division and clipping are in it."""
     took_again: bool | None = None
     """Were the gradients of the step before it still there, and added to? None if not looked at."""
+    since_cleared: int | None = None
+    """Of its backward passes, those after gradients were last cleared; None if not looked at."""
+    negligible: tuple[str, ...] = ()
+    """Trainable tensors whose gradient is above 0 and below a millionth of the whole: rounding, where theory says 0."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,13 +4,11 @@ import numpy as np
 
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
-from ontogeny.integrations.audit.recording import Recording
-from ontogeny.integrations.audit.seen import Schedule
+from ontogeny.integrations.audit.recording import Recording, Step, Tensors
 
 LEAST_STEPS = 2
 LEAST_CLIPPED = 10
 LEAST_EARLY = 15
-LEAST_SCHEDULED = 5
 LEAST_MOVING = 10
 """Steps after which weights have moved, if they ever do."""
 SMALLEST = 1e-9
@@ -45,6 +43,8 @@ def no_optimizer_step(seen: Recording) -> Outcome:
         return Nothing(numbers={"steps": len(seen.steps), "backward_passes": seen.backwards})
     if seen.backwards < least:
         return Lacks(what=f"{least} backward passes or an optimizer step: it has seen {seen.backwards}")
+    if seen.tensors is not None and seen.tensors.trainable & seen.tensors.moved:
+        return Lacks(what="an optimizer that tells of its steps: weights moved, and this one told of none")
     sure = accumulation is not None or seen.backwards >= LONGEST
     ask = (
         "tell the audit of the accumulation: audit.watch(accumulation=…); if it is shorter, step on a condition "
@@ -65,7 +65,8 @@ def no_optimizer_step(seen: Recording) -> Outcome:
     title="Tensors that do not move",
     needs="two optimizer steps with a learning rate above 0",
     cost="one pass over the weights at the beginning and one at the end",
-    threshold="a trainable tensor whose bits are the same after these steps",
+    threshold="a trainable tensor whose bits are the same after these steps; one whose gradient is always below a "
+    "millionth of the whole is aside",
     otherwise="a part that these batches did not use (an expert, an adapter of another task)",
     refuted_by="the tensor differs after more steps",
     remedy="give these tensors to the optimizer, or set requires_grad to False so that it is seen that they are frozen",
@@ -75,15 +76,20 @@ def tensors_do_not_move(seen: Recording) -> Outcome:
     stepped = [step for step in seen.steps if max(step.learning_rates, default=0.0) > 0]
     if len(stepped) < LEAST_STEPS or seen.tensors is None:
         return Lacks(what=f"{LEAST_STEPS} optimizer steps with a learning rate above 0, and the end of the audit")
-    still = sorted(seen.tensors.trainable - seen.tensors.moved)
+    if _steps_for_others(seen.tensors):
+        return Lacks(what=MASTERS)
     never = _never_given(seen)
+    still = sorted(seen.tensors.trainable - seen.tensors.moved - _rounding(seen, never))
     lost = [name for name in still if name in seen.tensors.optimized and name not in never]
     numbers = {"still": len(still), "rounded_away": len(lost), "trainable": len(seen.tensors.trainable),
                "steps": len(stepped)}  # fmt: skip
     if not still:
         return Nothing(numbers=numbers)
     how = remedy = ""
-    if min(min(step.learning_rates) for step in stepped) == 0:
+    if seen.backwards and all(step.grad_norm == 0 for step in _looked(seen)):
+        how = "; all gradients were 0 or None whenever the optimizer stepped: something clears them after backward"
+        remedy = "call zero_grad() after optimizer.step() or before backward(), never between the two"
+    elif min(min(step.learning_rates) for step in stepped) == 0:
         how = "; a group of the optimizer has a learning rate of 0"
     elif len(lost) == len(still) and never is not EVERYTHING and seen.tensors.optimizers == 1:
         bits = "their 16 bits" if seen.tensors.narrow.issuperset(lost) else "rounding"
@@ -130,14 +136,50 @@ def steps_too_small(seen: Recording) -> Outcome:
                  numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
 
 
+MASTERS = (
+    "an optimizer that has the model's own tensors: this one has none of them, and yet some moved, as where it steps "
+    "copies in 32 bits that are written back"
+)
+
+
+def _steps_for_others(tensors: Tensors) -> bool:
+    """Do the model's tensors move though the optimizer has none of them?"""
+    return tensors.trainable.isdisjoint(tensors.optimized) and bool(tensors.trainable & tensors.moved)
+
+
+def _clipped_while_scaled(seen: Recording, bound: float) -> Found | None:
+    """Is it the scaled gradient that has the bound as its norm at every step?"""
+    scaled = [step for step in _looked(seen) if step.loss_scale > 1]
+    norms = np.array([step.grad_norm * step.loss_scale for step in scaled])
+    if len(norms) < LEAST_CLIPPED or np.abs(norms / bound - 1).max() > 1e-3:
+        return None
+    largest = max(step.grad_norm for step in scaled)
+    return Found(severity="warning", statement="gradients are clipped before they are unscaled: times the scale of the "
+                 f"loss, {scaled[-1].loss_scale:g}, their norm is the bound, {bound:g}, at all of {len(norms)} steps; "
+                 f"the optimizer gets {largest:.3g} at most",
+                 numbers={"bound": bound, "loss_scale": scaled[-1].loss_scale, "largest_norm": largest,
+                          "steps": len(norms)}, evidence=(), certainty="certain",
+                 remedy="scaler.unscale_(optimizer) before clipping")  # fmt: skip
+
+
 EVERYTHING: frozenset[str] = frozenset({"*"})
 """In place of names where no gradients were looked at."""
 
 
 def _never_given(seen: Recording) -> frozenset[str]:
     """Trainable tensors without a gradient at every looked-at step; `EVERYTHING` where none was looked at."""
-    looked = [frozenset(step.without_gradient) for step in seen.steps if not np.isnan(step.grad_norm)]
+    looked = [frozenset(step.without_gradient) for step in _looked(seen)]
     return frozenset.intersection(*looked) if looked else EVERYTHING
+
+
+def _rounding(seen: Recording, never: frozenset[str]) -> frozenset[str]:
+    """Trainable tensors whose gradient is only what rounding leaves of 0, at every looked-at step."""
+    looked = [frozenset(step.without_gradient) | frozenset(step.negligible) for step in _looked(seen)]
+    return frozenset.intersection(*looked) - never if looked else frozenset()
+
+
+def _looked(seen: Recording) -> list[Step]:
+    return [step for step in seen.steps if not np.isnan(step.grad_norm)]
 
 
 @check(
@@ -176,9 +218,10 @@ def gradients_not_cleared(seen: Recording) -> Outcome:
 )
 def gradients_outside_the_optimizer(seen: Recording) -> Outcome:
     """Modules compute gradients that no optimizer uses."""
-    looked = [step for step in seen.steps if not np.isnan(step.grad_norm)]
-    if not looked or seen.tensors is None:
+    if not _looked(seen) or seen.tensors is None:
         return Lacks(what="an optimizer step that was looked at, and the end of the audit")
+    if _steps_for_others(seen.tensors):
+        return Lacks(what=MASTERS)
     never = _never_given(seen)
     own = sorted(seen.tensors.trainable - seen.tensors.optimized - never - seen.tensors.moved)
     outside = [*own, *seen.tensors.strays]
@@ -198,19 +241,23 @@ def gradients_outside_the_optimizer(seen: Recording) -> Outcome:
     title="Backward passes per step",
     needs="the accumulation (watch) and three optimizer steps",
     cost="nothing",
-    threshold="the median number of backward passes between two steps differs from the accumulation",
-    otherwise="several losses with a backward pass each",
+    threshold="no step has as many backward passes as accumulation says, or a third of them have more; passes before the "
+    "gradients were cleared are aside, and a loss that goes backward twice counts twice",
+    otherwise="several forward passes with a backward pass each",
     refuted_by="the batch is split further inside the loop",
-    remedy="count micro-batches in one place; step when that count is full",
+    remedy="count micro-batches in one place; step when that count is full; let each loss go backward once",
 )
 def backwards_per_step(seen: Recording) -> Outcome:
     """As many micro-batches go into a step as accumulation says."""
     accumulation = seen.latest("accumulation")
     if accumulation is None or len(seen.steps) < 3 or not seen.backwards:
         return Lacks(what="audit.watch(accumulation=…), three optimizer steps, and a backward pass through the model")
-    typical = float(np.median([step.backwards for step in seen.steps]))
+    windows = _windows(seen, int(accumulation))
+    longer = [one for one in windows if one > int(accumulation)]
+    often = 3 * len(longer) >= len(windows)
+    typical = float(np.median(longer if often else windows))
     numbers = {"backwards_per_step": typical, "accumulation": int(accumulation)}
-    if typical == int(accumulation):
+    if not often and int(accumulation) in windows:  # shorter ones: the rest of an epoch
         return Nothing(numbers=numbers)
     return Found(
         severity="error",
@@ -219,6 +266,17 @@ def backwards_per_step(seen: Recording) -> Outcome:
         evidence=(),
         certainty="certain",
     )
+
+
+def _windows(seen: Recording, accumulation: int) -> list[int]:
+    """Backward passes of each step; of one that has too many, those after gradients were last cleared.
+
+    Clearing is seen at looked-at steps: where there are some, only those count.
+    """
+    looked = [(step.backwards, step.since_cleared) for step in seen.steps if step.since_cleared is not None]
+    if not looked:
+        return [step.backwards for step in seen.steps]
+    return [every if every <= accumulation else cleared for every, cleared in looked]
 
 
 @check(
@@ -236,6 +294,8 @@ def backwards_per_step(seen: Recording) -> Outcome:
 def clipping(seen: Recording) -> Outcome:
     """Clipping is reached always, or never."""
     bound = seen.latest("max_grad_norm")
+    if bound is not None and (scaled := _clipped_while_scaled(seen, float(bound))) is not None:
+        return scaled
     norms = np.array([step.grad_norm for step in seen.steps[SETTLED:] if np.isfinite(step.grad_norm)])
     if bound is not None and len(norms) < LEAST_CLIPPED:
         early = np.array([step.grad_norm for step in seen.steps if np.isfinite(step.grad_norm)])
@@ -255,109 +315,6 @@ def clipping(seen: Recording) -> Outcome:
         return Nothing(numbers=numbers)
     return Found(severity="note", statement=f"{word}: the bound is {float(bound):g}, the largest norm "
                  f"{norms.max():.3g} in {len(norms)} steps",
-                 numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
-
-
-@check(
-    title="Learning rate of 0",
-    needs="five optimizer steps",
-    cost="nothing",
-    threshold="the learning rate of every group is 0 at all of them but the first",
-    otherwise="a very long warm-up that is rounded to 0",
-    refuted_by="a learning rate above 0 in a later step",
-    remedy="step the scheduler once per optimizer step, and give it the number of optimizer steps",
-)
-def learning_rate_zero(seen: Recording) -> Outcome:
-    """Steps are taken, with a learning rate of 0."""
-    if len(seen.steps) < 5:
-        return Lacks(what="five optimizer steps")
-    rates = [max(step.learning_rates, default=0.0) for step in seen.steps[1:]]
-    if max(rates) > 0:
-        return Nothing(numbers={"highest": max(rates)})
-    return Found(severity="error", statement=f"the learning rate is 0 in all of {len(rates)} steps",
-                 numbers={"steps": len(rates), "highest": 0.0}, evidence=(), certainty="certain")  # fmt: skip
-
-
-@check(
-    title="Scheduler out of step",
-    needs="the learning-rate scheduler (watch) and five optimizer steps; better with total_steps (watch)",
-    cost="nothing",
-    threshold="from the first to the last optimizer step, the scheduler takes more than 1.2 steps for each of them; or "
-    "none at all, of a schedule that counts steps (100 or more, one cycle, one of transformers') or in an epoch "
-    "(examples, watch); or one before the first optimizer step; or it is planned for more than 1.2 x total_steps",
-    otherwise="Accelerate steps a prepared scheduler once per process, for one that was made for that; a schedule that "
-    "is meant to be cut off",
-    refuted_by="the learning rate at the planned last step is the one that was planned for it",
-    remedy="step the scheduler once after each optimizer.step(), not beside backward()",
-)
-def scheduler_out_of_step(seen: Recording) -> Outcome:
-    """The schedule keeps pace with the optimizer."""
-    counts = [step.scheduled for step in seen.steps if step.scheduled is not None]
-    if len(counts) < LEAST_SCHEDULED:
-        return Lacks(what=f"audit.watch(scheduler=…) and {LEAST_SCHEDULED} optimizer steps")
-    each, plan = (counts[-1] - counts[0]) / (len(counts) - 1), seen.schedule
-    numbers: dict[str, float | int | str] = {"scheduler_steps_per_step": each, "steps": len(counts)}
-    if each > 1.2:
-        return Found(severity="warning", statement=f"the scheduler takes {each:.3g} steps for each of the optimizer's: "
-                     "the schedule ends as many times too early", numbers=numbers, evidence=(),
-                     certainty="certain")  # fmt: skip
-    if each == 0:
-        return _scheduler_stands(seen, plan, numbers)
-    total = seen.latest("total_steps")
-    if plan is not None and plan.horizon and total is not None and each > 0.8 and plan.horizon > 1.2 * int(total):
-        numbers |= {"planned": plan.horizon, "total_steps": int(total)}
-        return Found(severity="warning", statement=f"the schedule is planned for {plan.horizon} steps, and the "
-                     f"training ends after {int(total)}: at {int(total) / plan.horizon:.0%} of its plan",
-                     numbers=numbers, evidence=(), remedy="plan it for optimizer steps: batches / accumulation, times "
-                     "epochs")  # fmt: skip
-    if plan is not None and not plan.steps_before and counts[0] == plan.begins + 1 and each == 1:
-        return Found(severity="note", statement="the scheduler steps before optimizer.step(): the first learning rate "
-                     "of the schedule is never used", numbers=numbers, evidence=())  # fmt: skip
-    return Nothing(numbers=numbers)
-
-
-def _scheduler_stands(seen: Recording, plan: Schedule | None, numbers: dict[str, float | int | str]) -> Outcome:
-    """It took no step: a fault, unless it is one that steps once per epoch and no epoch is over."""
-    rows = [len(one.input_ids) for one in seen.forwards if one.input_ids is not None]
-    examples, read = seen.latest("examples"), float(np.mean(rows)) * seen.forwards_in_training if rows else 0.0
-    waits = plan is not None and plan.kind == "ReduceLROnPlateau"
-    whole = examples is not None and not waits and read > 1.1 * int(examples)
-    if not whole and not (plan is not None and plan.for_each_step):
-        return Lacks(what="a step of the scheduler, a schedule that counts steps, or examples (watch) and a whole "
-                     f"epoch: it took none in {numbers['steps']} steps, as is right for one that steps once per "
-                     "epoch")  # fmt: skip
-    over = "more than an epoch" if whole else f"{numbers['steps']} optimizer steps"
-    return Found(severity="warning", statement=f"the scheduler took no step in {over}: the learning rate stays where "
-                 "it began", numbers=numbers, evidence=(), certainty="certain" if whole else "likely",
-                 remedy="call scheduler.step() once after each optimizer.step()")  # fmt: skip
-
-
-@check(
-    title="Learning rate used and shown",
-    needs="the learning rate that the log shows (watch, at every step) for three steps",
-    cost="nothing",
-    threshold="it differs by more than 0.1% from every group's at half of the steps or more",
-    otherwise="a log that shows the rate of the step before or after",
-    refuted_by="equal values when both are printed in the same line",
-    remedy="log optimizer.param_groups[0]['lr'] just before the step",
-)
-def learning_rate_shown(seen: Recording) -> Outcome:
-    """The log shows the learning rate that is used."""
-    used = {step.number: step.learning_rates for step in seen.steps}
-    shown = [(step, float(value)) for step, value in seen.watched.get("shown_learning_rate", ()) if step in used]
-    if len(shown) < 3:
-        return Lacks(what="audit.watch(shown_learning_rate=…) before each of three steps")
-    off = [
-        (step, value) for step, value in shown
-        if not any(abs(value - rate) <= 1e-3 * max(abs(rate), 1e-30) for rate in used[step])
-    ]  # fmt: skip
-    numbers: dict[str, float | int | str] = {"differ": len(off), "steps": len(shown)}
-    if len(off) * 2 < len(shown):
-        return Nothing(numbers=numbers)
-    step, value = off[0]
-    numbers |= {"shown": value, "used": used[step][0]}
-    return Found(severity="warning", statement=f"at step {step} the log shows a learning rate of {value:g}, and "
-                 f"{used[step][0]:g} was used; they differ at {len(off)} of {len(shown)} steps",
                  numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
 
 
