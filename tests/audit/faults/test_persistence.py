@@ -43,6 +43,40 @@ def test_a_model_that_does_not_load() -> None:
     silent(audited(headed(VOCABULARY)), "saved_model_differs")
 
 
+def test_a_class_that_takes_more_than_a_config_and_layers_put_in_by_hand() -> None:
+    from transformers import GPTNeoXForCausalLM
+
+    class Wider(GPTNeoXForCausalLM):
+        def __init__(self, config: Any, width: int) -> None:
+            super().__init__(config)
+            self.width = width
+
+    class LowRank(torch.nn.Module):
+        """`scale` is part of the model, and not of its state."""
+
+        def __init__(self, base: torch.nn.Linear, scale: float) -> None:
+            super().__init__()
+            self.base, self.scale = base, torch.tensor(1.0)
+            self.a = torch.nn.Parameter(torch.randn(4, base.in_features))
+            self.b = torch.nn.Parameter(torch.zeros(base.out_features, 4))
+            self.growth = scale
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if self.training:
+                self.scale = self.scale * self.growth
+            return self.scale * self.base(x) + x @ self.a.T @ self.b.T  # type: ignore[no-any-return]
+
+    def low_rank(growth: float) -> Loop:
+        model = make_model().requires_grad_(False)
+        for layer in model.gpt_neox.layers:
+            layer.attention.query_key_value = LowRank(layer.attention.query_key_value, growth)
+        return Loop(model=model, optimizer=lambda m: torch.optim.AdamW([p for p in m.parameters() if p.requires_grad]))
+
+    silent(audited(Loop(model=Wider(make_model().config, 3), batch=4)), "saved_model_differs")
+    silent(audited(low_rank(1.0)), "saved_model_differs")
+    assert set(findings(low_rank(1.3))) == {"saved_model_differs"}
+
+
 def test_saving_leaves_the_config_as_it_was() -> None:
     model = make_model()
     before = dict(vars(model.config))

@@ -12,7 +12,7 @@ import numpy as np
 from ontogeny.integrations.audit.observed import Difference, Reruns
 
 MOST_PARAMETERS = 1_000_000_000
-"""Of a model that is saved and loaded."""
+"""Of a model that is copied, saved and loaded."""
 MOST_NUMBERS = 4_000_000
 """Of tensors beside parameters and saved buffers that are kept from the start."""
 Nll = Callable[[Any], np.ndarray]
@@ -38,7 +38,7 @@ class Reloading:
     def reload(self, found: Reruns, live: np.ndarray, trained: Collection[str], nll: Nll, tolerance: float) -> None:
         """Compare the NLL of what was loaded with `live`. `trained`: names of tensors that training has moved."""
         model = self.model
-        if sum(p.numel() for p in model.parameters()) > MOST_PARAMETERS:
+        if not copied_again(model):
             found.reload_lacks = f"a model of at most {MOST_PARAMETERS:.0e} parameters"
             return
         try:
@@ -75,6 +75,11 @@ class Reloading:
         return bare
 
 
+def copied_again(model: Any) -> bool:
+    """Is the model small enough for a copy of it?"""
+    return sum(p.numel() for p in model.parameters()) <= MOST_PARAMETERS
+
+
 def difference(first: np.ndarray, second: np.ndarray, tolerance: float) -> Difference:
     """Mean absolute difference of two NLLs, over tokens that have one in either."""
     off = np.abs(first - second)
@@ -98,7 +103,7 @@ def _prepare(model: Any, trained: Collection[str]) -> Any:
     import torch
 
     if not hasattr(model, "peft_config"):
-        if hasattr(type(model), "from_pretrained") and hasattr(model, "save_pretrained"):
+        if hasattr(type(model), "from_pretrained") and hasattr(model, "save_pretrained") and _built_by_config(model):
             return None
         bare = copy.deepcopy(model)
         saved = bare.state_dict().values()
@@ -114,6 +119,24 @@ def _prepare(model: Any, trained: Collection[str]) -> Any:
     if not hasattr(model, "peft_config"):
         return bare
     return bare.unload() if hasattr(bare.base_model, "unload") else bare.get_base_model()
+
+
+def _built_by_config(model: Any) -> bool:
+    """Does its class make the same tensors of its config alone? Else `from_pretrained` is not how it is loaded.
+
+    So with layers that were put into it by hand, and a class that takes more than a config. Quantised layers come with
+    the config.
+    """
+    import torch
+
+    if getattr(model, "hf_quantizer", None) is not None:
+        return True
+    try:
+        with torch.device("meta"):
+            fresh = type(model)(copy.deepcopy(model.config))
+    except Exception:  # noqa: BLE001 - whatever a model's own code raises, it is not made so
+        return False
+    return set(fresh.state_dict()) == set(model.state_dict())
 
 
 def _pretrained(model: Any) -> Any:
