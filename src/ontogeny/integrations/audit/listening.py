@@ -36,6 +36,13 @@ class Hook:
         return getattr, (nullcontext(), "__exit__")
 
 
+def in_transform() -> bool:
+    """Is a transform of torch.func (vmap, grad) going on? Its tensors have no numbers to look at."""
+    import torch
+
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
 def language_model(model: Any, optimized: Collection[int] = ()) -> Any:
     """The outermost module with an output embedding, as Hugging Face models have; the model itself without one.
 

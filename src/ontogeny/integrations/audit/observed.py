@@ -38,6 +38,8 @@ class Reruns:
     """Why nothing was run again."""
     alone: Difference | None = None
     """Each row alone and without padding, against the same row in its batch."""
+    drops_out: str | None = None
+    """A function of torch that has dropped something out in evaluation mode."""
     evaluated: Difference | None = None
     """The same of a batch that `watch(evaluate=…)` gave the model."""
     padded: Difference | None = None

@@ -211,6 +211,8 @@ class Recorder:
         ids = kwargs.get("input_ids", args[0] if args else None)
         self._passes.see_training(ids, training=bool(module.training))
         self.seen.forwards_in_training += 1
+        if listening.in_transform():
+            return
         forward = Forward(step=len(self.seen.steps), training=bool(module.training))
         read: Callable[[Tensor], Targets] | None = None
         if self.looking and (logits is not None or fused is not None):

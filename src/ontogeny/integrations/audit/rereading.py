@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ontogeny.integrations.audit.reloading import copied_again
 from ontogeny.integrations.audit.sharing import shared_text
 from ontogeny.train.guard import looking
 
@@ -78,7 +79,7 @@ class Rereader:
         steps = sorted(step for step, ids in watched.items() if ids)
         if function is None or not steps:
             return
-        with looking(self.recorder.model):
+        with looking(self.recorder.model, parameters=copied_again(self.recorder.model)):
             for at in np.unique(np.linspace(0, len(steps) - 1, min(MOST_STEPS, len(steps)), dtype=int)):
                 step = steps[int(at)]
                 seen.reread.next_batches.append((step, watched[step], id_names(function(step))))
@@ -89,7 +90,7 @@ class Rereader:
         encode, count = seen.latest("encode"), min(len(self.texts), len(self.embeddings), MOST_PAIRS)
         if encode is None or not count or len(self.texts) != len(self.embeddings):
             return
-        with looking(self.recorder.model):
+        with looking(self.recorder.model, parameters=copied_again(self.recorder.model)):
             anew = _unit(vectors(encode(self.texts[:count])))
         similarity = anew @ _unit(np.stack(self.embeddings[:count])).T
         own = np.diagonal(similarity).copy()

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ontogeny.integrations.audit.dropping import dropping
 from ontogeny.integrations.audit.listening import logits_of
 from ontogeny.integrations.audit.observed import Difference, Markers, Reruns
 from ontogeny.integrations.audit.reading import next_token_nll, numpy_of, token_ids
 from ontogeny.integrations.audit.recorder_generation import special_ids
 from ontogeny.integrations.audit.recording import Forward
-from ontogeny.integrations.audit.reloading import Reloading, difference
+from ontogeny.integrations.audit.reloading import Reloading, copied_again, difference
 from ontogeny.train.guard import looking
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Batch:
     settings: Mapping[str, Any]
     """Arguments that are no tensors, as they were: `use_cache`, without which some models heed packed positions."""
     others: Mapping[str, Any]
-    """Further tensors; with these, rows cannot be told apart."""
+    """Further tensors, and whatever may hold some; with these, rows cannot be told apart."""
 
     @property
     def plain(self) -> bool:
@@ -102,7 +103,8 @@ class Rerunner:
         batch = batch_of(forward, given, seen.markers)
         if batch is None:
             return
-        if self.packed is None and second_documents(batch, seen.markers):
+        copied = all(hasattr(one, "detach") for one in batch.others.values())
+        if self.packed is None and copied and second_documents(batch, seen.markers):
             self.packed = batch
         if batch.others:
             given_too = min(batch.others)
@@ -140,9 +142,11 @@ class Rerunner:
             return
         found.reload_lacks = found.lacks
         try:
-            with looking(self.recorder.model):
+            with looking(self.recorder.model, parameters=copied_again(self.recorder.model)):
                 tolerance = _tolerance(model)
                 skip = self.recorder.skip
+                if (first := batch or self.packed or self.evaluated) is not None:
+                    _steady(found, model, first.rows(ROWS), tolerance)
                 if self.packed is not None and "packing_leaks" not in skip:
                     _packing(found, model, self.packed.rows(ROWS), self.recorder.seen.markers, tolerance)
                 if batch is not None and not skip >= {"row_depends_on_batch", "row_depends_on_padding"}:
@@ -173,11 +177,20 @@ def batch_of(forward: Forward, given: Mapping[str, Any], markers: Markers) -> Ba
         return None
     name = next((name for name, value in given.items() if value is ids), "")
     rest = {one: value for one, value in given.items() if one not in (name, *TAKEN, *IGNORED)}
-    others = {one: value.detach().clone() for one, value in rest.items() if hasattr(value, "detach")}
-    settings = {one: value for one, value in rest.items() if value is not None and one not in others}
+    rest = {one: value for one, value in rest.items() if value is not None}
+    settings = {one: value for one, value in rest.items() if _is_setting(value)}
+    others = {one: value.detach().clone() if hasattr(value, "detach") else value
+              for one, value in rest.items() if one not in settings}  # fmt: skip
     mask, positions = (None if given.get(one) is None else given[one].detach().clone() for one in TAKEN)
     return Batch(name=name, ids=ids.detach().clone(), mask=mask, positions=positions, settings=settings, others=others,
                  real=not_padding(forward, markers))  # fmt: skip
+
+
+def _is_setting(value: Any) -> bool:
+    """Is it a number, a word or the like, or made of these? A state or a cache is not, and changes as it is used."""
+    if isinstance(value, Mapping | list | tuple):
+        return all(_is_setting(one) for one in (value.values() if isinstance(value, Mapping) else value))
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def markers_of(model: Any, tokenizer: Any) -> Markers:
@@ -238,6 +251,21 @@ def nll_of(model: Any, batch: Batch) -> np.ndarray:
     if nll is None:
         raise _NotAlikeError("logits [batch, time, vocabulary] of a model that is given token ids without labels")
     return nll
+
+
+def _steady(found: Reruns, model: Any, batch: Batch, tolerance: float) -> None:
+    """Does the model give the same for the same batch twice, and is anything dropped out?
+
+    Not where it draws random numbers, or keeps a state from one forward pass to the next; what moves little by little,
+    as the range of an observer, shows in a small difference.
+    """
+    first = nll_of(model, batch)
+    if hasattr(model, "_orig_mod"):  # torch.compile would compile anew for one who listens
+        again = nll_of(model, batch)
+    else:
+        again, found.drops_out = dropping(lambda: nll_of(model, batch))
+    if difference(first, again, tolerance / 100).large:
+        raise _NotAlikeError("a model that gives the same for the same batch twice, in evaluation mode")
 
 
 def _packing(found: Reruns, model: Any, batch: Batch, markers: Markers, tolerance: float) -> None:

@@ -62,12 +62,14 @@ def evaluation_leaves_alone(seen: Recording) -> Outcome:
 
 @check(
     title="Evaluated in training mode",
-    needs="a model with dropout, and forward passes without gradients: in the loop, or by watch(evaluate=…)",
+    needs="a model with dropout, and forward passes without gradients: in the loop, or by watch(evaluate=…); or a "
+    "batch of token ids that it is run on again at the end, in evaluation mode",
     cost="nothing in the loop; with watch(evaluate=…) one evaluation at the end",
-    threshold="two or more of these passes in training mode",
+    threshold="two or more of these passes in training mode; or a function of torch that drops something out in "
+    "evaluation mode",
     otherwise="dropout that is wanted there, as for uncertainty",
     refuted_by="two evaluations in a row give the same number",
-    remedy="model.eval() before, model.train() after",
+    remedy="model.eval() before, model.train() after; give F.dropout training=self.training",
 )
 def evaluation_in_training_mode(seen: Recording) -> Outcome:
     """Nothing is dropped out while the model is evaluated."""
@@ -75,6 +77,10 @@ def evaluation_in_training_mode(seen: Recording) -> Outcome:
     passes = seen.generation.passes + len(evaluated)
     wrong = seen.generation.passes_in_training_mode + sum(one.training for one in evaluated)
     numbers = {"passes": passes, "in_training_mode": wrong}
+    if seen.reruns.drops_out is not None:
+        return Found(severity="warning", statement=f"in evaluation mode the model calls {seen.reruns.drops_out} with "
+                     "dropout on: it gives the same batch another NLL each time", numbers=numbers, evidence=(),
+                     certainty="certain")  # fmt: skip
     if not seen.dropout:
         return Nothing(numbers={"dropout": 0})
     if passes < 2:

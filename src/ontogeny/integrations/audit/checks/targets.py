@@ -19,7 +19,7 @@ from ontogeny.integrations.audit.updates import updates
 
 LEAST_ROWS = 16
 READ_OFF = "two reductions over the gradient at the logits, at looked-at steps"
-RUN_AGAIN = "at the end, at most six forward passes over four rows of a batch"
+RUN_AGAIN = "at the end, at most eight forward passes over four rows of a batch"
 
 
 @check(
