@@ -1,5 +1,6 @@
 """Faults of adapters, each beside the same training without it."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -175,3 +176,60 @@ def test_an_encoder_of_a_constant_prompt_has_a_mask_for_each_micro_batch() -> No
     assert set(found(prompted(twice=True))) == {"dropout_disagrees"}
     assert found(prompted(twice=True))["dropout_disagrees"].numbers["repeated"] == 48
     assert found(prompted(twice=False)) == {}
+
+
+class Encoders(torch.nn.Module):
+    """A language model with a frozen embedding beside it, that is `kept` in a way in each forward pass."""
+
+    def __init__(self, kept: str, rate: float) -> None:
+        super().__init__()
+        self.lm, self.kept, self.rate = make_model(dropout=0.0), kept, rate
+        self.slow = copy.deepcopy(self.lm.get_input_embeddings()).requires_grad_(False)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
+        source = self.lm.get_input_embeddings().weight
+        with torch.no_grad():
+            if self.kept == "average":
+                self.slow.weight.lerp_(source, self.rate)
+            elif self.kept == "decays":
+                self.slow.weight.mul_(1 - self.rate)
+        return self.lm(input_ids, attention_mask=attention_mask)
+
+
+def trains(model: torch.nn.Module, **settings: Any) -> Loop:
+    return Loop(model=model, optimizer=lambda m: torch.optim.AdamW([p for p in m.parameters() if p.requires_grad],
+                                                                   lr=1e-3), **settings)  # fmt: skip
+
+
+@pytest.mark.parametrize("rate", [0.1, 1e-3, 1e-4])
+def test_a_momentum_encoder_inside_the_module(rate: float) -> None:
+    silent(audited(trains(Encoders("average", rate))), "frozen_changes")
+    assert set(found(audited(trains(Encoders("decays", rate))))) == {"frozen_changes"}
+
+
+def rotating(*, momentum: float = 0.9, clear: bool = True, back: bool = True) -> Audit:
+    """One of three layers is trained for four steps, then the next one; at the end the first one again, or the last."""
+    torch.manual_seed(0)
+    model = make_model(layers=3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=momentum, weight_decay=0.01)
+    chosen = [0] * 4 + [1] * 4 + [2] * 4 + ([0] if back else [2]) * 2
+    for at, layer in enumerate(model.gpt_neox.layers):
+        layer.requires_grad_(at == 0)
+    model.train()
+    with Audit(model, optimizer, quiet=True) as audit:
+        for number, choice in enumerate(chosen):
+            for at, layer in enumerate(model.gpt_neox.layers):
+                layer.requires_grad_(at == choice)
+            model(**rows(4, number)).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=clear)
+    unbroken(audit)
+    return audit
+
+
+def test_layers_that_are_frozen_by_turns() -> None:
+    for back in (True, False):
+        assert "frozen_changes" not in found(rotating(back=back))
+    late = found(rotating(clear=False))["frozen_changes"]
+    assert "goes on moving" in late.statement
+    assert "set_to_none=True" in late.remedy

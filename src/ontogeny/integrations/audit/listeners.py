@@ -48,9 +48,9 @@ class Listeners:
 
 def attach_all(recorder: "Recorder") -> None:
     """Let everything listen that looks at more than logits and steps."""
-    from ontogeny.integrations.audit import adapting, distilling, rereading, rerunning
+    from ontogeny.integrations.audit import adapting, distilling, freezing, rereading, rerunning
 
-    for one in (rerunning, rereading, distilling, adapting):
+    for one in (rerunning, rereading, distilling, adapting, freezing):
         one.attach(recorder)
 
 

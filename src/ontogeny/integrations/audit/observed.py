@@ -163,7 +163,14 @@ class Branch:
 
 @dataclass(kw_only=True)
 class Adapters:
-    """What was seen of adapters."""
+    """What was seen of adapters and of frozen tensors."""
+
+    unfrozen: set[str] = field(default_factory=set)
+    """Tensors that had requires_grad at some time."""
+    moved_frozen: set[str] = field(default_factory=set)
+    """Of them, those that an optimizer has moved while they had not."""
+    averages: set[str] = field(default_factory=set)
+    """Tensors that never had it, and that follow a trained one, as a moving average does."""
 
     injections: list[Injection] = field(default_factory=list)
     branches: list[Branch] = field(default_factory=list)

@@ -151,16 +151,16 @@ def fingerprints(model: Any) -> dict[str, int]:
 
     Empty ones (held by another process) are left out.
     """
+    return {name: fingerprint(p) for name, p in model.named_parameters() if p.numel()}
+
+
+def fingerprint(tensor: "Tensor") -> int:
+    """A number for its bits."""
     import torch
 
-    found = {}
-    for name, p in model.named_parameters():
-        if not p.numel():
-            continue
-        words = {16: torch.int64, 8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.int8}[p.element_size()]
-        flat = p.detach().reshape(-1).view(words)
-        found[name] = hash((int(flat.sum(dtype=torch.int64)), int((flat[::2]).sum(dtype=torch.int64))))
-    return found
+    words = {16: torch.int64, 8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.int8}[tensor.element_size()]
+    flat = tensor.detach().reshape(-1).view(words)
+    return hash((int(flat.sum(dtype=torch.int64)), int((flat[::2]).sum(dtype=torch.int64))))
 
 
 def some_numbers(model: Any) -> dict[str, "Tensor"]:

@@ -57,10 +57,12 @@ def dropout_disagrees(seen: Recording) -> Outcome:
 
 @check(
     title="Frozen tensors that change",
-    needs="tensors without requires_grad when the audit begins, and an optimizer step",
-    cost="one pass over the weights at the beginning and one at the end",
-    threshold="a tensor that is frozen at the beginning and at the end has other bits",
-    otherwise="a part that was trained for a while in between",
+    needs="tensors without requires_grad when the audit begins, or later, and an optimizer step",
+    cost="one pass over the weights at the beginning and one at the end, and some numbers of frozen tensors at "
+    "looked-at steps",
+    threshold="a tensor that is never seen with requires_grad has other bits at the end, and is no moving average of a "
+    "trained one; or an optimizer step changes a tensor whose requires_grad was switched off",
+    otherwise="a part that was trained by hand",
     refuted_by="equal bits before and after",
     remedy="leave frozen tensors out of the optimizer and of averages; look for tied weights and in-place changes",
 )
@@ -68,16 +70,25 @@ def frozen_changes(seen: Recording) -> Outcome:
     """Frozen tensors stay as they were."""
     if seen.tensors is None or not seen.steps:
         return Lacks(what="an optimizer step, and the end of the audit")
-    frozen = seen.tensors.frozen_at_start - seen.tensors.trainable
+    late = sorted(seen.adapters.moved_frozen)
+    frozen = seen.tensors.frozen_at_start - seen.tensors.trainable - seen.adapters.unfrozen
+    moved = sorted((frozen & seen.tensors.moved) - seen.adapters.averages)
+    numbers = {"frozen": len(frozen), "changed": len(moved), "moved_when_switched_off": len(late)}
+    if late:
+        return Found(severity="error", statement=f"the optimizer goes on moving {len(late)} tensors whose "
+                     f"requires_grad was switched off: {_first(late)}", numbers=numbers, evidence=(),
+                     certainty="certain", remedy="zero_grad(set_to_none=True), or p.grad = None, where a tensor is "
+                     "frozen: momentum and weight decay act on all that has a gradient, if of zeros")  # fmt: skip
     if not frozen:
         return Lacks(what="frozen tensors")
-    moved = sorted(frozen & seen.tensors.moved)
-    numbers = {"frozen": len(frozen), "changed": len(moved)}
     if not moved:
         return Nothing(numbers=numbers)
-    more = f" and {len(moved) - 3} more" if len(moved) > 3 else ""
     return Found(severity="error", statement=f"{len(moved)} of {len(frozen)} frozen tensors have changed: "
-                 f"{', '.join(moved[:3])}{more}", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+                 f"{_first(moved)}", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 @check(

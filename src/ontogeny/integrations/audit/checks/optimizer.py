@@ -241,8 +241,8 @@ def gradients_outside_the_optimizer(seen: Recording) -> Outcome:
     title="Backward passes per step",
     needs="the accumulation (watch) and three optimizer steps",
     cost="nothing",
-    threshold="no step has as many backward passes as accumulation says, or a third of them have more; passes before the "
-    "gradients were cleared are aside, and a loss that goes backward twice counts twice",
+    threshold="no step has as many backward passes as accumulation says, or a third of them have more; passes before "
+    "the gradients were cleared are aside, and a loss that goes backward twice counts twice",
     otherwise="several forward passes with a backward pass each",
     refuted_by="the batch is split further inside the loop",
     remedy="count micro-batches in one place; step when that count is full; let each loss go backward once",
