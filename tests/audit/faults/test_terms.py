@@ -268,3 +268,15 @@ def projected(*, optimized: str) -> set[str]:
 def test_a_projector_beside_the_model_that_no_optimizer_has() -> None:
     assert projected(optimized="none") == {"gradients_outside_the_optimizer"}
     assert projected(optimized="own") == projected(optimized="other") == set()
+
+
+def test_a_term_that_is_raised() -> None:
+    """A log-likelihood with a weight below 0 is the NLL; with one above 0 it is unlearned."""
+
+    def weighted(weight: float) -> Composite:
+        terms = {"log_likelihood": lambda logits, labels: -shifted_loss(logits, labels), "z": z_loss}
+        return Composite(terms=terms, weights={"log_likelihood": weight, "z": 0.01})
+
+    twin(weighted(-1.0), "term_against_nll", "terms_in_conflict")
+    found = of(weighted(1.0))
+    assert found["term_against_nll"].numbers["cosine log_likelihood"] == pytest.approx(-1, abs=1e-5)

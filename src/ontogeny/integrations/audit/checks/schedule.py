@@ -34,9 +34,10 @@ def learning_rate_zero(seen: Recording) -> Outcome:
     title="Scheduler out of step",
     needs="the learning-rate scheduler (watch) and five optimizer steps; better with total_steps (watch)",
     cost="nothing",
-    threshold="from the first to the last optimizer step, the scheduler takes more than 1.2 steps for each of them; or "
-    "none at all, of a schedule that counts steps (100 or more, one cycle, one of transformers') or in an epoch "
-    "(examples, watch); or one before the first optimizer step; or it is planned for more than 1.2 x total_steps",
+    threshold="from the first to the last optimizer step, the scheduler takes more than 1.2 steps for each of them, "
+    "unless it is planned for so many in total_steps; or none at all in an epoch (examples, watch), or, where those "
+    "are not known, of a schedule that counts steps (100 or more, one cycle, one of transformers'); or one before the "
+    "first optimizer step; or it is planned for more than 1.2 times the steps that it takes in total_steps",
     otherwise="Accelerate steps a prepared scheduler once per process, for one that was made for that; a schedule that "
     "is meant to be cut off",
     refuted_by="the learning rate at the planned last step is the one that was planned for it",
@@ -49,17 +50,20 @@ def scheduler_out_of_step(seen: Recording) -> Outcome:
         return Lacks(what=f"audit.watch(scheduler=…) and {LEAST_SCHEDULED} optimizer steps")
     each, plan = (counts[-1] - counts[0]) / (len(counts) - 1), seen.schedule
     numbers: dict[str, float | int | str] = {"scheduler_steps_per_step": each, "steps": len(counts)}
-    if each > 1.2:
+    total = seen.latest("total_steps")
+    horizon = None if plan is None or total is None else plan.horizon
+    takes = 0.0 if total is None else int(total) * max(each, 1.0)
+    if each > 1.2 and (not horizon or takes > 1.2 * horizon):
+        early = f"{takes / horizon:.3g}" if horizon else "as many"
         return Found(severity="warning", statement=f"the scheduler takes {each:.3g} steps for each of the optimizer's: "
-                     "the schedule ends as many times too early", numbers=numbers, evidence=(),
+                     f"the schedule ends {early} times too early", numbers=numbers, evidence=(),
                      certainty="certain")  # fmt: skip
     if each == 0:
         return _scheduler_stands(seen, plan, numbers)
-    total = seen.latest("total_steps")
-    if plan is not None and plan.horizon and total is not None and each > 0.8 and plan.horizon > 1.2 * int(total):
-        numbers |= {"planned": plan.horizon, "total_steps": int(total)}
-        return Found(severity="warning", statement=f"the schedule is planned for {plan.horizon} steps, and the "
-                     f"training ends after {int(total)}: at {int(total) / plan.horizon:.0%} of its plan",
+    if horizon and each > 0.8 and horizon > 1.2 * takes:
+        numbers |= {"planned": horizon, "total_steps": int(total)}
+        return Found(severity="warning", statement=f"the schedule is planned for {horizon} steps, and takes "
+                     f"{takes:.0f} until the training ends: {takes / horizon:.0%} of its plan",
                      numbers=numbers, evidence=(), remedy="plan it for optimizer steps: batches / accumulation, times "
                      "epochs")  # fmt: skip
     if plan is not None and not plan.steps_before and counts[0] == plan.begins + 1 and each == 1:
@@ -74,7 +78,8 @@ def _scheduler_stands(seen: Recording, plan: Schedule | None, numbers: dict[str,
     examples, read = seen.latest("examples"), float(np.mean(rows)) * seen.forwards_in_training if rows else 0.0
     waits = plan is not None and plan.kind == "ReduceLROnPlateau"
     whole = examples is not None and not waits and read > 1.1 * int(examples)
-    if not whole and not (plan is not None and plan.for_each_step):
+    counts = examples is None and plan is not None and plan.for_each_step
+    if not whole and not counts:
         return Lacks(what="a step of the scheduler, a schedule that counts steps, or examples (watch) and a whole "
                      f"epoch: it took none in {numbers['steps']} steps, as is right for one that steps once per "
                      "epoch")  # fmt: skip

@@ -256,8 +256,8 @@ CONFLICT = -0.3
     title="Terms that work against each other",
     needs="two terms (watch) as tensors at four steps",
     cost=GRADIENTS,
-    threshold="a cosine between the gradients of two terms of weights above 0 that is negative at every look, with a "
-    "median below -0.3; terms that are 0 at first aside",
+    threshold="a cosine between the gradients of two weighted terms, times the signs of their weights, that is "
+    "negative at every look, with a median below -0.3; terms that are 0 at first aside",
     otherwise="a penalty that is meant to hold the other back",
     refuted_by="cosines around 0 on other batches",
     remedy="look at what each of the two does alone; lower the weight of the one that is a means to an end",
@@ -280,8 +280,8 @@ def terms_in_conflict(seen: Recording) -> Outcome:
     title="A term that works against the language model",
     needs="a term (watch) as a tensor at four steps of a model that is given token ids",
     cost=f"{GRADIENTS}; one more for the plain NLL",
-    threshold="a cosine between its gradient and that of the plain next-token NLL that is negative at every look, with "
-    "a median below -0.3; terms that are 0 at first aside",
+    threshold="a cosine between its gradient, times the sign of its weight, and that of the plain next-token NLL that "
+    "is negative at every look, with a median below -0.3; terms that are 0 at first aside",
     otherwise="a penalty that is meant to hold the model back; unlearning",
     refuted_by="the NLL of held-out text falls as fast as without the term",
     remedy="train with and without it and compare the plain NLL, not the total",
@@ -296,19 +296,23 @@ def term_against_nll(seen: Recording) -> Outcome:
     if not worst:
         return Nothing(numbers=numbers)
     said = "; ".join(f"'{name}' (median cosine {value:.2f})" for (name, _), value in worst.items())
-    return Found(severity="warning", statement=f"lowering it raises the next-token NLL: {said}", numbers=numbers,
-                 evidence=(), certainty="likely")  # fmt: skip
+    return Found(severity="warning", statement=f"its share of the loss raises the next-token NLL: {said}",
+                 numbers=numbers, evidence=(), certainty="likely")  # fmt: skip
 
 
 def _cosines(seen: Recording, *, plain: bool) -> dict[tuple[str, str], list[float]]:
-    """By pair, with the plain NLL or without; weighted terms only, as many looks as are needed."""
+    """By pair, with the plain NLL or without; weighted terms only, as many looks as are needed.
+
+    Of the directions that the loss pulls in: a term whose weight is below 0 is raised.
+    """
     found: dict[tuple[str, str], list[float]] = {}
     for one in _gradients(seen):
+        signs = {name: -1.0 if weight < 0 else 1.0 for name, weight in one.weights.items()}
         for pair, cosine in one.cosines.items():
             if (NLL in pair) == plain and _from_the_start(seen).isdisjoint(pair) and all(
                 _weight(seen, name) != 0 for name in pair
             ):  # fmt: skip
-                found.setdefault(pair, []).append(cosine)
+                found.setdefault(pair, []).append(math.prod((cosine, *(signs.get(name, 1.0) for name in pair))))
     return {pair: values for pair, values in found.items() if len(values) >= LEAST_LOOKS}
 
 
