@@ -122,10 +122,11 @@ class Keyed(torch.nn.Module):
 
 
 def test_a_tensor_whose_gradient_is_rounding() -> None:
-    def trained(model: Any) -> Audit:
+    def trained(model: Any, *, rests: bool = False) -> Audit:
         optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
         with Audit(model, optimizer, quiet=True) as audit:
             for number in range(16):
+                model.key.requires_grad_(not (rests and 4 <= number < 8))
                 ids = rows(4, number, shortest=20)["input_ids"]
                 F.cross_entropy(model(ids)[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
                 optimizer.step()
@@ -135,6 +136,7 @@ def test_a_tensor_whose_gradient_is_rounding() -> None:
     audit = trained(Keyed())
     silent(audit, "tensors_do_not_move")
     assert all(set(step.negligible) <= {"key.bias"} for step in audit._recorder.seen.steps)
+    silent(trained(Keyed(), rests=True), "tensors_do_not_move")
     without = Keyed()
     without.uses = lambda x: x
     (found,) = trained(without).report.findings

@@ -206,13 +206,13 @@ def _real(tensor: "Tensor") -> "Tensor":
 
 
 def gradients(model: Any) -> tuple[float, tuple[str, ...], tuple[str, ...]]:
-    """Global L2 norm of a model's gradients, its trainable tensors whose gradient is None or all zero, and those
-    whose gradient is `NEGLIGIBLE` beside the whole.
+    """Global L2 norm of a model's gradients, its tensors whose gradient is None or all zero, and those whose gradient
+    is `NEGLIGIBLE` beside the whole.
     """
     import torch
 
     given = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
-    norms = dict.fromkeys((name for name, p in model.named_parameters() if p.requires_grad), 0.0)
+    norms = dict.fromkeys((name for name, _ in model.named_parameters()), 0.0)
     if given:
         each = norms_of([gradient for _, gradient in given])
         widest = max((one.dtype for one in each), key=lambda dtype: dtype.itemsize)

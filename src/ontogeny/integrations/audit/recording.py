@@ -90,7 +90,7 @@ class Step:
     grad_norm: float = float("nan")
     """Global L2 norm of the gradients as the optimizer gets them, after clipping; NaN if not looked at."""
     without_gradient: tuple[str, ...] = ()
-    """Trainable tensors of the model whose gradient is None or all zero; empty if not looked at."""
+    """Tensors of the model whose gradient is None or all zero; empty if not looked at."""
     scheduled: int | None = None
     """Scheduler steps taken before it; None without a scheduler that counts them."""
     loss_scale: float = 1.0
@@ -103,7 +103,7 @@ class Step:
     since_cleared: int | None = None
     """Of its backward passes, those after gradients were last cleared; None if not looked at."""
     negligible: tuple[str, ...] = ()
-    """Trainable tensors whose gradient is above 0 and below a millionth of the whole: rounding, where theory says 0."""
+    """Tensors whose gradient is above 0 and below a millionth of the whole: rounding, where theory says 0."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -167,13 +167,13 @@ EVERYTHING: frozenset[str] = frozenset({"*"})
 
 
 def _never_given(seen: Recording) -> frozenset[str]:
-    """Trainable tensors without a gradient at every looked-at step; `EVERYTHING` where none was looked at."""
+    """Tensors without a gradient at every looked-at step; `EVERYTHING` where none was looked at."""
     looked = [frozenset(step.without_gradient) for step in _looked(seen)]
     return frozenset.intersection(*looked) if looked else EVERYTHING
 
 
 def _rounding(seen: Recording, never: frozenset[str]) -> frozenset[str]:
-    """Trainable tensors whose gradient is only what rounding leaves of 0, at every looked-at step."""
+    """Tensors whose gradient is only what rounding leaves of 0, at every looked-at step that gives them one."""
     looked = [frozenset(step.without_gradient) | frozenset(step.negligible) for step in _looked(seen)]
     return frozenset.intersection(*looked) - never if looked else frozenset()
 
