@@ -62,8 +62,8 @@ def scheduler_out_of_step(seen: Recording) -> Outcome:
         return _scheduler_stands(seen, plan, numbers)
     if horizon and each > 0.8 and horizon > 1.2 * takes:
         numbers |= {"planned": horizon, "total_steps": int(total)}
-        return Found(severity="warning", statement=f"the schedule is planned for {horizon} steps, and takes "
-                     f"{takes:.0f} until the training ends: {takes / horizon:.0%} of its plan",
+        return Found(severity="warning", statement=f"the schedule is planned for {horizon} steps, and the "
+                     f"training ends after {takes:.0f} of them: at {takes / horizon:.0%} of its plan",
                      numbers=numbers, evidence=(), remedy="plan it for optimizer steps: batches / accumulation, times "
                      "epochs")  # fmt: skip
     if plan is not None and not plan.steps_before and counts[0] == plan.begins + 1 and each == 1:
