@@ -16,8 +16,8 @@ _ABSENT = object()
 
 
 @contextmanager
-def untouched(model: Any, *, parameters: bool = False) -> Iterator[None]:
-    """Restore, on leaving, all that a look may have changed; also when it raises.
+def untouched(model: Any, *, parameters: bool = False) -> "Iterator[State]":
+    """Restore, on leaving, all that a look may have changed; also when it raises. Gives what it will restore.
 
     Restored exactly: training mode of every submodule; `requires_grad`; gradients (inside they are None, afterwards
     the same tensor objects as before); what each submodule holds under each name (parameters, buffers, and attributes
@@ -33,7 +33,7 @@ def untouched(model: Any, *, parameters: bool = False) -> Iterator[None]:
 
     modes = [(module, module.training) for module in model.modules()]
     held = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
-    state = _State(model, parameters=parameters)
+    state = State(model, parameters=parameters)
     generators = _generator_states()
     for parameter, _, _ in held:
         parameter.grad = None
@@ -41,7 +41,7 @@ def untouched(model: Any, *, parameters: bool = False) -> Iterator[None]:
         model.__dict__.pop("forward", None)
     try:
         with torch.autocast(next(model.parameters()).device.type, enabled=False):
-            yield
+            yield state
     finally:
         _put_back_generators(generators)
         state.put_back()
@@ -72,7 +72,7 @@ def looking(model: Any, *, parameters: bool = False) -> Iterator[None]:
         yield
 
 
-class _State:
+class State:
     """What the modules of a model hold, by module and name: objects, and values of tensors."""
 
     def __init__(self, model: Any, *, parameters: bool) -> None:
@@ -91,6 +91,10 @@ class _State:
                 self._names.append((holder, kept, left))
                 for value in kept.values():
                     self._keep(value)
+
+    def before(self, tensor: "Tensor") -> "Tensor | None":
+        """A copy of what a tensor held; None without one."""
+        return self._values[id(tensor)][2] if id(tensor) in self._values else None
 
     def put_back(self) -> None:
         """Hold the same objects under the same names, with the values that they had."""

@@ -12,7 +12,7 @@ import torch
 from ontogeny.core.contracts import Finding
 from ontogeny.integrations.audit.recorder_averages import AverageRecorder
 from ontogeny.integrations.audit.recorder_evaluation import numbers_of
-from ontogeny.integrations.audit.returned import bare
+from ontogeny.integrations.audit.returned import LOSS, bare, named
 from ontogeny.integrations.audit.seen import Follows
 from ontogeny.integrations.audit.session import Audit
 from tests.audit.composite import Composite
@@ -44,6 +44,56 @@ def of(model: Any = None, **settings: Any) -> dict[str, Finding]:
 
 def test_the_clean_evaluation_is_clear() -> None:
     silent(judged(texts=20), *CHECKS)  # 5 batches of 4
+
+
+def test_an_accuracy_of_the_rows_of_the_loss() -> None:
+    model = make_model()
+    evaluation = Evaluation(model=model)
+
+    def accuracy(numbers: dict[str, float]) -> Mapping[str, float]:
+        model.eval()
+        with torch.no_grad():
+            right = [float((model(one["input_ids"], attention_mask=one["attention_mask"]).logits[:, :-1].argmax(-1)
+                            == one["labels"][:, 1:]).float().mean()) for one in evaluation.data()]  # fmt: skip
+        model.train()
+        return numbers | {"accuracy": float(np.mean(right))}
+
+    evaluation.after = accuracy
+    silent(audited(Loop(model=model), evaluate=evaluation), *CHECKS - {"evaluation_objective"})
+
+
+def test_losses_of_two_splits() -> None:
+    """Which rows belong to which is not seen; a single one that is off is told as ever."""
+
+    def two(numbers: dict[str, float]) -> dict[str, float]:
+        return {"train_loss": numbers["eval_loss"] - 1, "val_loss": numbers["eval_loss"] + 1}
+
+    silent(judged(after=two), "evaluation_leaves_alone")
+    assert named(two({"eval_loss": 3.0}), LOSS) is None
+    assert set(of(after=lambda numbers: {"val_loss": numbers["eval_loss"] + 1})) == {"evaluation_objective"}
+
+
+def test_weights_that_are_moved_to_an_average_and_back() -> None:
+    def judged_after(back: float) -> Audit:
+        model = make_model()
+        other = [p + 0.1 * p * torch.randn_like(p) for p in model.parameters()]
+
+        def moved(share: float) -> None:
+            with torch.no_grad():
+                for p, q in zip(model.parameters(), other, strict=True):
+                    p.lerp_(q, share)
+
+        def restored(numbers: dict[str, float]) -> dict[str, float]:
+            moved(back)
+            return numbers
+
+        return judged(model, before=lambda: moved(1 - 1 / 0.9), after=restored)
+
+    clean = judged_after(1 - 0.9)
+    silent(clean, "evaluation_leaves_alone")
+    assert clean._recorder.seen.evaluated is not None
+    assert clean._recorder.seen.evaluated.rounded  # by some last bits
+    assert found(judged_after(1 - 0.91))["evaluation_leaves_alone"].numbers["changed"] == 28
 
 
 def weights(model: Any) -> list[bytes]:
@@ -132,6 +182,10 @@ def test_training_that_never_comes_back_from_evaluation_mode() -> None:
 def test_examples_that_are_counted_twice_and_never() -> None:
     assert of(again=2)["evaluation_counts_once"].numbers["repeated"] == 8
     silent(judged(again=0), "evaluation_counts_once")
+    silent(judged(again=5), "evaluation_counts_once")  # all of them: no number is off
+    silent(judged(texts=20, again=5), "evaluation_counts_once")
+    of_one = {"batches": 1, "again": 1}  # the same batch again and again
+    assert of(**of_one)["evaluation_counts_once"].numbers["repeated"] == 4
     assert "last 3 of 23" in of(texts=23)["evaluation_counts_once"].statement
     silent(judged(texts=20), "evaluation_counts_once")
 

@@ -3,18 +3,26 @@
 import functools
 import inspect
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 
 from ontogeny.integrations.audit.listening import Hook, language_model, logits_of
-from ontogeny.integrations.audit.reading import arguments, fingerprints, next_token_nll, numpy_of
+from ontogeny.integrations.audit.reading import (
+    arguments,
+    fingerprints,
+    next_token_nll,
+    numpy_of,
+    relative_change,
+)
 from ontogeny.integrations.audit.seen import LEAST_ROW, Evaluated, EvaluationPass
-from ontogeny.train.guard import untouched
+from ontogeny.train.guard import State, untouched
 
 _SEED = 0x0E7A1
+ROUNDING = 1e-6
+"""Relative change of a tensor below which it is rounding: eight times that of 32 bits."""
 USES = frozenset({
     "evaluation_leaves_alone", "evaluation_in_training_mode", "evaluation_counts_once", "evaluation_token_weighted",
     "evaluation_depends_on_batch", "perplexity_of_nll", "evaluation_objective", "average_lags",
@@ -38,7 +46,7 @@ def evaluate_once(
     if size is not None:
         found.sizes = size, max(size // 2, 1) if size > 1 else 2
     with ExitStack() as guards:
-        _guard(guards, model, averaged)
+        state = _guard(guards, model, averaged)
         modes = {name: module.training for name, module in model.named_modules()}
         before = fingerprints(model) | _buffers(model)
         watched = [(model, False), *([(averaged, True)] if isinstance(averaged, torch.nn.Module) else [])]
@@ -55,9 +63,22 @@ def evaluate_once(
         found.reseeded = (*(("torch",) if torch.initial_seed() != _SEED else ()), *seeded)
         found.modes = tuple(name for name, module in model.named_modules() if modes.get(name) != module.training)
         after = fingerprints(model) | _buffers(model)
-        found.changed = tuple(sorted(name for name in before if after.get(name) != before[name]))
+        changed = sorted(name for name in before if after.get(name) != before[name])
+        found.rounded = _rounded(model, changed, state)
+        found.changed = tuple(name for name in changed if name not in found.rounded)
         found.gradients = tuple(name for name, p in model.named_parameters() if p.grad is not None)
     return found
+
+
+def _rounded(model: Any, changed: Collection[str], state: State) -> tuple[str, ...]:
+    """Parameters that differ by no more than rounding."""
+    found = []
+    for name, p in model.named_parameters():
+        then = state.before(p) if name in changed else None
+        if then is not None and then.shape == p.shape and then.dtype == p.dtype:
+            change = relative_change({name: then}, {name: p.detach()})
+            found += [name] if change < ROUNDING else []
+    return tuple(found)
 
 
 def evaluate_at_another_size(found: Evaluated, model: Any, evaluate: Callable[..., Any], *, averaged: Any) -> None:
@@ -68,15 +89,16 @@ def evaluate_at_another_size(found: Evaluated, model: Any, evaluate: Callable[..
             found.at_other_size = numbers_of(evaluate(batch_size=found.sizes[1]))
 
 
-def _guard(guards: ExitStack, model: Any, averaged: Any) -> None:
-    """Put everything back afterwards; begin in training mode, with a known seed."""
+def _guard(guards: ExitStack, model: Any, averaged: Any) -> State:
+    """Put everything back afterwards; begin in training mode, with a known seed. Returns the model's state."""
     import torch
 
-    for one in (model, averaged):
-        if isinstance(one, torch.nn.Module):
-            guards.enter_context(untouched(one, parameters=True))
+    state = guards.enter_context(untouched(model, parameters=True))
+    if isinstance(averaged, torch.nn.Module):
+        guards.enter_context(untouched(averaged, parameters=True))
     model.train()
     torch.manual_seed(_SEED)
+    return state
 
 
 def _size(evaluate: Callable[..., Any], rows: int) -> int | None:

@@ -86,7 +86,9 @@ class Evaluated:
     foreign_weights: bool = False
     """Did the model hold other weights than the trained ones while it was evaluated?"""
     changed: tuple[str, ...] = ()
-    """Parameters and buffers whose bits differ afterwards."""
+    """Parameters and buffers whose bits differ afterwards, by more than rounding."""
+    rounded: tuple[str, ...] = ()
+    """Parameters whose last bits alone differ: moved to an average and back, say."""
     gradients: tuple[str, ...] = ()
     """Parameters that have a gradient afterwards, and had none."""
     modes: tuple[str, ...] = ()
@@ -97,6 +99,22 @@ class Evaluated:
     """Two batch sizes at which it was carried out, where it takes one; `numbers` are those of the first."""
     at_other_size: dict[str, float] = field(default_factory=dict)
     """What it returned at the second."""
+
+    def round(self) -> list[EvaluationPass]:
+        """The passes of one model without those over all its rows once more, as for an accuracy beside the loss.
+
+        So two or three rounds over several batches in the same order, or passes without labels over the rows of those
+        with labels. One batch again and again is none.
+        """
+        passes = [one for one in self.passes if one.averaged == self.passes[0].averaged]
+        labelled, others = ([one for one in passes if one.labelled is has] for has in (True, False))
+        if labelled and [one.rows for one in labelled] == [one.rows for one in others]:
+            passes = labelled
+        for rounds in (2, 3):
+            count = len(passes) // rounds
+            if count > 1 and [one.rows for one in passes] == rounds * [one.rows for one in passes[:count]]:
+                return passes[:count]
+        return passes
 
     @property
     def tokens(self) -> int:

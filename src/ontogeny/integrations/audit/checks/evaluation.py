@@ -10,7 +10,7 @@ from ontogeny.core.contracts import Severity
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
 from ontogeny.integrations.audit.recording import Recording
-from ontogeny.integrations.audit.returned import LOSS, PERPLEXITY, PLAIN, named
+from ontogeny.integrations.audit.returned import LOSS, PERPLEXITY, PLAIN, bare, named
 from ontogeny.integrations.audit.seen import Evaluated, LossTerms
 
 NEEDS = "audit.watch(evaluate=…), and the end of the loop"
@@ -26,8 +26,9 @@ def near(one: float, other: float, share: float) -> bool:
     title="An evaluation that touches the training",
     needs=NEEDS,
     cost=ONCE,
-    threshold="parameters or buffers that differ afterwards, gradients left behind, a seed (torch's, numpy's or "
-    "Python's) that was set and not put back, or, of a model with dropout, evaluation mode left on",
+    threshold="parameters or buffers that differ afterwards (parameters by 1e-6 or more), gradients left behind, a "
+    "seed (torch's, numpy's or Python's) that was set and not put back, or, of a model with dropout, evaluation "
+    "mode left on",
     otherwise="statistics that are meant to be updated there",
     refuted_by="equal weights and an equal next batch with and without the evaluation",
     remedy="evaluate in eval mode under torch.no_grad(), and call model.train() afterwards; fork the generators "
@@ -51,8 +52,8 @@ def evaluation_leaves_alone(seen: Recording) -> Outcome:
     if left:
         said.append(f"leaves {len(done.modes)} modules in another mode: dropout stays off unless the loop calls "
                     "model.train()")  # fmt: skip
-    numbers = {"changed": len(done.changed), "gradients": len(done.gradients), "reseeded": len(done.reseeded),
-               "other_modes": len(done.modes)}  # fmt: skip
+    numbers = {"changed": len(done.changed), "rounded": len(done.rounded), "gradients": len(done.gradients),
+               "reseeded": len(done.reseeded), "other_modes": len(done.modes)}  # fmt: skip
     if not said:
         return Nothing(numbers=numbers)
     severity: Severity = "error" if done.changed or done.gradients else "warning" if done.reseeded else "note"
@@ -127,7 +128,7 @@ def trained_in_evaluation_mode(seen: Recording) -> Outcome:
     needs=f"{NEEDS}; better with validation_texts (watch)",
     cost=ONCE,
     threshold="5% of the evaluated rows (of 8 tokens or more) are repeated, or any where there are more rows than "
-    "texts; or a last, smaller batch of texts is missing",
+    "texts, unless all are, equally often; or a last, smaller batch of texts is missing",
     otherwise="texts that stand in the data several times; packing",
     refuted_by="rows scored = length of the evaluation set",
     remedy="evaluate each text once, without drop_last; cut off what a distributed sampler adds",
@@ -135,7 +136,7 @@ def trained_in_evaluation_mode(seen: Recording) -> Outcome:
 def evaluation_counts_once(seen: Recording) -> Outcome:
     """Every example is evaluated once."""
     done = seen.evaluated
-    passes = [] if done is None else [one for one in done.passes if one.averaged == done.passes[0].averaged]
+    passes = [] if done is None else done.round()
     rows = [row for one in passes for row in one.rows]
     known = [row for row in rows if row]
     if not known:
@@ -226,9 +227,9 @@ def evaluation_depends_on_batch(seen: Recording) -> Outcome:
 def _two_values(done: Evaluated) -> tuple[float, float] | None:
     """The same number at both batch sizes: of an NLL, a loss or a perplexity, the first that it returned."""
     for names in (PLAIN, LOSS, PERPLEXITY):
-        first, second = named(done.numbers, names), named(done.at_other_size, names)
-        if first is not None and second is not None:
-            return first, second
+        for name, value in done.numbers.items():
+            if bare(name) in names and name in done.at_other_size:
+                return value, done.at_other_size[name]
     return None
 
 
