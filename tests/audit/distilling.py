@@ -57,6 +57,10 @@ class Distilling:
     forgotten: bool = False
     """Is the projection missing in the optimizer?"""
     no_grad: bool = True
+    cut: tuple[slice, slice] = (slice(None), slice(None))
+    """Places of the student's and of the teacher's logits that are compared."""
+    averaged: bool = False
+    """Does the teacher follow the student, as a mean teacher does?"""
     steps: int = 12
 
     def run(self, *, watch_logits: bool = True, tokenizer: Any = None, watcher: Any = Audit, **watched: Any) -> Any:
@@ -69,6 +73,7 @@ class Distilling:
         )
         optimizer = torch.optim.AdamW(learning.parameters(), lr=1e-3)
         with watcher(both if self.whole else student, optimizer, tokenizer=tokenizer, quiet=True) as audit:
+            watched = ({"ema": self.teacher} if self.averaged else {}) | watched
             audit.watch(teacher=self.teacher, temperature=TEMPERATURE, **watched)
             for number in range(self.steps):
                 (both if self.together else student).train()
@@ -77,8 +82,8 @@ class Distilling:
                 with torch.set_grad_enabled(not self.no_grad):
                     logits = self.teacher(self.to_teacher(ids), mask).logits
                 target = logits if self.target is None else self.target(both, logits)
-                said = student(ids, mask).logits
-                kd = self.kd(said, target)
+                said, target = student(ids, mask).logits, target[:, self.cut[1]]
+                kd = self.kd(said[:, self.cut[0]], target)
                 if watch_logits:
                     audit.watch(teacher_logits=target)
                 audit.watch(kd=kd)
@@ -88,4 +93,8 @@ class Distilling:
                 loss.backward()
                 optimizer.step()
                 optimizer.zero_grad()
+                if self.averaged:
+                    with torch.no_grad():
+                        for average, p in zip(self.teacher.parameters(), student.parameters(), strict=True):
+                            average.lerp_(p, 0.1)
         return audit

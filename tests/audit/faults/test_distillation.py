@@ -267,3 +267,18 @@ def test_a_wider_teacher_that_is_cut_off() -> None:
     assert found(Distilling(teacher=Wider(-30.0).eval(), target=cut).run()) == {}
     uncut = found(Distilling(teacher=Wider(2.0).eval(), kd=lambda s, t: mean_kl(s, t[..., :VOCABULARY])).run())
     assert uncut["vocabulary_by_id"].severity == "note"
+
+
+def test_the_teachers_logits_one_place_on() -> None:
+    first, later = slice(None, -1), slice(1, None)
+    shifted = found(Distilling(cut=(first, later)).run())
+    assert set(shifted) == {"target_not_the_teachers"}
+    assert "one place on" in shifted["target_not_the_teachers"].statement
+    silent(Distilling(cut=(first, first)).run(), *ALL)
+    silent(Distilling(cut=(later, later)).run(), *ALL - {"kd_out_of_scale"})
+
+
+def test_a_mean_teacher() -> None:
+    silent(Distilling(averaged=True).run(), "teacher_not_detached", "target_not_the_teachers")
+    moving = Distilling(averaged=True)
+    assert "its weights change" in found(moving.run(ema=None))["teacher_not_detached"].statement

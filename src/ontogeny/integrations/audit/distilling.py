@@ -89,19 +89,29 @@ class TeacherListener:
             return
         if len(seen.distillation.pairs) >= MOST_PAIRS:
             return
-        alike = {name: rows for name, rows in held.items() if self.shapes[name][:2] == self.shapes["student"][:2]}
-        if len(alike) < 2:
+        batch, length = self.shapes["student"][:2]
+        rows = {name: held[name] for name in ("student", "teacher", "target")
+                if name in held and self.shapes[name][:2] == (batch, length)}  # fmt: skip
+        valid, cut = self._valid(forward), "target" in held and self.shapes["target"][:2] == (batch, length - 1)
+        if cut:  # what is compared is [:, :-1] or [:, 1:] of both
+            inside = [at for at, place in enumerate(_spread(batch * length)) if (place + 1) % length]
+            rows = {name: one[inside] for name, one in rows.items()} | {"target": held["target cut"]}
+            valid = {name: mask[inside] for name, mask in valid.items()}
+        if len(rows) < 2:
             return
-        against = alike.get("target", alike.get("teacher"))
-        references = {}
-        if against is not None and against.shape == alike["student"].shape:
+        few = {name: _few(one) for name, one in rows.items()}
+        ahead = cut and "teacher" in few and _is_rather(few["target"], held["teacher after"], few["teacher"])
+        if ahead:
+            few["teacher"] = held["teacher after"]
+        against, references = rows.get("target", rows.get("teacher")), {}
+        if against is not None and against.shape == rows["student"].shape and not ahead:
             temperature = float(seen.latest("temperature") or 1.0)
-            references = _references(alike["student"], against, self._valid(forward), temperature)
-        kept = {name: rows[:: max(len(rows) // KEPT, 1)][:KEPT].float().cpu().numpy() for name, rows in alike.items()}
+            references = _references(rows["student"], against, valid, temperature)
+        kept = {name: one.float().cpu().numpy() for name, one in few.items()}
         seen.distillation.pairs.append(
-            Pair(step=forward.step, length=self.shapes["student"][1], student=kept["student"],
-                 teacher=kept.get("teacher"), target=kept.get("target"), target_trainable=self.trainable,
-                 references=references)
+            Pair(step=forward.step, length=length, student=kept["student"], teacher=kept.get("teacher"),
+                 target=kept.get("target"), target_trainable=self.trainable, references=references, ahead=ahead,
+                 ends_pulled=_ends_pulled(forward))
         )  # fmt: skip
 
     def end(self) -> None:
@@ -109,6 +119,7 @@ class TeacherListener:
         seen = self.recorder.seen.distillation
         if self.module is not None:
             seen.moved = fingerprints(self.module) != self.start
+            seen.is_average = self.module is self.recorder.seen.latest("ema")
         function = self.recorder.seen.latest("kd_function")
         if function is not None and "kd_not_least_at_equality" not in self.recorder.skip:
             with untouched(self.recorder.model):
@@ -137,8 +148,15 @@ class TeacherListener:
     def _hold(self, name: str, logits: "Tensor") -> None:
         """At positions evenly spread over the batch, the same for every tensor of that shape."""
         flat = logits.detach().flatten(0, 1)
-        self.logits[name] = flat[self._spread(len(flat))]
+        batch, length = logits.shape[:2]
         self.shapes[name] = tuple(logits.shape)
+        self.logits[name] = flat[_spread(batch * length)]
+        if name == "target":  # in case it is one place shorter than the student's
+            places = [place for place in _spread(batch * (length + 1)) if (place + 1) % (length + 1)]
+            self.logits["target cut"] = flat[[place - place // (length + 1) for place in places]]
+        if name == "teacher":
+            places = [place for place in _spread(batch * length) if (place + 1) % length]
+            self.logits["teacher after"] = flat[[place + 1 for place in _few(places)]]
 
     def _valid(self, forward: Forward) -> dict[str, np.ndarray]:
         """Which of the held positions predict a token that counts: by labels, by mask; and all of them."""
@@ -148,19 +166,43 @@ class TeacherListener:
         for name, mark in marks.items():
             if mark is not None and mark.shape == (batch, length):
                 masks[name] = np.pad(mark[:, 1:] > 0, ((0, 0), (0, 1)))
-        at = self._spread(batch * length)
+        at = _spread(batch * length)
         return {name: mask.reshape(-1)[at] for name, mask in masks.items()}
-
-    @staticmethod
-    def _spread(count: int) -> list[int]:
-        spread: list[int] = np.unique(np.linspace(0, count - 1, min(POSITIONS, count), dtype=int)).tolist()
-        return spread
 
     def _harmless(self, listen: Callable[..., None]) -> Callable[..., None]:
         def harmless(*args: Any) -> None:
             self.recorder.listeners.tell([listen], *args)
 
         return harmless
+
+
+def _spread(count: int) -> list[int]:
+    spread: list[int] = np.unique(np.linspace(0, count - 1, min(POSITIONS, count), dtype=int)).tolist()
+    return spread
+
+
+def _few(rows: Any) -> Any:
+    return rows[:: max(len(rows) // KEPT, 1)][:KEPT]
+
+
+def _is_rather(rows: "Tensor", one: "Tensor", other: "Tensor") -> bool:
+    """Do rows of logits go with the one rather than with the other? By their cosine, each row centred."""
+    from torch.nn import functional as F
+
+    width = min(rows.shape[-1], one.shape[-1])
+    centred = [some[:, :width].float().nan_to_num(neginf=0.0) for some in (rows, one, other)]
+    mine, first, second = (some - some.mean(dim=-1, keepdim=True) for some in centred)
+    return float(F.cosine_similarity(mine, first).mean()) > float(F.cosine_similarity(mine, second).mean())
+
+
+def _ends_pulled(forward: Forward) -> bool | None:
+    """Does a gradient arrive at the last place of rows that reach it? None where none does, or it is not known."""
+    if forward.targets is None or forward.input_ids is None:
+        return None
+    reach = (
+        np.ones(len(forward.input_ids), bool) if forward.attention_mask is None else forward.attention_mask[:, -1] > 0
+    )
+    return bool((forward.targets.ids[reach, -1] >= 0).any()) if reach.any() else None
 
 
 def _references(

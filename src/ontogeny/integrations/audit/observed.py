@@ -114,9 +114,16 @@ class Pair:
     teacher: np.ndarray | None
     """float32 [n, V']: as the teacher gave them."""
     target: np.ndarray | None
-    """float32 [n, V'']: as the user says that they are compared with the student's (`teacher_logits`)."""
+    """float32 [n, V'']: as the user says that they are compared with the student's (`teacher_logits`).
+
+    One that is a place shorter than the student's stands at the student's first places."""
     target_trainable: bool
     """Does a gradient flow into the target?"""
+    ahead: bool = False
+    """Is the target one place shorter than the student's logits, and made of the teacher's second place and on? Then
+    the teacher's logits here are those."""
+    ends_pulled: bool | None = None
+    """Does a gradient arrive at the student's last place, in rows that reach it? None: none does, or it is unknown."""
     references: dict[str, float]
     """The mean over valid positions of divergences times temperature squared, by name; empty for unequal widths."""
 
@@ -132,6 +139,8 @@ class Distillation:
     """Backward passes that reached the teacher's logits."""
     moved: bool | None = None
     """Have its weights changed? None before the end."""
+    is_average: bool = False
+    """Is it watched as the average of the trained weights, too?"""
     pairs: list[Pair] = field(default_factory=list)
     at_equality: float | None = None
     """Norm of `kd_function`'s gradient where student and teacher agree, as a share of that where they do not."""

@@ -44,8 +44,8 @@ def teacher_in_train_mode(seen: Recording) -> Outcome:
     title="Teacher not detached",
     needs="the teacher (watch), and the end of the audit",
     cost="two passes over the teacher's weights",
-    threshold="a gradient arrives at the teacher's logits, or its weights change",
-    otherwise="a teacher that is trained together with the student, or an average of it",
+    threshold="a gradient arrives at the teacher's logits, or its weights change, and it is not watched as ema, too",
+    otherwise="a teacher that is trained together with the student",
     refuted_by="teacher parameters whose grad is None",
     remedy="run the teacher under torch.no_grad(), and set its requires_grad to False",
 )
@@ -55,10 +55,11 @@ def teacher_not_detached(seen: Recording) -> Outcome:
     if not found.passes or found.moved is None:
         return Lacks(what=NO_TEACHER)
     numbers = {"gradients": found.gradients, "passes": len(found.passes), "weights_changed": int(found.moved)}
-    if not found.gradients and not found.moved:
+    moved = found.moved and not found.is_average
+    if not found.gradients and not moved:
         return Nothing(numbers=numbers)
-    how = "its weights change" if found.moved else "a gradient arrives at its logits"
-    return Found(severity="error" if found.moved else "warning", statement=f"the teacher is not detached: {how}",
+    how = "its weights change" if moved else "a gradient arrives at its logits"
+    return Found(severity="error" if moved else "warning", statement=f"the teacher is not detached: {how}",
                  numbers=numbers, evidence=(), certainty="certain" if found.gradients else "likely")  # fmt: skip
 
 
@@ -199,7 +200,8 @@ def mass_on_missing_tokens(seen: Recording) -> Outcome:
     title="Distillation towards something else than the teacher",
     needs="the teacher and what the student's logits are compared with (watch teacher, teacher_logits)",
     cost=LOGITS_HELD,
-    threshold="a gradient flows into the target, or it correlates below 0.9 with the teacher's logits",
+    threshold="a gradient flows into the target, or it correlates below 0.9 with the teacher's logits; or it is the "
+    "teacher's [:, 1:], and no gradient arrives at the student's last place",
     otherwise="a target that is made of several teachers, or corrected by labels",
     refuted_by="equal logits, up to a constant per position",
     remedy="take the teacher's own logits, under no_grad; a projection of states belongs into a feature term",
@@ -221,6 +223,11 @@ def target_not_the_teachers(seen: Recording) -> Outcome:
     tables = _vocabularies(seen)
     if not alike or (tables is not None and tables[0] != tables[1]):
         return Lacks(what="a teacher that runs at looked-at steps, with the student's vocabulary")
+    shifted = [one.ends_pulled for one in pairs if one.ahead and one.ends_pulled is not None]
+    if correlation >= 0.9 and shifted and not any(shifted):
+        return Found(severity="error", statement="what the student is compared with are the teacher's logits one place "
+                     "on: they are cut to [:, 1:], the student's to [:, :-1]", numbers=numbers, evidence=(),
+                     remedy="cut the logits of both alike: at the same place both predict the same token")  # fmt: skip
     if correlation >= 0.9:
         return Nothing(numbers=numbers)
     return Found(severity="error", statement="what the student is compared with is not the teacher's logits "
