@@ -88,3 +88,51 @@ def test_an_evaluation_that_leaves_evaluation_mode_on() -> None:
     assert "dropout stays off" in found["evaluation_leaves_alone"].statement
     assert left_on(before_each_step=False, comes_back=True) == {}
     assert left_on(before_each_step=True, comes_back=False) == {}  # the loop itself comes back
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.4])
+def test_scheduled_sampling(share: float) -> None:
+    """A first pass guesses; some of the tokens that the second one is given are its guesses."""
+
+    def guessing(rows_of_the_step: bool) -> set[str]:
+        torch.manual_seed(0)
+        model = make_model()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        model.train()
+        with Audit(model, optimizer, quiet=True) as audit:
+            for number in range(12):
+                batch = rows(4, number, shortest=20)
+                first = batch["input_ids"] if rows_of_the_step else rows(4, 100 + number, shortest=20)["input_ids"]
+                with torch.no_grad():
+                    guess = model(first).logits.argmax(-1)
+                mixed = batch["input_ids"].clone()
+                chosen = torch.rand(4, 19) < share
+                mixed[:, 1:] = torch.where(chosen, guess[:, :-1], mixed[:, 1:])
+                shifted_loss(model(mixed).logits, batch["labels"]).backward()
+                optimizer.step()
+                optimizer.zero_grad()
+        assert audit.report.mishaps == ()
+        return {one.rule for one in audit.report.findings}
+
+    assert "evaluation_in_training_mode" not in guessing(rows_of_the_step=True)
+    assert "evaluation_in_training_mode" in guessing(rows_of_the_step=False)
+
+
+def test_rows_of_one_template_are_not_the_same() -> None:
+    """An evaluation in training mode on other rows, of which three quarters are one prompt, is told."""
+    torch.manual_seed(0)
+    model = make_model()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    prompt = rows(1, 7, shortest=20)["input_ids"][:, :15].expand(4, -1)
+    model.train()
+    with Audit(model, optimizer, quiet=True) as audit:
+        for number in range(12):
+            given, judged = (torch.cat([prompt, rows(4, seed, shortest=20)["input_ids"][:, :5]], dim=1)
+                             for seed in (number, 100 + number))  # fmt: skip
+            with torch.no_grad():
+                model(judged)
+            shifted_loss(model(given).logits, given).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    assert audit.report.mishaps == ()
+    assert "evaluation_in_training_mode" in {one.rule for one in audit.report.findings}

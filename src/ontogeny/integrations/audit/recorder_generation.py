@@ -16,6 +16,8 @@ MOST_HELD = 64
 """Batches of a step whose ids are held until it is over."""
 MOST_COMPARED = 256
 """Forward passes in training mode without gradients whose rows are compared with those of the training's."""
+NEARLY = 0.3
+"""Share of a row's own places at which it has the ids of another one that it was made of."""
 _NAMES = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
@@ -23,8 +25,8 @@ class PassRecorder:
     """Forward passes without gradients inside the loop: those that judge the model, and steps of generation.
 
     A pass in training mode is part of a training step, and judges nothing, where it has the rows of a pass with
-    gradients of the same step (a first guess, old probabilities), or where adapters are switched off (the reference of
-    preference training).
+    gradients of the same step (a first guess, old probabilities), all or in most places (scheduled sampling puts
+    guesses into them), or where adapters are switched off (the reference of preference training).
     """
 
     def __init__(self, model: Any, found: Generation) -> None:
@@ -72,10 +74,15 @@ def _adapters_are_off(model: Any) -> bool:
 
 
 def _same_rows(some: "Tensor", of: "Tensor") -> bool:
-    """Are all rows of ids [B, T] among those of the other, or the other way round?"""
+    """Are all rows of ids [B, T] nearly among those of the other, or the other way round?
+
+    What a row has in common with most of the other's, a template or padding, counts for nothing.
+    """
     if some.ndim != 2 or of.ndim != 2 or some.shape[1] != of.shape[1] or some.device != of.device:
         return False
-    alike = (some[:, None] == of[None]).all(dim=-1)
+    share = (some[:, None] == of[None]).float().mean(dim=-1)
+    common = share.median(dim=1, keepdim=True).values if len(of) > 1 else 0.0
+    alike = (share == 1) | (share - common >= NEARLY * (1 - common)) & (share > common)
     return bool(alike.any(dim=1).all()) or bool(alike.any(dim=0).all())
 
 
