@@ -38,6 +38,8 @@ class Reruns:
     """Why nothing was run again."""
     alone: Difference | None = None
     """Each row alone and without padding, against the same row in its batch."""
+    future: Difference | None = None
+    """Tokens that are learned, against the same with later ones replaced."""
     drops_out: str | None = None
     """A function of torch that has dropped something out in evaluation mode."""
     evaluated: Difference | None = None

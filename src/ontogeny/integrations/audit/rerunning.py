@@ -27,9 +27,13 @@ FURTHER = 8
 """Places of further padding."""
 LEAST_SECOND = 4
 """Tokens of a document behind another one."""
+NEXT = 0.9
+"""Share of targets that are the next token, of a model that predicts next tokens."""
 IGNORED = frozenset({"labels", "targets", "shift_labels", "num_items_in_batch", "return_dict", "return_loss",
                      "logits_to_keep", "fused_lm_head", "output_attentions", "output_hidden_states"})  # fmt: skip
 """Arguments that do not change logits."""
+INVARIANT = frozenset({"row_depends_on_batch", "row_depends_on_padding", "sees_the_future"})
+"""Checks that a batch is run again for, changed in ways that matter to nothing."""
 TAKEN = ("attention_mask", "position_ids")
 
 
@@ -61,6 +65,8 @@ class Batch:
     """Arguments that are no tensors, as they were: `use_cache`, without which some models heed packed positions."""
     others: Mapping[str, Any]
     """Further tensors, and whatever may hold some; with these, rows cannot be told apart."""
+    forward: Forward
+    """The pass that it was given to."""
 
     @property
     def plain(self) -> bool:
@@ -149,10 +155,14 @@ class Rerunner:
                     _steady(found, model, first.rows(ROWS), tolerance)
                 if self.packed is not None and "packing_leaks" not in skip:
                     _packing(found, model, self.packed.rows(ROWS), self.recorder.seen.markers, tolerance)
-                if batch is not None and not skip >= {"row_depends_on_batch", "row_depends_on_padding"}:
+                if batch is not None and not skip >= {
+                    "row_depends_on_batch",
+                    "row_depends_on_padding",
+                    "sees_the_future",
+                }:
                     batch = batch.rows(ROWS)
                     self._invariance(found, batch, nll_of(model, batch), tolerance)
-                if self.evaluated is not None and "evaluation_depends_on_batch" not in skip:
+                if self.evaluated is not None and "evaluation_depends_on_batch" not in skip and not _looks_ahead(found):
                     rows = self.evaluated.rows(ROWS)
                     found.evaluated = _alone(model, rows, nll_of(model, rows), tolerance)
                 if (whole := batch or self.packed) is not None and "saved_model_differs" not in skip:
@@ -165,6 +175,10 @@ class Rerunner:
 
     def _invariance(self, found: Reruns, batch: Batch, live: np.ndarray, tolerance: float) -> None:
         model = self.recorder.heard
+        found.future = _future(model, batch, live, self.recorder.seen.markers, tolerance)
+        if _looks_ahead(found):  # what comes behind a row, padding too, is not the same then
+            found.lacks = "a model that does not see later tokens"
+            return
         found.alone = _alone(model, batch, live, tolerance)
         _padded_further(found, model, batch, live, self.recorder.seen.markers.pad or 0, tolerance)
 
@@ -183,7 +197,7 @@ def batch_of(forward: Forward, given: Mapping[str, Any], markers: Markers) -> Ba
               for one, value in rest.items() if one not in settings}  # fmt: skip
     mask, positions = (None if given.get(one) is None else given[one].detach().clone() for one in TAKEN)
     return Batch(name=name, ids=ids.detach().clone(), mask=mask, positions=positions, settings=settings, others=others,
-                 real=not_padding(forward, markers))  # fmt: skip
+                 real=not_padding(forward, markers), forward=forward)  # fmt: skip
 
 
 def _is_setting(value: Any) -> bool:
@@ -269,20 +283,58 @@ def _steady(found: Reruns, model: Any, batch: Batch, tolerance: float) -> None:
 
 
 def _packing(found: Reruns, model: Any, batch: Batch, markers: Markers, tolerance: float) -> None:
-    import torch
-
     spans = second_documents(batch, markers)
     if not spans:
         return
-    ordinary = np.setdiff1d(batch.ids.cpu().numpy()[batch.real], list(_given(markers)))
-    ids, draw = batch.ids.clone(), np.random.default_rng(0)
-    for row, start, _ in spans:
-        ids[row, : start - 1] = torch.as_tensor(draw.choice(ordinary, start - 1), dtype=ids.dtype, device=ids.device)
-    before, after = nll_of(model, batch), nll_of(model, replace(batch, ids=ids))
+    before, after = (
+        nll_of(model, one)
+        for one in (batch, _replaced(batch, {row: slice(0, start - 1) for row, start, _ in spans}, markers))
+    )
     # The first token of a document is predicted from the one before it: only what follows belongs to it alone.
     first, second = (np.concatenate([nll[row, a + 1 : b] for row, a, b in spans]) for nll in (before, after))
     found.packed = difference(first, second, tolerance)
     found.positions_begin_anew = batch.positions is not None
+
+
+def _replaced(batch: Batch, spans: Mapping[int, slice], markers: Markers) -> Batch:
+    """With other ordinary tokens of the batch in these places of rows."""
+    import torch
+
+    ordinary = np.setdiff1d(batch.ids.cpu().numpy()[batch.real], list(_given(markers)))
+    ids, draw = batch.ids.clone(), np.random.default_rng(0)
+    for row, span in spans.items():
+        drawn = draw.choice(ordinary, len(ids[row, span]))
+        ids[row, span] = torch.as_tensor(drawn, dtype=ids.dtype, device=ids.device)
+    return replace(batch, ids=ids)
+
+
+def _future(model: Any, batch: Batch, live: np.ndarray, markers: Markers, tolerance: float) -> Difference | None:
+    """Tokens that were learned as the next ones, against the same with the later half of them replaced.
+
+    None where others than next tokens are learned, as by an encoder. Before the first that is learned, a prompt may
+    well be seen as a whole.
+    """
+    if batch.forward.targets is None:
+        return None
+    ids, pulled = batch.ids.cpu().numpy(), batch.forward.targets.ids[: len(batch.ids), :-1]
+    hits = (pulled == ids[:, 1:]) & batch.real[:, 1:]
+    if hits.sum() < NEXT * (pulled >= 0).sum():
+        return None
+    earlier, spans = {}, {}
+    for row in range(len(ids)):
+        learned = 1 + np.flatnonzero(hits[row])
+        if len(learned) >= 2 * LEAST_SECOND:
+            middle, last = int(learned[len(learned) // 2]), int(np.flatnonzero(batch.real[row])[-1])
+            earlier[row], spans[row] = learned[learned < middle], slice(middle, last + 1)
+    if not spans:
+        return None
+    after = nll_of(model, _replaced(batch, spans, markers))
+    first, second = (np.concatenate([nll[row, at] for row, at in earlier.items()]) for nll in (after, live))
+    return difference(first, second, tolerance)
+
+
+def _looks_ahead(found: Reruns) -> bool:
+    return found.future is not None and found.future.large
 
 
 def _alone(model: Any, batch: Batch, live: np.ndarray, tolerance: float) -> Difference | None:

@@ -19,7 +19,7 @@ from ontogeny.integrations.audit.updates import updates
 
 LEAST_ROWS = 16
 READ_OFF = "two reductions over the gradient at the logits, at looked-at steps"
-RUN_AGAIN = "at the end, at most eight forward passes over four rows of a batch"
+RUN_AGAIN = "at the end, at most nine forward passes over four rows of a batch"
 
 
 @check(
@@ -88,6 +88,33 @@ def softmax_twice(seen: Recording) -> Outcome:
     return Found(severity="error", statement="the loss is a cross entropy of probabilities, which go through a softmax "
                  "again: its gradient is a fraction of what it should be, and vanishes where the model is wrong",
                  numbers=numbers, evidence=())  # fmt: skip
+
+
+@check(
+    title="Tokens that are seen before they are predicted",
+    needs="the end of the audit, and a looked-at batch of token ids whose targets are the next tokens, eight or more "
+    "in a row",
+    cost=RUN_AGAIN,
+    threshold="other tokens in the later half of what is learned change the NLL of those before it by more than 1e-3 "
+    "nats on average (0.1 where weights have 16 bits)",
+    otherwise="experts that choose their tokens, or have a capacity per batch",
+    refuted_by="equal logits of a row and of its beginning alone",
+    remedy="a causal mask in each layer that mixes places: is_causal=True, or a mask above the diagonal; convolutions "
+    "that are padded on the left",
+)
+def sees_the_future(seen: Recording) -> Outcome:
+    """What is predicted is not seen before."""
+    found = seen.reruns.future
+    if found is None:
+        known = any(one.targets is not None for one in seen.forwards)
+        return Lacks(what="a batch whose targets are the next tokens, eight or more in a row"
+                     if seen.reruns.alone is not None and known else seen.reruns.lacks)  # fmt: skip
+    numbers = {"nats": found.nats, "tokens": found.tokens, "tolerance": found.tolerance}
+    if not found.large:
+        return Nothing(numbers=numbers)
+    return Found(severity="error", statement="the model sees later tokens: where these are replaced, the NLL of "
+                 f"earlier ones differs by {found.nats:.3g} nats on average", numbers=numbers, evidence=(),
+                 certainty="certain")  # fmt: skip
 
 
 @check(
