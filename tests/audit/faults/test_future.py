@@ -37,7 +37,7 @@ def trained(model: nn.Module, *, prompt: int = 0, masked: bool = False) -> Any:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     with Audit(model, optimizer, quiet=True) as audit:
         for number in range(12):
-            batch = rows(4, number, length=24, shortest=20)
+            batch = rows(4, number, length=24, shortest=24 if masked else 20)
             ids, labels = batch["input_ids"], batch["labels"]
             if masked:
                 hidden = (torch.rand(ids.shape) < 0.3) & (labels != -100)
