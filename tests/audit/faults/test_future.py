@@ -56,7 +56,7 @@ def trained(model: nn.Module, *, prompt: int = 0, masked: bool = False) -> Any:
 def test_no_causal_mask() -> None:
     found = {one.rule: one for one in trained(Attends(causal=False)).report.findings}
     assert set(found) == {"sees_the_future"}
-    silent(trained(Attends(causal=True)), "sees_the_future", "row_depends_on_padding", "row_depends_on_batch")
+    silent(trained(Attends(causal=True)), "sees_the_future", "row_depends_on_batch")
 
 
 @pytest.mark.parametrize(("prefix", "sees"), [(8, False), (20, True)])
@@ -67,5 +67,9 @@ def test_a_prompt_that_is_seen_as_a_whole(prefix: int, *, sees: bool) -> None:
 
 
 def test_masked_tokens_are_not_next_ones() -> None:
-    lacks = {one.rule: getattr(one, "lacks", "") for one in trained(Attends(causal=False), masked=True).report.verdicts}
+    """Rows of one length without a mask: that padding would be seen says nothing of a loop that never pads."""
+    audit = trained(Attends(causal=False), masked=True)
+    lacks = {one.rule: getattr(one, "lacks", "") for one in audit.report.verdicts}
+    assert audit.report.findings == ()
     assert "next tokens" in lacks["sees_the_future"]
+    assert lacks["row_depends_on_padding"] == "a batch that is padded on the right, or has an attention mask"

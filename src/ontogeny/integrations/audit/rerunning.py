@@ -358,7 +358,7 @@ def _padded_further(found: Reruns, model: Any, batch: Batch, live: np.ndarray, p
     if longest and batch.ids.shape[1] + FURTHER > longest:
         found.padded_lacks = f"a batch of at most {longest - FURTHER} places, to which {FURTHER} can be added"
         return
-    if left and batch.mask is None:  # rows alone tell the same
+    if batch.mask is None and (left or bool(batch.real.all())):  # rows alone tell the same; or nothing is ever padded
         found.padded_lacks = "a batch that is padded on the right, or has an attention mask"
         return
     widen = (FURTHER, 0) if left else (0, FURTHER)
