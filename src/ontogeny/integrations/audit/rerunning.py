@@ -155,11 +155,7 @@ class Rerunner:
                     _steady(found, model, first.rows(ROWS), tolerance)
                 if self.packed is not None and "packing_leaks" not in skip:
                     _packing(found, model, self.packed.rows(ROWS), self.recorder.seen.markers, tolerance)
-                if batch is not None and not skip >= {
-                    "row_depends_on_batch",
-                    "row_depends_on_padding",
-                    "sees_the_future",
-                }:
+                if batch is not None and not skip >= INVARIANT:
                     batch = batch.rows(ROWS)
                     self._invariance(found, batch, nll_of(model, batch), tolerance)
                 if self.evaluated is not None and "evaluation_depends_on_batch" not in skip and not _looks_ahead(found):
