@@ -2,7 +2,7 @@
 
 Two copies of one model take the same steps in turn, one of them audited, both with the same batches and optimizer
 (a model of 11 M parameters with a vocabulary of 32,000, where reading the logits weighs most; and one of a vocabulary
-of 2,048). Looked at are the first 20 steps and every 500th; "an hour's run" is what that makes of 3,600 seconds of
+of 2,048). LookEvent at are the first 20 steps and every 500th; "an hour's run" is what that makes of 3,600 seconds of
 training at the bare step's pace: (start + end + looks x added + other steps x added) / 3,600. Checks are timed on the
 recording of such a run. Seconds are those of the processor, on one thread, so that other work on the machine counts for
 little; `added` is the median of the differences between steps taken in turn.
@@ -47,9 +47,16 @@ def _model(vocabulary: int) -> Any:
 
     torch.manual_seed(0)
     config = GPTNeoXConfig(
-        vocab_size=vocabulary, hidden_size=160, num_hidden_layers=4, num_attention_heads=4, intermediate_size=640,
-        max_position_embeddings=128, bos_token_id=1, eos_token_id=1, pad_token_id=0,
-    )  # fmt: skip
+        vocab_size=vocabulary,
+        hidden_size=160,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=640,
+        max_position_embeddings=128,
+        bos_token_id=1,
+        eos_token_id=1,
+        pad_token_id=0,
+    )
     return AutoModelForCausalLM.from_config(config)
 
 

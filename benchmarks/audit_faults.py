@@ -196,16 +196,20 @@ def page(beside: _Beside) -> str:
         faulty = [loop for loop in loops if loop.found]
         found = sorted({rule for loop in faulty for rule in loop.found}, key=lambda rule: (families[rule], rule))
         cells = [
-            test.split("::")[1].removeprefix("test_").replace("_", " "), ", ".join(f"`{rule}`" for rule in found),
-            str(len(loops) - len(faulty)), _share(faulty, "torcheck"), _share(faulty, "warned"),
-        ]  # fmt: skip
+            test.split("::")[1].removeprefix("test_").replace("_", " "),
+            ", ".join(f"`{rule}`" for rule in found),
+            str(len(loops) - len(faulty)),
+            _share(faulty, "torcheck"),
+            _share(faulty, "warned"),
+        ]
         lines.append("| " + " | ".join(cells) + " |")
     figures = figures_of(beside)
     lines += ["", "| | audit | torcheck | own warnings |", "|---|---|---|---|"]
     lines += [
         f"| {what} | {one['audit']} | {one['torcheck']} | {one['own_warnings']} |"
-        for what, one in figures.items() if "torcheck" in one
-    ]  # fmt: skip
+        for what, one in figures.items()
+        if "torcheck" in one
+    ]
     lines += ["", f"Missed, or alarmed where nothing is wrong: {', '.join(beside.failed) or 'none'}."]
     lines += ["", f"Faults without a clean twin: {', '.join(without_twin(beside)) or 'none'}.", ""]
     return "\n".join(lines)

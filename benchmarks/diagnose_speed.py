@@ -28,8 +28,13 @@ def write_log(path: Path, entries: int) -> None:
     loss = 2 + 2 * (steps / 50 + 1) ** -0.5 + generator.normal(0, 0.05, entries)
     with path.open("w", encoding="utf-8") as file:
         for step, value in zip(steps.tolist(), loss.tolist(), strict=True):
-            entry = {"step": step, "loss": value, "grad_norm": 1.0 + value / 10, "learning_rate": 1e-4 * step / entries,
-                     "epoch": step / entries}  # fmt: skip
+            entry = {
+                "step": step,
+                "loss": value,
+                "grad_norm": 1.0 + value / 10,
+                "learning_rate": 1e-4 * step / entries,
+                "epoch": step / entries,
+            }
             file.write(json.dumps(entry) + "\n")
             if step % 100 == 0:
                 file.write(json.dumps({"step": step, "eval_loss": 2 + 2 * (step / 50 + 1) ** -0.5}) + "\n")

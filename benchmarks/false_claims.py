@@ -12,7 +12,7 @@ import numpy as np
 
 from ontogeny.analyses.groups import Groups
 from ontogeny.analyses.shape import shape_of
-from ontogeny.diagnosis.robust import mean as robust_mean
+from ontogeny.statistics.robust import mean as robust_mean
 
 EPOCHS = np.array([0.0, 1, 3, 5, 10, 20, 30, 50, 100])
 DOCUMENTS, DRAWS = 20, 200

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ontogeny.analyses._association import across, along
-from ontogeny.analyses._bend import change_point
+from ontogeny.analyses._change_points import change_point
 from ontogeny.analyses.collapse import Collapse
 from ontogeny.analyses.forgetting import Forgetting
 from ontogeny.analyses.transfer import Transfer
+from ontogeny.statistics.association import across, along
 
 DRAWS = 200
 DENSE = np.array([0, 1, 2, 3, 5, 8, 12, 20, 40, 60, 80, 100])
@@ -34,8 +34,12 @@ def _forgetting() -> dict[str, Any]:
     figures: dict[str, Any] = {}
     for documents in (5, 12, 30):
         for about, shock in (("own noise", 0.0), ("a shared shock of 0.05", 0.05)):
-            for name, curve in {"flat": 0 * bump, "up by 0.2 at the end": LATE, "up by 0.2 and back to 0.05": bump,
-                                "down by 0.2 and back": best}.items():  # fmt: skip
+            for name, curve in {
+                "flat": 0 * bump,
+                "up by 0.2 at the end": LATE,
+                "up by 0.2 and back to 0.05": bump,
+                "down by 0.2 and back": best,
+            }.items():
                 worse = {"since_first": 0, "since_best": 0, "naive": 0}
                 gaps, held, held_naive = 0, 0, 0.0
                 true_best = float(curve[-1] - curve.min())
@@ -67,10 +71,26 @@ def _transfer() -> dict[str, Any]:
     figures = {}
     for name, matrix in (("no transfer", flat), ("later tasks take 0.06 nats and 0.05", small)):
         for documents in (5, 12, 30):
-            lost = _share(lambda seed, m=matrix, d=documents: "took from" in Transfer(seed=seed).compare(  # type: ignore[misc]
-                tasks(m, seed, 0.1, d)).verdict)  # fmt: skip
-            any_claim = _share(lambda seed, m=matrix, d=documents: Transfer(seed=seed).compare(  # type: ignore[misc]
-                tasks(m, seed, 0.1, d)).verdict != "no task surely changed another")  # fmt: skip
+            lost = _share(
+                lambda seed, m=matrix, d=documents: (
+                    "took from"
+                    in Transfer(seed=seed)
+                    .compare(  # type: ignore[misc]
+                        tasks(m, seed, 0.1, d)
+                    )
+                    .verdict
+                )
+            )
+            any_claim = _share(
+                lambda seed, m=matrix, d=documents: (
+                    Transfer(seed=seed)
+                    .compare(  # type: ignore[misc]
+                        tasks(m, seed, 0.1, d)
+                    )
+                    .verdict
+                    != "no task surely changed another"
+                )
+            )
             figures[f"transfer, {name}, {documents} documents"] = {"took from a task": lost, "any": any_claim}
     return figures
 
@@ -79,26 +99,41 @@ def _collapse() -> dict[str, Any]:
     from tests.analyses.items import items
 
     def claims(curve: np.ndarray, documents: int, shock: float = 0.0) -> float:
-        return _share(lambda seed: Collapse(seed=seed).judge(
-            [items(curve, 10 * seed + i, step=EVEN, documents=documents, shock=shock, probe=f"g{i}") for i in range(3)]
-        ).verdict.startswith("worse"))  # fmt: skip
+        return _share(
+            lambda seed: (
+                Collapse(seed=seed)
+                .judge(
+                    [
+                        items(curve, 10 * seed + i, step=EVEN, documents=documents, shock=shock, probe=f"g{i}")
+                        for i in range(3)
+                    ]
+                )
+                .verdict.startswith("worse")
+            )
+        )
 
     def bends(curve: np.ndarray, documents: int, shock: float = 0.0) -> float:
-        return _share(lambda seed: bool(change_point(
-            items(curve, seed, step=EVEN, documents=documents, shock=shock), np.random.default_rng(seed))["claimed"]
-        ))  # fmt: skip
+        return _share(
+            lambda seed: bool(
+                change_point(
+                    items(curve, seed, step=EVEN, documents=documents, shock=shock), np.random.default_rng(seed)
+                )["claimed"]
+            )
+        )
 
     figures: dict[str, Any] = {}
     for documents in (5, 12, 30):
         figures[f"three general numbers, {documents} documents: worse at the end"] = {
-            "flat": claims(0.0 * EVEN, documents), "up by 0.1": claims(0.1 * (EVEN >= 150), documents),
+            "flat": claims(0.0 * EVEN, documents),
+            "up by 0.1": claims(0.1 * (EVEN >= 150), documents),
             "flat, a shared shock of 0.05": claims(0.0 * EVEN, documents, 0.05),
-        }  # fmt: skip
+        }
         figures[f"change point, {documents} documents"] = {
-            "flat": bends(0.0 * EVEN, documents), "a line, up by 0.5": bends(EVEN / 580, documents),
+            "flat": bends(0.0 * EVEN, documents),
+            "a line, up by 0.5": bends(EVEN / 580, documents),
             "flat to the middle, then up by 0.25": bends(np.maximum(EVEN - 145, 0) / 580, documents),
             "flat, a shared shock of 0.05": bends(0.0 * EVEN, documents, 0.05),
-        }  # fmt: skip
+        }
     return figures
 
 
@@ -136,8 +171,9 @@ def _together() -> dict[str, Any]:
     }
     for n in (5, 10, 20):
         figures[f"correlations over runs differ, {n} runs in each arm"] = {
-            "both 0": differ(n, 0.0), "0.9 and 0": differ(n, 0.9)
-        }  # fmt: skip
+            "both 0": differ(n, 0.0),
+            "0.9 and 0": differ(n, 0.9),
+        }
     return figures
 
 

@@ -29,14 +29,20 @@ def _session(steps: int = 400) -> Any:
     from ontogeny.models.build import LoadContext, build_model
     from ontogeny.train.session import open_session
 
-    recipe = validate({
-        "name": "bench",
-        "data": {"corpora": {"prose": {"kind": "python_prose"}}, "train": [{"of": "prose/train"}],
-                 "probes": {"novel": {"of": "prose/novel", "count": 16}}},
-        "tokenizer": {"vocab_size": 2048},
-        "model": {"kind": "ladder", "size": "micro"},
-        "train": {"steps": steps, "batch": 16, "lr": 0.001},
-    }, "benchmark")  # fmt: skip
+    recipe = validate(
+        {
+            "name": "bench",
+            "data": {
+                "corpora": {"prose": {"kind": "python_prose"}},
+                "train": [{"of": "prose/train"}],
+                "probes": {"novel": {"of": "prose/novel", "count": 16}},
+            },
+            "tokenizer": {"vocab_size": 2048},
+            "model": {"kind": "ladder", "size": "micro"},
+            "train": {"steps": steps, "batch": 16, "lr": 0.001},
+        },
+        "benchmark",
+    )
     prepared = prepare(recipe)
     context = LoadContext(tokenizer=prepared.tokenizer, length=recipe.data.length, seed=0)
     model = build_model(recipe, context)
@@ -44,9 +50,9 @@ def _session(steps: int = 400) -> Any:
 
 
 def _landscape(figures: dict[str, Any]) -> None:
+    from ontogeny.looking.guard import untouched
     from ontogeny.measures.lr_landscape import LrLandscape, _Landscape, _losses
-    from ontogeny.train.guard import untouched
-    from ontogeny.train.live import Live
+    from ontogeny.train.live_training import LiveSession
     from ontogeny.train.loop import training_steps
     from tests.measures.small import make_context
 
@@ -54,7 +60,7 @@ def _landscape(figures: dict[str, Any]) -> None:
     for event in training_steps(session):
         if event.step == 5:
             break
-    live = Live(session)
+    live = LiveSession(session)
     context = make_context(session.model, list(prepared.probes.values()), training=live, objective=session.objective)
     rates = np.geomspace(1e-6, 1e-2, RATES)
     measure = LrLandscape(rates=RATES, highest=1e-2, targets=(), refine=0, passages=16)
@@ -75,8 +81,9 @@ def _landscape(figures: dict[str, Any]) -> None:
     apart = float(np.abs(seen["loss"].values - np.stack(real, axis=1)).max())
     title = f"lr_landscape, {RATES} rates, two batches: times faster than"
     figures[f"{title} the same numbers by real steps (asked: 2.5)"] = {
-        **ratio_with_interval(same, ours), "largest difference in loss (asked: 1e-6)": apart
-    }  # fmt: skip
+        **ratio_with_interval(same, ours),
+        "largest difference in loss (asked: 1e-6)": apart,
+    }
     figures[f"{title} {RATES} real steps, which leave out two of the losses"] = ratio_with_interval(alone, ours)
     only = {"train": live.next_batch()}
     ours, theirs = [], []
@@ -106,14 +113,14 @@ def _after_real_step(live: Any, rate: float, context: Any, batches: Any) -> Any:
 
 def _ledger(figures: dict[str, Any]) -> None:
     from ontogeny.measures.ledger import Ledger
-    from ontogeny.train.around import Around
+    from ontogeny.train.batch_looks import BatchLooks
     from ontogeny.train.loop import training_steps
 
     with_it, without = [], []
     for _ in range(4):
         for measures, into in (([Ledger(share=0.1)], with_it), ([], without)):
             session, _ = _session(steps=200)
-            around = Around(session, measures)
+            around = BatchLooks(session, measures)
             started = time.perf_counter()
             around.before_step()
             for event in training_steps(session):
@@ -126,7 +133,7 @@ def _ledger(figures: dict[str, Any]) -> None:
 
 
 def _matrix(figures: dict[str, Any]) -> None:
-    from ontogeny.analyses._ledger import Book
+    from ontogeny.analyses.recorded.trained_batches import TrainedBatches
     from ontogeny.analyses.retention import Retention
 
     random = np.random.default_rng(0)
@@ -136,13 +143,14 @@ def _matrix(figures: dict[str, Any]) -> None:
     age = step[:, None] - trained[None] - 1
     nll = 5 - np.where(age >= 0, np.exp(-np.maximum(age, 0) / 500), 0) + random.normal(0, 0.1, age.shape)
     before, after = (np.full((1, batches), value) for value in (5.0, 4.0))
-    book = Book(step=step, trained_at=trained, nll=nll, before=before, after=after, novel=None, epochs=1.0)
+    book = TrainedBatches(step=step, trained_at=trained, nll=nll, before=before, after=after, novel=None, epochs=1.0)
     started = time.perf_counter()
     found = Retention().judge(book)
     figures["retention of 10,000 batches at 200 checkpoints: seconds (asked: 10, with drawing)"] = {
-        "analysis": time.perf_counter() - started, "curve": found.numbers["fit"]["name"],
+        "analysis": time.perf_counter() - started,
+        "curve": found.numbers["fit"]["name"],
         "drawing": _drawn(nll, found),
-    }  # fmt: skip
+    }
 
 
 def _drawn(nll: np.ndarray, found: Any) -> float:
@@ -150,7 +158,7 @@ def _drawn(nll: np.ndarray, found: Any) -> float:
 
     import xarray as xr
 
-    from ontogeny.analyses._result import plain
+    from ontogeny.core.analyses import plain
     from ontogeny.report.figures import ledger
 
     seen = xr.Dataset({"nll": (("checkpoint", "batch"), nll)}, {"step": ("checkpoint", found.numbers["step"])})

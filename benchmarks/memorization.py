@@ -25,9 +25,9 @@ import torch
 
 from benchmarks.ratios import ratio_with_interval
 from ontogeny.core.passages import Passage, ProbeSet
+from ontogeny.looking.forward_passes import run_stream_looks
 from ontogeny.measures import _neighbours
 from ontogeny.measures.reproduction import Reproduction
-from ontogeny.train.forwarding import run_stream_looks
 
 PASSAGES, LENGTH, VOCABULARY = 200, 128, 2048
 STATES, WIDTH, LAYERS, K = 100 * 128, 768, 4, 15
@@ -38,9 +38,16 @@ def _model() -> Any:
     from transformers import AutoModelForCausalLM, GPTNeoXConfig
 
     torch.manual_seed(0)
-    config = GPTNeoXConfig(vocab_size=VOCABULARY, hidden_size=256, num_hidden_layers=6, num_attention_heads=4,
-                           intermediate_size=1024, max_position_embeddings=LENGTH, bos_token_id=0,
-                           eos_token_id=0)  # fmt: skip
+    config = GPTNeoXConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=256,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        intermediate_size=1024,
+        max_position_embeddings=LENGTH,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
     model = AutoModelForCausalLM.from_config(config).eval()
     with torch.no_grad():
         model.get_output_embeddings().weight.mul_(8)
@@ -58,10 +65,19 @@ class _Tokenizer:
 
 def _passages(rows: np.ndarray) -> ProbeSet:
     width = rows.shape[1]
-    return ProbeSet(name="train", passages=[
-        Passage(text="x" * width, token_ids=row.astype(np.int32), byte_offsets=np.arange(width + 1, dtype=np.int32),
-                source=f"bench:{i}#0", supervised=np.ones(width, dtype=bool)) for i, row in enumerate(rows)
-    ])  # fmt: skip
+    return ProbeSet(
+        name="train",
+        passages=[
+            Passage(
+                text="x" * width,
+                token_ids=row.astype(np.int32),
+                byte_offsets=np.arange(width + 1, dtype=np.int32),
+                source=f"bench:{i}#0",
+                supervised=np.ones(width, dtype=bool),
+            )
+            for i, row in enumerate(rows)
+        ],
+    )
 
 
 def _ours(model: Any, probe: ProbeSet) -> np.ndarray:
@@ -79,9 +95,14 @@ def _one_by_one(model: Any, rows: np.ndarray) -> np.ndarray:
     with torch.no_grad():
         for row in torch.from_numpy(rows):
             written = model.generate(
-                row[None, :given], attention_mask=torch.ones(1, given, dtype=torch.long), do_sample=False,
-                max_new_tokens=LENGTH - given, min_new_tokens=LENGTH - given, pad_token_id=0, eos_token_id=None,
-            )[0, given:]  # fmt: skip
+                row[None, :given],
+                attention_mask=torch.ones(1, given, dtype=torch.long),
+                do_sample=False,
+                max_new_tokens=LENGTH - given,
+                min_new_tokens=LENGTH - given,
+                pad_token_id=0,
+                eos_token_id=None,
+            )[0, given:]
             accuracies.append(float((written == row[given:]).float().mean()))
     return np.array(accuracies)
 
@@ -90,8 +111,14 @@ def _known(model: Any, rows: np.ndarray) -> np.ndarray:
     """The same beginnings, continued as the model itself does."""
     with torch.no_grad():
         ids = torch.from_numpy(rows[:, : LENGTH // 3])
-        return model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, eos_token_id=None,
-                              max_new_tokens=LENGTH - ids.shape[1], pad_token_id=0).numpy()  # fmt: skip
+        return model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=False,
+            eos_token_id=None,
+            max_new_tokens=LENGTH - ids.shape[1],
+            pad_token_id=0,
+        ).numpy()
 
 
 def _reproduction(figures: dict[str, Any]) -> None:
@@ -108,9 +135,10 @@ def _reproduction(figures: dict[str, Any]) -> None:
             other = _one_by_one(model, chosen)
             theirs.append(time.perf_counter() - started)
         figures[f"reproduction, {name}: times faster than one passage at a time (asked: {asked})"] = {
-            **ratio_with_interval(theirs, ours), "different accuracies": int((np.abs(mine - other) > 1e-6).sum()),
+            **ratio_with_interval(theirs, ours),
+            "different accuracies": int((np.abs(mine - other) > 1e-6).sum()),
             "mean accuracy": float(mine.mean()),
-        }  # fmt: skip
+        }
 
 
 def _states(outliers: bool) -> list[torch.Tensor]:
@@ -185,8 +213,9 @@ def _compare_compression(figures: dict[str, Any]) -> None:
             beside["theirs"], beside["ours again"]
         )
         figures[f"compression, {name}: beside the bare products (asked: at most 1.6)"] = {
-            **ratio_with_interval(beside["ours"], beside["bare"]), "largest difference from float64": worst,
-        }  # fmt: skip
+            **ratio_with_interval(beside["ours"], beside["bare"]),
+            "largest difference from float64": worst,
+        }
 
 
 def _peak_gib() -> float:
@@ -210,9 +239,13 @@ def _memory() -> dict[str, Any]:
     neighbours = columns[:, :K].repeat(-(-MANY // len(columns)), 1)[:MANY].contiguous()
     _neighbours.Spread(states).of(neighbours)
     peak = _peak_gib()
-    return {"GiB beside what the imports take": peak - before, "of which states GiB": states.nbytes / 2**30,
-            "peak GiB of the process": peak, "rows at once": len(keys),
-            "minutes that a layer would take": seconds * MANY / len(keys) / 60}  # fmt: skip
+    return {
+        "GiB beside what the imports take": peak - before,
+        "of which states GiB": states.nbytes / 2**30,
+        "peak GiB of the process": peak,
+        "rows at once": len(keys),
+        "minutes that a layer would take": seconds * MANY / len(keys) / 60,
+    }
 
 
 def main() -> dict[str, Any]:

@@ -46,8 +46,10 @@ def main(draws: int = DRAWS) -> dict[str, Any]:
         for draw in range(draws)
     )
     low, high = wilson(alarmed, draws)
-    found["any error or warning on a healthy log"] = {"share": f"{alarmed / draws:.3f} ({low:.3f} to {high:.3f})",
-                                                      "n": draws}  # fmt: skip
+    found["any error or warning on a healthy log"] = {
+        "share": f"{alarmed / draws:.3f} ({low:.3f} to {high:.3f})",
+        "n": draws,
+    }
     return found
 
 

@@ -28,12 +28,12 @@ import torch
 
 from benchmarks.ratios import ratio_with_interval
 from ontogeny.core.passages import Passage, ProbeSet
-from ontogeny.data.batches import collate
-from ontogeny.measures._batches import plan_batches
-from ontogeny.models.halves import Halves
-from ontogeny.train.forwarding import forward_probe_set
-from ontogeny.train.guard import looking
-from ontogeny.train.predictions import Predictor
+from ontogeny.data.collate import collate
+from ontogeny.looking.batch_plan import plan_batches
+from ontogeny.looking.forward_passes import forward_probe_set
+from ontogeny.looking.guard import looking
+from ontogeny.looking.predictions import Predictor
+from ontogeny.models.body_and_head import BodyAndHead
 
 VOCABULARY = 50_304
 CONTEXT = 2048
@@ -98,7 +98,7 @@ def _probe(documents: list[np.ndarray]) -> ProbeSet:
 def _ours(model: Any, documents: list[np.ndarray]) -> Callable[[], Iterator[Any]]:
     """All three numbers for every token, a batch at a time."""
     probe = _probe(documents)
-    return lambda: forward_probe_set(Halves(model), probe, {"nll", "rank", "entropy"}, BATCH_TOKENS)
+    return lambda: forward_probe_set(BodyAndHead(model), probe, {"nll", "rank", "entropy"}, BATCH_TOKENS)
 
 
 def _document_nll(batches: Iterator[Any], count: int) -> np.ndarray:
@@ -124,7 +124,7 @@ def _harness(model: Any, documents: list[np.ndarray], batch: int) -> Callable[[]
 def _forward_alone(model: Any, documents: list[np.ndarray], *, whole: bool) -> Callable[[], Iterator[Any]]:
     """Body and projection of our batches: in tiles, at the positions that predict; or all logits of a batch at once."""
     probe = _probe(documents)
-    halves = Halves(model)
+    halves = BodyAndHead(model)
     tiles = Predictor(halves, frozenset())
     logits = torch.empty(tiles.rows, VOCABULARY)
     weight = model.get_output_embeddings().weight

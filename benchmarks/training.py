@@ -20,7 +20,7 @@ import torch
 from benchmarks.ratios import ratio_with_interval
 from ontogeny.core.passages import Passage
 from ontogeny.core.recipe_file import validate
-from ontogeny.data.batches import collate
+from ontogeny.data.collate import collate
 from ontogeny.models.build import LoadContext, build_model
 from ontogeny.store.writer import RunWriter
 from ontogeny.train.loop import training_steps
@@ -164,9 +164,16 @@ def _trainer_round(folder: Path) -> float:
             marks[state.global_step] = time.perf_counter()
 
     arguments = TrainingArguments(
-        output_dir=str(folder), max_steps=_ROUND_STEPS + _WARM_STEPS, per_device_train_batch_size=_BATCH, report_to=[],
-        logging_steps=10, save_strategy="no", disable_tqdm=True, learning_rate=0.001, use_cpu=True,
-    )  # fmt: skip
+        output_dir=str(folder),
+        max_steps=_ROUND_STEPS + _WARM_STEPS,
+        per_device_train_batch_size=_BATCH,
+        report_to=[],
+        logging_steps=10,
+        save_strategy="no",
+        disable_tqdm=True,
+        learning_rate=0.001,
+        use_cpu=True,
+    )
     Trainer(model=model, args=arguments, train_dataset=rows, callbacks=[Clock()]).train()
     return (marks[_ROUND_STEPS + _WARM_STEPS] - marks[_WARM_STEPS]) / _ROUND_STEPS
 

@@ -88,9 +88,14 @@ def schedule(rng: np.random.Generator, steps: np.ndarray, total: int) -> np.ndar
 
 
 def clean(
-    rng: np.random.Generator, *, least: int = 0, evaluations: bool = True, grad_norm: bool = True,
-    from_scratch: bool | None = None, rho: float | None = None,
-) -> Synthetic:  # fmt: skip
+    rng: np.random.Generator,
+    *,
+    least: int = 0,
+    evaluations: bool = True,
+    grad_norm: bool = True,
+    from_scratch: bool | None = None,
+    rho: float | None = None,
+) -> Synthetic:
     """A healthy run of language modeling, everything about it drawn at random.
 
     `least` entries at least; a fine-tune starts at 1.5 to 4 nats and falls to 50-85% of that, a run from scratch starts

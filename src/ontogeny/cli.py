@@ -308,9 +308,7 @@ def list_runs(runs: RunsDir = _RUNS, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def schema(
-    kind: Annotated[str | None, typer.Argument(help="Only this kind of component.")] = None,
-) -> None:
+def schema(kind: Annotated[str | None, typer.Argument(help="Only this kind of component.")] = None) -> None:
     """Print the JSON Schema of recipes, with every kind of component: editors complete and check with it.
 
     Examples:  ontogeny schema > recipe.schema.json  |  ontogeny schema token_nll

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ontogeny.analyses._items import Items
+from ontogeny.analyses.recorded.items import Items
 
 
 def items(
@@ -20,7 +20,14 @@ def items(
     mean = curve[:, None] + random.normal(4, 0.5, documents) + random.normal(0, noise, (len(curve), documents))
     mean += random.normal(0, shock, (len(curve), 1)) if shock else 0.0
     fields: dict[str, Any] = {
-        "probe": "general", "role": "general", "what": "loss", "unit": "nats per token", "worse": 1,
-        "step": np.arange(len(curve)) * 10, "total": mean * weight, "weight": weight, "items": 2 * documents,
-    }  # fmt: skip
+        "probe": "general",
+        "role": "general",
+        "what": "loss",
+        "unit": "nats per token",
+        "worse": 1,
+        "step": np.arange(len(curve)) * 10,
+        "total": mean * weight,
+        "weight": weight,
+        "items": 2 * documents,
+    }
     return Items(**(fields | changes))

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ontogeny.analyses._passages import Passages
+from ontogeny.analyses.recorded.passages import Passages
 
 EPOCHS = (0.0, 1, 3, 5, 10, 20, 30, 50, 100)
 

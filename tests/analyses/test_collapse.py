@@ -67,8 +67,10 @@ def test_the_easy_text_falls_at_the_hard_one_s_cost() -> None:
 def test_runs_with_and_without_replay() -> None:
     random = np.random.default_rng(0)
     x = random.normal(size=12)
-    points = {"with replay": list(zip(x, random.normal(size=12), strict=True)),
-              "without replay": list(zip(x, x + 0.1 * random.normal(size=12), strict=True))}  # fmt: skip
+    points = {
+        "with replay": list(zip(x, random.normal(size=12), strict=True)),
+        "without replay": list(zip(x, x + 0.1 * random.normal(size=12), strict=True)),
+    }
     found = Collapse().judge([items(np.zeros(34), step=STEP)], points=points)
     assert found.numbers["across"]["p"] < 0.05
     assert "with and without replay, these correlations differ" in found.sentences[-1]

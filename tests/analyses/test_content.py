@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ontogeny.analyses._passages import _copies
 from ontogeny.analyses.content import Content, wilson
+from ontogeny.analyses.recorded.passages import _copies
 from tests.analyses.tables import table
 
 

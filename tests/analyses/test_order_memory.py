@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from ontogeny.analyses import _order
-from ontogeny.analyses._ledger import Book
 from ontogeny.analyses.order_memory import OrderMemory
+from ontogeny.analyses.recorded.trained_batches import TrainedBatches
 
 ITEMS, EPOCHS = 48, 4
 
 
 def cyclic(
     curve: Any = None, *, seed: int = 0, noise: float = 0.05, shuffled: bool = False, items: int = ITEMS
-) -> Book:
+) -> TrainedBatches:
     """Four epochs of 48 batches, 12 looks in each. `curve` of (steps since the last visit, steps until the next one)
     over the steps of an epoch: nats. All text gets 0.1 nats better per epoch, and batches differ by 0.5.
     """
@@ -37,8 +37,17 @@ def cyclic(
     nll = (nll + random.normal(0, noise, nll.shape))[:, order]
     first = np.array([int(np.flatnonzero(order == item)[0]) for item in order])
     zeros = np.zeros((1, len(order)))
-    return Book(step=step, trained_at=np.arange(len(order)), nll=nll, before=zeros, after=zeros, novel=None,
-                epochs=float(EPOCHS), place=order.astype(float), content=first)  # fmt: skip
+    return TrainedBatches(
+        step=step,
+        trained_at=np.arange(len(order)),
+        nll=nll,
+        before=zeros,
+        after=zeros,
+        novel=None,
+        epochs=float(EPOCHS),
+        place=order.astype(float),
+        content=first,
+    )
 
 
 def forgetting(since: float, until: float) -> float:
@@ -108,13 +117,22 @@ def test_white_noise_finds_nothing() -> None:
     assert anticipations <= 19
 
 
-def once(gain: np.ndarray, order: np.ndarray) -> Book:
+def once(gain: np.ndarray, order: np.ndarray) -> TrainedBatches:
     """One epoch in that order; gains by place in training."""
     count = len(order)
     nll = np.stack([np.full(count, 5.0), 5.0 - gain])
     zeros = np.zeros((1, count))
-    return Book(step=np.array([0, count]), trained_at=np.arange(count), nll=nll, before=zeros, after=zeros, novel=None,
-                epochs=1.0, place=order.astype(float), content=np.arange(count))  # fmt: skip
+    return TrainedBatches(
+        step=np.array([0, count]),
+        trained_at=np.arange(count),
+        nll=nll,
+        before=zeros,
+        after=zeros,
+        novel=None,
+        epochs=1.0,
+        place=order.astype(float),
+        content=np.arange(count),
+    )
 
 
 @pytest.mark.parametrize("what", ["training", "text"])
@@ -196,8 +214,15 @@ def test_batches_whose_loss_is_no_number_are_left_out_and_named() -> None:
 
 def test_what_is_lacking() -> None:
     book = cyclic(forgetting)
-    few = replace(book, trained_at=book.trained_at[:10], nll=book.nll[:, :10], before=book.before[:, :10],
-                  after=book.after[:, :10], place=book.place[:10], content=book.content[:10])  # fmt: skip
+    few = replace(
+        book,
+        trained_at=book.trained_at[:10],
+        nll=book.nll[:, :10],
+        before=book.before[:, :10],
+        after=book.after[:, :10],
+        place=book.place[:10],
+        content=book.content[:10],
+    )
     assert OrderMemory().judge(few).verdict == "not assessable: lacks 20 different batches, it has 10"
     old = replace(book, place=None, content=None)
     assert "recorded without them" in OrderMemory().judge(old).verdict

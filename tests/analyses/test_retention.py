@@ -3,14 +3,16 @@
 import numpy as np
 import pytest
 
-from ontogeny.analyses import _serial
-from ontogeny.analyses._ledger import Book
+from ontogeny.analyses.recorded.trained_batches import TrainedBatches
 from ontogeny.analyses.retention import Retention, _places
+from ontogeny.statistics import autocorrelation
 
 STEPS, BATCHES = 400, 60
 
 
-def book(kept: "object", *, seed: int = 0, noise: float = 0.02, drift: float = 0.0, places: float = 0.0) -> Book:
+def book(
+    kept: "object", *, seed: int = 0, noise: float = 0.02, drift: float = 0.0, places: float = 0.0
+) -> TrainedBatches:
     """Each batch: loss 5, a step takes 1 off, of which `kept(age)` is left. `drift` nats per step for all text alike.
     `places`: what the last third of the batches gains more.
     """
@@ -24,8 +26,15 @@ def book(kept: "object", *, seed: int = 0, noise: float = 0.02, drift: float = 0
     nll = level - gain * left + drift * step[:, None] + random.normal(0, noise, age.shape)
     before = level + drift * trained + random.normal(0, noise, BATCHES)
     after = before - gain
-    return Book(step=step, trained_at=trained, nll=nll, before=before[None], after=after[None],
-                novel=5 + drift * step, epochs=1.0)  # fmt: skip
+    return TrainedBatches(
+        step=step,
+        trained_at=trained,
+        nll=nll,
+        before=before[None],
+        after=after[None],
+        novel=5 + drift * step,
+        epochs=1.0,
+    )
 
 
 @pytest.mark.parametrize("tau", [30.0, 150.0])
@@ -99,8 +108,15 @@ def test_recency_is_found_where_it_is_planted() -> None:
 def test_the_curve_by_hand() -> None:
     """Eight batches, all trained on at step 0, one checkpoint 3 steps later. Gains of 2, of which 1.5 are left: 75%."""
     ones = np.ones(8)
-    made = Book(step=np.array([0, 4]), trained_at=np.zeros(8, dtype=np.int64), nll=np.stack([5 * ones, 3.5 * ones]),
-                before=5 * ones[None], after=3 * ones[None], novel=None, epochs=1.0)  # fmt: skip
+    made = TrainedBatches(
+        step=np.array([0, 4]),
+        trained_at=np.zeros(8, dtype=np.int64),
+        nll=np.stack([5 * ones, 3.5 * ones]),
+        before=5 * ones[None],
+        after=3 * ones[None],
+        novel=None,
+        epochs=1.0,
+    )
     curve = Retention().judge(made).numbers["curve"]
     assert (curve["age"].tolist(), curve["value"].tolist(), curve["n"].tolist()) == ([3.0], [0.75], [8])
     assert Retention().judge(made).numbers["fit"]["lacks"] == "4 ages, it has 1"
@@ -108,21 +124,40 @@ def test_the_curve_by_hand() -> None:
 
 def test_repeats_and_few_batches() -> None:
     made = book(np.ones_like)
-    twice = Book(**{**made.__dict__, "before": np.stack([made.before[0]] * 2),
-                    "after": np.stack([made.after[0] + 0.5, made.after[0]])})  # fmt: skip
+    twice = TrainedBatches(
+        **{
+            **made.__dict__,
+            "before": np.stack([made.before[0]] * 2),
+            "after": np.stack([made.after[0] + 0.5, made.after[0]]),
+        }
+    )
     repeats = Retention().judge(twice).numbers["repeats"]
     assert [one["value"] for one in repeats] == pytest.approx([-0.5, 0], abs=0.03)
-    few = Book(**{**made.__dict__, "trained_at": made.trained_at[:5], "nll": made.nll[:, :5],
-                  "before": made.before[:, :5], "after": made.after[:, :5]})  # fmt: skip
+    few = TrainedBatches(
+        **{
+            **made.__dict__,
+            "trained_at": made.trained_at[:5],
+            "nll": made.nll[:, :5],
+            "before": made.before[:, :5],
+            "after": made.after[:, :5],
+        }
+    )
     assert Retention().judge(few).verdict == "not assessable: lacks 8 sampled batches, it has 5"
 
 
-def of_gains(gain: np.ndarray) -> Book:
+def of_gains(gain: np.ndarray) -> TrainedBatches:
     """A batch a step, two checkpoints; a step takes 1 nat off."""
     count = len(gain)
     five = np.full(count, 5.0)
-    return Book(step=np.array([0, count]), trained_at=np.arange(count), nll=np.stack([five, five - gain]),
-                before=five[None], after=five[None] - 1, novel=None, epochs=1.0)  # fmt: skip
+    return TrainedBatches(
+        step=np.array([0, count]),
+        trained_at=np.arange(count),
+        nll=np.stack([five, five - gain]),
+        before=five[None],
+        after=five[None] - 1,
+        novel=None,
+        epochs=1.0,
+    )
 
 
 @pytest.mark.parametrize(("count", "rho"), [(88, 0.5), (88, 0.8), (88, 0.95), (660, 0.8), (660, 0.95)])
@@ -136,7 +171,7 @@ def test_batches_that_are_like_their_neighbours_claim_nothing(count: int, rho: f
             gain[i] = rho * gain[i - 1] + np.sqrt(1 - rho**2) * gain[i]
         made = of_gains(gain[300:])
         places += min(one.get("p", 1.0) for one in _places(made).values()) < 0.05
-        ends += _serial.mean(-gain[300:]).get("p", 1.0) < 0.05
+        ends += autocorrelation.mean(-gain[300:]).get("p", 1.0) < 0.05
     assert places <= 11
     assert ends <= 11
 
@@ -168,6 +203,6 @@ def test_what_is_not_assessable_is_said() -> None:
     assert none.verdict == "not assessable: lacks 8 sampled batches with a finite loss, it has 0 of 88"
     made = book(np.ones_like)
     novel = np.where(made.step == 40, np.nan, 5.0)
-    without = Retention().judge(Book(**{**made.__dict__, "novel": novel}))
+    without = Retention().judge(TrainedBatches(**{**made.__dict__, "novel": novel}))
     assert "net of novel text: not assessable: its loss is no number at 1 of 21 checkpoints" in without.sentences[0]
     assert without.numbers["fit"]["name"] == "flat"

@@ -9,7 +9,7 @@ import xarray as xr
 from ontogeny.analyses.rises import Landscape, Rises, break_even, landscape_of
 from ontogeny.core.errors import StoreError
 from ontogeny.store.run import open_run
-from tests.report.test_gather import write_metrics
+from tests.store.test_run_group import write_metrics
 
 RATES = np.array([0.001, 0.002, 0.004])
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ontogeny.analyses import _stages
-from ontogeny.analyses._stages import Tasks, tasks_in
+from ontogeny.analyses.recorded import task_stages as _stages
+from ontogeny.analyses.recorded.task_stages import Tasks, tasks_in
 from ontogeny.analyses.transfer import Transfer
 from ontogeny.core.errors import StoreError
 from tests.analyses.items import items
@@ -19,8 +19,10 @@ R = np.array([[5.0, 4.0, 6.0], [3.0, 3.8, 6.1], [3.4, 2.0, 6.0], [3.6, 2.5, 4.0]
 
 def tasks(matrix: np.ndarray = R, seed: int = 0, noise: float = 0.0, documents: int = 12) -> Tasks:
     """Losses as in the matrix, plus a level of each document, which falls out of differences."""
-    made = [items(column - 4, seed * 10 + j, noise=noise, documents=documents, probe=f"p{j}", role="held out")
-            for j, column in enumerate(matrix.T)]  # fmt: skip
+    made = [
+        items(column - 4, seed * 10 + j, noise=noise, documents=documents, probe=f"p{j}", role="held out")
+        for j, column in enumerate(matrix.T)
+    ]
     return Tasks(names=tuple(f"t{j}/train" for j in range(matrix.shape[1])), probes=tuple(made))
 
 
@@ -85,10 +87,12 @@ def recorded(monkeypatch: pytest.MonkeyPatch, steps: tuple[int, ...], **train: A
     monkeypatch.setattr(_stages, "losses_of", lambda run: looked)
     corpora = {name: {"splits": {"train": {"passages": n}}} for name, n in counts.items()}
     return Recorded(
-        recipe={"data": {"train": takes, "probes": sets},
-                "train": {"order": {"kind": "sequential"}, "epochs": 1, **train}},
+        recipe={
+            "data": {"train": takes, "probes": sets},
+            "train": {"order": {"kind": "sequential"}, "epochs": 1, **train},
+        },
         provenance={"data": {"corpora": corpora, "train": {"passages": 80}}},
-    )  # fmt: skip
+    )
 
 
 def test_stages_end_where_their_passages_do(monkeypatch: pytest.MonkeyPatch) -> None:

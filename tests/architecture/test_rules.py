@@ -21,8 +21,16 @@ def test_there_are_as_many_rules_as_promised_and_no_name_twice() -> None:
 
 @RULES
 def test_every_rule_says_what_it_needs_computes_and_where_its_threshold_comes_from(rule: Rule) -> None:
-    for text in (rule.title, rule.needs, rule.statistic, rule.threshold, rule.origin, rule.otherwise,
-                 rule.refuted_by, rule.remedy):  # fmt: skip
+    for text in (
+        rule.title,
+        rule.needs,
+        rule.statistic,
+        rule.threshold,
+        rule.origin,
+        rule.otherwise,
+        rule.refuted_by,
+        rule.remedy,
+    ):
         assert text.strip()
         assert "\n" not in text
     assert rule.check.__doc__

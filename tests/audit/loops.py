@@ -18,10 +18,18 @@ def make_model(*, seed: int = 0, dropout: float = 0.1, layers: int = 2) -> Any:
     from transformers import AutoModelForCausalLM, GPTNeoXConfig
 
     config = GPTNeoXConfig(
-        vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=64, hidden_dropout=dropout, attention_dropout=dropout,
-        bos_token_id=END, eos_token_id=END, pad_token_id=PAD,
-    )  # fmt: skip
+        vocab_size=VOCABULARY,
+        hidden_size=16,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+        hidden_dropout=dropout,
+        attention_dropout=dropout,
+        bos_token_id=END,
+        eos_token_id=END,
+        pad_token_id=PAD,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return AutoModelForCausalLM.from_config(config)

@@ -123,8 +123,14 @@ def test_accumulation_over_tokens() -> None:
         count = sum(int((part["labels"][:, 1:] != -100).sum()) for part in parts)
         return model(**parts[number % 4], num_items_in_batch=count).loss
 
-    silent(train(make("qwen2"), loss, accumulation=4), *STEPPING, *TARGETS, "accumulation_normalised",
-           "loss_is_the_mean", "backwards_per_step")  # fmt: skip
+    silent(
+        train(make("qwen2"), loss, accumulation=4),
+        *STEPPING,
+        *TARGETS,
+        "accumulation_normalised",
+        "loss_is_the_mean",
+        "backwards_per_step",
+    )
 
 
 def test_clipping_that_is_reached_at_times() -> None:

@@ -18,9 +18,10 @@ def test_other_adapters(kind: str) -> None:
     configs: dict[str, Any] = {
         "prompt": lambda: peft.PromptEncoderConfig(task_type="CAUSAL_LM", num_virtual_tokens=4, encoder_hidden_size=8),
         "prefix": lambda: peft.PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=4),
-        "ia3": lambda: peft.IA3Config(task_type="CAUSAL_LM", target_modules=["k_proj", "v_proj"],
-                                      feedforward_modules=[]),
-    }  # fmt: skip
+        "ia3": lambda: peft.IA3Config(
+            task_type="CAUSAL_LM", target_modules=["k_proj", "v_proj"], feedforward_modules=[]
+        ),
+    }
     model = peft.get_peft_model(make("llama"), configs[kind]())
     silent(train(model, of_rows), *STEPPING)
 
@@ -65,8 +66,13 @@ def test_an_evaluation_at_two_batch_sizes() -> None:
         model.train()
         return {"eval_loss": total / count}
 
-    silent(train(model, of_rows, evaluate=evaluate), "evaluation_depends_on_batch", "evaluation_leaves_alone",
-           "evaluation_objective", "evaluation_token_weighted")  # fmt: skip
+    silent(
+        train(model, of_rows, evaluate=evaluate),
+        "evaluation_depends_on_batch",
+        "evaluation_leaves_alone",
+        "evaluation_objective",
+        "evaluation_token_weighted",
+    )
 
 
 def test_old_probabilities_of_a_batch_that_is_trained_on_in_parts() -> None:

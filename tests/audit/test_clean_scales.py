@@ -19,8 +19,12 @@ def test_two_forward_passes_of_one_backward_pass() -> None:
         return of_rows(model, number) + of_rows(model, number + 1000)
 
     silent(train(make("gpt2"), loss), *STEPPING, "backwards_per_step")
-    silent(train(make("gpt2"), lambda model, number: loss(model, number) / 2, accumulation=2), *STEPPING,
-           "accumulation_normalised", "backwards_per_step")  # fmt: skip
+    silent(
+        train(make("gpt2"), lambda model, number: loss(model, number) / 2, accumulation=2),
+        *STEPPING,
+        "accumulation_normalised",
+        "backwards_per_step",
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -57,13 +61,29 @@ def test_a_stock_trainer(tmp_path: Path, accumulation: int, *, first: bool) -> N
         return {"input_ids": ids, "attention_mask": [1] * 32, "labels": ids if first else [-100, *ids[1:]]}
 
     torch.manual_seed(0)
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=60, n_embd=16, n_layer=2, n_head=2, n_positions=64,
-                                       bos_token_id=1, eos_token_id=1, pad_token_id=0))  # fmt: skip
+    model = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=60,
+            n_embd=16,
+            n_layer=2,
+            n_head=2,
+            n_positions=64,
+            bos_token_id=1,
+            eos_token_id=1,
+            pad_token_id=0,
+        )
+    )
     look = OntogenyCallback(to=tmp_path / "run", measures=[], audit={"quiet": True})
     arguments = TrainingArguments(
-        str(tmp_path / "out"), per_device_train_batch_size=4, gradient_accumulation_steps=accumulation, max_steps=12,
-        report_to=[], save_strategy="no", disable_tqdm=True, use_cpu=True,
-    )  # fmt: skip
+        str(tmp_path / "out"),
+        per_device_train_batch_size=4,
+        gradient_accumulation_steps=accumulation,
+        max_steps=12,
+        report_to=[],
+        save_strategy="no",
+        disable_tqdm=True,
+        use_cpu=True,
+    )
     Trainer(model=model, args=arguments, train_dataset=[row(n) for n in range(64)], callbacks=[look]).train()
     assert look.audit is not None
     silent(look.audit, *STEPPING, *TARGETS, "loss_is_the_mean")
@@ -73,10 +93,19 @@ def test_a_masked_language_model() -> None:
     from transformers import RobertaConfig, RobertaForMaskedLM
 
     torch.manual_seed(0)
-    model = RobertaForMaskedLM(RobertaConfig(
-        vocab_size=60, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=64, pad_token_id=0, eos_token_id=1, bos_token_id=2,
-    ))  # fmt: skip
+    model = RobertaForMaskedLM(
+        RobertaConfig(
+            vocab_size=60,
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=32,
+            max_position_embeddings=64,
+            pad_token_id=0,
+            eos_token_id=1,
+            bos_token_id=2,
+        )
+    )
 
     def loss(model: Any, number: int) -> torch.Tensor:
         batch = rows(4, number)
@@ -92,8 +121,9 @@ def test_a_tagger() -> None:
     from transformers import GPT2Config, GPT2ForTokenClassification
 
     torch.manual_seed(0)
-    config = GPT2Config(vocab_size=60, n_embd=16, n_layer=2, n_head=2, n_positions=64, bos_token_id=1, eos_token_id=1,
-                        pad_token_id=0)  # fmt: skip
+    config = GPT2Config(
+        vocab_size=60, n_embd=16, n_layer=2, n_head=2, n_positions=64, bos_token_id=1, eos_token_id=1, pad_token_id=0
+    )
     config.num_labels = 9
     model = GPT2ForTokenClassification(config)
 

@@ -93,8 +93,9 @@ def test_the_rest_of_an_epoch(steps: int) -> None:
     """Epochs of 5 micro-batches, of which 4 and then 1 go into a step: every second window is shorter."""
 
     def stepping(epoch: int, *at: int) -> Loop:
-        return Loop(steps=steps, accumulation=4, should_step=lambda n: n % epoch in at,
-                    data=lambda n: rows(4, n, shortest=20))  # fmt: skip
+        return Loop(
+            steps=steps, accumulation=4, should_step=lambda n: n % epoch in at, data=lambda n: rows(4, n, shortest=20)
+        )
 
     silent(audited(stepping(5, 3, 4), accumulation=4), "backwards_per_step")
     assert "backwards_per_step" in findings(stepping(5, 1, 4), accumulation=4)  # 2 and 3: never 4

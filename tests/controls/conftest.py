@@ -1,3 +1,5 @@
-"""The texts of the training tests."""
+"""One thread, since children are forked here."""
 
-from tests.train.conftest import _one_thread, texts  # noqa: F401
+from tests.small_runs import one_thread
+
+__all__ = ["one_thread"]

@@ -11,12 +11,12 @@ from ontogeny.controls import level_layers
 from ontogeny.controls.level_layers import LevelLayers
 from ontogeny.core.errors import RecipeError
 from ontogeny.core.recipe_file import validate
+from ontogeny.runs.execute import execute
 from ontogeny.store.run import open_run
-from ontogeny.train.execute import execute
-from ontogeny.train.live import update_direction
+from ontogeny.train.live_training import update_direction
 from ontogeny.train.loop import step_gradients
 from ontogeny.train.optimizer import set_layer_slope
-from tests.train.conftest import differences, interrupt_and_resume, tree, write_text
+from tests.small_runs import differences, interrupt_and_resume, tree, write_text
 from tests.train.test_loop import session_of
 
 

@@ -12,9 +12,9 @@ from ontogeny.controls.plateau import Plateau
 from ontogeny.core.controls import Decision
 from ontogeny.core.errors import RecipeError
 from ontogeny.core.recipe_file import validate
+from ontogeny.runs.execute import execute
 from ontogeny.store.run import open_run
-from ontogeny.train.execute import execute
-from tests.train.conftest import differences, interrupt_and_resume, tree, write_text
+from tests.small_runs import differences, interrupt_and_resume, tree, write_text
 
 
 def _follow(monkeypatch: pytest.MonkeyPatch, control: Plateau, mads: list[list[float]]) -> list[Decision]:

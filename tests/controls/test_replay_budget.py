@@ -12,9 +12,9 @@ from ontogeny.controls.replay_budget import ReplayBudget
 from ontogeny.core.controls import Decision
 from ontogeny.core.errors import RecipeError
 from ontogeny.core.recipe_file import validate
+from ontogeny.runs.execute import execute
 from ontogeny.store.run import Run, open_run
-from ontogeny.train.execute import execute
-from tests.train.conftest import differences, interrupt_and_resume, tree, write_text
+from tests.small_runs import differences, interrupt_and_resume, tree, write_text
 
 
 def _content(folder: Path, *, control: dict[str, Any] | None = None, **train: Any) -> dict[str, Any]:

@@ -10,10 +10,10 @@ import pytest
 from ontogeny.controls import target_decrease
 from ontogeny.core.errors import RecipeError
 from ontogeny.core.recipe_file import validate
+from ontogeny.runs.execute import execute
 from ontogeny.store.run import open_run
-from ontogeny.train.execute import execute
 from ontogeny.train.training import Training
-from tests.train.conftest import interrupt_and_resume, tree, write_text
+from tests.small_runs import interrupt_and_resume, tree, write_text
 
 CONTROL = {"kind": "target_decrease", "target": 0.002, "new": "novel", "rates": 12, "lowest": 1e-5, "highest": 0.1}
 

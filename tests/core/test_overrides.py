@@ -123,9 +123,7 @@ def test_origins_tell_what_came_from_the_override() -> None:
 def test_overrides_of_the_recipe_that_the_model_starts_from() -> None:
     start = {"model": {"kind": "from_run", "recipe": "x", "overrides": ["train.seed=1", "train.steps=5"]}}
     after = changed(start, "base.model.size=nano", "base.train.seed=2", "base.data.train=[{of: a/b}]")
-    assert after["model"]["overrides"] == [
-        "train.steps=5", "model.size=nano", "train.seed=2", "data.train=[{of: a/b}]",
-    ]  # fmt: skip
+    assert after["model"]["overrides"] == ["train.steps=5", "model.size=nano", "train.seed=2", "data.train=[{of: a/b}]"]
 
 
 def test_a_recipe_that_starts_from_none_has_no_base() -> None:

@@ -13,9 +13,12 @@ from ontogeny.core.windows import Windows, windows_of
 
 def recipe(take: dict[str, Any], *, replay: Any = None, probes: Any = None, **train: Any) -> Recipe:
     data = {
-        "corpora": {"c": {"kind": "python_prose"}}, "train": [{"of": "c/train", **take}], "length": 32,
-        "replay": replay or {}, "probes": probes or {},
-    }  # fmt: skip
+        "corpora": {"c": {"kind": "python_prose"}},
+        "train": [{"of": "c/train", **take}],
+        "length": 32,
+        "replay": replay or {},
+        "probes": probes or {},
+    }
     return validate({"name": "x", "data": data, "model": "ladder", "train": {"steps": 1, **train}}, "here")
 
 

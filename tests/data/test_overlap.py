@@ -145,10 +145,7 @@ def test_a_rate_of_one_percent_is_still_accepted() -> None:
     # One sequence in common among 100 and 300: 1% and 0.33%. Two more words: 3 in 102.
     for extra, refused in ((0, False), (2, True)):
         common = noise(13 + extra, 9)
-        splits = {
-            "c/a": whole(f"{common} {noise(99, 0)}"),
-            "c/b": whole(f"{noise(299, 1)} {common}"),
-        }
+        splits = {"c/a": whole(f"{common} {noise(99, 0)}"), "c/b": whole(f"{noise(299, 1)} {common}")}
         (found,) = check(splits, [], allow=False)
         assert found.rate_first == (1 + extra) / (100 + extra)
         assert found.leaks == refused

@@ -109,8 +109,9 @@ def test_a_token_belongs_where_its_first_byte_lies(make_data: Any) -> None:
 
 def test_short_rows_stay_and_are_never_joined(byte_tokenizer: Any, make_data: Any) -> None:
     data = make_data(length=32, min_length=16, boundary="stream")
-    passages = cut([row("a", "b", "r0"), row("c", "d", "r1"), *documents("plain text of some length")],
-                   byte_tokenizer, data, "c")  # fmt: skip
+    passages = cut(
+        [row("a", "b", "r0"), row("c", "d", "r1"), *documents("plain text of some length")], byte_tokenizer, data, "c"
+    )
     assert sorted(p.text for p in passages) == ["ab", "cd", "plain text of some length"]
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ontogeny.core.recipe_train import Train
+from ontogeny.data.batch_plans import RepeatedPlan, make_plan, realised, tree_of
 from ontogeny.data.orders.sequential import Sequential
 from ontogeny.data.orders.shuffled import Shuffled
-from ontogeny.data.plans import RepeatedPlan, make_plan, realised, tree_of
 from ontogeny.data.window_plan import WindowPlan
 
 WINDOWS, OLD, OTHER = range(10), range(10, 20), range(20, 30)

@@ -33,8 +33,7 @@ def test_overfitting_names_the_turn_and_the_rise() -> None:
 
 def test_one_high_last_evaluation_is_no_overfitting() -> None:
     log = history(
-        loss=([10, 20, 30, 40], [3.0, 2.5, 2.2, 2.0]),
-        eval_loss=([10, 20, 30, 40, 50], [2.9, 2.4, 2.1, 2.0, 2.1]),
+        loss=([10, 20, 30, 40], [3.0, 2.5, 2.2, 2.0]), eval_loss=([10, 20, 30, 40, 50], [2.9, 2.4, 2.1, 2.0, 2.1])
     )
     assert isinstance(examine(log, [overfitting]).verdicts[0], Clear)
 

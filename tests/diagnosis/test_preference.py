@@ -27,9 +27,7 @@ def test_a_loss_that_stays_at_ln_2_has_not_learned() -> None:
     (verdict,) = examine(log, [preference_not_learned]).verdicts
     assert isinstance(verdict, Finding)
     assert verdict.severity == "warning"
-    falling = history(
-        loss=(STEPS, 0.6931 - 0.4 * ALONG + WOBBLE), rewards__margins=(STEPS, 1.5 * ALONG)
-    )  # fmt: skip
+    falling = history(loss=(STEPS, 0.6931 - 0.4 * ALONG + WOBBLE), rewards__margins=(STEPS, 1.5 * ALONG))
     assert isinstance(examine(falling, [preference_not_learned]).verdicts[0], Clear)
 
 

@@ -24,8 +24,10 @@ def test_selecting_by_loss_loses_rouge() -> None:
     (verdict,) = examine(history(eval_loss=LOSS, eval_rouge1=(TEN, ROUGE)), [loss_up_quality_up]).verdicts
     assert isinstance(verdict, Finding)
     assert (verdict.severity, verdict.numbers["best_loss_step"], verdict.numbers["best_quality_step"]) == (
-        "warning", 3294, 5490,
-    )  # fmt: skip
+        "warning",
+        3294,
+        5490,
+    )
     assert np.isclose(float(verdict.numbers["gain"]), 1.44)
     assert "+1.3%" in verdict.statement or "1.3%" in verdict.statement
 

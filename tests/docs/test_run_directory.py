@@ -36,13 +36,22 @@ def test_checkpoint_coordinates() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        schema.RECIPE_YAML, schema.RECIPE_JSON, schema.PROVENANCE, schema.STATUS, schema.FINDINGS, schema.AUDIT,
+        schema.RECIPE_YAML,
+        schema.RECIPE_JSON,
+        schema.PROVENANCE,
+        schema.STATUS,
+        schema.FINDINGS,
+        schema.AUDIT,
         schema.LOCK,
-        f"{schema.METRICS_FOLDER}/part-*.parquet", f"{schema.PROBES_FOLDER}/<name>.parquet",
-        f"{schema.SAMPLES_FOLDER}/part-*.parquet", f"{schema.TRAJECTORY_FOLDER}/<measure>/",
-        f"{schema.CHECKPOINTS_FOLDER}/step-00000100/", schema.MANIFEST, schema.SLOTS,
+        f"{schema.METRICS_FOLDER}/part-*.parquet",
+        f"{schema.PROBES_FOLDER}/<name>.parquet",
+        f"{schema.SAMPLES_FOLDER}/part-*.parquet",
+        f"{schema.TRAJECTORY_FOLDER}/<measure>/",
+        f"{schema.CHECKPOINTS_FOLDER}/step-00000100/",
+        schema.MANIFEST,
+        schema.SLOTS,
     ],
-)  # fmt: skip
+)
 def test_files(name: str) -> None:
     layout = PAGE.split("```")[1]
     assert name in layout

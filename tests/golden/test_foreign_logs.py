@@ -12,29 +12,49 @@ from ontogeny.integrations.importing import read_history
 LOGS = folder()
 pytestmark = pytest.mark.skipif(LOGS is None, reason="the foreign logs are not here")
 TWINS = [
-    ("hf_trainer_state/10844110__t5-summarization-demo__t5-summ-430.json",
-     "tfevents/10844110__t5-summarization-demo__t5-summ.events.out.tfevents"),
+    (
+        "hf_trainer_state/10844110__t5-summarization-demo__t5-summ-430.json",
+        "tfevents/10844110__t5-summarization-demo__t5-summ.events.out.tfevents",
+    ),
     ("hf_trainer_state/hsc748NLP__NSLLM__cpt-2178.json", "llamafactory_jsonl/hsc748NLP__NSLLM__cpt-2178.jsonl"),
-    ("hf_trainer_state/suzushi-tw__luojiu-7b-base__cpt-7b.json",
-     "llamafactory_jsonl/suzushi-tw__luojiu-7b-base__cpt-7b.jsonl"),
-    ("hf_trainer_state/syGOAT__Mistral-v0.2-Translator-bf16__mistral-mt.json",
-     "llamafactory_jsonl/syGOAT__Mistral-v0.2-Translator-bf16__mistral-mt.jsonl"),
-    ("hf_trainer_state/satishparaddi__Fine-Tuning-LLaMA-for-Medical-QA__llama-bs2.json",
-     "tfevents/satishparaddi__Fine-Tuning-LLaMA-for-Medical-QA__llama-bs2.events.out.tfevents"),
-    ("hf_trainer_state/satishparaddi__Fine-Tuning-LLaMA-for-Medical-QA__llama-bs2.json",
-     "notebook_html/satishparaddi__Fine-Tuning-LLaMA-for-Medical-QA__llama.html"),
-    ("hf_stdout/linxiang-ai__qwen-lora-sft__qwen-m2-full.txt",
-     "llamafactory_jsonl/linxiang-ai__qwen-lora-sft__qwen-m2.jsonl"),
-    ("hf_stdout/linxiang-ai__qwen-lora-sft__qwen-sft-full.txt",
-     "llamafactory_jsonl/linxiang-ai__qwen-lora-sft__qwen-sft.jsonl"),
-    ("hf_stdout/linxiang-ai__qwen-lora-sft__qwen-m3-dpo-strings.txt",
-     "llamafactory_jsonl/linxiang-ai__qwen-lora-sft__qwen-m3-dpo.jsonl"),
-    ("stdout/KellerJordan__modded-nanogpt__euc-10000.txt",
-     "tfevents/KellerJordan__modded-nanogpt__euc-10000.events.out.tfevents"),
-    ("stdout/KellerJordan__modded-nanogpt__nan-step100.txt",
-     "tfevents/KellerJordan__modded-nanogpt__nan-step99.events.out.tfevents"),
+    (
+        "hf_trainer_state/suzushi-tw__luojiu-7b-base__cpt-7b.json",
+        "llamafactory_jsonl/suzushi-tw__luojiu-7b-base__cpt-7b.jsonl",
+    ),
+    (
+        "hf_trainer_state/syGOAT__Mistral-v0.2-Translator-bf16__mistral-mt.json",
+        "llamafactory_jsonl/syGOAT__Mistral-v0.2-Translator-bf16__mistral-mt.jsonl",
+    ),
+    (
+        "hf_trainer_state/satishparaddi__Fine-Tuning-LLaMA-for-Medical-QA__llama-bs2.json",
+        "tfevents/satishparaddi__Fine-Tuning-LLaMA-for-Medical-QA__llama-bs2.events.out.tfevents",
+    ),
+    (
+        "hf_trainer_state/satishparaddi__Fine-Tuning-LLaMA-for-Medical-QA__llama-bs2.json",
+        "notebook_html/satishparaddi__Fine-Tuning-LLaMA-for-Medical-QA__llama.html",
+    ),
+    (
+        "hf_stdout/linxiang-ai__qwen-lora-sft__qwen-m2-full.txt",
+        "llamafactory_jsonl/linxiang-ai__qwen-lora-sft__qwen-m2.jsonl",
+    ),
+    (
+        "hf_stdout/linxiang-ai__qwen-lora-sft__qwen-sft-full.txt",
+        "llamafactory_jsonl/linxiang-ai__qwen-lora-sft__qwen-sft.jsonl",
+    ),
+    (
+        "hf_stdout/linxiang-ai__qwen-lora-sft__qwen-m3-dpo-strings.txt",
+        "llamafactory_jsonl/linxiang-ai__qwen-lora-sft__qwen-m3-dpo.jsonl",
+    ),
+    (
+        "stdout/KellerJordan__modded-nanogpt__euc-10000.txt",
+        "tfevents/KellerJordan__modded-nanogpt__euc-10000.events.out.tfevents",
+    ),
+    (
+        "stdout/KellerJordan__modded-nanogpt__nan-step100.txt",
+        "tfevents/KellerJordan__modded-nanogpt__nan-step99.events.out.tfevents",
+    ),
     ("csv_custom/jaipkapoor99__GPT-2__dev-loss-dup.csv", "json_custom/jaipkapoor99__GPT-2__loss-history-dup.json"),
-]  # fmt: skip
+]
 """The same run in two formats."""
 
 

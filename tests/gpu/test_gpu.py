@@ -7,10 +7,10 @@ import torch
 
 from ontogeny.core.kinds import find, kinds_of
 from ontogeny.core.recipe_file import validate, validate_component
+from ontogeny.runs.backfill import backfill
+from ontogeny.runs.execute import execute
 from ontogeny.store.run import open_run
-from ontogeny.train.backfill import backfill
-from ontogeny.train.execute import execute
-from tests.train.conftest import tree, write_text
+from tests.small_runs import tree, write_text
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 

@@ -18,9 +18,17 @@ ROWS = [{name: one[0].tolist() for name, one in rows(1, i).items()} for i in ran
 
 def arguments(folder: Path, **extra: Any) -> dict[str, Any]:
     return {
-        "output_dir": str(folder), "max_steps": 12, "per_device_train_batch_size": 4, "logging_steps": 1,
-        "report_to": [], "save_strategy": "no", "disable_tqdm": True, "use_cpu": True, "learning_rate": 1e-3, **extra,
-    }  # fmt: skip
+        "output_dir": str(folder),
+        "max_steps": 12,
+        "per_device_train_batch_size": 4,
+        "logging_steps": 1,
+        "report_to": [],
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "use_cpu": True,
+        "learning_rate": 1e-3,
+        **extra,
+    }
 
 
 def stock(folder: Path, callbacks: list[Any], trainer: type[Trainer] = Trainer, **parts: Any) -> Trainer:
@@ -108,9 +116,12 @@ def test_looks_of_measures_are_not_taken_for_the_training(tmp_path: Path) -> Non
     """`gradient_norms` runs backward passes of its own at every look: none of them is counted."""
     texts = {"input_ids": ROWS[0]["input_ids"]}
     look = OntogenyCallback(
-        measures=["evaluation", "gradient_norms"], probes={"train": [texts] * 4}, every_steps=3, page=False,
+        measures=["evaluation", "gradient_norms"],
+        probes={"train": [texts] * 4},
+        every_steps=3,
+        page=False,
         audit={"quiet": True, "skip": ["no_end_of_text"]},  # the tokenizer below ends texts otherwise than these rows
-    )  # fmt: skip
+    )
     tokenizer = small_tokenizer()
     stock(tmp_path, [look], model=model_for(tokenizer), processing_class=tokenizer).train()
     found, clear = verdicts(look)
@@ -144,10 +155,13 @@ def sft(folder: Path, callbacks: list[Any], collator: Any = None, **extra: Any) 
     trl = pytest.importorskip("trl")
     tokenizer = small_tokenizer()
     return trl.SFTTrainer(
-        model=model_for(tokenizer), args=trl.SFTConfig(**arguments(folder, max_length=32, **extra)),
-        train_dataset=Dataset.from_list(completions(tokenizer.eos_token_id)), processing_class=tokenizer,
-        data_collator=collator, callbacks=callbacks,
-    )  # fmt: skip
+        model=model_for(tokenizer),
+        args=trl.SFTConfig(**arguments(folder, max_length=32, **extra)),
+        train_dataset=Dataset.from_list(completions(tokenizer.eos_token_id)),
+        processing_class=tokenizer,
+        data_collator=collator,
+        callbacks=callbacks,
+    )
 
 
 def completions(end: int) -> list[dict[str, Any]]:
@@ -223,10 +237,17 @@ def lightning_run(folder: Path, callbacks: list[Any], *, head_trained: bool = Tr
     torch.manual_seed(0)
     module = Module()
     trainer = lightning.Trainer(
-        max_steps=12, accumulate_grad_batches=2, gradient_clip_val=1.0, callbacks=callbacks, logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, accelerator="cpu",
+        max_steps=12,
+        accumulate_grad_batches=2,
+        gradient_clip_val=1.0,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        accelerator="cpu",
         default_root_dir=folder,
-    )  # fmt: skip
+    )
     batches = [rows(4, i, shortest=20) for i in range(24)]
     trainer.fit(module, torch.utils.data.DataLoader(batches, batch_size=None))  # type: ignore[arg-type]
     return module
@@ -267,8 +288,10 @@ def test_lightning_with_a_schedule_for_batches(tmp_path: Path) -> None:
     lightning_run(tmp_path / "a", [look], planned=24)
     found, _ = verdicts(look)
     assert set(found) == {"scheduler_out_of_step"}
-    assert (found["scheduler_out_of_step"].numbers["planned"], found["scheduler_out_of_step"].numbers["total_steps"]) \
-        == (24, 12)  # fmt: skip
+    assert (
+        found["scheduler_out_of_step"].numbers["planned"],
+        found["scheduler_out_of_step"].numbers["total_steps"],
+    ) == (24, 12)
     lightning_run(tmp_path / "b", [clean], planned=12)
     assert_silent(clean, "scheduler_out_of_step")
 

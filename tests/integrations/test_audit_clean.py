@@ -25,9 +25,17 @@ def tokenizer() -> Any:
 
 def settings(folder: Path, **extra: Any) -> dict[str, Any]:
     return {
-        "output_dir": str(folder), "max_steps": 8, "per_device_train_batch_size": 4, "logging_steps": 1,
-        "report_to": [], "save_strategy": "no", "disable_tqdm": True, "use_cpu": True, "learning_rate": 1e-3, **extra,
-    }  # fmt: skip
+        "output_dir": str(folder),
+        "max_steps": 8,
+        "per_device_train_batch_size": 4,
+        "logging_steps": 1,
+        "report_to": [],
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "use_cpu": True,
+        "learning_rate": 1e-3,
+        **extra,
+    }
 
 
 def audited(build: Callable[[list[Any]], Trainer], *clear: str) -> None:
@@ -54,9 +62,12 @@ STOCK: dict[str, dict[str, Any]] = {
 def test_trainer(name: str, tmp_path: Path) -> None:
     def build(callbacks: list[Any]) -> Trainer:
         return Trainer(
-            model=make("llama"), args=TrainingArguments(**settings(tmp_path, **STOCK[name])), train_dataset=ROWS,
-            eval_dataset=ROWS[:8], callbacks=callbacks,
-        )  # fmt: skip
+            model=make("llama"),
+            args=TrainingArguments(**settings(tmp_path, **STOCK[name])),
+            train_dataset=ROWS,
+            eval_dataset=ROWS[:8],
+            callbacks=callbacks,
+        )
 
     audited(build, *STEPPING, *TARGETS, "learning_rate_shown", "backwards_per_step")
 
@@ -66,9 +77,11 @@ def test_seq2seq_trainer(tmp_path: Path) -> None:
     def build(callbacks: list[Any]) -> Trainer:
         data = [{"input_ids": row["input_ids"], "labels": row["labels"][:14]} for row in ROWS]
         return Seq2SeqTrainer(
-            model=make_t5(), args=Seq2SeqTrainingArguments(**settings(tmp_path)), train_dataset=data,
+            model=make_t5(),
+            args=Seq2SeqTrainingArguments(**settings(tmp_path)),
+            train_dataset=data,
             callbacks=callbacks,
-        )  # fmt: skip
+        )
 
     audited(build, *STEPPING)
 
@@ -94,9 +107,13 @@ def test_trl_sft(name: str, tmp_path: Path, tokenizer: Any) -> None:
 
     def build(callbacks: list[Any]) -> Trainer:
         return trl.SFTTrainer(
-            model=model_for(tokenizer, tmp_path), args=trl.SFTConfig(**settings(tmp_path, **SFT.get(name, {}))),
-            train_dataset=Dataset.from_list(texts), processing_class=tokenizer, peft_config=lora, callbacks=callbacks,
-        )  # fmt: skip
+            model=model_for(tokenizer, tmp_path),
+            args=trl.SFTConfig(**settings(tmp_path, **SFT.get(name, {}))),
+            train_dataset=Dataset.from_list(texts),
+            processing_class=tokenizer,
+            peft_config=lora,
+            callbacks=callbacks,
+        )
 
     audited(build, *STEPPING, "supervised_share", "learning_rate_shown")
 
@@ -120,13 +137,19 @@ def test_trl_grpo(accumulation: int, tmp_path: Path, tokenizer: Any) -> None:
 
     def build(callbacks: list[Any]) -> Trainer:
         config = trl.GRPOConfig(
-            **settings(tmp_path, gradient_accumulation_steps=accumulation), num_generations=4,
-            max_completion_length=8, beta=0.02,
-        )  # fmt: skip
+            **settings(tmp_path, gradient_accumulation_steps=accumulation),
+            num_generations=4,
+            max_completion_length=8,
+            beta=0.02,
+        )
         return trl.GRPOTrainer(
-            model=model_for(tokenizer, tmp_path), reward_funcs=shortness, args=config, processing_class=tokenizer,
-            train_dataset=Dataset.from_list([{"prompt": text[:12]} for text in TEXTS]), callbacks=callbacks,
-        )  # fmt: skip
+            model=model_for(tokenizer, tmp_path),
+            reward_funcs=shortness,
+            args=config,
+            processing_class=tokenizer,
+            train_dataset=Dataset.from_list([{"prompt": text[:12]} for text in TEXTS]),
+            callbacks=callbacks,
+        )
 
     torch.manual_seed(0)
     audited(build, "no_optimizer_step", "tensors_do_not_move", "backwards_per_step")
@@ -142,8 +165,11 @@ def test_trl_dpo(accumulation: int, tmp_path: Path, tokenizer: Any) -> None:
 
     def build(callbacks: list[Any]) -> Trainer:
         return trl.DPOTrainer(
-            model=model_for(tokenizer, tmp_path), processing_class=tokenizer, train_dataset=Dataset.from_list(pairs),
-            args=trl.DPOConfig(**settings(tmp_path, gradient_accumulation_steps=accumulation)), callbacks=callbacks,
-        )  # fmt: skip
+            model=model_for(tokenizer, tmp_path),
+            processing_class=tokenizer,
+            train_dataset=Dataset.from_list(pairs),
+            args=trl.DPOConfig(**settings(tmp_path, gradient_accumulation_steps=accumulation)),
+            callbacks=callbacks,
+        )
 
     audited(build, "no_optimizer_step", "tensors_do_not_move")

@@ -87,9 +87,15 @@ def test_a_lightning_training_that_fails(tmp_path: Path) -> None:
 
     look, module = OntogenyAudit(quiet=True), Module()
     trainer = lightning.Trainer(
-        max_steps=12, callbacks=[look], logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, accelerator="cpu", default_root_dir=tmp_path,
-    )  # fmt: skip
+        max_steps=12,
+        callbacks=[look],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        accelerator="cpu",
+        default_root_dir=tmp_path,
+    )
     batches = [rows(4, i, shortest=20) for i in range(12)]
     with pytest.raises(ValueError, match="planted"):
         trainer.fit(module, torch.utils.data.DataLoader(batches, batch_size=None))  # type: ignore[arg-type]

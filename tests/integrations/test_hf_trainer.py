@@ -14,7 +14,7 @@ from ontogeny.core.recipe_file import validate_component
 from ontogeny.data.tokenizer import train_tokenizer
 from ontogeny.integrations.foreign_texts import probe_set
 from ontogeny.integrations.hf_trainer import OntogenyCallback
-from ontogeny.train.backfill import backfill
+from ontogeny.runs.backfill import backfill
 
 TEXTS = [f"line {i}: the cat number {i * 7 % 13} sat on mat {i % 5} and said hello" for i in range(40)]
 
@@ -40,13 +40,29 @@ def make_trainer(tokenizer: Any, folder: Path, callbacks: list[Any], steps: int 
 
     torch.manual_seed(0)
     config = GPTNeoXConfig(
-        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=64, hidden_dropout=0.1, bos_token_id=0, eos_token_id=0, pad_token_id=0,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+        hidden_dropout=0.1,
+        bos_token_id=0,
+        eos_token_id=0,
+        pad_token_id=0,
+    )
     arguments = TrainingArguments(
-        output_dir=str(folder), max_steps=steps, per_device_train_batch_size=4, logging_steps=2, report_to=[],
-        save_strategy=extra.pop("save_strategy", "no"), disable_tqdm=True, use_cpu=True, learning_rate=0.01, **extra,
-    )  # fmt: skip
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=4,
+        logging_steps=2,
+        report_to=[],
+        save_strategy=extra.pop("save_strategy", "no"),
+        disable_tqdm=True,
+        use_cpu=True,
+        learning_rate=0.01,
+        **extra,
+    )
     return Trainer(
         model=GPTNeoXForCausalLM(config),
         args=arguments,
@@ -206,17 +222,35 @@ def test_a_trl_sft_run_is_recorded_and_left_alone(tokenizer: Any, tmp_path: Path
     for callbacks in ([], [OntogenyCallback(measures=["evaluation", "token_nll"], every_steps=2)]):
         torch.manual_seed(0)
         config = GPTNeoXConfig(
-            vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
-            max_position_embeddings=64, bos_token_id=0, eos_token_id=0, pad_token_id=0,
-        )  # fmt: skip
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=32,
+            max_position_embeddings=64,
+            bos_token_id=0,
+            eos_token_id=0,
+            pad_token_id=0,
+        )
         arguments = trl.SFTConfig(
-            output_dir=str(tmp_path / str(len(callbacks))), max_steps=4, per_device_train_batch_size=4, report_to=[],
-            logging_steps=1, save_strategy="no", disable_tqdm=True, use_cpu=True, bf16=False, max_length=32,
-        )  # fmt: skip
+            output_dir=str(tmp_path / str(len(callbacks))),
+            max_steps=4,
+            per_device_train_batch_size=4,
+            report_to=[],
+            logging_steps=1,
+            save_strategy="no",
+            disable_tqdm=True,
+            use_cpu=True,
+            bf16=False,
+            max_length=32,
+        )
         trainer = trl.SFTTrainer(
-            model=GPTNeoXForCausalLM(config), args=arguments, train_dataset=Dataset.from_list(rows),
-            processing_class=tokenizer, callbacks=callbacks,
-        )  # fmt: skip
+            model=GPTNeoXForCausalLM(config),
+            args=arguments,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer,
+            callbacks=callbacks,
+        )
         trainer.train()
         weights.append(weights_of(trainer))
         paths += [callback.path for callback in callbacks]

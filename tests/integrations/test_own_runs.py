@@ -34,8 +34,15 @@ def test_scalars_and_recipe(tmp_path: Path) -> None:
     assert names(history) == {"train/loss", "train/learning_rate", "train/evaluation/nll", "novel/loss"}
     assert points(history, "loss", "novel")[:2] == [(0, 4.0), (4, 3.8)]
     assert len(points(history, "loss")) == 41
-    expected = {"epochs": 2.0, "batch_size": 8, "accumulation": 2, "learning_rate": 0.003, "schedule": "cosine",
-                "max_grad_norm": 1.0, "pretrained": True}  # fmt: skip
+    expected = {
+        "epochs": 2.0,
+        "batch_size": 8,
+        "accumulation": 2,
+        "learning_rate": 0.003,
+        "schedule": "cosine",
+        "max_grad_norm": 1.0,
+        "pretrained": True,
+    }
     assert expected.items() <= history.config.items()
 
 

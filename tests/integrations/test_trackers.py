@@ -7,10 +7,10 @@ import pytest
 from ontogeny.core.errors import MissingExtraError, OntogenyError
 from ontogeny.core.recipe_file import validate
 from ontogeny.integrations.trackers import mirrored
+from ontogeny.runs.execute import execute
 from ontogeny.store.run import open_run
-from ontogeny.train.execute import execute
 from ontogeny.train.training import silent
-from tests.train.conftest import tree, write_text
+from tests.small_runs import tree, write_text
 
 
 def test_tensorboard_gets_what_the_run_recorded(tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from ontogeny.core.errors import OntogenyError
 from ontogeny.core.recipe_file import validate
 from ontogeny.core.schedule import Cadence
 from ontogeny.interventions.shrink_and_perturb import ShrinkAndPerturb
+from ontogeny.runs.execute import execute
 from ontogeny.store.run import open_run
-from ontogeny.train.execute import execute
 from tests.measures.small import make_model
-from tests.train.conftest import differences, interrupt_and_resume, tree, write_text
+from tests.small_runs import differences, interrupt_and_resume, tree, write_text
 
 AT = Cadence(every_steps=1)
 

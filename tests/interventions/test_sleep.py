@@ -13,9 +13,9 @@ from ontogeny.core.errors import RecipeError
 from ontogeny.core.recipe_file import validate
 from ontogeny.core.schedule import Cadence
 from ontogeny.interventions.sleep import Sleep
+from ontogeny.runs.execute import execute
 from ontogeny.store.run import Run, open_run
-from ontogeny.train.execute import execute
-from tests.train.conftest import differences, interrupt_and_resume, tree, write_text
+from tests.small_runs import differences, interrupt_and_resume, tree, write_text
 
 AT = Cadence(every_steps=1)
 
@@ -87,8 +87,10 @@ def test_sleep_of_everything_is_the_start_again(tmp_path: Path) -> None:
 def test_without_it_nothing_goes_back(tmp_path: Path) -> None:
     """The negative control of the test above; and one that is never saturated enough changes no bit."""
     never = {"kind": "sleep", "at": {"every_steps": 1}, "share": 1.0, "saturated": 1.0, "tolerance": 100.0}
-    runs = [open_run(execute(validate(_content(tmp_path, *one), "test"), runs_dir=tmp_path / "runs"))
-            for one in ((), (never,))]  # fmt: skip
+    runs = [
+        open_run(execute(validate(_content(tmp_path, *one), "test"), runs_dir=tmp_path / "runs"))
+        for one in ((), (never,))
+    ]
     left, right = (_weights(run, 12) for run in runs)
     assert all(torch.equal(left[name], right[name]) for name in left)
     assert not torch.equal(left["embed_out.weight"], _weights(runs[0], 0)["embed_out.weight"])

@@ -10,7 +10,7 @@ import torch
 from ontogeny.core.contracts import Context, Place, Progress
 from ontogeny.core.kinds import find, kinds_of
 from ontogeny.core.passages import Passage, ProbeSet
-from ontogeny.data.batches import collate
+from ontogeny.data.collate import collate
 from ontogeny.models.weights import effective_weights
 from ontogeny.objectives.compose import Objective
 from ontogeny.objectives.terms.next_token import NextToken

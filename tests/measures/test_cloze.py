@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ontogeny.core.passages import Passage, ProbeSet
+from ontogeny.looking.forward_passes import run_stream_looks
 from ontogeny.measures.cloze import Cloze, find_words
-from ontogeny.train.forwarding import run_stream_looks
 from tests.measures.small import HandBatch, byte_passage, log_probabilities, make_context, random_probe
 
 

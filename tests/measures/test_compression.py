@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from ontogeny.core.contracts import Seen
+from ontogeny.core.contracts import Observation
 from ontogeny.core.passages import ProbeSet
+from ontogeny.looking.forward_passes import run_stream_looks
 from ontogeny.measures import _neighbours
 from ontogeny.measures._neighbours import Spread, nearest
 from ontogeny.measures.compression import Compression
-from ontogeny.train.forwarding import run_stream_looks
 from tests.measures.small import make_context, make_model, passage, random_probe
 
 
@@ -50,7 +50,7 @@ def states_of(model: Any, probe: ProbeSet, *, raw_last: bool = False) -> list[np
     return [np.concatenate(layer) for layer in zip(*rows, strict=True)]
 
 
-def look(model: Any, sets: list[ProbeSet], **settings: Any) -> Seen:
+def look(model: Any, sets: list[ProbeSet], **settings: Any) -> Observation:
     return run_stream_looks(make_context(model, sets), [Compression(**settings)])[0]["compression"]
 
 

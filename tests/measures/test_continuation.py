@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from ontogeny.core.passages import Passage, ProbeSet
+from ontogeny.looking.forward_passes import run_stream_looks
 from ontogeny.measures.continuation import Continuation, make_items
-from ontogeny.train.forwarding import run_stream_looks
 from tests.measures.small import HandBatch, byte_passage, log_probabilities, make_context, passage, random_probe
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu"]
@@ -65,11 +65,14 @@ def answered(nll: np.ndarray, sizes: list[int]) -> Any:
     """What is reported for given NLLs [items, 4], with endings of two tokens that have these sizes in bytes."""
     passages = [
         Passage(
-            text="", token_ids=np.array([1, 1, 2 * i, 2 * i + 1], dtype=np.int32),
-            byte_offsets=np.array([0, 1, 2, 3, 2 + size], dtype=np.int32), source="", supervised=np.ones(4, dtype=bool),
+            text="",
+            token_ids=np.array([1, 1, 2 * i, 2 * i + 1], dtype=np.int32),
+            byte_offsets=np.array([0, 1, 2, 3, 2 + size], dtype=np.int32),
+            source="",
+            supervised=np.ones(4, dtype=bool),
         )
         for i, size in enumerate(sizes)
-    ]  # fmt: skip
+    ]
     probe = ProbeSet(name="p", passages=passages)
     measure = Continuation(ending_tokens=2)
     made = measure.derived(probe)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from ontogeny.looking.forward_passes import run_stream_looks
 from ontogeny.measures.discoverable import Discoverable, chance_in, sampler_log_probability, samples_for
-from ontogeny.train.forwarding import run_stream_looks
 from tests.measures.small import log_probabilities, make_context, make_model, random_probe
 
 

@@ -7,10 +7,10 @@ import torch
 from ontogeny.core.contracts import Progress
 from ontogeny.core.passages import ProbeSet
 from ontogeny.core.schedule import Schedule
+from ontogeny.looking.forward_passes import run_stream_looks
 from ontogeny.measures.evaluation import Evaluation
 from ontogeny.objectives.compose import Objective
 from ontogeny.objectives.terms.next_token import NextToken
-from ontogeny.train.forwarding import run_stream_looks
 from tests.measures.small import (
     HandBatch,
     byte_passage,

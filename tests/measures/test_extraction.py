@@ -7,9 +7,9 @@ import torch
 from scipy import stats
 
 from ontogeny.core.passages import ProbeSet
+from ontogeny.looking.forward_passes import run_stream_looks
+from ontogeny.looking.guard import looking
 from ontogeny.measures.extraction import Extraction, strength, wilson
-from ontogeny.train.forwarding import run_stream_looks
-from ontogeny.train.guard import looking
 from tests.measures.small import HandBatch, make_context, make_model, passage, random_probe
 
 HIT, MISS = 0, 3
@@ -102,9 +102,14 @@ def test_the_decision_is_that_of_greedy_generation(memorizer: Any) -> None:
         ids = torch.tensor(np.stack([p.token_ids for p in probe.passages]), dtype=torch.int64)
         with looking(memorizer):
             written = memorizer.generate(
-                input_ids=ids[:, :k], attention_mask=torch.ones_like(ids[:, :k]), max_new_tokens=m, min_new_tokens=m,
-                do_sample=False, eos_token_id=None, pad_token_id=0,
-            )  # fmt: skip
+                input_ids=ids[:, :k],
+                attention_mask=torch.ones_like(ids[:, :k]),
+                max_new_tokens=m,
+                min_new_tokens=m,
+                do_sample=False,
+                eos_token_id=None,
+                pad_token_id=0,
+            )
         generated += (written[:, k:] == ids[:, k:]).all(1).float().tolist()
     assert seen["extractable"].values.tolist() == generated
     assert seen["share"].values.tolist() == [1.0, 0.0, 0.0]

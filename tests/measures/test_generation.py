@@ -7,9 +7,9 @@ import torch
 from ontogeny.core.contracts import Place
 from ontogeny.core.errors import DataError
 from ontogeny.core.passages import ProbeSet
+from ontogeny.looking.guard import untouched
 from ontogeny.measures.generation import Generation, counts_of
 from ontogeny.store.schema import SAMPLES
-from ontogeny.train.guard import untouched
 from tests.measures.small import ByteTokenizer, log_probabilities, make_context, make_model, passage, random_probe
 
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from ontogeny.core.passages import ProbeSet
+from ontogeny.looking.guard import untouched
 from ontogeny.measures.gradient_norms import GradientNorms
 from ontogeny.objectives.compose import Objective
 from ontogeny.objectives.terms.next_token import NextToken
-from ontogeny.train.guard import untouched
 from tests.measures.small import make_context, make_model, passage
 
 

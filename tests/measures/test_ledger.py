@@ -12,11 +12,11 @@ from ontogeny.core.recipe_file import validate
 from ontogeny.data.prepare import prepare
 from ontogeny.measures.ledger import Ledger
 from ontogeny.models.build import load_checkpoint
+from ontogeny.runs.execute import execute
 from ontogeny.store.run import Run, open_run
-from ontogeny.train.execute import execute
 from ontogeny.train.session import open_session
 from tests.measures.small import make_context, make_model
-from tests.train.conftest import interrupt_and_resume, tree, write_text
+from tests.small_runs import interrupt_and_resume, tree, write_text
 
 
 def _content(folder: Path, **train: Any) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import torch
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.data.tokenizer import train_tokenizer
+from ontogeny.looking.guard import untouched
 from ontogeny.measures.lm_eval import LmEval, rows_of
-from ontogeny.train.guard import untouched
 from tests.measures.small import log_probabilities, make_context, make_model
 from tests.measures.test_undisturbed import fingerprint_of, in_training
 
@@ -48,9 +48,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         TASK.format(name="endings", output="multiple_choice", answers=choose, metrics="[{metric: acc}]", **shared)
     )
     (path / "last_word.yaml").write_text(
-        TASK.format(name="last_word", output="loglikelihood", answers=say,
-                    metrics="[{metric: perplexity, aggregation: perplexity}, {metric: acc}]", **shared)
-    )  # fmt: skip
+        TASK.format(
+            name="last_word",
+            output="loglikelihood",
+            answers=say,
+            metrics="[{metric: perplexity, aggregation: perplexity}, {metric: acc}]",
+            **shared,
+        )
+    )
     return path
 
 
@@ -79,10 +84,13 @@ def test_items_are_those_of_one_sequence_at_a_time(folder: Path, tokenizer: Any)
     rows = {
         (str(task), str(metric), int(number)): float(value)
         for task, metric, number, value in zip(
-            seen.task_of_item.values, seen.metric_of_item.values, seen.number_of_item.values, seen.value.values,
+            seen.task_of_item.values,
+            seen.metric_of_item.values,
+            seen.number_of_item.values,
+            seen.value.values,
             strict=True,
         )
-    }  # fmt: skip
+    }
     totals = []
     for i, item in enumerate(ITEMS):
         by_choice = [log_likelihood(model, tokenizer, str(item["query"]), one) for one in item["choices"]]  # type: ignore[attr-defined]
@@ -126,6 +134,11 @@ def test_an_unknown_task_is_one_line(folder: Path, tokenizer: Any) -> None:
 
 def test_numbers_of_more_parts_are_not_items() -> None:
     # word_perplexity of one document is a pair (log-likelihood, words): only acc is one number.
-    sample = {"doc_id": 0, "filter": "none", "metrics": ["acc", "word_perplexity"], "acc": True,
-              "word_perplexity": (-3.0, 2)}  # fmt: skip
+    sample = {
+        "doc_id": 0,
+        "filter": "none",
+        "metrics": ["acc", "word_perplexity"],
+        "acc": True,
+        "word_perplexity": (-3.0, 2),
+    }
     assert list(rows_of({"t": [sample]})) == [("t", "acc", 0, 1.0)]

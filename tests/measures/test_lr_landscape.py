@@ -9,15 +9,15 @@ import torch
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.recipe_file import validate
+from ontogeny.looking.guard import untouched
 from ontogeny.measures.lr_landscape import LrLandscape
+from ontogeny.runs.execute import execute
 from ontogeny.store.run import open_run
-from ontogeny.train.execute import execute
-from ontogeny.train.guard import untouched
-from ontogeny.train.live import Live
+from ontogeny.train.live_training import LiveSession
 from ontogeny.train.loop import training_steps
 from ontogeny.train.session import Session
 from tests.measures.small import make_context, make_model, random_probe
-from tests.train.conftest import tree, write_text
+from tests.small_runs import tree, write_text
 from tests.train.test_loop import session_of
 
 
@@ -28,15 +28,12 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _look(session: Session, measure: LrLandscape) -> Any:
     probe = random_probe("novel", [20] * 8, vocabulary=session.model.config.vocab_size)
-    context = make_context(session.model, [probe], training=Live(session), objective=session.objective)
+    context = make_context(session.model, [probe], training=LiveSession(session), objective=session.objective)
     with untouched(session.model):
         return measure.look(context).arrays
 
 
-@pytest.mark.parametrize(
-    "optimizer",
-    ["AdamW", "Adam with L2", "SGD with momentum", "SGD, Nesterov"],
-)
+@pytest.mark.parametrize("optimizer", ["AdamW", "Adam with L2", "SGD with momentum", "SGD, Nesterov"])
 @pytest.mark.parametrize("taken", [0, 4])
 def test_losses_are_those_of_real_steps(texts: Path, optimizer: str, taken: int) -> None:
     """At every rate: the loss after theta + rate x direction, and after a step of the optimizer itself, within 1e-6."""
@@ -55,7 +52,7 @@ def test_losses_are_those_of_real_steps(texts: Path, optimizer: str, taken: int)
     highest = 0.01 if "Adam" in optimizer else 1.0
     settings: dict[str, Any] = {"rates": 6, "lowest": 1e-5, "highest": highest, "targets": (0.001,), "refine": 0}
     exact = _look(session, LrLandscape(**settings))
-    with Live(session).trial():  # the same with real steps: horizon 1 by the route of longer horizons
+    with LiveSession(session).trial():  # the same with real steps: horizon 1 by the route of longer horizons
         real = _real(session, exact)
     assert exact["loss"].values == pytest.approx(real, abs=1e-6)
 
@@ -64,7 +61,7 @@ def _real(session: Session, exact: Any) -> np.ndarray:
     from ontogeny.measures.lr_landscape import _losses
 
     probe = random_probe("novel", [20] * 8, vocabulary=session.model.config.vocab_size)
-    live = Live(session)
+    live = LiveSession(session)
     context = make_context(session.model, [probe], training=live, objective=session.objective)
     batches = LrLandscape()._batches(context)
     found = []
@@ -79,7 +76,7 @@ def test_horizons_take_real_steps(texts: Path) -> None:
     """Two steps at a fixed rate, by hand."""
     session = session_of(texts)
     seen = _look(session, LrLandscape(rates=4, lowest=1e-4, highest=1e-2, horizon=2, targets=(), refine=0))
-    live = Live(session)
+    live = LiveSession(session)
     with live.trial() as trial:
         trial.step(1e-2)
         trial.step(1e-2)
@@ -99,7 +96,10 @@ def test_targets_are_reached_where_they_can_be(texts: Path) -> None:
     from ontogeny.core.passages import ProbeSet
 
     context = make_context(
-        session.model, [ProbeSet(name="novel", passages=passages)], training=Live(session), objective=session.objective
+        session.model,
+        [ProbeSet(name="novel", passages=passages)],
+        training=LiveSession(session),
+        objective=session.objective,
     )
     with untouched(session.model):
         seen = measure.look(context).arrays
@@ -108,7 +108,7 @@ def test_targets_are_reached_where_they_can_be(texts: Path) -> None:
     assert np.isnan(out)
     assert seen["decrease_at_target"].values[2] <= -0.5
     assert small < float(seen["best_rate"]) < harm
-    with Live(session).trial() as trial:
+    with LiveSession(session).trial() as trial:
         trial.step(small * 0.9)
         before = float(seen["loss_before"].sel(batch="new"))
         assert (before - float(_look_at(session, passages))) / before < 0.01
@@ -119,7 +119,10 @@ def _look_at(session: Session, passages: Any) -> float:
     from ontogeny.core.passages import ProbeSet
 
     context = make_context(
-        session.model, [ProbeSet(name="novel", passages=passages)], training=Live(session), objective=session.objective
+        session.model,
+        [ProbeSet(name="novel", passages=passages)],
+        training=LiveSession(session),
+        objective=session.objective,
     )
     measure = LrLandscape(rates=4, targets=(), refine=0)
     with untouched(session.model):
@@ -153,7 +156,7 @@ def test_it_needs_training_and_known_probe_sets(texts: Path) -> None:
     with pytest.raises(OntogenyError, match="needs the training itself"):
         LrLandscape().look(make_context(make_model(), [probe]))
     session = session_of(texts)
-    context = make_context(session.model, [probe], training=Live(session))
+    context = make_context(session.model, [probe], training=LiveSession(session))
     with pytest.raises(OntogenyError, match="unknown probe set 'nvel': did you mean 'novel'"):
         LrLandscape(new="nvel").look(context)
     with pytest.raises(OntogenyError, match="is not below highest"):

@@ -11,8 +11,8 @@ import torch
 from ontogeny.core.errors import DataError, RecipeError
 from ontogeny.core.recipe_file import validate_component
 from ontogeny.data.corpora.synthetic import Synthetic
+from ontogeny.looking.guard import untouched
 from ontogeny.measures.questions import Questions, _begins_with
-from ontogeny.train.guard import untouched
 from tests.measures.small import byte_passage, log_probabilities, make_context, make_model
 
 KNOWN = {"question": "red is", "answer": "stop", "choices": ["stop", "walk", "stay"]}

@@ -41,8 +41,10 @@ def test_a_passage_learned_by_heart_is_reconstructed_and_others_are_not() -> Non
         optimizer.zero_grad()
         (Term().value(TrainForward(model, batch))[0] / 92).backward()
         optimizer.step()
-    probes = [ProbeSet(name=name, passages=[passage(row.tolist()) for row in rows]) for name, rows in
-              (("train", known), ("novel", other))]  # fmt: skip
+    probes = [
+        ProbeSet(name=name, passages=[passage(row.tolist()) for row in rows])
+        for name, rows in (("train", known), ("novel", other))
+    ]
     model.eval()
     seen = Reconstruction().look(make_context(model, probes)).arrays
     share = dict(zip(seen.probe.values, seen["share_memorized"].values, strict=True))

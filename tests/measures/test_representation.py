@@ -74,9 +74,8 @@ def test_against_earlier_checkpoints() -> None:
     model, other = make_model(seed=0), make_model(seed=1)
     probes = [random_probe("train", [40, 30]), random_probe("novel", [30], seed=1)]
     context = make_context(
-        model, probes,
-        first_weights=lambda: effective_weights(model), previous_weights=lambda: effective_weights(other),
-    )  # fmt: skip
+        model, probes, first_weights=lambda: effective_weights(model), previous_weights=lambda: effective_weights(other)
+    )
     seen = Representation(tokens=60).look(context).arrays
     assert seen.block.values.tolist() == [-1, 0, 1]
     assert seen.attrs["tokens"] == 60

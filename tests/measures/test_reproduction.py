@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from ontogeny.core.contracts import Seen
+from ontogeny.core.contracts import Observation
 from ontogeny.core.passages import ProbeSet
+from ontogeny.looking.forward_passes import run_stream_looks
 from ontogeny.measures.reproduction import Reproduction, scores
-from ontogeny.train.forwarding import run_stream_looks
 from tests.measures.small import ByteTokenizer, make_context, make_model, passage, random_probe
 
 
@@ -28,7 +28,7 @@ def alone(model: Any, token_ids: np.ndarray) -> np.ndarray:
     return np.array(ids[given:], dtype=np.int32)
 
 
-def look(model: Any, probe: ProbeSet, tokenizer: Any = None, **settings: Any) -> Seen:
+def look(model: Any, probe: ProbeSet, tokenizer: Any = None, **settings: Any) -> Observation:
     context = make_context(model, [probe], tokenizer=tokenizer or Endless(), batch_tokens=256)
     return run_stream_looks(context, [Reproduction(**settings)])[0]["reproduction"]
 
@@ -42,9 +42,16 @@ def test_scores_by_hand() -> None:
     written = np.array([1, 2, 3, 9, 4, 5, 6, 7, 8, 9])
     found = scores(written, target, threshold=0.6)
     expected = {
-        "accuracy": 0.3, "exact_matches": 3, "total": 10, "prefix_accuracy_5": 0.6, "prefix_accuracy_10": 0.3,
-        "edit_distance": 2, "edit_distance_normalised": 0.2, "common_prefix": 3, "memorized": 0,
-    }  # fmt: skip
+        "accuracy": 0.3,
+        "exact_matches": 3,
+        "total": 10,
+        "prefix_accuracy_5": 0.6,
+        "prefix_accuracy_10": 0.3,
+        "edit_distance": 2,
+        "edit_distance_normalised": 0.2,
+        "common_prefix": 3,
+        "memorized": 0,
+    }
     assert {key: found[key] for key in expected} == pytest.approx(expected)
     assert np.isnan(found["prefix_accuracy_20"])
 

@@ -9,13 +9,13 @@ import torch
 
 from ontogeny.core.errors import OntogenyError, RecipeError
 from ontogeny.core.recipe_file import validate
+from ontogeny.looking.guard import untouched
 from ontogeny.measures.rounding import Rounding
+from ontogeny.runs.execute import execute
 from ontogeny.store.run import open_run
-from ontogeny.train.execute import execute
-from ontogeny.train.guard import untouched
-from ontogeny.train.live import Live
+from ontogeny.train.live_training import LiveSession
 from tests.measures.small import make_context, make_model
-from tests.train.conftest import differences, interrupt_and_resume, tree, write_text
+from tests.small_runs import differences, interrupt_and_resume, tree, write_text
 from tests.train.test_loop import session_of
 
 
@@ -72,7 +72,7 @@ def test_where_nothing_would_move() -> None:
 def _of_session(texts: Path, **train: Any) -> dict[str, float]:
     session = session_of(texts, **train)
     with untouched(session.model):
-        arrays = Rounding().look(make_context(session.model, [], training=Live(session))).arrays
+        arrays = Rounding().look(make_context(session.model, [], training=LiveSession(session))).arrays
     return {str(name): float(value) for name, value in arrays.data_vars.items()}
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ontogeny.core.errors import DataError
-from ontogeny.data.batches import collate
+from ontogeny.data.collate import collate
 from ontogeny.measures.sharpness import Sharpness, filter_normalised, mean_nll, power_iteration
 from tests.measures.small import log_probabilities, make_context, make_model, random_probe
 
@@ -61,9 +61,9 @@ def test_at_distance_zero_it_is_the_models_loss_and_the_weights_are_left_alone()
     model, probe = make_model(), random_probe("train", [20, 30])
     before = {name: value.clone() for name, value in model.state_dict().items()}
     seen = Sharpness(iterations=2).look(make_context(model, [probe])).arrays
-    nll = np.concatenate([
-        -log_probabilities(model, one.token_ids)[np.arange(len(one) - 1), one.token_ids[1:]] for one in probe.passages
-    ])  # fmt: skip
+    nll = np.concatenate(
+        [-log_probabilities(model, one.token_ids)[np.arange(len(one) - 1), one.token_ids[1:]] for one in probe.passages]
+    )
     assert seen.loss.sel(distance=0.0).values[0] == pytest.approx([nll.mean()] * 2, rel=1e-5)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 

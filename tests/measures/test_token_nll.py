@@ -3,8 +3,8 @@ from typing import Any
 import numpy as np
 
 from ontogeny.core.passages import ProbeSet
+from ontogeny.looking.forward_passes import run_stream_looks
 from ontogeny.measures.token_nll import TokenNll
-from ontogeny.train.forwarding import run_stream_looks
 from tests.measures.small import HandBatch, log_probabilities, make_context, random_probe
 
 

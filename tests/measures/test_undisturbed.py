@@ -7,18 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from ontogeny.core.contracts import Context, Seen, StateMeasure, StreamMeasure
+from ontogeny.core.contracts import Context, Observation, StateMeasure, StreamMeasure
 from ontogeny.core.kinds import find
 from ontogeny.core.passages import ProbeSet
+from ontogeny.looking.forward_passes import run_stream_looks
+from ontogeny.looking.guard import untouched
 from ontogeny.models.weights import effective_weights
 from ontogeny.store.schema import check
-from ontogeny.train.forwarding import run_stream_looks
-from ontogeny.train.guard import untouched
 from tests.measures.small import kinds_without_settings, make_autoencoder, make_context, random_probe
 
-KINDS = [
-    kind for kind in kinds_without_settings() if not find("ontogeny.measures", kind).live
-]  # fmt: skip
+KINDS = [kind for kind in kinds_without_settings() if not find("ontogeny.measures", kind).live]
 STREAMS = [kind for kind in KINDS if issubclass(find("ontogeny.measures", kind), StreamMeasure)]
 
 
@@ -32,7 +30,7 @@ def measure_of(kind: str) -> Any:
     return find("ontogeny.measures", kind)()
 
 
-def look(context: Context, kind: str) -> Seen:
+def look(context: Context, kind: str) -> Observation:
     measure = measure_of(kind)
     if isinstance(measure, StreamMeasure):
         return run_stream_looks(context, [measure])[0][kind]

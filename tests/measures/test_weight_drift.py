@@ -19,10 +19,12 @@ def weights(*values: list[float], dtype: torch.dtype = torch.float32) -> dict[st
 
 def drift(now: Mapping[str, Any], first: Mapping[str, Any] | None, previous: Mapping[str, Any] | None) -> Any:
     context = make_context(
-        None, [], weights=lambda: now,
+        None,
+        [],
+        weights=lambda: now,
         first_weights=None if first is None else lambda: first,
         previous_weights=None if previous is None else lambda: previous,
-    )  # fmt: skip
+    )
     return WeightDrift().look(context).arrays
 
 

@@ -11,12 +11,12 @@ from ontogeny.report.figure import discover, draw_all
 from ontogeny.report.figures._frame import summarize
 from ontogeny.report.figures.loss import generalisation_gap, training_loss
 from ontogeny.report.figures.passages import every_passage
-from ontogeny.report.gather import RunGroup
-from ontogeny.report.rest import remaining
+from ontogeny.report.remaining_scalars import remaining
 from ontogeny.store.run import Run, open_run
+from ontogeny.store.run_group import RunGroup
 from tests.report import synthetic
-from tests.report.conftest import MakeRun
-from tests.report.test_gather import write_metrics
+from tests.report.hand_made import MakeRun
+from tests.store.test_run_group import write_metrics
 
 NAN = float("nan")
 
@@ -199,9 +199,9 @@ def test_originals_and_twins_are_drawn_from_their_analysis(run: Run, tmp_path: P
 
 def test_the_landscape_is_drawn_from_a_real_run(tmp_path: Path) -> None:
     from ontogeny.core.recipe_file import validate
+    from ontogeny.runs.execute import execute
     from ontogeny.store.run import open_run
-    from ontogeny.train.execute import execute
-    from tests.train.conftest import tree, write_text
+    from tests.small_runs import tree, write_text
 
     measure = {"kind": "lr_landscape", "general": "train", "rates": 5, "highest": 10.0}
     recipe = validate(tree(write_text(tmp_path / "words"), measures=[measure]), "test")
@@ -222,10 +222,10 @@ def test_the_landscape_is_drawn_from_a_real_run(tmp_path: Path) -> None:
 
 def test_a_ledger_is_drawn_from_a_real_run(tmp_path: Path) -> None:
     from ontogeny.core.recipe_file import validate
+    from ontogeny.runs.execute import execute
     from ontogeny.store.run import open_run
-    from ontogeny.train.execute import execute
     from ontogeny.verbs.analyze import analyze
-    from tests.train.conftest import tree, write_text
+    from tests.small_runs import tree, write_text
 
     content = tree(write_text(tmp_path / "words"), measures=["evaluation", {"kind": "ledger", "share": 1.0}])
     content["train"] |= {"batch": 2, "accumulate": 1}
@@ -265,18 +265,24 @@ def test_the_front_of_configurations(make_run: MakeRun) -> None:
     runs = [
         make_run(
             {"novel": [[[4.0]], [[new]]], "general": [[[4.0]], [[general]]], "train": [[[4.0]], [[2.0]]]},
-            f"{lr}{seed}", metrics=True, seed=seed, recipe={"about": "", "data": {"split_seed": lr}},
+            f"{lr}{seed}",
+            metrics=True,
+            seed=seed,
+            recipe={"about": "", "data": {"split_seed": lr}},
         )
-        for lr, new, general in ((1, 2.0, 5.0), (2, 3.0, 4.0), (3, 3.5, 4.5)) for seed in range(2)
-    ]  # fmt: skip
+        for lr, new, general in ((1, 2.0, 5.0), (2, 3.0, 4.0), (3, 3.5, 4.5))
+        for seed in range(2)
+    ]
     figure = draw_all(RunGroup(runs))["pareto-front"]
     assert "0.062 (0.062 to 0.062)" in figure.caption
     assert "Fewer than 5 seeds" in figure.caption
     tables = figure.chart.to_dict()["datasets"].values()
     means = next(table for table in tables if "on the front" in table[0])
     assert [(one["new"], one["general"], one["on the front"]) for one in means] == [
-        (0.5, 1.25, "yes"), (0.75, 1, "yes"), (0.875, 1.125, "no"),
-    ]  # fmt: skip
+        (0.5, 1.25, "yes"),
+        (0.75, 1, "yes"),
+        (0.875, 1.125, "no"),
+    ]
     assert "pareto-front" not in draw_all(RunGroup(runs[:2]))
 
 
@@ -293,7 +299,9 @@ def test_sizes_are_joined_where_all_else_is_alike(make_run: MakeRun, monkeypatch
     panels = draw_all(RunGroup(runs))["scaling-sizes"].panels
     rows = rows_of(panels["Rise of the general loss"])
     assert [(one["parameters"], one["series"], one["rise"]) for one in rows] == [
-        (1000, "split_seed 1", 0.5), (1000, "split_seed 2", 0.5),
-        (4000, "split_seed 1", 0.5), (4000, "split_seed 2", 0.5),
-    ]  # fmt: skip
+        (1000, "split_seed 1", 0.5),
+        (1000, "split_seed 2", 0.5),
+        (4000, "split_seed 1", 0.5),
+        (4000, "split_seed 2", 0.5),
+    ]
     assert "scaling-sizes" not in draw_all(RunGroup(runs[:2]))

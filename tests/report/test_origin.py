@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ontogeny.report.gather import RunGroup
 from ontogeny.report.origin import alarms
 from ontogeny.store.run import open_run
+from ontogeny.store.run_group import RunGroup
 from ontogeny.store.writer import RunWriter
 
 BEGUN = {"packages": {"torch": "2.13.0", "numpy": "2.4.6"}, "threads": 2, "device": "cpu", "cores": 2}

@@ -11,8 +11,8 @@ from ontogeny.report.page import write_report
 from ontogeny.store.run import Run, open_run
 from ontogeny.store.writer import RunWriter
 from tests.report import synthetic
-from tests.report.conftest import MakeRun
-from tests.report.test_gather import write_metrics
+from tests.report.hand_made import MakeRun
+from tests.store.test_run_group import write_metrics
 
 NAN = float("nan")
 
@@ -120,9 +120,15 @@ def test_text_cannot_leave_its_place(tmp_path: Path) -> None:
 def test_findings_stand_on_the_page(make_run: MakeRun) -> None:
     run = make_run({"train": [[[NAN, 1.0]] * 2] * 2})
     points = {"scope": "novel", "name": "loss", "label": "held <out>", "rows": [1, 9], "steps": [10, 2000]}
-    found = {"rule": "overfitting", "verdict": "finding", "severity": "warning", "statement": "it overfits",
-             "numbers": {"best_step": 10, "rise": 0.53219}, "evidence": [{**points, "values": [4.25, 6.5]}],
-             "remedy": "stop earlier"}  # fmt: skip
+    found = {
+        "rule": "overfitting",
+        "verdict": "finding",
+        "severity": "warning",
+        "statement": "it overfits",
+        "numbers": {"best_step": 10, "rise": 0.53219},
+        "evidence": [{**points, "values": [4.25, 6.5]}],
+        "remedy": "stop earlier",
+    }
     clear = {"rule": "spike", "verdict": "clear", "numbers": {}}
     (run.path / "findings.json").write_text(json.dumps([found, clear]))
     page = write_report([open_run(run.path)], live=True).read_text()

@@ -12,9 +12,9 @@ import pytest
 
 from ontogeny.report import page as page_module
 from ontogeny.report.figure import draw_all
-from ontogeny.report.gather import RunGroup
 from ontogeny.report.page import write_report
 from ontogeny.store.run import Run
+from ontogeny.store.run_group import RunGroup
 
 pytestmark = pytest.mark.browser
 

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from ontogeny.core.passages import Passage
-from ontogeny.report.gather import RunGroup, View
 from ontogeny.report.reader import _spans, build
 from ontogeny.store.run import Run
-from tests.report.conftest import MakeRun
+from ontogeny.store.run_group import RunGroup, RunView
+from tests.report.hand_made import MakeRun
 
 NAN = float("nan")
 
 
-def view(run: Run) -> View:
+def view(run: Run) -> RunView:
     return RunGroup([run]).runs[0]
 
 

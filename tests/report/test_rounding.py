@@ -2,12 +2,12 @@
 
 import pytest
 
-from ontogeny.report.gather import RunGroup
 from ontogeny.report.rounding import rounded_away
 from ontogeny.report.sentences import sentences
 from ontogeny.store.run import Run, open_run
+from ontogeny.store.run_group import RunGroup
 from ontogeny.store.writer import RunWriter
-from tests.report.conftest import MakeRun
+from tests.report.hand_made import MakeRun
 from tests.report.test_sentences import TRAIN
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from ontogeny.report.gather import RunGroup
 from ontogeny.report.sentences import Sentence, number, percent, sentences, signed
 from ontogeny.store.run import Run
-from tests.report.conftest import MakeRun
+from ontogeny.store.run_group import RunGroup
+from tests.report.hand_made import MakeRun
 
 NAN = float("nan")
 

@@ -8,10 +8,10 @@ import pytest
 
 from ontogeny.core.errors import RunFailedError
 from ontogeny.core.recipe import Recipe
+from ontogeny.runs.execute import execute
 from ontogeny.store.run import open_run
-from ontogeny.train.execute import execute
-from ontogeny.train.training import Saved
-from tests.train.conftest import differences
+from ontogeny.train.training import SaveEvent
+from tests.small_runs import differences
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_full_disk_loses_nothing(leave_bytes: int, small_disk: Path, recipe: R
     ballast: list[Path] = []
 
     def listen(event: object) -> None:
-        if isinstance(event, Saved) and event.step == 4:
+        if isinstance(event, SaveEvent) and event.step == 4:
             ballast.append(fill(small_disk, leave_bytes))
 
     with pytest.raises(RunFailedError, match=r"disk full: .* could not be written") as error:

@@ -12,12 +12,12 @@ from ontogeny.core.errors import RunFailedError
 from ontogeny.core.recipe_file import validate
 from ontogeny.data.prepare import prepare
 from ontogeny.models.build import LoadContext, build_model
+from ontogeny.runs.execute import execute
 from ontogeny.store.run import open_run
-from ontogeny.train.execute import execute
 from ontogeny.train.loop import NonFiniteLossError, training_steps
 from ontogeny.train.optimizer import block_multipliers
 from ontogeny.train.session import Session, open_session
-from tests.train.conftest import tree
+from tests.small_runs import tree
 
 
 def session_of(texts: Path, **train: Any) -> Session:

@@ -13,16 +13,18 @@ from ontogeny.core.contracts import StepEvent
 from ontogeny.core.errors import DataError, OntogenyError, StoreError
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import validate, validate_component
+from ontogeny.looking.observer import LookEvent
 from ontogeny.objectives.compose import Objective
+from ontogeny.runs import execute as execution
+from ontogeny.runs import reopen
+from ontogeny.runs.backfill import backfill
+from ontogeny.runs.execute import execute, resume
+from ontogeny.runs.parents import find_finished_run
 from ontogeny.store.run import open_run
-from ontogeny.train import execute as execution
-from ontogeny.train import loop, reopen, state, training
-from ontogeny.train.backfill import backfill
-from ontogeny.train.execute import execute, resume
-from ontogeny.train.observe import Looked
-from ontogeny.train.parents import find_finished_run
-from ontogeny.train.training import Saved
-from tests.train.conftest import differences, tree, write_text
+from ontogeny.train import loop, training
+from ontogeny.train import trainer_state as state
+from ontogeny.train.training import SaveEvent
+from tests.small_runs import differences, tree, write_text
 
 Bomb = Callable[[pytest.MonkeyPatch], Any]
 
@@ -212,7 +214,7 @@ def _stopped_at(recipe: Recipe, runs: Path, step: int) -> Path:
     """A run that its user stopped right after that checkpoint."""
 
     def listen(event: Any) -> None:
-        if isinstance(event, Saved) and event.step == step:
+        if isinstance(event, SaveEvent) and event.step == step:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -225,8 +227,8 @@ def _stopped_at(recipe: Recipe, runs: Path, step: int) -> Path:
 def test_looks_happen_before_the_checkpoint_of_their_state(recipe: Recipe, tmp_path: Path) -> None:
     events: list[Any] = []
     execute(recipe, runs_dir=tmp_path, listen=events.append)
-    seen = [type(e).__name__ for e in events if isinstance(e, Looked | Saved) and e.step == 4]
-    assert seen == ["Looked", "Saved"] or not recipe.measures
+    seen = [type(e).__name__ for e in events if isinstance(e, LookEvent | SaveEvent) and e.step == 4]
+    assert seen == ["LookEvent", "SaveEvent"] or not recipe.measures
 
 
 def test_micro_batch_seeds_differ() -> None:

@@ -7,9 +7,9 @@ import pytest
 
 from ontogeny.core.errors import DataError
 from ontogeny.core.recipe_file import validate
+from ontogeny.runs.execute import execute
 from ontogeny.store.run import open_run
-from ontogeny.train.execute import execute
-from tests.train.conftest import differences, interrupt_and_resume, tree, write_text
+from tests.small_runs import differences, interrupt_and_resume, tree, write_text
 
 
 def content(folder: Path, **take: Any) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 import pytest
 
 from ontogeny.cli import main
-from tests.report.conftest import make_run  # noqa: F401
 
 
 class Called:

@@ -8,9 +8,9 @@ import pytest
 from ontogeny.cli import main
 from ontogeny.core.kinds import kinds_of
 from ontogeny.report.figure import discover, draw_all
-from ontogeny.report.gather import RunGroup
 from ontogeny.store.run import open_run
-from tests.train.conftest import write_text
+from ontogeny.store.run_group import RunGroup
+from tests.small_runs import write_text
 from tests.verbs.conftest import Call
 
 NEED_MORE = {"routes", "forgetting", "transfer", "collapse", "rises"}  # an autoencoder, other text, tasks, a landscape

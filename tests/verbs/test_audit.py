@@ -9,7 +9,7 @@ import pytest
 from ontogeny.integrations.audit.report import Report
 from ontogeny.integrations.audit.stories import story as telling
 from ontogeny.integrations.audit.stories.story import Story, Telling
-from tests.train.conftest import write_text
+from tests.small_runs import write_text
 from tests.verbs.conftest import Call
 from tests.verbs.test_cli import RECIPE
 
@@ -30,9 +30,16 @@ def test_a_sound_recipe_is_clear_and_leaves_nothing(ontogeny: Call, recipe: Path
     assert said["findings"] == []
     assert said["mishaps"] == []
     assert set(said["clear"]) >= {
-        "no_optimizer_step", "tensors_do_not_move", "backwards_per_step", "label_shift", "total_is_the_sum",
-        "evaluation_leaves_alone", "perplexity_of_nll", "special_ids_agree", "learning_rate_shown",
-    }  # fmt: skip
+        "no_optimizer_step",
+        "tensors_do_not_move",
+        "backwards_per_step",
+        "label_shift",
+        "total_is_the_sum",
+        "evaluation_leaves_alone",
+        "perplexity_of_nll",
+        "special_ids_agree",
+        "learning_rate_shown",
+    }
     assert "the first 6 of 6 steps of tiny" in found.err
     assert {path.name for path in tmp_path.iterdir()} == before
 
@@ -53,13 +60,20 @@ def test_a_story_with_its_page(ontogeny: Call, monkeypatch: pytest.MonkeyPatch, 
     def told(name: str, tell: Callable[[str], None]) -> Story:
         tell(f"telling {name}")
         one: dict[str, Any] = {
-            "columns": ("step", "loss"), "rows": (("1", "2.5"),), "series": (("loss", (1.0,), (2.5,)),),
+            "columns": ("step", "loss"),
+            "rows": (("1", "2.5"),),
+            "series": (("loss", (1.0,), (2.5,)),),
             "report": Report(verdicts=()),
-        }  # fmt: skip
+        }
         return Story(
-            name="x", title="It was so", about="Something.", concluded=("It was <otherwise>.",), was_so="So.",
-            as_it_was=Telling(title="As it was", **one), mended=Telling(title="Mended", **one),
-        )  # fmt: skip
+            name="x",
+            title="It was so",
+            about="Something.",
+            concluded=("It was <otherwise>.",),
+            was_so="So.",
+            as_it_was=Telling(title="As it was", **one),
+            mended=Telling(title="Mended", **one),
+        )
 
     monkeypatch.setattr("ontogeny.verbs.audit.tell_story", told)
     found = ontogeny("audit", "postmortem/x", "--page", tmp_path)

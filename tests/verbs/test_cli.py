@@ -11,7 +11,7 @@ from ontogeny.core.recipe_file import load_recipe
 from ontogeny.core.yaml_tree import read_yaml, write_yaml
 from ontogeny.store.run import open_run
 from ontogeny.verbs.train import recipe_for_text
-from tests.train.conftest import write_text
+from tests.small_runs import write_text
 
 RECIPE = """
 name: tiny
@@ -139,9 +139,17 @@ def test_measure_checkpoints_made_elsewhere(run: Path, recipe_file: Path, tmp_pa
     text = next((recipe_file.parent / "words").iterdir())
     spec = f"{tmp_path / 'theirs'}@checkpoint-0,checkpoint-6"
     called = ontogeny(
-        "measure", "data.length=24", "--checkpoints", spec, "--probe", f"mine={text}", "--to", tmp_path / "series",
-        "--quiet", "--json",
-    )  # fmt: skip
+        "measure",
+        "data.length=24",
+        "--checkpoints",
+        spec,
+        "--probe",
+        f"mine={text}",
+        "--to",
+        tmp_path / "series",
+        "--quiet",
+        "--json",
+    )
     assert called.code == 0, called.err
     series = open_run(tmp_path / "series")
     assert series.measure("token_nll")["step"].values.tolist() == [0, 6]

@@ -98,10 +98,7 @@ def test_a_rule_that_is_not_there_names_the_closest(ontogeny: Call, bad: Path) -
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [
-        (["--fail-on", "fatal"], "write one of error, warning, note"),
-        (["--map", "loss"], "write OURS=THEIRS"),
-    ],
+    [(["--fail-on", "fatal"], "write one of error, warning, note"), (["--map", "loss"], "write OURS=THEIRS")],
 )
 def test_wrong_options_are_one_line(ontogeny: Call, bad: Path, arguments: list[str], said: str) -> None:
     called = ontogeny("diagnose", bad, *arguments)

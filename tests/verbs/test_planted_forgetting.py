@@ -7,9 +7,9 @@ import pytest
 
 from ontogeny.core.recipe_file import validate
 from ontogeny.report.figure import draw_all
-from ontogeny.report.gather import RunGroup
+from ontogeny.runs.execute import execute
 from ontogeny.store.run import Run, open_run
-from ontogeny.train.execute import execute
+from ontogeny.store.run_group import RunGroup
 from ontogeny.verbs.analyze import analyze
 
 CORPORA = {
@@ -23,10 +23,14 @@ def trained(folder: Path, name: str, *, data: dict[str, Any], train: dict[str, A
     recipe: dict[str, Any] = {
         "name": name,
         "data": {
-            "corpora": CORPORA, "splits": {"train": 0.7, "novel": 0.3}, "length": 48, "min_length": 24,
+            "corpora": CORPORA,
+            "splits": {"train": 0.7, "novel": 0.3},
+            "length": 48,
+            "min_length": 24,
             "train": [{"of": "sums/train"}],
             "probes": {"novel": {"of": "sums/novel", "at_most": 12}, "general": {"of": "verse/novel", "at_most": 12}},
-            "allow_overlap": True, **data,
+            "allow_overlap": True,
+            **data,
         },
         "tokenizer": {"vocab_size": 300, "corpora": ["verse", "sums"]},
         "model": {"kind": "ladder", "size": "pico"},
@@ -34,7 +38,7 @@ def trained(folder: Path, name: str, *, data: dict[str, Any], train: dict[str, A
         "checkpoints": {"steps": [0, 10, 20, 30]},
         "measures": ["evaluation", "token_nll", "weight_drift", "cloze", "continuation"],
         **changes,
-    }  # fmt: skip
+    }
     if "from_run" in str(recipe["model"]):
         del recipe["tokenizer"]
     return open_run(execute(validate(recipe, "test"), runs_dir=folder))
@@ -65,11 +69,15 @@ def test_a_frozen_model_forgets_nothing(tmp_path: Path) -> None:
 def test_a_model_that_is_reset_forgets_all(tmp_path: Path) -> None:
     """Weights drawn anew before the last step, which has next to no rate: all that was learned of sums is gone."""
     run = trained(
-        tmp_path, "reset", data={},
-        train={"lr": {"shape": "linear", "value": 0.01, "final": 0.0},
-               "interventions": [{"kind": "shrink_and_perturb", "at": {"steps": [29]}, "shrink": 0, "noise": 1}]},
+        tmp_path,
+        "reset",
+        data={},
+        train={
+            "lr": {"shape": "linear", "value": 0.01, "final": 0.0},
+            "interventions": [{"kind": "shrink_and_perturb", "at": {"steps": [29]}, "shrink": 0, "noise": 1}],
+        },
         measures=["evaluation", "token_nll"],
-    )  # fmt: skip
+    )
     one = found_of(run, "forgetting")["numbers"]["sets"]["novel: loss"]
     learned = one["mean"][0] - min(one["mean"])
     assert learned > 0.5
@@ -81,12 +89,15 @@ def test_a_model_that_is_reset_forgets_all(tmp_path: Path) -> None:
 def test_tasks_in_turn_are_found_and_drawn(tmp_path: Path) -> None:
     """Verse, then sums: each learned in its stage, and R has the means of `evaluation` at the ends of the stages."""
     run = trained(
-        tmp_path, "tasks",
-        data={"train": [{"of": "verse/train", "count": 32}, {"of": "sums/train", "count": 32}],
-              "probes": {"verse": {"of": "verse/novel", "at_most": 12}, "sums": {"of": "sums/novel", "at_most": 12}}},
+        tmp_path,
+        "tasks",
+        data={
+            "train": [{"of": "verse/train", "count": 32}, {"of": "sums/train", "count": 32}],
+            "probes": {"verse": {"of": "verse/novel", "at_most": 12}, "sums": {"of": "sums/novel", "at_most": 12}},
+        },
         train={"steps": None, "epochs": 1, "order": "sequential", "batch": 2},
         checkpoints={"steps": [0, 16, 32]},
-    )  # fmt: skip
+    )
     numbers = found_of(run, "transfer")["numbers"]
     assert numbers["step"] == [0, 16, 32]
     seen = open_run(run.path).measure("evaluation")["nll"].sel(probe=["verse", "sums"]).values
@@ -100,10 +111,13 @@ def test_tasks_in_turn_are_found_and_drawn(tmp_path: Path) -> None:
 def test_pure_replay_leaves_the_general_loss_as_it_was(tmp_path: Path) -> None:
     """A model that knows verse goes on with verse alone, or with sums alone: only the second forgets verse."""
     base = trained(
-        tmp_path, "base", data={"train": [{"of": "verse/train"}]},
-        train={"steps": 300, "lr": {"shape": "cosine", "value": 0.01, "final": 0.05}}, measures=["evaluation"],
+        tmp_path,
+        "base",
+        data={"train": [{"of": "verse/train"}]},
+        train={"steps": 300, "lr": {"shape": "cosine", "value": 0.01, "final": 0.05}},
+        measures=["evaluation"],
         checkpoints={"steps": [0, 300]},
-    )  # fmt: skip
+    )
     changes = {}
     for name, share in (("replayed", 1.0), ("new", None)):
         data = {"replay": {"old": {"of": "verse/train", "share": share}}} if share else {}

@@ -8,9 +8,16 @@ from ontogeny.verbs.schema import kind_schema
 
 @pytest.mark.parametrize(
     ("kind", "key"),
-    [("token_nll", "probes"), ("dreamed", "temperature"), ("cyclic", None), ("ladder", "size"), ("ewc", "text"),
-     ("target_decrease", "target"), ("sleep", "share")],
-)  # fmt: skip
+    [
+        ("token_nll", "probes"),
+        ("dreamed", "temperature"),
+        ("cyclic", None),
+        ("ladder", "size"),
+        ("ewc", "text"),
+        ("target_decrease", "target"),
+        ("sleep", "share"),
+    ],
+)
 def test_of_every_room(kind: str, key: str | None) -> None:
     found = kind_schema(kind)
     assert found["type"] == "object"

@@ -20,8 +20,10 @@ def test_series_as_json(ontogeny: Call, tmp_path: Path) -> None:
     found = ontogeny("series", trainer_state(tmp_path / "log"), "--json").json()
     (segment,) = found["segments"]
     assert {one["name"]: one["points"] for one in segment["series"] if one["scope"] == "train"} == {
-        "loss": 100, "learning_rate": 100, "grad_norm": 100,
-    }  # fmt: skip
+        "loss": 100,
+        "learning_rate": 100,
+        "grad_norm": 100,
+    }
 
 
 def test_what_is_no_curve(ontogeny: Call, tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ontogeny.analyses._pareto import analyze
+from ontogeny.analyses.across._endpoints import Ends
+from ontogeny.analyses.across._pareto import analyze
 from ontogeny.core.errors import RunFailedError, StoreError
-from ontogeny.report.ends import Ends
 from ontogeny.store.lock import RunLock
 from ontogeny.store.run import open_run
 from ontogeny.store.schema import LOCK, PROVENANCE
@@ -24,7 +24,7 @@ from ontogeny.verbs import sweep_processes
 from ontogeny.verbs.sweep import _digest, points_of, split_values, sweep
 from ontogeny.verbs.sweep_processes import Command, SweepInterruptedError, ended_by_signals, run_all
 from ontogeny.verbs.sweep_results import decay_text, effects_text, matched_text, no_progress_text, replay_text, results
-from tests.train.conftest import write_text
+from tests.small_runs import write_text
 from tests.verbs.conftest import Call
 from tests.verbs.test_analyze import RECIPE
 
@@ -105,9 +105,7 @@ def test_wrong_use_is_one_line(ontogeny: Call, recipe: Path, tmp_path: Path, var
 
 
 @pytest.mark.parametrize("levels", ["4.9,x", "", "-1", "nan"])
-def test_levels_that_are_no_losses_are_one_line(
-    ontogeny: Call, recipe: Path, tmp_path: Path, levels: str
-) -> None:  # fmt: skip
+def test_levels_that_are_no_losses_are_one_line(ontogeny: Call, recipe: Path, tmp_path: Path, levels: str) -> None:
     called = ontogeny("sweep", recipe, "--levels", levels, "--runs", tmp_path / "runs")
     assert called.code == 2
     assert "write losses of new text in nats, for instance  --levels 4.9,4.8,4.7" in called.err
@@ -123,9 +121,7 @@ def test_a_second_sweep_in_the_folder_is_told_in_one_line(recipe: Path, tmp_path
     lock.release()
 
 
-def test_an_interrupted_sweep_says_how_to_go_on(
-    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
+def test_an_interrupted_sweep_says_how_to_go_on(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     points = points_of(str(recipe), [], ["train.lr=0.1,0.2"], 1, tmp_path)
 
     def stop(commands: list[Command], *rest: object) -> None:
@@ -178,9 +174,7 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     code = tmp_path / "stub.py"
     code.write_text(STUB)
     start = subprocess.Popen
-    monkeypatch.setattr(
-        sweep_processes.subprocess, "Popen", lambda words, **how: start([words[0], str(code)], **how),
-    )  # fmt: skip
+    monkeypatch.setattr(sweep_processes.subprocess, "Popen", lambda words, **how: start([words[0], str(code)], **how))
     return tmp_path
 
 
@@ -264,8 +258,15 @@ def test_a_run_waits_for_what_it_starts_from(stub: Path) -> None:
     """Others run meanwhile; from a model that could not be trained nothing starts, and nothing from that."""
     told: list[str] = []
     found: dict[str, str | None] = {}
-    commands = [command("child", after="base"), command("base", after="held"), command("held"), command("quick"),
-                command("wrong"), command("orphan", after="wrong"), command("orphans", after="orphan")]  # fmt: skip
+    commands = [
+        command("child", after="base"),
+        command("base", after="held"),
+        command("held"),
+        command("quick"),
+        command("wrong"),
+        command("orphan", after="wrong"),
+        command("orphans", after="orphan"),
+    ]
     run_all(commands, stub, 2, told.append, found)
     order = (stub / "order").read_text().split()
     assert [one for one in order if one in ("held", "base", "child")] == ["held", "held", "base", "child"]
@@ -292,8 +293,20 @@ def test_runs_end_with_their_sweep(stub: Path) -> None:
 
 
 def test_a_plan_runs_nothing(ontogeny: Call, recipe: Path, tmp_path: Path) -> None:
-    called = ontogeny("sweep", recipe, "--vary", "train.lr=0.1,0.2", "--seeds", 2, "--jobs", 3, "--plan", "--json",
-                      "--runs", tmp_path / "runs")  # fmt: skip
+    called = ontogeny(
+        "sweep",
+        recipe,
+        "--vary",
+        "train.lr=0.1,0.2",
+        "--seeds",
+        2,
+        "--jobs",
+        3,
+        "--plan",
+        "--json",
+        "--runs",
+        tmp_path / "runs",
+    )
     assert called.code == 0, called.err
     found = called.json()
     assert (found["runs"], found["finished already"], found["to run"], found["processes"]) == (4, 0, 4, 3)
@@ -348,8 +361,9 @@ def test_seeds_of_the_base(child: Path, tmp_path: Path) -> None:
 
 def row(new: list[float], general: list[float]) -> Ends:
     losses = {"n": np.array(new), "g": np.array(general)}
-    return Ends(run="r", seed=0, steps=np.array([0, 5, 10]), losses=losses, new="n", general="g", parameters=1000,
-                tokens=640)  # fmt: skip
+    return Ends(
+        run="r", seed=0, steps=np.array([0, 5, 10]), losses=losses, new="n", general="g", parameters=1000, tokens=640
+    )
 
 
 def test_the_table_by_hand() -> None:
@@ -357,12 +371,25 @@ def test_the_table_by_hand() -> None:
     table = results([({"a": "1"}, 3, Path("runs/r"))], [row([4, 2, 3], [2, 3, 2.5])])
     assert table.to_dict("records") == [
         {
-            "a": "1", "seed": 3, "run": "r", "steps": 10, "tokens": 640, "parameters": 1000,
-            "nll n": 3, "first n": 4, "best n": 2, "nll g": 2.5, "first g": 2, "best g": 2,
-            "new decrease": 1, "new relative": 0.75, "new decay": 0.025,
-            "general increase": 0.5, "general relative": 1.25,
+            "a": "1",
+            "seed": 3,
+            "run": "r",
+            "steps": 10,
+            "tokens": 640,
+            "parameters": 1000,
+            "nll n": 3,
+            "first n": 4,
+            "best n": 2,
+            "nll g": 2.5,
+            "first g": 2,
+            "best g": 2,
+            "new decrease": 1,
+            "new relative": 0.75,
+            "new decay": 0.025,
+            "general increase": 0.5,
+            "general relative": 1.25,
         }
-    ]  # fmt: skip
+    ]
 
 
 def test_arms_are_compared_where_they_learned_the_same() -> None:

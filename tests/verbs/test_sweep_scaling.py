@@ -13,8 +13,8 @@ from ontogeny.verbs import sweep as verb
 from ontogeny.verbs.sweep import points_of, sweep
 from ontogeny.verbs.sweep_processes import Command
 from ontogeny.verbs.sweep_scaling import foretell, grid, laws_text, quantities, verdict_text
-from tests.report.conftest import MakeRun
-from tests.train.conftest import write_text
+from tests.report.hand_made import MakeRun
+from tests.small_runs import write_text
 from tests.verbs.test_analyze import RECIPE
 
 SIZES = {"pico": 110_000, "nano": 360_000, "micro": 1_320_000}
@@ -25,12 +25,20 @@ def table(power: float = -0.3, seeds: int = 5, noise: float = 0.01) -> pd.DataFr
     random = np.random.default_rng(0)
     rows = []
     for (size, n), rate, seed in product(SIZES.items(), ("0.1", "0.2"), range(seeds)):
-        rows.append({
-            "base.model.size": size, "train.lr": rate, "seed": seed, "run": f"{size}{rate}{seed}", "parameters": n,
-            "tokens": 1e6, "general increase": 2 * (n / 1e6) ** power * np.exp(random.normal(0, noise)),
-            "nll novel": 4 * np.exp(random.normal(0, noise)), "new decay": 0.001 * np.exp(random.normal(0, noise)),
-            "new decrease": float(rate),
-        })  # fmt: skip
+        rows.append(
+            {
+                "base.model.size": size,
+                "train.lr": rate,
+                "seed": seed,
+                "run": f"{size}{rate}{seed}",
+                "parameters": n,
+                "tokens": 1e6,
+                "general increase": 2 * (n / 1e6) ** power * np.exp(random.normal(0, noise)),
+                "nll novel": 4 * np.exp(random.normal(0, noise)),
+                "new decay": 0.001 * np.exp(random.normal(0, noise)),
+                "new decrease": float(rate),
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -69,12 +77,19 @@ def test_forgetting_against_what_was_learned() -> None:
     """Planted: general text rises by 0.5 x fall^2, over rates; where it rises by as much at each of them, nothing."""
     random = np.random.default_rng(0)
     rows = [
-        {"train.lr": rate, "seed": seed, "run": "", "new decrease": float(rate) * np.exp(random.normal(0, 0.01)),
-         "general increase": 0.5 * float(rate) ** 2 * np.exp(random.normal(0, 0.01))}
+        {
+            "train.lr": rate,
+            "seed": seed,
+            "run": "",
+            "new decrease": float(rate) * np.exp(random.normal(0, 0.01)),
+            "general increase": 0.5 * float(rate) ** 2 * np.exp(random.normal(0, 0.01)),
+        }
         for rate, seed in product(("0.1", "0.2", "0.4"), range(5))
-    ]  # fmt: skip
-    rows += [{"train.lr": "1e-7", "seed": seed, "run": "", "new decrease": -0.05, "general increase": 0.1} for seed in
-             range(5)]  # fmt: skip
+    ]
+    rows += [
+        {"train.lr": "1e-7", "seed": seed, "run": "", "new decrease": -0.05, "general increase": 0.1}
+        for seed in range(5)
+    ]
     found = pd.DataFrame(rows)
     title = "Rise of the general loss from first to last, nats per token, against the fall of novel, over train.lr:"
     law = laws_text(["train.lr"], found, "novel").partition(title)[2].splitlines()[1]

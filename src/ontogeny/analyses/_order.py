@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ontogeny.analyses import _serial
-from ontogeny.analyses import _statistics as stats
-from ontogeny.analyses._ledger import Book
+from ontogeny.analyses.recorded.trained_batches import TrainedBatches
+from ontogeny.statistics import autocorrelation
+from ontogeny.statistics import by_document as stats
 
 MIDDLE, END = (0.25, 0.75), 0.9
 """Shares of a cycle: its middle half, and where its last tenth begins."""
@@ -57,7 +57,7 @@ class Cycles:
         return np.divide(draws @ total, weight, out=np.full(len(draws), np.nan), where=weight > 0)
 
 
-def cycles_of(book: Book) -> Cycles | str:
+def cycles_of(book: TrainedBatches) -> Cycles | str:
     """What a ledger saw between visits; else what it lacks.
 
     The ledger is the whole one, since an epoch is as long as all that was trained on; batches whose loss is no number
@@ -106,11 +106,11 @@ def rank_correlation(gain: np.ndarray, place: np.ndarray, other: np.ndarray | No
 
     Neighbours along `place` share what happened to them. So p is by t, and the interval by Bonett and Wright (2000),
     with the number of independent stretches that the ranks of gain hold once the line on place is taken off
-    (`_serial.stretches`; the effective sample size of Pyper and Peterman 1998) instead of that of batches.
+    (`autocorrelation.stretches`; the effective sample size of Pyper and Peterman 1998) instead of that of batches.
     """
     from scipy.stats import rankdata, t
 
-    if np.ptp(gain) <= _serial.NO_SPREAD or np.ptp(place) == 0:
+    if np.ptp(gain) <= autocorrelation.NO_SPREAD or np.ptp(place) == 0:
         return {"value": float("nan"), "lacks": "any difference between gains" if np.ptp(place) else "different places"}
     order = np.argsort(place, kind="stable")
     ranks = rankdata(gain[order]), rankdata(place[order])
@@ -118,8 +118,8 @@ def rank_correlation(gain: np.ndarray, place: np.ndarray, other: np.ndarray | No
     y, x = (_without(one, given) for one in ranks)
     value = float(np.clip(np.corrcoef(x, y)[0, 1], -1 + 1e-12, 1 - 1e-12))
     held = [np.ones(len(gain)), ranks[1], *([] if given is None else [given])]
-    count = _serial.stretches(ranks[0], np.stack(held, axis=1))
-    if lack := _serial.lacks(count):
+    count = autocorrelation.stretches(ranks[0], np.stack(held, axis=1))
+    if lack := autocorrelation.lacks(count):
         return {"value": value, "lacks": lack, "stretches": count}
     freedom = count - len(held)
     half = float(t.ppf(0.975, freedom)) * np.sqrt((1 + value**2 / 2) / (freedom - 1))

@@ -3,21 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from ontogeny.analyses import _statistics as stats
-from ontogeny.analyses._association import across, along
-from ontogeny.analyses._bend import change_point, slope
-from ontogeny.analyses._items import Items, harness_of, losses_of, of_kind, tasks_of
-from ontogeny.analyses._paired import difference, interval
-from ontogeny.analyses._result import Analysis, Result
+from ontogeny.analyses._change_points import change_point, slope
+from ontogeny.analyses.recorded.items import Items, harness_of, losses_of, of_kind, tasks_of
+from ontogeny.core.analyses import Analysis, RecordedRun, Result
 from ontogeny.core.errors import StoreError
-
-if TYPE_CHECKING:
-    from ontogeny.store.run import Run
+from ontogeny.statistics import by_document as stats
+from ontogeny.statistics.association import across, along
+from ontogeny.statistics.paired import difference, interval
 
 LEVEL = 0.05
 
@@ -39,8 +36,8 @@ class Collapse(Analysis):
 
     `changes`: of each number of text that is not trained on (loss, last words, continuations, the harness's tasks),
     every later checkpoint minus the first, signed so that positive is worse, paired by item and taken per document
-    (`_paired.difference`), all of them adjusted together by Benjamini and Hochberg. `change_point`: of the general loss
-    (`_bend.change_point`). `slopes`: of each probe set's loss, per 100 steps; whether the easiest of the texts that are
+    (`paired.difference`), all adjusted together by Benjamini and Hochberg. `change_point`: of the general loss
+    (`_change_points.change_point`). `slopes`: of each probe set's loss, per 100 steps; whether the easiest text that is
     trained on (lowest loss at first) falls while the hardest rises.
 
     `mad_and_loss`: do the weights' MAD and the general loss move together along the run (`_association.along`:
@@ -52,7 +49,7 @@ class Collapse(Analysis):
     """Pattern of other runs' directories, such as runs/forgetting-replay-*; those that lack what it takes are left
     out."""
 
-    def analyze(self, run: "Run") -> Result:
+    def analyze(self, run: RecordedRun) -> Result:
         """Read losses, tasks and the drift of weights."""
         losses = losses_of(run)
         general = [*losses, *tasks_of(run), *harness_of(run)]
@@ -77,8 +74,12 @@ class Collapse(Analysis):
         random = np.random.default_rng(self.seed)
         known = [one for one in general if np.isfinite(one.total).all()]
         if all(len(one.step) < 2 for one in general):
-            return Result(verdict="not assessable: lacks two checkpoints of text that is not trained on, it has one",
-                          sentences=(), reading=_READING, numbers={"n": len(general)})  # fmt: skip
+            return Result(
+                verdict="not assessable: lacks two checkpoints of text that is not trained on, it has one",
+                sentences=(),
+                reading=_READING,
+                numbers={"n": len(general)},
+            )
         known = [one for one in known if len(one.step) > 1]
         changes = _changes(known)
         of_loss = [one for one in known if one.what == "loss"]
@@ -95,8 +96,9 @@ class Collapse(Analysis):
             numbers["mad_and_loss"] = {one.probe: _together(drift, one) for one in of_loss}
         if points is not None:
             numbers["across"] = across(points)
-        return Result(verdict=_verdict(numbers), sentences=tuple(_sentences(numbers)), reading=_READING,
-                      numbers=numbers)  # fmt: skip
+        return Result(
+            verdict=_verdict(numbers), sentences=tuple(_sentences(numbers)), reading=_READING, numbers=numbers
+        )
 
 
 def drift_of(run: Any) -> Drift | None:
@@ -161,13 +163,20 @@ def _changes(general: Sequence[Items]) -> dict[str, Any]:
     adjusted = iter(p)
     return {
         one.name: {
-            "probe": one.probe, "what": one.what, "unit": one.unit, "worse": one.worse, "step": one.step[1:],
-            "n": one.items, "documents": one.documents, "first": float(one.mean[0]), "last": float(one.mean[-1]),
+            "probe": one.probe,
+            "what": one.what,
+            "unit": one.unit,
+            "worse": one.worse,
+            "step": one.step[1:],
+            "n": one.items,
+            "documents": one.documents,
+            "first": float(one.mean[0]),
+            "last": float(one.mean[-1]),
             **{key: [getattr(change, key) for change in found[one.name]] for key in ("value", "low", "high")},
             "p_adjusted": [float(next(adjusted)) for _ in found[one.name]],
         }
         for one in general
-    }  # fmt: skip
+    }
 
 
 def _together(drift: Drift, loss: Items) -> dict[str, Any]:
@@ -181,8 +190,7 @@ def _streams(losses: Sequence[Items], slopes: dict[str, Any]) -> dict[str, Any]:
         return {"assessable": False, "lacks": "probe sets of two texts that are trained on"}
     order = sorted(losses, key=lambda one: one.mean[0])
     easy, hard = order[0].probe, order[-1].probe
-    return {"assessable": True, "easy": easy, "hard": hard,
-            "claimed": bool(slopes[easy].high < 0 < slopes[hard].low)}  # fmt: skip
+    return {"assessable": True, "easy": easy, "hard": hard, "claimed": bool(slopes[easy].high < 0 < slopes[hard].low)}
 
 
 def _verdict(numbers: dict[str, Any]) -> str:
@@ -207,8 +215,10 @@ def _sentences(numbers: dict[str, Any]) -> list[str]:
         slopes = f"slopes {interval(one['before'])} before and {interval(one['after'])} nats per 100 steps after"
         caveat = "; documents share the run's own wander, so this is of this run alone: only seeds say more"
         where = f"step {one['step']:.0f} ({one['low']:.0f} to {one['high']:.0f})"
-        lines.append(f"{probe}: the loss {'bends' if one['claimed'] else 'does not surely bend'} at {where}: {slopes}"
-                     f"{caveat if one['claimed'] else ''}")  # fmt: skip
+        lines.append(
+            f"{probe}: the loss {'bends' if one['claimed'] else 'does not surely bend'} at {where}: {slopes}"
+            f"{caveat if one['claimed'] else ''}"
+        )
     for probe, one in numbers["slopes"].items():
         lines.append(f"{probe}: {interval(one)} nats per 100 steps over the whole run, n = {one.documents} documents")
     streams = numbers["streams"]

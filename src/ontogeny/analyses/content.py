@@ -1,15 +1,12 @@
 """How much is memorized at each checkpoint, by kind of content and by how often it was repeated."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ontogeny.analyses import _statistics as stats
-from ontogeny.analyses._passages import PassageAnalysis, Passages
-from ontogeny.analyses._result import Result
-
-if TYPE_CHECKING:
-    from ontogeny.store.run import Run
+from ontogeny.analyses.recorded.passages import PassageAnalysis, Passages
+from ontogeny.core.analyses import RecordedRun, Result
+from ontogeny.statistics import by_document as stats
 
 LEAST = 5
 
@@ -23,7 +20,7 @@ class Content(PassageAnalysis):
     accuracy is tested: copies by Spearman, content by Kruskal and Wallis, over documents.
     """
 
-    def analyze(self, run: "Run") -> Result:
+    def analyze(self, run: RecordedRun) -> Result:
         """Tabulate and test."""
         return self.tabulate(self.passages(run))
 
@@ -58,8 +55,9 @@ class Content(PassageAnalysis):
             f"({last['share']:.0%}, 95% {last['low']:.0%} to {last['high']:.0%})"
         )
         numbers = {"step": table.step, "epoch": table.epoch, "rows": rows, "gap": gap, "tests": tests}
-        return Result(verdict=verdict, sentences=tuple(_sentences(rows, gap, tests, table)), reading=_READING,
-                      numbers=numbers)  # fmt: skip
+        return Result(
+            verdict=verdict, sentences=tuple(_sentences(rows, gap, tests, table)), reading=_READING, numbers=numbers
+        )
 
     @staticmethod
     def _gap(table: Passages, checkpoint: int, random: np.random.Generator) -> dict[str, float]:
@@ -76,11 +74,17 @@ def _rows(table: Passages, mask: np.ndarray) -> list[dict[str, float]]:
     for c in range(len(table.step)):
         memorized = int((table.memorized[c, mask] > 0.5).sum())
         low, high = wilson(memorized, n)
-        rows.append({
-            "n": n, "memorized": memorized, "share": memorized / n if n else float("nan"), "low": low, "high": high,
-            "mean_accuracy": float(table.accuracy[c, mask].mean()) if n else float("nan"),
-            "median_accuracy": float(np.median(table.accuracy[c, mask])) if n else float("nan"),
-        })  # fmt: skip
+        rows.append(
+            {
+                "n": n,
+                "memorized": memorized,
+                "share": memorized / n if n else float("nan"),
+                "low": low,
+                "high": high,
+                "mean_accuracy": float(table.accuracy[c, mask].mean()) if n else float("nan"),
+                "median_accuracy": float(np.median(table.accuracy[c, mask])) if n else float("nan"),
+            }
+        )
     return rows
 
 
@@ -108,9 +112,10 @@ def _sentences(
     )
     half = next((i for i, one in enumerate(rows["all"]) if one["share"] >= 0.5), None)
     lines.append(
-        "half of the passages are never memorized" if half is None
+        "half of the passages are never memorized"
+        if half is None
         else f"half of the passages are memorized by epoch {table.epoch[half]:g}"
-    )  # fmt: skip
+    )
     if "copies" in tests:
         one = tests["copies"]
         lines.append(f"copies against accuracy: rho = {one['rho']:+.2f}, p = {one['p']:.4f}, n = {one['n']} documents")

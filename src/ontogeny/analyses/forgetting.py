@@ -3,19 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from ontogeny.analyses import _statistics as stats
-from ontogeny.analyses._items import Items, losses_of, tasks_of
-from ontogeny.analyses._paired import LEAST, Difference, chosen_by_others, difference, interval, quotient, since_best
-from ontogeny.analyses._result import Analysis, Result
+from ontogeny.analyses.recorded.items import Items, losses_of, tasks_of
+from ontogeny.core.analyses import Analysis, RecordedRun, Result
 from ontogeny.core.errors import StoreError
-
-if TYPE_CHECKING:
-    from ontogeny.store.run import Run
+from ontogeny.statistics import by_document as stats
+from ontogeny.statistics.paired import LEAST, Difference, chosen_by_others, difference, interval, quotient, since_best
 
 LEVEL = 0.05
 EARLY_STATES = 3
@@ -25,11 +22,11 @@ EARLY_STATES = 3
 class Forgetting(Analysis):
     """Each probe set's loss, and tasks made from it, now against before training and against their best.
 
-    Differences are signed so that positive is *worse*, paired by item and taken per document (`_paired.difference`).
+    Differences are signed so that positive is *worse*, paired by item and taken per document (`paired.difference`).
     `since_first`: last minus first checkpoint. `since_best`: last minus best (Chaudhry et al. 2018). The best of many
     noisy checkpoints looks better than it was, so the plain difference is too large on average (`naive`, an upper
     bound); here the best is chosen on one half of the documents and measured on the other, both ways, over 20 halvings,
-    which is at most the true difference on average (`_paired.since_best`; the interval reaches up to that of the plain
+    which is at most the true difference on average (`paired.since_best`; the interval reaches up to that of the plain
     difference). All are adjusted together by Benjamini and Hochberg.
 
     `stability_gap` (De Lange et al. 2023), of sets that are not trained on: the worst checkpoint, chosen in the same
@@ -46,7 +43,7 @@ class Forgetting(Analysis):
     reference: str | None = None
     """Directory of a run whose decrease of the new text's loss is what could be reached, such as one without replay."""
 
-    def analyze(self, run: "Run") -> Result:
+    def analyze(self, run: RecordedRun) -> Result:
         """Read what was recorded by item, and judge."""
         losses = losses_of(run)
         corpora = {str(one.get("of")).partition("/")[0] for one in (run.recipe.get("data") or {}).get("train") or ()}
@@ -78,13 +75,16 @@ class Forgetting(Analysis):
         sentences += [f"{name}: not assessable: it is no number at some checkpoint" for name in lost]
         return Result(verdict=_verdict(sets, lost), sentences=tuple(sentences), reading=_READING, numbers=numbers)
 
-    def _reference(self, run: "Run") -> list[Items]:
+    def _reference(self, run: RecordedRun) -> list[Items]:
         """Losses of the other run on probe sets that hold the same passages."""
         from ontogeny.store.run import open_run
 
         other = open_run(Path(str(self.reference)))
-        same = {name for name in other.probes if name in run.probes
-                and other.probes[name].fingerprint == run.probes[name].fingerprint}  # fmt: skip
+        same = {
+            name
+            for name in other.probes
+            if name in run.probes and other.probes[name].fingerprint == run.probes[name].fingerprint
+        }
         return [one for one in losses_of(other) if one.probe in same]
 
     def _gap(self, items: Items, random: np.random.Generator) -> dict[str, Any]:
@@ -110,10 +110,13 @@ class Forgetting(Analysis):
             value, low, high = quotient(early, increase) if increase.sum() > 0 else (float("nan"),) * 3
             shares[name] = {"value": value, "low": low, "high": high}
         return {
-            "assessable": True, "above_first": above["first"], "above_last": above["last"],
+            "assessable": True,
+            "above_first": above["first"],
+            "above_last": above["last"],
             "worst_step": int(items.step[items.mean.argmax()]),
-            "claimed": bool(min(one.low for one in above.values()) > 0), "early_share": shares,
-        }  # fmt: skip
+            "claimed": bool(min(one.low for one in above.values()) > 0),
+            "early_share": shares,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,20 +132,33 @@ class _Found:
     def of(cls, items: Items, random: np.random.Generator) -> "_Found":
         cost = items.worse * (items.total - items.total[-1])
         curve = cost.sum(axis=1) / items.weight.sum()
-        return cls(items=items, since_first=difference(-cost[0], items.weight),
-                   since_best=since_best(cost, items.weight, random), naive=float(0.0 - curve.min()))  # fmt: skip
+        return cls(
+            items=items,
+            since_first=difference(-cost[0], items.weight),
+            since_best=since_best(cost, items.weight, random),
+            naive=float(0.0 - curve.min()),
+        )
 
     @property
     def numbers(self) -> dict[str, Any]:
         one = self.items
         changes = [difference(one.total[i] - one.total[0], one.weight) for i in range(len(one.step))]
         return {
-            "probe": one.probe, "role": one.role, "what": one.what, "unit": one.unit, "worse": one.worse,
-            "n": one.items, "documents": one.documents, "step": one.step, "mean": one.mean,
+            "probe": one.probe,
+            "role": one.role,
+            "what": one.what,
+            "unit": one.unit,
+            "worse": one.worse,
+            "n": one.items,
+            "documents": one.documents,
+            "step": one.step,
+            "mean": one.mean,
             "change": {key: [getattr(change, key) for change in changes] for key in ("value", "low", "high")},
-            "since_first": self.since_first, "since_best": self.since_best, "naive": self.naive,
+            "since_first": self.since_first,
+            "since_best": self.since_best,
+            "naive": self.naive,
             "best_step": int(one.step[(one.worse * one.mean).argmin()]),
-        }  # fmt: skip
+        }
 
 
 def _plasticity(items: Items, reference: Sequence[Items]) -> dict[str, Any]:
@@ -193,8 +209,11 @@ def _of_gap(probe: str, one: dict[str, Any], early: float) -> str:
     last, worst = one["early_share"]["last"], one["early_share"]["worst"]
     if np.isnan(last["low"]) and np.isnan(worst["low"]):
         return f"{said}; how early the increase came is not assessable: there is no sure increase"
-    shares = [f"{interval(s, '.0%')} of the increase up to the {name}" for name, s in one["early_share"].items()
-              if np.isfinite(s["low"])]  # fmt: skip
+    shares = [
+        f"{interval(s, '.0%')} of the increase up to the {name}"
+        for name, s in one["early_share"].items()
+        if np.isfinite(s["low"])
+    ]
     return f"{said}; the first {early:.0%} of the steps brought {' and '.join(shares)}"
 
 

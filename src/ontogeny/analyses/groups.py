@@ -1,16 +1,13 @@
 """Do layers compress what is memorized, or merely what was trained on? Three groups, and a placebo before training."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from ontogeny.analyses import _statistics as stats
-from ontogeny.analyses._passages import PassageAnalysis, Passages
-from ontogeny.analyses._result import Result
-
-if TYPE_CHECKING:
-    from ontogeny.store.run import Run
+from ontogeny.analyses.recorded.passages import PassageAnalysis, Passages
+from ontogeny.core.analyses import RecordedRun, Result
+from ontogeny.statistics import by_document as stats
 
 LEVEL = 0.05
 LEAST = 5
@@ -36,7 +33,7 @@ class Groups(PassageAnalysis):
     permutations: int = Field(default=2000, ge=99)
     """Of labels, for the corrected p."""
 
-    def analyze(self, run: "Run") -> Result:
+    def analyze(self, run: RecordedRun) -> Result:
         """Compare the groups."""
         return self.compare(self.passages(run))
 
@@ -53,17 +50,27 @@ class Groups(PassageAnalysis):
         known = [one for one in contrasts.values() if "lacks" not in one]
         for one in known:
             one["p_corrected"] = np.minimum(one["p_corrected"] * len(known), 1)
-        groups = {"memorized": documents.memorized, "trained, not memorized": documents.unmemorized,
-                  "trained": documents.trained, "novel": documents.novel}  # fmt: skip
+        groups = {
+            "memorized": documents.memorized,
+            "trained, not memorized": documents.unmemorized,
+            "trained": documents.trained,
+            "novel": documents.novel,
+        }
         means = {
             name: np.nanmean(documents.change[..., chosen], axis=-1) for name, chosen in groups.items() if chosen.any()
         }
         verdict, kind = _verdict(contrasts)
         numbers = {
-            "verdict": kind, "score": self.score, "status_step": int(table.step[at]), "step": table.step,
-            "epoch": table.epoch, "layer": table.layer, "contrasts": contrasts, "means": means,
+            "verdict": kind,
+            "score": self.score,
+            "status_step": int(table.step[at]),
+            "step": table.step,
+            "epoch": table.epoch,
+            "layer": table.layer,
+            "contrasts": contrasts,
+            "means": means,
             "documents": {name: int(chosen.sum()) for name, chosen in groups.items()},
-        }  # fmt: skip
+        }
         return Result(verdict=verdict, sentences=tuple(_sentences(contrasts, table)), reading=_READING, numbers=numbers)
 
     def _contrast(
@@ -86,9 +93,12 @@ class Groups(PassageAnalysis):
         found = stats.effect(last[best, one & of["report"]], last[best, other & of["report"]], random)
         fields = ("value", "low", "high", "t", "p", "r")
         return {
-            "n": sizes, **{key: np.array([[getattr(e, key) for e in row] for row in every]) for key in fields},
-            "p_corrected": p, "best_layer": best, "best_on_other_half": found,
-        }  # fmt: skip
+            "n": sizes,
+            **{key: np.array([[getattr(e, key) for e in row] for row in every]) for key in fields},
+            "p_corrected": p,
+            "best_layer": best,
+            "best_on_other_half": found,
+        }
 
 
 class _Documents:
@@ -124,8 +134,11 @@ def _verdict(contrasts: dict[str, dict[str, Any]]) -> tuple[str, str]:
         )
     if found["exposure"]:
         more = f"; memorization itself is not assessable: lacks {lacking}" if lacking else ""
-        return f"signs of training exposure{'' if lacking else ', not of memorization'}: trained passages changed " \
-            f"otherwise than novel ones{more}", "exposure"  # fmt: skip
+        return (
+            f"signs of training exposure{'' if lacking else ', not of memorization'}: trained passages changed "
+            f"otherwise than novel ones{more}",
+            "exposure",
+        )
     if "lacks" in contrasts["exposure"]:
         return f"not assessable: lacks {contrasts['exposure']['lacks']}", "not assessable"
     return "neither: no layer changed otherwise for trained or for memorized passages", "neither"

@@ -1,16 +1,11 @@
 """Which layers move first: early ones, late ones, or all at once."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from pydantic import Field
 
-from ontogeny.analyses import _statistics as stats
-from ontogeny.analyses._passages import PassageAnalysis, Passages
-from ontogeny.analyses._result import Result
-
-if TYPE_CHECKING:
-    from ontogeny.store.run import Run
+from ontogeny.analyses.recorded.passages import PassageAnalysis, Passages
+from ontogeny.core.analyses import RecordedRun, Result
+from ontogeny.statistics import by_document as stats
 
 LEAST_LAYERS = 4
 
@@ -28,7 +23,7 @@ class Layers(PassageAnalysis):
     permutations: int = Field(default=2000, ge=99)
     """Of labels and of layers."""
 
-    def analyze(self, run: "Run") -> Result:
+    def analyze(self, run: RecordedRun) -> Result:
         """Time every layer."""
         return self.time(self.passages(run))
 
@@ -56,10 +51,11 @@ class Layers(PassageAnalysis):
         full[timed] = np.expm1(half)
         numbers |= {"half_epoch": full, "p_final_effect": p}
         sentences = [
-            f"block {b}: half of its final effect by epoch {full[i]:.2g}" if np.isfinite(full[i])
+            f"block {b}: half of its final effect by epoch {full[i]:.2g}"
+            if np.isfinite(full[i])
             else f"block {b}: no final effect to time (p = {p[i]:.3f} corrected)"
             for i, b in enumerate(table.layer)
-        ]  # fmt: skip
+        ]
         if len(timed) < LEAST_LAYERS:
             verdict = f"not assessable: lacks {LEAST_LAYERS} layers with a final effect, it has {len(timed)}"
             return Result(verdict=verdict, sentences=tuple(sentences), reading=_READING, numbers=numbers)
@@ -71,8 +67,11 @@ class Layers(PassageAnalysis):
         p_order = permuted_order(half, random, self.permutations)
         numbers |= {"rank_correlation": tau, "low": low, "high": high, "p": p_order}
         clear = p_order < 0.05 and low * high > 0
-        verdict = ("late layers move first" if tau < 0 else "early layers move first") if clear else \
-            "no order: as far as can be told, layers move at the same time"  # fmt: skip
+        verdict = (
+            ("late layers move first" if tau < 0 else "early layers move first")
+            if clear
+            else "no order: as far as can be told, layers move at the same time"
+        )
         sentences.append(
             f"time to half against depth: tau = {tau:+.2f}, 95% {low:+.2f} to {high:+.2f}, p = {p_order:.4f} "
             f"({len(timed)} layers, n = {sizes[0]} and {sizes[1]} documents)"

@@ -3,17 +3,14 @@
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from ontogeny.analyses import _statistics as stats
-from ontogeny.analyses._passages import PassageAnalysis, Passages
-from ontogeny.analyses._result import Result
-
-if TYPE_CHECKING:
-    from ontogeny.store.run import Run
+from ontogeny.analyses.recorded.passages import PassageAnalysis, Passages
+from ontogeny.core.analyses import RecordedRun, Result
+from ontogeny.statistics import by_document as stats
 
 LEAST = 10
 """Passages, and 3 of each outcome, below which nothing is claimed."""
@@ -37,7 +34,7 @@ class Onset(PassageAnalysis):
     permutations: int = Field(default=2000, ge=99)
     """Of a covariate, for its p."""
 
-    def analyze(self, run: "Run") -> Result:
+    def analyze(self, run: RecordedRun) -> Result:
         """Estimate the curve, and test what goes with it."""
         return self.estimate(self.passages(run))
 
@@ -51,17 +48,30 @@ class Onset(PassageAnalysis):
         low, high = intervals(table.epoch, table.memorized[:, kept] > 0.5)
         times, curve = turnbull(low, high)
         covariates = {
-            "NLL at checkpoint 0": table.nll[0, kept], "length": table.length[kept].astype(float),
+            "NLL at checkpoint 0": table.nll[0, kept],
+            "length": table.length[kept].astype(float),
             "copies": table.copies[kept].astype(float),
             **{f"compression at block {b}, checkpoint 0": table.score[0, i, kept] for i, b in enumerate(table.layer)},
-        }  # fmt: skip
+        }
         related = self._relations(low, high, {k: v for k, v in covariates.items() if np.ptp(v) > 0}, random)
         predicted = self._prediction(table, kept, random)
         counts = {"left": int(np.isneginf(low).sum()), "right": int(np.isposinf(high).sum()), "n": int(kept.sum())}
-        numbers = {"times": times, "curve": curve, "low": low, "high": high, "passage": table.name[kept],
-                   "censored": counts, "relations": related, "prediction": predicted}  # fmt: skip
-        return Result(verdict=_verdict(counts, related), sentences=tuple(_sentences(counts, related, predicted)),
-                      reading=_READING, numbers=numbers)  # fmt: skip
+        numbers = {
+            "times": times,
+            "curve": curve,
+            "low": low,
+            "high": high,
+            "passage": table.name[kept],
+            "censored": counts,
+            "relations": related,
+            "prediction": predicted,
+        }
+        return Result(
+            verdict=_verdict(counts, related),
+            sentences=tuple(_sentences(counts, related, predicted)),
+            reading=_READING,
+            numbers=numbers,
+        )
 
     def _relations(
         self, low: np.ndarray, high: np.ndarray, covariates: dict[str, np.ndarray], random: np.random.Generator
@@ -103,8 +113,15 @@ class Onset(PassageAnalysis):
             areas[name] = {"auroc": auroc(score, outcome), "low": low, "high": high}
         low, high = stats.bootstrap(len(ids), lambda d: of("all", d) - of("length and NLL", d), random, 1000)
         gain = areas["all"]["auroc"] - areas["length and NLL"]["auroc"]
-        return {"areas": areas, "gain": gain, "gain_low": low, "gain_high": high, "epoch": float(table.epoch[1]),
-                "n": len(outcome), "memorized": int(outcome.sum())}  # fmt: skip
+        return {
+            "areas": areas,
+            "gain": gain,
+            "gain_low": low,
+            "gain_high": high,
+            "epoch": float(table.epoch[1]),
+            "n": len(outcome),
+            "memorized": int(outcome.sum()),
+        }
 
 
 def intervals(epoch: np.ndarray, memorized: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -124,10 +141,7 @@ def turnbull(low: np.ndarray, high: np.ndarray, tolerance: float = 1e-9) -> tupl
     moved by expectation and maximisation until no mass changes by more than `tolerance`.
     """
     ends = sorted({(value, 0) for value in low} | {(value, -1) for value in high})  # at a tie, high comes first
-    inner = [
-        (left, right) for (left, kind), (right, next_kind) in pairwise(ends)
-        if kind == 0 and next_kind == -1
-    ]  # fmt: skip
+    inner = [(left, right) for (left, kind), (right, next_kind) in pairwise(ends) if kind == 0 and next_kind == -1]
     lefts, rights = np.array([one[0] for one in inner]), np.array([one[1] for one in inner])
     inside = (lefts[None] >= low[:, None]) & (rights[None] <= high[:, None])
     mass = np.full(len(inner), 1 / len(inner))

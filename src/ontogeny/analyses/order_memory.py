@@ -1,18 +1,16 @@
 """Does a model remember the order in which it was trained, or only the text?"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ontogeny.analyses import _order, _serial
-from ontogeny.analyses import _statistics as stats
-from ontogeny.analyses._ledger import Book, book_of, finite
-from ontogeny.analyses._result import Analysis, Result
+from ontogeny.analyses import _order
+from ontogeny.analyses.recorded.trained_batches import TrainedBatches, finite, trained_batches_of
+from ontogeny.core.analyses import Analysis, RecordedRun, Result
+from ontogeny.statistics import autocorrelation
+from ontogeny.statistics import by_document as stats
 from ontogeny.store.run import open_run
-
-if TYPE_CHECKING:
-    from ontogeny.store.run import Run
 
 LEAST = 20
 """Different batches."""
@@ -36,7 +34,7 @@ class OrderMemory(Analysis):
     the control is what order does.
 
     Neighbours share what happened to them. So intervals and p are by t with as many values as there are independent
-    stretches (`_serial`: the number of batches over their autocorrelation time, a straight line along the order taken
+    stretches (the number of batches over their autocorrelation time, a straight line along the order taken
     off), in the order of training (of the text, for the place in it); with fewer than 12 nothing is said. Bands of the
     curve are from blocks of neighbours of twice that time. P-values are adjusted together by Benjamini and Hochberg.
     Batches whose loss is no number at some checkpoint are left out first, and named.
@@ -45,18 +43,23 @@ class OrderMemory(Analysis):
     control: str | None = None
     """Directory of a run like this one with train.order=shuffled."""
 
-    def analyze(self, run: "Run") -> Result:
+    def analyze(self, run: RecordedRun) -> Result:
         """Read the ledgers and judge. Raises StoreError, too, if the control cannot be read."""
-        return self.judge(book_of(run), book_of(open_run(Path(self.control))) if self.control else None)
+        return self.judge(
+            trained_batches_of(run), trained_batches_of(open_run(Path(self.control))) if self.control else None
+        )
 
-    def judge(self, book: Book, control: Book | None = None) -> Result:
+    def judge(self, book: TrainedBatches, control: TrainedBatches | None = None) -> Result:
         """The same, from ledgers laid side by side."""
         whole, whole_control = book, control
         book, left_out = finite(book)
         last = _last_visits(book)
         if last.sum() < LEAST or book.place is None:
-            lack = f"{LEAST} different batches, it has {last.sum()}" if book.place is not None else \
-                "the places of batches: this ledger was recorded without them"  # fmt: skip
+            lack = (
+                f"{LEAST} different batches, it has {last.sum()}"
+                if book.place is not None
+                else "the places of batches: this ledger was recorded without them"
+            )
             return Result(
                 verdict=f"not assessable: lacks {lack}",
                 sentences=tuple(left_out),
@@ -72,11 +75,12 @@ class OrderMemory(Analysis):
             numbers["places, control"] = _places(control)
         numbers["anticipation"] = _anticipation(whole, whole_control, random)
         _adjust(numbers)
-        return Result(verdict=_verdict(numbers), sentences=(*left_out, *_sentences(numbers)), reading=_READING,
-                      numbers=numbers)  # fmt: skip
+        return Result(
+            verdict=_verdict(numbers), sentences=(*left_out, *_sentences(numbers)), reading=_READING, numbers=numbers
+        )
 
 
-def _last_visits(book: Book) -> np.ndarray:
+def _last_visits(book: TrainedBatches) -> np.ndarray:
     """Batches whose passages do not come again: bool [B]."""
     if book.content is None:
         return np.ones(book.batches, dtype=bool)
@@ -86,7 +90,7 @@ def _last_visits(book: Book) -> np.ndarray:
     return np.isin(np.arange(book.batches), list(last.values()))
 
 
-def _places(book: Book) -> dict[str, Any]:
+def _places(book: TrainedBatches) -> dict[str, Any]:
     """Correlations of gain with place in training and in the text."""
     assert book.place is not None
     chosen = _last_visits(book) & np.isfinite(book.place)
@@ -111,7 +115,7 @@ def _alike(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.corrcoef(rankdata(one), rankdata(other))[0, 1])
 
 
-def _anticipation(book: Book, control: Book | None, random: np.random.Generator) -> dict[str, Any]:
+def _anticipation(book: TrainedBatches, control: TrainedBatches | None, random: np.random.Generator) -> dict[str, Any]:
     cycles = _order.cycles_of(book)
     if isinstance(cycles, str):
         return {"lacks": cycles}
@@ -120,7 +124,7 @@ def _anticipation(book: Book, control: Book | None, random: np.random.Generator)
     if isinstance(other, str):
         return {**found, "control": {"lacks": other}}
     theirs = _of_cycles(other, random)
-    return {**found, "control": {**theirs, "difference": _serial.apart(found, theirs)}}
+    return {**found, "control": {**theirs, "difference": autocorrelation.apart(found, theirs)}}
 
 
 def _of_cycles(cycles: _order.Cycles, random: np.random.Generator) -> dict[str, Any]:
@@ -128,10 +132,13 @@ def _of_cycles(cycles: _order.Cycles, random: np.random.Generator) -> dict[str, 
     contrasts = cycles.contrasts()
     count = len(contrasts)
     found: dict[str, Any]
-    found = {"value": float(contrasts.mean()), "lacks": "any difference between losses"} \
-        if np.ptp(cycles.residual) <= _serial.NO_SPREAD else _serial.mean(contrasts)  # fmt: skip
-    length = _serial.block_length(count, float(found.get("stretches", count)))
-    draws = _serial.block_weights(count, length, random, _order.draws_for(count))
+    found = (
+        {"value": float(contrasts.mean()), "lacks": "any difference between losses"}
+        if np.ptp(cycles.residual) <= autocorrelation.NO_SPREAD
+        else autocorrelation.mean(contrasts)
+    )
+    length = autocorrelation.block_length(count, float(found.get("stretches", count)))
+    draws = autocorrelation.block_weights(count, length, random, _order.draws_for(count))
     curve = cycles.curve(draws)
     if "lacks" in found:
         curve |= {key: np.full_like(curve[key], np.nan) for key in ("low", "high")}
@@ -140,8 +147,13 @@ def _of_cycles(cycles: _order.Cycles, random: np.random.Generator) -> dict[str, 
 
 def _adjust(numbers: dict[str, Any]) -> None:
     """Replace p-values by adjusted ones."""
-    tests = [one[key] for name, one in numbers.items() if name.startswith("places") for key in
-             ("both", "training", "text") if "p" in one.get(key, {})]  # fmt: skip
+    tests = [
+        one[key]
+        for name, one in numbers.items()
+        if name.startswith("places")
+        for key in ("both", "training", "text")
+        if "p" in one.get(key, {})
+    ]
     tests += [numbers["anticipation"]] if "p" in numbers["anticipation"] else []
     for test, p in zip(tests, stats.benjamini_hochberg(np.array([one["p"] for one in tests])), strict=True):
         test["p"] = float(p)
@@ -161,8 +173,10 @@ def _verdict(numbers: dict[str, Any]) -> str:
             return "anticipatory recovery: the loss falls before a batch comes again, more than in the control"
         return "the loss falls late in the cycle, but not more than in the control: not by the order"
     if found:
-        return f"the loss falls before a batch comes again; whether by the order: not assessable, lacks " \
-            f"{control.get('lacks') or control['difference']['lacks']}"  # fmt: skip
+        return (
+            f"the loss falls before a batch comes again; whether by the order: not assessable, lacks "
+            f"{control.get('lacks') or control['difference']['lacks']}"
+        )
     words = ["no memory of the order was found"]
     if "p" in one and one["p"] < LEVEL and one["high"] < 0:
         words = ["no memory of the order was found: the loss rises until a batch comes again"]
@@ -181,8 +195,10 @@ def _sure(places: dict[str, Any], key: str) -> bool:
 def _told_apart(control: dict[str, Any]) -> str:
     """What a shuffled control says of a place that is one in training and in the text."""
     if any("p" not in control.get(key, {}) for key in ("training", "text")):
-        return "the places in training and in the text are one here, so this is no evidence of order: train with " \
-            "order: shuffled"  # fmt: skip
+        return (
+            "the places in training and in the text are one here, so this is no evidence of order: train with "
+            "order: shuffled"
+        )
     words = {key: "with" if _sure(control, key) else "not with" for key in ("training", "text")}
     return f"in the shuffled control {words['training']} the place in training, {words['text']} the place in the text"
 
@@ -216,10 +232,11 @@ def _sentences(numbers: dict[str, Any]) -> list[str]:
     if lack:
         return [*lines, f"against a control: not assessable, lacks {lack}"]
     apart = control["difference"]
-    return [*lines,
-            f"control: {control['value']:+.4f} nats, 95% {control['low']:+.4f} to {control['high']:+.4f} (n = "
-            f"{control['n']} batches); difference {apart['value']:+.4f}, {apart['low']:+.4f} to {apart['high']:+.4f}",
-            ]  # fmt: skip
+    return [
+        *lines,
+        f"control: {control['value']:+.4f} nats, 95% {control['low']:+.4f} to {control['high']:+.4f} (n = "
+        f"{control['n']} batches); difference {apart['value']:+.4f}, {apart['low']:+.4f} to {apart['high']:+.4f}",
+    ]
 
 
 _READING = (

@@ -1,17 +1,14 @@
 """How much of what a batch taught is kept, for how long, and does its place in training matter?"""
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from ontogeny.analyses import _serial
-from ontogeny.analyses import _statistics as stats
-from ontogeny.analyses._ledger import Book, book_of, finite
-from ontogeny.analyses._result import Analysis, Result
-
-if TYPE_CHECKING:
-    from ontogeny.store.run import Run
+from ontogeny.analyses.recorded.trained_batches import TrainedBatches, finite, trained_batches_of
+from ontogeny.core.analyses import Analysis, RecordedRun, Result
+from ontogeny.statistics import autocorrelation
+from ontogeny.statistics import by_document as stats
 
 LEAST = 8
 """Batches."""
@@ -27,7 +24,7 @@ class Retention(Analysis):
     `against_before`: loss now minus loss before training (negative: still better than before). `against_after`: loss
     now minus loss just after the batch's own step (positive: some of it was forgotten). Both signed; `net` takes off
     what the loss of never-trained passages of the same corpora did in the same time. Batches that are near in training
-    are alike, so intervals and p are by t with as many values as there are independent stretches (`_serial`: the number
+    are alike, so intervals and p are by t with as many values as there are independent stretches (the number
     of batches over their autocorrelation time, a straight line along training taken off); with fewer than 12 nothing is
     said. Batches whose loss is no number at some checkpoint are left out first, and named.
 
@@ -46,51 +43,64 @@ class Retention(Analysis):
     reference: Literal["against_before", "against_after"] = "against_after"
     """Which one the verdict speaks of."""
 
-    def analyze(self, run: "Run") -> Result:
+    def analyze(self, run: RecordedRun) -> Result:
         """Read the ledger and judge."""
-        return self.judge(book_of(run))
+        return self.judge(trained_batches_of(run))
 
-    def judge(self, book: Book) -> Result:
+    def judge(self, book: TrainedBatches) -> Result:
         """The same, from a ledger laid side by side."""
         had = book.batches
         book, left_out = finite(book)
         if book.batches < LEAST:
-            finite_ones = f" with a finite loss, it has {book.batches} of {had}" if left_out and had >= LEAST else \
-                f", it has {book.batches}"  # fmt: skip
+            finite_ones = (
+                f" with a finite loss, it has {book.batches} of {had}"
+                if left_out and had >= LEAST
+                else f", it has {book.batches}"
+            )
             lack = f"not assessable: lacks {LEAST} sampled batches{finite_ones}"
             return Result(verdict=lack, sentences=tuple(left_out), reading=_READING, numbers={"n": book.batches})
         of_end = _at_the_end(book)
-        ends = {name: _serial.mean(values) for name, values in of_end.items()}
+        ends = {name: autocorrelation.mean(values) for name, values in of_end.items()}
         curve = retained(book, np.random.default_rng(self.seed))
         fitted = fit(curve)
         places = _places(book)
-        repeats = [_serial.mean(book.nll[-1] - after) for after in book.after] if len(book.after) > 1 else []
+        repeats = [autocorrelation.mean(book.nll[-1] - after) for after in book.after] if len(book.after) > 1 else []
         numbers = {
-            "n": book.batches, "left_out": had - book.batches, "step": book.step, "trained_at": book.trained_at,
-            "epochs": book.epochs, "ends": ends,
-            "curve": {key: values for key, values in curve.items() if key not in ("draws", "ages")}, "fit": fitted,
-            "places": places, "repeats": repeats,
-        }  # fmt: skip
-        return Result(verdict=_verdict(ends[self.reference], self.reference), reading=_READING, numbers=numbers,
-                      sentences=(*left_out, *_sentences(book, numbers)))  # fmt: skip
+            "n": book.batches,
+            "left_out": had - book.batches,
+            "step": book.step,
+            "trained_at": book.trained_at,
+            "epochs": book.epochs,
+            "ends": ends,
+            "curve": {key: values for key, values in curve.items() if key not in ("draws", "ages")},
+            "fit": fitted,
+            "places": places,
+            "repeats": repeats,
+        }
+        return Result(
+            verdict=_verdict(ends[self.reference], self.reference),
+            reading=_READING,
+            numbers=numbers,
+            sentences=(*left_out, *_sentences(book, numbers)),
+        )
 
 
-def _places(book: Book) -> dict[str, dict[str, Any]]:
+def _places(book: TrainedBatches) -> dict[str, dict[str, Any]]:
     """Gain of the first and last third against the middle third; the book is in the order of training."""
     design = np.zeros((book.batches, 3))
     for third, inside in enumerate(np.array_split(np.arange(book.batches), 3)):
         design[inside, third] = 1
     gain = book.nll[0] - book.nll[-1]
-    found = _serial.fitted(gain, design, np.array([[1.0, -1.0, 0.0], [0.0, -1.0, 1.0]]))
+    found = autocorrelation.fitted(gain, design, np.array([[1.0, -1.0, 0.0], [0.0, -1.0, 1.0]]))
     if "lacks" not in found[0]:
         adjusted = stats.benjamini_hochberg(np.array([one["p"] for one in found]))
         found = [one | {"p": float(p)} for one, p in zip(found, adjusted, strict=True)]
-    elif np.ptp(gain) <= _serial.NO_SPREAD:
+    elif np.ptp(gain) <= autocorrelation.NO_SPREAD:
         found = [one | {"lacks": "any difference between gains"} for one in found]
     return dict(zip(("primacy", "recency"), found, strict=True))
 
 
-def _at_the_end(book: Book) -> dict[str, np.ndarray]:
+def _at_the_end(book: TrainedBatches) -> dict[str, np.ndarray]:
     """Signed changes of each batch's loss up to the last checkpoint, by reference."""
     found = {"against_before": book.nll[-1] - book.nll[0], "against_after": book.nll[-1] - book.after[-1]}
     if book.novel is not None:
@@ -100,12 +110,12 @@ def _at_the_end(book: Book) -> dict[str, np.ndarray]:
     return found
 
 
-def retained(book: Book, random: np.random.Generator) -> dict[str, np.ndarray]:
+def retained(book: TrainedBatches, random: np.random.Generator) -> dict[str, np.ndarray]:
     """Share of a batch's gain that is kept, by age in steps: `age`, `value`, `low`, `high`, `n`, `draws` of each bin.
 
     Bins double. `age` is the mean age in a bin, `n` its batches, `ages` up to 64 quantiles of the ages in it. Only
     checkpoints at or after the batch's own step count. `draws` are from a bootstrap of blocks of neighbours in training
-    (`_serial.block_weights`), twice as long as the longest autocorrelation time of what a batch kept beyond its bin's
+    (`block_weights`), twice as long as the longest autocorrelation time of what a batch kept beyond its bin's
     share, lines on its place and its age taken off; a bin with too few
     independent stretches has no interval (NaN) and does not count for the length.
     """
@@ -124,12 +134,12 @@ def retained(book: Book, random: np.random.Generator) -> dict[str, np.ndarray]:
         value = float(mine[of_batch].sum() / given[of_batch].sum())
         beyond = (mine - value * given)[of_batch]
         mean_age = (np.where(inside, age, 0).sum(axis=0) / np.maximum(inside.sum(axis=0), 1))[of_batch]
-        design = np.column_stack([_serial.line(len(beyond)), mean_age - mean_age.mean()])
-        bins.append((age[inside], of_batch, mine, value, _serial.stretches(beyond, design)))
-    sure = [not _serial.lacks(held) for *_, held in bins]
+        design = np.column_stack([autocorrelation.line(len(beyond)), mean_age - mean_age.mean()])
+        bins.append((age[inside], of_batch, mine, value, autocorrelation.stretches(beyond, design)))
+    sure = [not autocorrelation.lacks(held) for *_, held in bins]
     times = [of_batch.sum() / held for (_, of_batch, _, _, held), is_sure in zip(bins, sure, strict=True) if is_sure]
-    length = _serial.block_length(book.batches, book.batches / max(times, default=1.0))
-    draws = _serial.block_weights(book.batches, length, random, stats.DRAWS) / book.batches
+    length = autocorrelation.block_length(book.batches, book.batches / max(times, default=1.0))
+    draws = autocorrelation.block_weights(book.batches, length, random, stats.DRAWS) / book.batches
     rows: dict[str, list[Any]] = {key: [] for key in ("age", "value", "low", "high", "n", "draws", "ages")}
     for (ages, of_batch, mine, value, _), is_sure in zip(bins, sure, strict=True):
         drawn = (draws @ np.where(of_batch, mine, 0)) / np.maximum(draws @ np.where(of_batch, given, 0), 1e-12)
@@ -173,8 +183,17 @@ def fit(curve: dict[str, np.ndarray], refits: int = 200) -> dict[str, Any]:
     again = [_fitted(name, curve["ages"], drawn, sigma)["parameter"] for drawn in curve["draws"].T[:refits]]
     low, high = np.quantile(again, [0.025, 0.975])
     p = float(chi2.sf(found[name]["chi2"], len(sigma) - 1))
-    return {"name": name if p >= UNFIT else "none", "best": name, "symbol": _SYMBOL[name], "p": p, "aicc": aicc,
-            "parameter": found[name]["parameter"], "low": float(low), "high": float(high), "alike": alike}  # fmt: skip
+    return {
+        "name": name if p >= UNFIT else "none",
+        "best": name,
+        "symbol": _SYMBOL[name],
+        "p": p,
+        "aicc": aicc,
+        "parameter": found[name]["parameter"],
+        "low": float(low),
+        "high": float(high),
+        "alike": alike,
+    }
 
 
 def _fitted(name: str, ages: np.ndarray, value: np.ndarray, sigma: np.ndarray) -> dict[str, float]:
@@ -197,8 +216,10 @@ def _fitted(name: str, ages: np.ndarray, value: np.ndarray, sigma: np.ndarray) -
 def _verdict(end: dict[str, Any], reference: str) -> str:
     what = "before training" if reference == "against_before" else "just after their step"
     if "lacks" in end:
-        return (f"whether the loss of trained batches at the end differs from that {what} ({end['value']:+.3f} nats): "
-                f"not assessable, lacks {end['lacks']}")  # fmt: skip
+        return (
+            f"whether the loss of trained batches at the end differs from that {what} ({end['value']:+.3f} nats): "
+            f"not assessable, lacks {end['lacks']}"
+        )
     by = f"{end['value']:+.3f} nats (95% {end['low']:+.3f} to {end['high']:+.3f})"
     if end["low"] > 0:
         return f"trained batches have a higher loss at the end than {what}: {by}"
@@ -213,7 +234,7 @@ def _interval(one: dict[str, Any]) -> str:
     return f"{one['value']:+.3f} nats, 95% {one['low']:+.3f} to {one['high']:+.3f}"
 
 
-def _sentences(book: Book, numbers: dict[str, Any]) -> list[str]:
+def _sentences(book: TrainedBatches, numbers: dict[str, Any]) -> list[str]:
     words = {"against_before": "since before training", "against_after": "since just after their step"}
     lines = []
     for name, one in numbers["ends"].items():
@@ -225,8 +246,9 @@ def _sentences(book: Book, numbers: dict[str, Any]) -> list[str]:
     curve, fitted = numbers["curve"], numbers["fit"]
     if len(curve["age"]):
         net = " beyond novel text" if book.novel is not None else ""
-        between = "no interval" if np.isnan(curve["low"][-1]) else \
-            f"95% {curve['low'][-1]:.0%} to {curve['high'][-1]:.0%}"  # fmt: skip
+        between = (
+            "no interval" if np.isnan(curve["low"][-1]) else f"95% {curve['low'][-1]:.0%} to {curve['high'][-1]:.0%}"
+        )
         lines.append(
             f"retained of what was gained{net} by a batch's own step: {curve['value'][0]:.0%} after "
             f"{curve['age'][0]:.0f} steps, {curve['value'][-1]:.0%} ({between}) after "
@@ -243,9 +265,14 @@ def _sentences(book: Book, numbers: dict[str, Any]) -> list[str]:
         )
     for name, one in numbers["places"].items():
         third = "first" if name == "primacy" else "last"
-        said = f"not assessable, lacks {one['lacks']}" if "lacks" in one else (
-            f"95% {one['low']:+.3f} to {one['high']:+.3f}, p = {one['p']:.4f} adjusted over 2, about "
-            f"{one['stretches']:.0f} independent")  # fmt: skip
+        said = (
+            f"not assessable, lacks {one['lacks']}"
+            if "lacks" in one
+            else (
+                f"95% {one['low']:+.3f} to {one['high']:+.3f}, p = {one['p']:.4f} adjusted over 2, about "
+                f"{one['stretches']:.0f} independent"
+            )
+        )
         lines.append(f"{name}: the {third} third gained {one['value']:+.3f} nats beside the middle third, {said}")
     for i, one in enumerate(numbers["repeats"]):
         lines.append(f"repeat {i + 1}: at the end, from just after it: {_interval(one)}")

@@ -1,15 +1,12 @@
 """Why does the loss rise at times although the rate is fixed? Steps that overshoot, told from batches that differ."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ontogeny.analyses._result import Analysis, Result
+from ontogeny.core.analyses import Analysis, RecordedRun, Result
 from ontogeny.core.errors import StoreError
-
-if TYPE_CHECKING:
-    from ontogeny.store.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +34,7 @@ class Rises(Analysis):
     sample, so intervals are over seeds alone.
     """
 
-    def analyze(self, run: "Run") -> Result:
+    def analyze(self, run: RecordedRun) -> Result:
         """Read the landscape and judge."""
         return self.judge(landscape_of(run))
 
@@ -57,10 +54,12 @@ class Rises(Analysis):
                 f"the median it was {ratio:.2g} times the best rate"
             )
         rose = seen.change > 0
-        own = -np.array([
-            np.interp(rate, [0, *seen.rates], [0, *one], right=np.nan)
-            for rate, one in zip(seen.scheduled, seen.decrease["train"], strict=True)
-        ])  # fmt: skip
+        own = -np.array(
+            [
+                np.interp(rate, [0, *seen.rates], [0, *one], right=np.nan)
+                for rate, one in zip(seen.scheduled, seen.decrease["train"], strict=True)
+            ]
+        )
         overshot = int((own[rose] > 0).sum())
         numbers |= {"rose": int(rose.sum()), "overshot": overshot, "own": own, "change": seen.change}
         sentences.append(
@@ -80,7 +79,7 @@ def break_even(rates: np.ndarray, decrease: np.ndarray) -> float:
     return float(x[i - 1] + (x[i] - x[i - 1]) * y[i - 1] / (y[i - 1] - y[i])) if y[i - 1] > 0 else 0.0
 
 
-def landscape_of(run: "Run") -> Landscape:
+def landscape_of(run: RecordedRun) -> Landscape:
     """Read it. Raises StoreError naming what the run lacks."""
     seen = next((one for name in run.measures if _is_landscape(one := run.measure(name))), None)
     if seen is None:
@@ -94,10 +93,11 @@ def landscape_of(run: "Run") -> Landscape:
     before, after = loss.loc[at].to_numpy(float), loss.loc[at + 1].to_numpy(float)
     batches = [str(name) for name in seen.batch.values if name != "general"]
     return Landscape(
-        rates=seen.learning_rate.values.astype(np.float64), scheduled=rate.loc[at].to_numpy(float),
+        rates=seen.learning_rate.values.astype(np.float64),
+        scheduled=rate.loc[at].to_numpy(float),
         change=(after - before) / before,
         decrease={name: seen["decrease"].sel(batch=name).values[kept].astype(np.float64) for name in batches},
-    )  # fmt: skip
+    )
 
 
 def _is_landscape(seen: Any) -> bool:

@@ -1,15 +1,12 @@
 """Does an autoencoder write a passage sooner by itself, or from its latents?"""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ontogeny.analyses import _statistics as stats
-from ontogeny.analyses._passages import Passages, passages_of
-from ontogeny.analyses._result import Analysis, Result
-
-if TYPE_CHECKING:
-    from ontogeny.store.run import Run
+from ontogeny.analyses.recorded.passages import Passages, passages_of
+from ontogeny.core.analyses import Analysis, RecordedRun, Result
+from ontogeny.statistics import by_document as stats
 
 LEAST = 5
 
@@ -22,7 +19,7 @@ class Routes(Analysis):
     (max-T). Trained and novel passages apart: what is reconstructed of novel text was not learned by heart.
     """
 
-    def analyze(self, run: "Run") -> Result:
+    def analyze(self, run: RecordedRun) -> Result:
         """Compare both."""
         return self.compare(passages_of(run), passages_of(run, of="reconstruction"))
 
@@ -39,11 +36,19 @@ class Routes(Analysis):
                 for table, at in ((generation, left), (reconstruction, right))
             )
             apart = (other - one)[:, np.isfinite(other - one).all(axis=0)]
-            rows[name] = {"generation": np.nanmean(one, axis=1), "reconstruction": np.nanmean(other, axis=1),
-                          "n": apart.shape[1], **_paired(apart, random)}  # fmt: skip
+            rows[name] = {
+                "generation": np.nanmean(one, axis=1),
+                "reconstruction": np.nanmean(other, axis=1),
+                "n": apart.shape[1],
+                **_paired(apart, random),
+            }
         numbers = {"step": steps, "epoch": epoch, "groups": rows}
-        return Result(verdict=_verdict(rows["trained"], epoch), sentences=tuple(_sentences(rows, epoch)),
-                      reading=_READING, numbers=numbers)  # fmt: skip
+        return Result(
+            verdict=_verdict(rows["trained"], epoch),
+            sentences=tuple(_sentences(rows, epoch)),
+            reading=_READING,
+            numbers=numbers,
+        )
 
 
 def _paired(apart: np.ndarray, random: np.random.Generator) -> dict[str, Any]:
@@ -83,8 +88,11 @@ def _verdict(trained: dict[str, Any], epoch: np.ndarray) -> str:
         return "passages are written as well by themselves as from their latents, at every checkpoint"
     at = int(np.argmax(np.where(sure, np.abs(trained["difference"]), -1)))
     by = trained["difference"][at]
-    better = "reconstructed from latents better than written by themselves" if by > 0 else \
-        "written by themselves better than reconstructed from latents"  # fmt: skip
+    better = (
+        "reconstructed from latents better than written by themselves"
+        if by > 0
+        else "written by themselves better than reconstructed from latents"
+    )
     return f"trained passages are {better}: most at epoch {epoch[at]:g}, accuracy {abs(by):.2f} apart"
 
 

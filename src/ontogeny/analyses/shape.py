@@ -1,17 +1,14 @@
 """Which way a layer's compression goes: flat, linear, saturating, U or inverted U. A U needs evidence on both sides."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
-from ontogeny.analyses import _statistics as stats
-from ontogeny.analyses._passages import PassageAnalysis
-from ontogeny.analyses._result import Result
-
-if TYPE_CHECKING:
-    from ontogeny.store.run import Run
+from ontogeny.analyses.recorded.passages import PassageAnalysis
+from ontogeny.core.analyses import RecordedRun, Result
+from ontogeny.statistics import by_document as stats
 
 LEAST_SIDE = 3
 LEAST = 2 * LEAST_SIDE
@@ -39,7 +36,7 @@ class Shape(PassageAnalysis):
     against_novel: bool = Field(default=True)
     """Take the mean trajectory of the novel passages off each document's."""
 
-    def analyze(self, run: "Run") -> Result:
+    def analyze(self, run: RecordedRun) -> Result:
         """Name every layer's shape."""
         table = self.passages(run)
         mine = stats.by_document(table.score[..., table.trained], table.document[table.trained])
@@ -96,9 +93,17 @@ def shape_of(x: np.ndarray, values: np.ndarray, random: np.random.Generator, tes
     if len(x) < LEAST or values.shape[1] < 4:
         name: Name = "linear" if moved else "flat"
         lack = f"{LEAST} checkpoints" if len(x) < LEAST else "4 documents"
-        return Found(name=name, why=f"a turn is not assessable: lacks {lack}; change {change:+.3f}, p = {p_change:.3g}",
-                     break_at=nan, before=nan, after=nan, p_before=nan, p_after=nan, change=change,
-                     p_change=p_change)  # fmt: skip
+        return Found(
+            name=name,
+            why=f"a turn is not assessable: lacks {lack}; change {change:+.3f}, p = {p_change:.3g}",
+            break_at=nan,
+            before=nan,
+            after=nan,
+            p_before=nan,
+            p_after=nan,
+            change=change,
+            p_change=p_change,
+        )
     choose, report = stats.halves([np.arange(values.shape[1])], random)
     at = _break(x, values[:, choose].mean(axis=1))
     slopes = _slopes(x, values[:, report], at)
@@ -111,8 +116,17 @@ def shape_of(x: np.ndarray, values: np.ndarray, random: np.random.Generator, tes
         less = stats.mean_interval(np.sign(before) * (slopes[1] - 0.5 * slopes[0]))
         name = "saturating" if p_before < level and less[0] < 0 and less[3] < level else "linear"
     why = f"slopes {before:+.3g} (p = {p_before:.2g}) and {after:+.3g} (p = {p_after:.2g}) around {x[at]:.3g}"
-    return Found(name=name, why=why, break_at=float(x[at]), before=before, after=after, p_before=p_before,
-                 p_after=p_after, change=change, p_change=p_change)  # fmt: skip
+    return Found(
+        name=name,
+        why=why,
+        break_at=float(x[at]),
+        before=before,
+        after=after,
+        p_before=p_before,
+        p_after=p_after,
+        change=change,
+        p_change=p_change,
+    )
 
 
 def recurs(shapes: list[Name], least: int = 5) -> Name:

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from ontogeny.analyses import _statistics as stats
-from ontogeny.analyses._paired import Difference, average, difference, interval, since_best
-from ontogeny.analyses._result import Analysis, Result
-from ontogeny.analyses._stages import Tasks, tasks_in
+from ontogeny.analyses.recorded.task_stages import Tasks, tasks_in
+from ontogeny.core.analyses import Analysis, RecordedRun, Result
+from ontogeny.statistics import by_document as stats
+from ontogeny.statistics.paired import Difference, average, difference, interval, since_best
 
 if TYPE_CHECKING:
-    from ontogeny.analyses._items import Items
-    from ontogeny.store.run import Run
+    from ontogeny.analyses.recorded.items import Items
 
 
 class Transfer(Analysis):
@@ -28,7 +27,7 @@ class Transfer(Analysis):
     - `forward`: R[0][j] - R[j-1][j] for j > 1, what earlier stages gave, against the model before training (theirs: a
       random one);
     - `forgetting`: R[T][j] - min over 1 <= l <= T of R[l][j] for j < T (theirs: l < T, so that it may be negative), the
-      best stage chosen on one half of the documents and measured on the other (`_paired.since_best`); `naive` without
+      best stage chosen on one half of the documents and measured on the other (`paired.since_best`); `naive` without
       that, an upper bound on average.
 
     Each is paired by document, with a t interval; means over tasks count tasks alike. Adjusted together by Benjamini
@@ -40,7 +39,7 @@ class Transfer(Analysis):
     stages: tuple[int, ...] | None = Field(default=None)
     """States at which the stages end; by default where the passages of each entry of data.train do."""
 
-    def analyze(self, run: "Run") -> Result:
+    def analyze(self, run: RecordedRun) -> Result:
         """Find the stages and compare."""
         return self.compare(tasks_in(run, self.probes, self.stages))
 
@@ -48,8 +47,12 @@ class Transfer(Analysis):
         """The same, from losses at the ends of the stages."""
         random = np.random.default_rng(self.seed)
         last = len(tasks.probes)
-        over = {"learned": range(1, last + 1), "backward": range(1, last), "forward": range(2, last + 1),
-                "forgetting": range(1, last)}  # fmt: skip
+        over = {
+            "learned": range(1, last + 1),
+            "backward": range(1, last),
+            "forward": range(2, last + 1),
+            "forgetting": range(1, last),
+        }
         apart: dict[str, Callable[[Items, int], Difference]] = {
             "learned": lambda one, j: _between(one, j - 1, j),
             "backward": lambda one, j: _between(one, j, last),
@@ -60,14 +63,21 @@ class Transfer(Analysis):
         p = stats.benjamini_hochberg(np.array([one.p for key in found for one in found[key]]))
         adjusted = dict(zip([(key, j) for key, js in over.items() for j in js], p, strict=True))
         numbers: dict[str, Any] = {
-            "tasks": tasks.names, "probes": [one.probe for one in tasks.probes],
-            "step": tasks.probes[0].step, "documents": [one.documents for one in tasks.probes],
+            "tasks": tasks.names,
+            "probes": [one.probe for one in tasks.probes],
+            "step": tasks.probes[0].step,
+            "documents": [one.documents for one in tasks.probes],
             "R": np.stack([one.mean for one in tasks.probes], axis=1),
-            **{key: [{"task": tasks.names[j - 1], "difference": one, "p_adjusted": float(adjusted[key, j])}
-                     for j, one in zip(over[key], found[key], strict=True)] for key in over},
+            **{
+                key: [
+                    {"task": tasks.names[j - 1], "difference": one, "p_adjusted": float(adjusted[key, j])}
+                    for j, one in zip(over[key], found[key], strict=True)
+                ]
+                for key in over
+            },
             "mean": {key: average(one) for key, one in found.items()},
             "naive": [float(one.mean[-1] - one.mean[1:].min()) for one in tasks.probes[:-1]],
-        }  # fmt: skip
+        }
         sentences = [_matrix(numbers), *(_of_mean(key, numbers) for key in over)]
         sentences += [_of_task(key, one) for key in over for one in numbers[key]]
         return Result(verdict=_verdict(numbers), sentences=tuple(sentences), reading=_READING, numbers=numbers)

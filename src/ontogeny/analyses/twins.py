@@ -2,19 +2,16 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from ontogeny.analyses import _statistics as stats
-from ontogeny.analyses._passages import Recorded, places, roles_of
-from ontogeny.analyses._result import Analysis, Result
+from ontogeny.analyses.recorded.passages import places, roles_of
+from ontogeny.core.analyses import Analysis, RecordedRun, Result
 from ontogeny.core.errors import StoreError
 from ontogeny.core.passages import document_of
-
-if TYPE_CHECKING:
-    from ontogeny.store.run import Run
+from ontogeny.statistics import by_document as stats
 
 LEAST = 5
 """Documents on each side."""
@@ -49,7 +46,7 @@ class Twins(Analysis):
     literal: float = Field(default=0.5, gt=0, le=1)
     """Learning is called word for word where surely less than this is carried over."""
 
-    def analyze(self, run: "Run") -> Result:
+    def analyze(self, run: RecordedRun) -> Result:
         """Compare every set of twins of trained passages that has one of novel passages made the same way."""
         trained, novel = pairs_of(run)
         return self.compare(trained, novel)
@@ -59,11 +56,16 @@ class Twins(Analysis):
         random = np.random.default_rng(self.seed)
         rows = {one.name: self._compare(one, novel[one.by], random) for one in trained if one.by in novel}
         known = {name: one for name, one in rows.items() if one["says"] != "not assessable"}
-        verdict = "; ".join(
-            f"{name} ({one['by']}): {one['says']}" for name, one in (known or rows).items()
-        ) or "not assessable: no twins of novel passages to compare with"  # fmt: skip
-        return Result(verdict=verdict, sentences=tuple(map(_sentence, rows, rows.values())), reading=_READING,
-                      numbers={"sets": rows})  # fmt: skip
+        verdict = (
+            "; ".join(f"{name} ({one['by']}): {one['says']}" for name, one in (known or rows).items())
+            or "not assessable: no twins of novel passages to compare with"
+        )
+        return Result(
+            verdict=verdict,
+            sentences=tuple(map(_sentence, rows, rows.values())),
+            reading=_READING,
+            numbers={"sets": rows},
+        )
 
     def _compare(self, trained: Pairs, novel: Pairs, random: np.random.Generator) -> dict[str, Any]:
         steps, left, right = np.intersect1d(trained.step, novel.step, return_indices=True)
@@ -85,18 +87,24 @@ class Twins(Analysis):
         draws = [_drawn(values, random) for values in (mine, other)]
         drawn = draws[0] - draws[1]  # [draws, form, checkpoint]
         row["gain"] = {
-            name: {"value": gain[i], "low": np.quantile(drawn[:, i], 0.025, axis=0),
-                   "high": np.quantile(drawn[:, i], 0.975, axis=0)}
+            name: {
+                "value": gain[i],
+                "low": np.quantile(drawn[:, i], 0.025, axis=0),
+                "high": np.quantile(drawn[:, i], 0.975, axis=0),
+            }
             for i, name in enumerate(("original", "twin"))
-        }  # fmt: skip
+        }
         if row["gain"]["original"]["low"][-1] <= 0:
             return row | {"why": "no more was learned of the trained passages than of novel ones"}
         sure = row["gain"]["original"]["low"] > 0
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # before training, all gains are 0
             quotient = drawn[:, 1] / np.where(drawn[:, 0] > 0, drawn[:, 0], np.nan)
-            carried = {"value": gain[1] / gain[0], "low": np.nanquantile(quotient, 0.025, axis=0),
-                       "high": np.nanquantile(quotient, 0.975, axis=0)}  # fmt: skip
+            carried = {
+                "value": gain[1] / gain[0],
+                "low": np.nanquantile(quotient, 0.025, axis=0),
+                "high": np.nanquantile(quotient, 0.975, axis=0),
+            }
         carried = {key: np.where(sure, values, np.nan) for key, values in carried.items()}
         row["carried"] = carried
         low, high = carried["low"][-1], carried["high"][-1]
@@ -117,7 +125,7 @@ def _drawn(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return drawn
 
 
-def pairs_of(run: Recorded) -> tuple[list[Pairs], dict[str, Pairs]]:
+def pairs_of(run: RecordedRun) -> tuple[list[Pairs], dict[str, Pairs]]:
     """The twins of trained passages, and of novel ones by how they are made. Raises StoreError if there are none."""
     declared = (run.recipe.get("data") or {}).get("twins") or {}
     if not declared:
@@ -140,7 +148,7 @@ def pairs_of(run: Recorded) -> tuple[list[Pairs], dict[str, Pairs]]:
     return trained, novel
 
 
-def _pairs(run: Recorded, name: str, twins: dict[str, Any]) -> Pairs:
+def _pairs(run: RecordedRun, name: str, twins: dict[str, Any]) -> Pairs:
     written = run.measure("reproduction")
     if not {name, twins["of"]} <= set(map(str, written.probe_of_passage.values)):
         raise StoreError(f"{run.path}: reproduction looked only at some probe sets: it needs {twins['of']} and {name}")

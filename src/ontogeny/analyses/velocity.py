@@ -1,15 +1,10 @@
 """How fast compression changes, and whether there is a point at which that changes."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from ontogeny.analyses import _statistics as stats
-from ontogeny.analyses._passages import PassageAnalysis, Passages
-from ontogeny.analyses._result import Result
-
-if TYPE_CHECKING:
-    from ontogeny.store.run import Run
+from ontogeny.analyses.recorded.passages import PassageAnalysis, Passages
+from ontogeny.core.analyses import RecordedRun, Result
+from ontogeny.statistics import by_document as stats
 
 LEAST_CHANGE_POINT = 8
 
@@ -24,7 +19,7 @@ class Velocity(PassageAnalysis):
     with a document bootstrap; it is reported only if the slopes differ, on that interval, by more than their error.
     """
 
-    def analyze(self, run: "Run") -> Result:
+    def analyze(self, run: RecordedRun) -> Result:
         """Differentiate every layer."""
         return self.differentiate(self.passages(run))
 
@@ -35,8 +30,12 @@ class Velocity(PassageAnalysis):
         n = own.shape[-1]
         epoch = table.epoch
         if len(epoch) < 3 or n < 5:
-            return Result(verdict="not assessable: lacks 3 checkpoints and 5 documents", sentences=(), reading=_READING,
-                          numbers={"epoch": epoch, "n": n})  # fmt: skip
+            return Result(
+                verdict="not assessable: lacks 3 checkpoints and 5 documents",
+                sentences=(),
+                reading=_READING,
+                numbers={"epoch": epoch, "n": n},
+            )
         speed = np.array([velocity(epoch, own[:, i].mean(axis=-1)) for i in range(len(table.layer))])
         second = np.array([acceleration(epoch, own[:, i].mean(axis=-1)) for i in range(len(table.layer))])
         draws = random.integers(0, n, (1000, n))
@@ -60,8 +59,17 @@ class Velocity(PassageAnalysis):
         verdict = f"velocity changes its sign in {sum(one > 0 for one in turns)} of {len(turns)} layers"
         if not points:
             verdict += f"; a change point is not assessable: lacks {LEAST_CHANGE_POINT} checkpoints"
-        numbers = {"epoch": epoch, "layer": table.layer, "velocity": speed, "low": low, "high": high,
-                   "acceleration": second, "sign_changes": turns, "change_points": points, "n": n}  # fmt: skip
+        numbers = {
+            "epoch": epoch,
+            "layer": table.layer,
+            "velocity": speed,
+            "low": low,
+            "high": high,
+            "acceleration": second,
+            "sign_changes": turns,
+            "change_points": points,
+            "n": n,
+        }
         return Result(verdict=verdict, sentences=tuple(sentences), reading=_READING, numbers=numbers)
 
     @staticmethod

@@ -60,9 +60,13 @@ class Plateau(Control):
         return Decision(
             step=context.progress.step,
             learning_rate=min(rate * self.factor, self.ceiling) if raised else rate,
-            seen={"mad": float(mad.mean()), "growth": growth, "raised": float(raised),
-                  **{f"mad_{i}": float(one) for i, one in enumerate(mad)}},
-        )  # fmt: skip
+            seen={
+                "mad": float(mad.mean()),
+                "growth": growth,
+                "raised": float(raised),
+                **{f"mad_{i}": float(one) for i, one in enumerate(mad)},
+            },
+        )
 
 
 def _share(now: np.ndarray, first: np.ndarray) -> np.ndarray:

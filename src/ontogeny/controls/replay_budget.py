@@ -9,7 +9,7 @@ from ontogeny.core.component import refusal
 from ontogeny.core.contracts import Context
 from ontogeny.core.controls import Control, Decided, Decision
 from ontogeny.core.errors import OntogenyError
-from ontogeny.measures._held_out import held_out, mean_nll
+from ontogeny.looking.held_out import held_out, mean_nll
 
 
 class ReplayBudget(Control):

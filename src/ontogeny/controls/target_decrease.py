@@ -55,9 +55,14 @@ class TargetDecrease(Control):
     def decide(self, context: Context, past: Sequence[Decision]) -> Decision:
         """The rate, and whether to stop."""
         landscape = LrLandscape(
-            new=self.new, passages=self.passages, rates=self.rates, lowest=self.lowest, highest=self.highest,
-            targets=(self.target,), refine=self.refine,
-        )  # fmt: skip
+            new=self.new,
+            passages=self.passages,
+            rates=self.rates,
+            lowest=self.lowest,
+            highest=self.highest,
+            targets=(self.target,),
+            refine=self.refine,
+        )
         found = landscape.look(context).arrays
         rate, predicted = float(found["rate_for_target"][0]), float(found["decrease_at_target"][0])
         feasible = bool(np.isfinite(rate))

@@ -81,7 +81,7 @@ class StepEvent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seen:
+class Observation:
     """What a measure saw at one state.
 
     `arrays`: every variable carries attrs `units` and `long_name`; axes are those of `store.schema.AXES` (or bring a
@@ -155,7 +155,7 @@ class Look(Protocol):
         """Take from one forward batch what is needed; its tensors are gone afterwards."""
         ...
 
-    def result(self) -> Seen:
+    def result(self) -> Observation:
         """What was seen, once all batches of the looked-at probe sets have passed."""
         ...
 
@@ -243,7 +243,7 @@ class StateMeasure(_Measure):
     """Does it change parameters while it looks? The guard then keeps a copy of them, and puts it back."""
 
     @abstractmethod
-    def look(self, context: Context) -> Seen:
+    def look(self, context: Context) -> Observation:
         """Look at one state, with the model in hand."""
 
 

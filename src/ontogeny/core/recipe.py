@@ -105,8 +105,9 @@ class Recipe(Settings):
                 raise refusal(
                     f"the loss term '{term.name}' (objective.{term.name}) holds the weights, which train.lora freezes: "
                     "leave out one of the two",
-                    "objective", i,
-                )  # fmt: skip
+                    "objective",
+                    i,
+                )
             if term.reads is not None:
                 self.data.require(term.reads, "objective", i, "text")
 

@@ -11,7 +11,7 @@ from ontogeny.core.errors import DataError
 from ontogeny.core.passages import Passage
 from ontogeny.core.recipe_data import Data
 from ontogeny.data.chat import render
-from ontogeny.data.stream import Stream, passage_of, whole_characters
+from ontogeny.data.joined_text import Stream, passage_of, whole_characters
 from ontogeny.data.tokenizer import Encoded, encode_batch, end_of_text_id
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from ontogeny.core.windows import windows_of
 from ontogeny.data import overlap
 from ontogeny.data.documents import DescribedCorpus, corpus_fingerprint, read_documents, size_of
 from ontogeny.data.passages import cut
+from ontogeny.data.selection import Selection
 from ontogeny.data.splits import split_documents
-from ontogeny.data.taking import Taking
 from ontogeny.data.tokenizer import load_tokenizer, train_tokenizer
 from ontogeny.data.twins import make_twins
 
@@ -90,7 +90,7 @@ def prepare(
     remembering = _remembering(recipe)
     needed = dict.fromkeys((*used, *(take.of for take in remembering.values())))
     passages = {split: _cut_split(split, texts, tokenizer, data, tell) for split in needed}
-    taking = Taking(recipe, texts.of, passages, tokenizer)
+    taking = Selection(recipe, texts.of, passages, tokenizer)
     examples, replay = taking.examples, taking.replay
     probes = {name: taking.probe(name, take) for name, take in data.probes.items()}
     probes |= {name: make_twins(name, one, probes[one.of], tokenizer, data) for name, one in data.twins.items()}
@@ -115,9 +115,14 @@ def prepare(
         "overlap": [found.as_json() for found in overlaps],
     }
     return Prepared(
-        tokenizer=tokenizer, examples=examples, replay=replay, probes=probes, remembered=remembered,
-        written=written or {}, provenance=provenance,
-    )  # fmt: skip
+        tokenizer=tokenizer,
+        examples=examples,
+        replay=replay,
+        probes=probes,
+        remembered=remembered,
+        written=written or {},
+        provenance=provenance,
+    )
 
 
 def _remembering(recipe: Recipe) -> dict[str, Take]:

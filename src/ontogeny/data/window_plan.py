@@ -7,8 +7,8 @@ import numpy as np
 from ontogeny.core.contracts import Examples, Order
 from ontogeny.core.errors import DataError
 from ontogeny.core.recipe_train import Train
-from ontogeny.data.streams import Streams
-from ontogeny.data.tally import Part, Tally
+from ontogeny.data.example_streams import Streams
+from ontogeny.data.part_counts import Part, Tally
 
 
 class WindowPlan:

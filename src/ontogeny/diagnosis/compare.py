@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ontogeny.diagnosis import robust
 from ontogeny.diagnosis.rules.stability import excess
+from ontogeny.statistics import robust
 from ontogeny.store.history import History, Series
 
 APART_SD = 3.0

@@ -58,8 +58,9 @@ def _verdicts(rule: Rule, view: View) -> Iterable[Verdict]:
     segment = view.segments[-1].index if view.segments else 0
     if view.objective not in rule.objectives:
         holds = " or ".join(sorted(one.value for one in rule.objectives))
-        yield NotAssessable(rule=rule.id, lacks=f"an objective it holds for ({holds}): this is {view.objective.value}",
-                            segment=segment)  # fmt: skip
+        yield NotAssessable(
+            rule=rule.id, lacks=f"an objective it holds for ({holds}): this is {view.objective.value}", segment=segment
+        )
         return
     outcome = rule.check(view)
     several: Iterable[Any] = (outcome,) if isinstance(outcome, Found | Nothing | Lacks) else tuple(outcome)

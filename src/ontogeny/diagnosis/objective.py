@@ -30,10 +30,31 @@ SUPERVISED: Final = LIKELIHOOD | {Objective.CLASSIFICATION, Objective.REWARD_MOD
 """The loss is meant to fall towards a floor, and evaluation uses the same loss."""
 EVERY: Final = frozenset(Objective)
 
-_SIDES = {"rewards/margins", "rewards/rejected", "rewards/accuracies", "rewards/chosen", "logps/rejected",
-          "logps/chosen"}  # fmt: skip
-_CLASSIFIED = {"f1", "macro_f1", "f1_macro", "micro_f1", "f1_micro", "weighted_f1", "f1_weighted", "precision",
-               "recall", "auc", "roc_auc", "matthews_correlation", "mcc", "pearson", "spearmanr"}  # fmt: skip
+_SIDES = {
+    "rewards/margins",
+    "rewards/rejected",
+    "rewards/accuracies",
+    "rewards/chosen",
+    "logps/rejected",
+    "logps/chosen",
+}
+_CLASSIFIED = {
+    "f1",
+    "macro_f1",
+    "f1_macro",
+    "micro_f1",
+    "f1_micro",
+    "weighted_f1",
+    "f1_weighted",
+    "precision",
+    "recall",
+    "auc",
+    "roc_auc",
+    "matthews_correlation",
+    "mcc",
+    "pearson",
+    "spearmanr",
+}
 _GENERATED = ("rouge", "bleu", "sacrebleu", "chrf", "meteor", "gen_len", "perplexity", "exact_match", "bits_per_byte")
 """Names that go with generated or modelled text: F1 beside them is overlap of answers."""
 _LN2 = log(2.0)

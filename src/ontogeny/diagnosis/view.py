@@ -10,12 +10,36 @@ import numpy as np
 from ontogeny.diagnosis.objective import Objective
 from ontogeny.store.history import TRAIN, History, Segment, Series
 
-QUALITY_RISES = frozenset({
-    "accuracy", "token_accuracy", "rouge1", "rouge2", "rougel", "rougelsum", "rouge_1", "rouge_2", "rouge_l",
-    "bleu", "bleu_1",
-    "sacrebleu", "chrf", "meteor", "f1", "exact_match", "em", "bertscore", "bertscore_f1", "hellaswag", "pass_1",
-    "rewards/accuracies", "win_rate", "mrr", "recall", "precision",
-})  # fmt: skip
+QUALITY_RISES = frozenset(
+    {
+        "accuracy",
+        "token_accuracy",
+        "rouge1",
+        "rouge2",
+        "rougel",
+        "rougelsum",
+        "rouge_1",
+        "rouge_2",
+        "rouge_l",
+        "bleu",
+        "bleu_1",
+        "sacrebleu",
+        "chrf",
+        "meteor",
+        "f1",
+        "exact_match",
+        "em",
+        "bertscore",
+        "bertscore_f1",
+        "hellaswag",
+        "pass_1",
+        "rewards/accuracies",
+        "win_rate",
+        "mrr",
+        "recall",
+        "precision",
+    }
+)
 QUALITY_FALLS = frozenset({"wer", "cer", "ter", "error_rate"})
 
 

@@ -30,16 +30,16 @@ from ontogeny.core.version import __version__
 from ontogeny.integrations.audit.report import keep
 from ontogeny.integrations.audit.session import Audit
 from ontogeny.integrations.foreign_texts import probe_set
+from ontogeny.looking.guard import untouched
+from ontogeny.looking.observer import Measure, Observer, check_probes
+from ontogeny.looking.weights_history import WeightsHistory
 from ontogeny.models.weights import effective_weights, fingerprint, nonembedding_parameters
 from ontogeny.objectives.compose import Objective
 from ontogeny.objectives.terms.next_token import NextToken
+from ontogeny.runs.provenance import environment
 from ontogeny.store.run import open_run
 from ontogeny.store.schema import PROVENANCE
 from ontogeny.store.writer import RunWriter
-from ontogeny.train.guard import untouched
-from ontogeny.train.history import WeightsHistory
-from ontogeny.train.observe import Measure, Observer, check_probes
-from ontogeny.train.provenance import environment
 
 _SUMMARY_ONLY = {"train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos", "train_loss"}
 

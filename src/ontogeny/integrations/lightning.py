@@ -9,9 +9,9 @@ from ontogeny.core.errors import MissingExtraError, OntogenyError
 from ontogeny.core.version import __version__
 from ontogeny.integrations.audit.report import Report, keep
 from ontogeny.integrations.audit.session import Audit
+from ontogeny.runs.provenance import environment
 from ontogeny.store.schema import PROVENANCE
 from ontogeny.store.writer import RunWriter
-from ontogeny.train.provenance import environment
 
 try:  # one library under two names; a callback of either serves both trainers
     from lightning.pytorch import Callback
@@ -45,8 +45,12 @@ class OntogenyAudit(Callback):
         self.path: Path | None = Path(to) if to is not None else None
         self._watch = dict(watch or {})
         self._settings: dict[str, Any] = {
-            "tokenizer": tokenizer, "first": first, "every": every, "skip": tuple(skip), "quiet": quiet,
-        }  # fmt: skip
+            "tokenizer": tokenizer,
+            "first": first,
+            "every": every,
+            "skip": tuple(skip),
+            "quiet": quiet,
+        }
         self._audit: Audit | None = None
         self._ended = False
 
@@ -88,8 +92,10 @@ class OntogenyAudit(Callback):
         self.path = self.path or Path(trainer.default_root_dir) / "ontogeny"
         if not (self.path / PROVENANCE).exists():
             provenance = {
-                "made_by": f"OntogenyAudit {__version__}", "started_unix_s": time.time(), "environment": environment(),
-            }  # fmt: skip
+                "made_by": f"OntogenyAudit {__version__}",
+                "started_unix_s": time.time(),
+                "environment": environment(),
+            }
             recipe = {"name": self.path.name}
             RunWriter.create(self.path, recipe_yaml="", recipe=recipe, provenance=provenance).close()
         keep(self._audit.report, self.path)

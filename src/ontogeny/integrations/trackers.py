@@ -7,7 +7,7 @@ from typing import Any
 from ontogeny.core.contracts import StepEvent
 from ontogeny.core.errors import MissingExtraError, OntogenyError, closest
 from ontogeny.core.recipe import Recipe
-from ontogeny.train.observe import Looked
+from ontogeny.looking.observer import LookEvent
 from ontogeny.train.training import Event, Listener
 
 
@@ -39,7 +39,7 @@ def _scalars(event: Event) -> tuple[dict[str, float], int | None]:
         case StepEvent():
             own = {"loss": event.loss, "learning_rate": event.learning_rate, "grad_norm": event.grad_norm}
             return {f"train/{name}": value for name, value in own.items()}, event.step
-        case Looked():
+        case LookEvent():
             return {f"{scope}/{name}": value for (scope, name), value in event.scalars.items()}, event.step
     return {}, None
 

@@ -32,7 +32,7 @@ class Sleep(Intervention):
 
     def apply(self, context: Context) -> Change:
         """Put back what moved least, if enough has moved."""
-        from ontogeny.models.moved import has_moved
+        from ontogeny.models.changed_weights import has_moved
 
         assert context.first_weights is not None  # there is no intervention at the first state
         start = context.first_weights()

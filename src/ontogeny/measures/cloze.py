@@ -6,9 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Seen, StreamMeasure
+from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Observation, StreamMeasure
 from ontogeny.core.passages import Passage, ProbeSet
-from ontogeny.measures._axes import inside, numpy_of, probe_names, variable
+from ontogeny.looking.axes import inside, numpy_of, probe_names, variable
 
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
 
@@ -80,7 +80,7 @@ class _Look:
         self.nll[batch.probe][items] = np.where(word, nll, 0.0).sum(axis=1)
         self.correct[batch.probe][items] = (hit | ~word).all(axis=1)
 
-    def result(self) -> Seen:
+    def result(self) -> Observation:
         import xarray as xr
 
         rows = np.array([_scores(self.correct[name], self.nll[name]) for name in self.words]).reshape(-1, 5).T
@@ -101,7 +101,7 @@ class _Look:
             "first_token": ("item", _joined({n: of.first for n, of in self.words.items()}, np.int32)),
             "tokens": ("item", _joined({n: of.past - of.first for n, of in self.words.items()}, np.int32)),
         }
-        return Seen(arrays=xr.Dataset(variables, coordinates))
+        return Observation(arrays=xr.Dataset(variables, coordinates))
 
 
 def _joined(parts: dict[str, np.ndarray], dtype: type) -> np.ndarray:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Seen, StreamMeasure
-from ontogeny.measures._axes import FlatAxes, inside, numpy_of, probe_names, variable
+from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Observation, StreamMeasure
+from ontogeny.looking.axes import FlatAxes, inside, numpy_of, probe_names, variable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,23 +94,27 @@ class _Look:
         for layer, state in enumerate(states):
             self.spool.put(layer, places, numpy_of(state.float())[real])
 
-    def result(self) -> Seen:
+    def result(self) -> Observation:
         import xarray as xr
 
         try:
             scores, scale_free = self._scores()
         finally:
             self.spool.close()
-        tokens = np.concatenate([
-            first + np.arange(length)
-            for name in self.axes.probes
-            for first, length in zip(self.first[name], self.axes.lengths[name], strict=True)
-        ])  # fmt: skip
+        tokens = np.concatenate(
+            [
+                first + np.arange(length)
+                for name in self.axes.probes
+                for first, length in zip(self.first[name], self.axes.lengths[name], strict=True)
+            ]
+        )
         lengths = np.concatenate(list(self.axes.lengths.values()))
         starts = np.cumsum(lengths) - lengths
         arrays: dict[str, Any] = {}
-        about = {"score": "-ln of the variance of the neighbours' next states",
-                 "scale_free": "ln of the neighbours' variance before over after"}  # fmt: skip
+        about = {
+            "score": "-ln of the variance of the neighbours' next states",
+            "scale_free": "ln of the neighbours' variance before over after",
+        }
         for key, values in (("score", scores), ("scale_free", scale_free)):
             each = values[:, tokens]
             means = np.add.reduceat(each, starts, axis=1) / lengths
@@ -119,10 +123,12 @@ class _Look:
                 ("block", "passage"), means.astype(np.float32), "nats", f"mean over the passage: {about[key]}"
             )
         coordinates = {
-            "block": np.arange(len(scores)), **self.axes.passage_coordinates(), **self.axes.token_coordinates()
-        }  # fmt: skip
+            "block": np.arange(len(scores)),
+            **self.axes.passage_coordinates(),
+            **self.axes.token_coordinates(),
+        }
         settings = {"k": self.measure.k, "distance": self.measure.distance, "pool_tokens": self.spool.tokens}
-        return Seen(arrays=xr.Dataset(arrays, coordinates, settings))
+        return Observation(arrays=xr.Dataset(arrays, coordinates, settings))
 
     def _scores(self) -> tuple[np.ndarray, np.ndarray]:
         """Both scores at every transition: float64 [transitions, pool tokens]."""

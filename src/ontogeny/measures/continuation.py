@@ -6,10 +6,10 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Seen, StreamMeasure
+from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Observation, StreamMeasure
 from ontogeny.core.passages import Passage, ProbeSet
 from ontogeny.core.seeds import derive_seed
-from ontogeny.measures._axes import inside, numpy_of, probe_names, variable
+from ontogeny.looking.axes import inside, numpy_of, probe_names, variable
 
 CHOICES = 4
 
@@ -128,7 +128,7 @@ class _Look:
         nll = np.where(ending, numpy_of(batch.nll).astype(np.float64), 0.0).sum(axis=1)
         self.nll[batch.probe][item, choice] = nll
 
-    def result(self) -> Seen:
+    def result(self) -> Observation:
         import xarray as xr
 
         names = np.array(list(self.items), dtype=np.str_)
@@ -146,11 +146,13 @@ class _Look:
             "acc_norm_se": variable("probe", acc_norm_se, "1", "standard error of acc_norm over items"),
             "n": variable("probe", np.array(counts, dtype=np.int64), "items", "items"),
             "nll_nats": variable(
-                ("item", "choice"), np.concatenate([np.zeros((0, CHOICES)), *self.nll.values()]),
-                "nats", "summed NLL of each ending; the first one is right",
+                ("item", "choice"),
+                np.concatenate([np.zeros((0, CHOICES)), *self.nll.values()]),
+                "nats",
+                "summed NLL of each ending; the first one is right",
             ),
             "credit_per_byte": variable("item", np.concatenate(credits), "1", "what the item counts in acc_norm"),
-        }  # fmt: skip
+        }
         passages = np.concatenate([np.zeros(0, dtype=np.int64), *(of.passage for of in self.items.values())])
         coordinates = {
             "probe": names,
@@ -158,7 +160,7 @@ class _Look:
             "passage_of_item": ("item", passages.astype(np.int32)),
             "choice": np.arange(CHOICES),
         }
-        return Seen(arrays=xr.Dataset(variables, coordinates, {"ending_tokens": self.ending_tokens}))
+        return Observation(arrays=xr.Dataset(variables, coordinates, {"ending_tokens": self.ending_tokens}))
 
 
 def _credit(nll: np.ndarray) -> np.ndarray:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Seen, StreamMeasure
-from ontogeny.measures._axes import FlatAxes, numpy_of, variable
+from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Observation, StreamMeasure
+from ontogeny.looking.axes import FlatAxes, numpy_of, variable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,7 +64,7 @@ class _Look:
             log_p[rows] = numpy_of(found.sum(dim=1))
         self.axes.put_passages(batch, log_p, self.log_p)
 
-    def result(self) -> Seen:
+    def result(self) -> Observation:
         import xarray as xr
 
         counts = np.array(self.measure.n, dtype=np.int64)
@@ -79,10 +79,10 @@ class _Look:
             "discovered": variable(("passage", "n"), chance, "1", "chance to see the suffix in n samples"),
             "share": variable(("probe", "n"), shares, "1", "share of passages whose chance is at least p"),
             "passages": variable("probe", n, "passages", "passages long enough"),
-        }  # fmt: skip
+        }
         coordinates = {**self.axes.probe_coordinates(), **self.axes.passage_coordinates(), "n": counts}
         sampler = f"temperature {self.measure.temperature:g}, top-k {self.measure.top_k or 'all'}"
-        return Seen(arrays=xr.Dataset(variables, coordinates, {"sampler": sampler, "p": self.measure.p}))
+        return Observation(arrays=xr.Dataset(variables, coordinates, {"sampler": sampler, "p": self.measure.p}))
 
 
 def sampler_log_probability(logits: "Tensor", targets: "Tensor", temperature: float, top_k: int | None) -> "Tensor":

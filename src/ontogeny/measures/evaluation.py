@@ -4,8 +4,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Seen, StreamMeasure
-from ontogeny.measures._axes import FlatAxes, inside, numpy_of, variable
+from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Observation, StreamMeasure
+from ontogeny.looking.axes import FlatAxes, inside, numpy_of, variable
 
 
 class Evaluation(StreamMeasure):
@@ -47,14 +47,14 @@ class _Look:
         for name, (total, units) in self.context.objective.sums(batch).items():
             sums[name] = (sums[name][0] + float(total), sums[name][1] + float(units))
 
-    def result(self) -> Seen:
+    def result(self) -> Observation:
         import xarray as xr
 
         rows = [self._of(name) for name in self.axes.probes]
         variables = {}
         for name, (_, units, about) in (rows[0] if rows else {}).items():
             variables[name] = variable("probe", [row[name][0] for row in rows], units, about)
-        return Seen(arrays=xr.Dataset(variables, self.axes.probe_coordinates()))
+        return Observation(arrays=xr.Dataset(variables, self.axes.probe_coordinates()))
 
     def _of(self, name: str) -> dict[str, tuple[Any, str, str]]:
         """One probe set's numbers: value, unit, what it is."""

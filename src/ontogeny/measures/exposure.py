@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import Context, Seen, StateMeasure
+from ontogeny.core.contracts import Context, Observation, StateMeasure
 from ontogeny.core.passages import Passage
 from ontogeny.core.seeds import derive_seed
-from ontogeny.measures._axes import probe_names, variable
+from ontogeny.looking.axes import probe_names, variable
 
 if TYPE_CHECKING:
-    from ontogeny.models.halves import Halves
+    from ontogeny.models.body_and_head import BodyAndHead
 
 _SECRET = re.compile(r"(?P<prefix>.*?)(?P<secret>(?: \d)+)\.?\s*", re.DOTALL)
 
@@ -38,19 +38,19 @@ class Exposure(StateMeasure):
 
     cost: ClassVar[str] = "a forward pass over `references` sequences per canary"
 
-    def look(self, context: Context) -> Seen:
+    def look(self, context: Context) -> Observation:
         """Score each canary and its references."""
         import torch
         import xarray as xr
 
-        from ontogeny.measures._axes import FlatAxes
-        from ontogeny.models.halves import Halves
+        from ontogeny.looking.axes import FlatAxes
+        from ontogeny.models.body_and_head import BodyAndHead
 
         context.model.eval()
         axes = FlatAxes.of(context, probe_names(context, self.probes))
         table = {key: np.full(axes.passages, np.nan) for key in _ABOUT}
         with torch.no_grad():
-            halves = Halves(context.model)
+            halves = BodyAndHead(context.model)
             for name, probe in axes.probes.items():
                 for row, passage in enumerate(probe.passages):
                     found = self._score(context, halves, passage)
@@ -63,9 +63,9 @@ class Exposure(StateMeasure):
             "probe", [float(np.nanmean(one)) if np.isfinite(one).any() else np.nan for one in parts], "bits", "mean"
         )
         coordinates = {**axes.probe_coordinates(), **axes.passage_coordinates()}
-        return Seen(arrays=xr.Dataset(variables, coordinates, {"references": self.references}))
+        return Observation(arrays=xr.Dataset(variables, coordinates, {"references": self.references}))
 
-    def _score(self, context: Context, halves: "Halves", passage: Passage) -> dict[str, float]:
+    def _score(self, context: Context, halves: "BodyAndHead", passage: Passage) -> dict[str, float]:
         match = _SECRET.fullmatch(passage.text)
         if match is None or not match["prefix"].strip():
             return {}
@@ -94,7 +94,7 @@ def exposure_of(own: float, others: np.ndarray, likelier: int) -> dict[str, floa
     return {"exposure": counted, "extrapolated": max(tail, counted)}
 
 
-def secret_nll(context: Context, halves: "Halves", prefix: str, secrets: list[str]) -> np.ndarray:
+def secret_nll(context: Context, halves: "BodyAndHead", prefix: str, secrets: list[str]) -> np.ndarray:
     """NLL of each secret after the prefix, in nats, summed over its tokens: float64 [secrets].
 
     Prefix and secret are tokenized apart, so that each secret's tokens are those of the planted text where the

@@ -5,9 +5,9 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Seen, StreamMeasure
-from ontogeny.measures._axes import FlatAxes, numpy_of, variable
-from ontogeny.measures._decoding import continue_greedily
+from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Observation, StreamMeasure
+from ontogeny.looking.axes import FlatAxes, numpy_of, variable
+from ontogeny.models.decoding import continue_greedily
 
 
 class Extraction(StreamMeasure):
@@ -108,7 +108,7 @@ class _Look:
         edges[:, starts + m] -= whole
         return (np.cumsum(edges, axis=1)[:, :length] > 0).astype(np.uint8)
 
-    def result(self) -> Seen:
+    def result(self) -> Observation:
         import xarray as xr
 
         parts = [self.extractable[part] for part in self._parts]
@@ -137,9 +137,11 @@ class _Look:
         k, m = self.measure.prefix_tokens, self.measure.suffix_tokens
         settings = {"prefix_tokens": k, "suffix_tokens": m, "stride": self.measure.stride or m}
         coordinates = {
-            **self.axes.probe_coordinates(), **self.axes.passage_coordinates(), **self.axes.token_coordinates()
-        }  # fmt: skip
-        return Seen(arrays=xr.Dataset(variables, coordinates, settings))
+            **self.axes.probe_coordinates(),
+            **self.axes.passage_coordinates(),
+            **self.axes.token_coordinates(),
+        }
+        return Observation(arrays=xr.Dataset(variables, coordinates, settings))
 
     @property
     def _parts(self) -> list[slice]:

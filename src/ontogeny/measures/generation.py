@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import Context, Seen, StateMeasure
+from ontogeny.core.contracts import Context, Observation, StateMeasure
 from ontogeny.core.errors import DataError
 from ontogeny.core.passages import ProbeSet
 from ontogeny.core.seeds import derive_seed
-from ontogeny.measures._axes import probe_names, variable
-from ontogeny.measures._decoding import decoding, pad_id, pad_left
+from ontogeny.looking.axes import probe_names, variable
+from ontogeny.models.decoding import decoding, pad_id, pad_left
 
 
 class Generation(StateMeasure):
@@ -44,7 +44,7 @@ class Generation(StateMeasure):
 
     cost: ClassVar[str] = "generates probe sets x prompts x (1 + draws) texts, a forward pass per token written"
 
-    def look(self, context: Context) -> Seen:
+    def look(self, context: Context) -> Observation:
         """Write from every prompt."""
         import torch
         import xarray as xr
@@ -66,7 +66,7 @@ class Generation(StateMeasure):
         for key in scores[0] if scores else ():
             units = "tokens" if key.endswith("length") else "1"
             variables[key] = variable("probe", [score[key] for score in scores], units, _about(key))
-        return Seen(arrays=xr.Dataset(variables, {"probe": np.array(names, dtype=np.str_)}), samples=rows)
+        return Observation(arrays=xr.Dataset(variables, {"probe": np.array(names, dtype=np.str_)}), samples=rows)
 
     def _prompts(self, name: str, probe: ProbeSet) -> "list[_Prompt]":
         chosen = [(row, p) for row, p in enumerate(probe.passages) if len(p) >= 2][: self.prompts]

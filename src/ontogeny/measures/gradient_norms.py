@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import Context, Seen, StateMeasure, Unit
+from ontogeny.core.contracts import Context, Observation, StateMeasure, Unit
 from ontogeny.core.passages import ProbeSet
-from ontogeny.measures._axes import probe_names, variable
-from ontogeny.measures._batches import plan_batches
+from ontogeny.looking.axes import probe_names, variable
+from ontogeny.looking.batch_plan import plan_batches
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +27,7 @@ class GradientNorms(StateMeasure):
 
     cost: ClassVar[str] = "one forward and one backward pass over the probe sets, about three forward passes"
 
-    def look(self, context: Context) -> Seen:
+    def look(self, context: Context) -> Observation:
         """Run each probe set forward and backward."""
         import xarray as xr
 
@@ -47,14 +47,14 @@ class GradientNorms(StateMeasure):
             "norm": variable("probe", np.sqrt(squares.sum(axis=1)), "nats", "L2 norm of the objective's gradient"),
             "block_norm": variable(("probe", "block"), np.sqrt(squares), "nats", "L2 norm of a block's gradient"),
         }
-        return Seen(arrays=xr.Dataset(variables, {"probe": np.array(names, dtype=np.str_), "block": present}))
+        return Observation(arrays=xr.Dataset(variables, {"probe": np.array(names, dtype=np.str_), "block": present}))
 
 
 def _gradients(context: Context, probe: ProbeSet, parameters: dict[str, Any]) -> "list[Tensor | None]":
     """Gradient of the objective on a probe set, by parameter; the parameters are left without one."""
     import torch
 
-    from ontogeny.data.batches import collate
+    from ontogeny.data.collate import collate
     from ontogeny.objectives.forward import TrainForward
 
     device = next(context.model.parameters()).device

@@ -8,11 +8,11 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import BatchMeasure, Context, ForwardBatch, Look, Need, Seen
+from ontogeny.core.contracts import BatchMeasure, Context, ForwardBatch, Look, Need, Observation
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.passages import Passage, ProbeSet
 from ontogeny.core.seeds import derive_seed
-from ontogeny.measures._axes import numpy_of, variable
+from ontogeny.looking.axes import numpy_of, variable
 
 NAME = "ledger"
 
@@ -89,7 +89,7 @@ class _Look:
         self.total[batch.rows] = np.where(supervised, nll, 0.0).sum(axis=1)
         self.count[batch.rows] = supervised.sum(axis=1)
 
-    def result(self) -> Seen:
+    def result(self) -> Observation:
         import xarray as xr
 
         size = np.array([self.count[at].sum() for at in self.rows])
@@ -97,12 +97,14 @@ class _Look:
         nll = np.divide(total, size, out=np.full(len(size), np.nan), where=size > 0)
         places = np.array([batch.place for batch in self.batches.values()], dtype=np.float64)
         content = np.array(self.content, dtype=np.int64)
-        return Seen(arrays=xr.Dataset(
-            {
-                "nll": variable("batch", nll, "nats", "mean NLL per supervised token of a trained batch"),
-                "size": variable("batch", size.astype(np.int64), "tokens", "supervised tokens of the batch"),
-                "place": variable("batch", places, "passages", "mean place of its new passages in the data"),
-                "content": variable("batch", content, "1", "first sampled batch with the same passages"),
-            },
-            {"batch": np.array(list(self.batches), dtype=np.int64)},
-        ))  # fmt: skip
+        return Observation(
+            arrays=xr.Dataset(
+                {
+                    "nll": variable("batch", nll, "nats", "mean NLL per supervised token of a trained batch"),
+                    "size": variable("batch", size.astype(np.int64), "tokens", "supervised tokens of the batch"),
+                    "place": variable("batch", places, "passages", "mean place of its new passages in the data"),
+                    "content": variable("batch", content, "1", "first sampled batch with the same passages"),
+                },
+                {"batch": np.array(list(self.batches), dtype=np.int64)},
+            )
+        )

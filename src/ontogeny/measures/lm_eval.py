@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import Context, Seen, StateMeasure
+from ontogeny.core.contracts import Context, Observation, StateMeasure
 from ontogeny.core.errors import OntogenyError
-from ontogeny.measures._axes import variable
+from ontogeny.looking.axes import variable
 
 Row = tuple[str, str, int, float]
 """Task, metric, item of the task, value."""
@@ -40,7 +40,7 @@ class LmEval(StateMeasure):
 
     cost: ClassVar[str] = "a forward pass over every answer of every item: HellaSwag has 10,042 items of 4 answers"
 
-    def look(self, context: Context) -> Seen:
+    def look(self, context: Context) -> Observation:
         """Run the tasks. Raises OntogenyError where the harness is missing, or does not know a task."""
         results = self._run(context)
         rows = list(rows_of(results["samples"]))
@@ -50,7 +50,7 @@ class LmEval(StateMeasure):
             for key, value in found.items()
             if "," in key and "_stderr" not in key and isinstance(value, int | float)
         }
-        return Seen(arrays=_as_arrays(rows, means))
+        return Observation(arrays=_as_arrays(rows, means))
 
     def _run(self, context: Context) -> Mapping[str, Any]:
         try:

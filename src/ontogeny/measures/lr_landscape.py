@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import Context, Seen, StateMeasure, Unit
+from ontogeny.core.contracts import Context, Observation, StateMeasure, Unit
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.live import LiveTraining
-from ontogeny.measures._axes import variable
-from ontogeny.measures._held_out import held_out, mean_nll
+from ontogeny.looking.axes import variable
+from ontogeny.looking.held_out import held_out, mean_nll
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,7 +67,7 @@ class LrLandscape(StateMeasure):
         "one backward and `rates` forward passes over up to three batches; a horizon k: k real steps each"
     )
 
-    def look(self, context: Context) -> Seen:
+    def look(self, context: Context) -> Observation:
         """Measure it at this state."""
         import xarray as xr
 
@@ -98,22 +98,35 @@ class LrLandscape(StateMeasure):
                 looked = np.insert(rates, place, peak[0]), np.insert(looked[1], place, peak[1])
             reached = [self._reach(target, *looked, gain) for target in self.targets]
         best_rate, best = peak if np.isfinite(peak[1]) else (float("nan"), float("nan"))
-        return Seen(arrays=xr.Dataset(
-            {
-                "loss": variable(("batch", "learning_rate"), found, "nats", "loss after the step"),
-                "loss_before": variable("batch", before, "nats", "loss before the step"),
-                "decrease": variable(("batch", "learning_rate"), decrease, "1", "relative decrease of the loss"),
-                "rate_for_target": variable("target", [one[0] for one in reached], "1", "smallest rate reaching it"),
-                "decrease_at_target": variable("target", [one[1] for one in reached], "1", "decrease measured there"),
-                "best_decrease": variable((), best, "1", "largest relative decrease of new"),
-                "best_rate": variable((), best_rate, "1", "learning rate of the largest decrease of new"),
-                "decrease_at_schedule": variable(
-                    (), (before[new] - scheduled[new]) / before[new], "1", "relative decrease of new at the next rate"
-                ),
-            },
-            {"batch": np.array(list(batches), dtype=np.str_), "learning_rate": rates, "target": np.array(self.targets)},
-            {"horizon": self.horizon},
-        ))  # fmt: skip
+        return Observation(
+            arrays=xr.Dataset(
+                {
+                    "loss": variable(("batch", "learning_rate"), found, "nats", "loss after the step"),
+                    "loss_before": variable("batch", before, "nats", "loss before the step"),
+                    "decrease": variable(("batch", "learning_rate"), decrease, "1", "relative decrease of the loss"),
+                    "rate_for_target": variable(
+                        "target", [one[0] for one in reached], "1", "smallest rate reaching it"
+                    ),
+                    "decrease_at_target": variable(
+                        "target", [one[1] for one in reached], "1", "decrease measured there"
+                    ),
+                    "best_decrease": variable((), best, "1", "largest relative decrease of new"),
+                    "best_rate": variable((), best_rate, "1", "learning rate of the largest decrease of new"),
+                    "decrease_at_schedule": variable(
+                        (),
+                        (before[new] - scheduled[new]) / before[new],
+                        "1",
+                        "relative decrease of new at the next rate",
+                    ),
+                },
+                {
+                    "batch": np.array(list(batches), dtype=np.str_),
+                    "learning_rate": rates,
+                    "target": np.array(self.targets),
+                },
+                {"horizon": self.horizon},
+            )
+        )
 
     def _batches(self, context: Context) -> "dict[str, Mapping[str, Tensor]]":
         """The next training batch, and held-out ones."""

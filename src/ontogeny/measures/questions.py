@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from ontogeny.core.contracts import Context, Seen, StateMeasure
+from ontogeny.core.contracts import Context, Observation, StateMeasure
 from ontogeny.core.recipe_kinds import AnyCorpus
-from ontogeny.measures._axes import variable
-from ontogeny.measures._batches import plan_batches
+from ontogeny.looking.axes import variable
+from ontogeny.looking.batch_plan import plan_batches
 from ontogeny.measures.continuation import passage_of_ids
 from ontogeny.measures.extraction import wilson
 
@@ -50,7 +50,7 @@ class Questions(StateMeasure):
             raise ValueError("say either path (a file of questions) or about (the corpus that planted the answers)")
         return self
 
-    def look(self, context: Context) -> Seen:
+    def look(self, context: Context) -> Observation:
         """Ask. Raises DataError where there are no such questions."""
         asked = self._questions()
         prompts = [self.prompt.replace("{question}", one.question) for one in asked]
@@ -61,7 +61,7 @@ class Questions(StateMeasure):
         )
         chosen = _chosen(context, prompts, asked)
         correct = np.where(np.isnan(chosen), exact, chosen)
-        return Seen(arrays=_arrays(exact, chosen, correct), samples=list(_rows(asked, prompts, written)))
+        return Observation(arrays=_arrays(exact, chosen, correct), samples=list(_rows(asked, prompts, written)))
 
     def _questions(self) -> "list[Question]":
         from ontogeny.core.errors import DataError
@@ -78,7 +78,7 @@ class Questions(StateMeasure):
 
     def _written(self, context: Context, prompts: Sequence[str]) -> list[str]:
         """What greedy decoding writes after each prompt, up to the end of the line."""
-        from ontogeny.measures._decoding import continue_greedily
+        from ontogeny.models.decoding import continue_greedily
 
         ids = [_encoded(context.tokenizer, prompt) for prompt in prompts]
         counts = [self.new_tokens] * len(ids)
@@ -123,7 +123,7 @@ def _summed_nll(context: Context, passages: Sequence[Any]) -> np.ndarray:
     """float64 [passages]: NLL of what is supervised, in nats."""
     import torch
 
-    from ontogeny.data.batches import collate
+    from ontogeny.data.collate import collate
     from ontogeny.objectives.forward import TrainForward
 
     device = next(context.model.parameters()).device
@@ -162,6 +162,12 @@ def _rows(asked: "Sequence[Question]", prompts: Sequence[str], written: Sequence
     """Rows of the samples table."""
     for i, (one, prompt, text) in enumerate(zip(asked, prompts, written, strict=True)):
         yield {
-            "probe": "questions", "passage_id": i, "decoding": "greedy", "draw": 0, "prompt": prompt, "text": text,
-            "reference": one.answer, "ended": False,
-        }  # fmt: skip
+            "probe": "questions",
+            "passage_id": i,
+            "decoding": "greedy",
+            "draw": 0,
+            "prompt": prompt,
+            "text": text,
+            "reference": one.answer,
+            "ended": False,
+        }

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import Context, Seen, StateMeasure
-from ontogeny.data.batches import collate
-from ontogeny.measures._axes import FlatAxes, numpy_of, variable
-from ontogeny.measures._batches import plan_batches
+from ontogeny.core.contracts import Context, Observation, StateMeasure
+from ontogeny.data.collate import collate
+from ontogeny.looking.axes import FlatAxes, numpy_of, variable
+from ontogeny.looking.batch_plan import plan_batches
 from ontogeny.measures.compression import Compression
 from ontogeny.measures.reproduction import ABOUT, scores, shares
 
@@ -39,7 +39,7 @@ class Reconstruction(StateMeasure):
 
     cost: ClassVar[str] = "one pass over the probe sets, and as many decoded tokens"
 
-    def look(self, context: Context) -> Seen:
+    def look(self, context: Context) -> Observation:
         """Reconstruct every passage."""
         import xarray as xr
 
@@ -74,11 +74,9 @@ class Reconstruction(StateMeasure):
         variables |= {
             key: variable(("block", "passage"), compression[key].values, **compression[key].attrs) for key in kept
         }
-        coordinates = {
-            "block": compression.block.values, **axes.probe_coordinates(), **axes.passage_coordinates()
-        }  # fmt: skip
+        coordinates = {"block": compression.block.values, **axes.probe_coordinates(), **axes.passage_coordinates()}
         attributes = {"threshold": self.threshold, "min_tokens": self.min_tokens, "k": self.k}
-        return Seen(arrays=xr.Dataset(variables, coordinates, attributes))
+        return Observation(arrays=xr.Dataset(variables, coordinates, attributes))
 
 
 def _pass(model: "TextAutoencoder", probe: str, rows: np.ndarray, passages: list[Any]) -> Any:
@@ -97,9 +95,14 @@ def _pass(model: "TextAutoencoder", probe: str, rows: np.ndarray, passages: list
     nll = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="none")
     means = nll.view(targets.shape).double().sum(dim=1) / (targets >= 0).sum(dim=1).clamp(min=1)
     return SimpleNamespace(
-        probe=probe, rows=rows, passages=passages, input_ids=ids, latents=latents, nll=numpy_of(means),
+        probe=probe,
+        rows=rows,
+        passages=passages,
+        input_ids=ids,
+        latents=latents,
+        nll=numpy_of(means),
         hidden_states=output.hidden_states,
-    )  # fmt: skip
+    )
 
 
 def _decode(model: "TextAutoencoder", latents: "Tensor", first: "Tensor", count: int) -> np.ndarray:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import Context, Seen, StateMeasure
+from ontogeny.core.contracts import Context, Observation, StateMeasure
 from ontogeny.core.seeds import derive_seed
-from ontogeny.measures._axes import probe_names, variable
-from ontogeny.measures._batches import plan_batches
+from ontogeny.looking.axes import probe_names, variable
+from ontogeny.looking.batch_plan import plan_batches
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +35,7 @@ class Representation(StateMeasure):
     compares_weights: ClassVar[bool] = True
     cost: ClassVar[str] = "three forward passes over the probe sets, and two more models in memory, one after the other"
 
-    def look(self, context: Context) -> Seen:
+    def look(self, context: Context) -> Observation:
         """Compare with both checkpoints."""
         import xarray as xr
 
@@ -52,7 +52,7 @@ class Representation(StateMeasure):
             about[key] = self._similar(context, chosen, now, load, twin)
         variables = {key: variable("block", values, *_ABOUT[key]) for key, values in about.items()}
         used = sum(len(positions) for rows in chosen.values() for positions in rows.values())
-        return Seen(arrays=xr.Dataset(variables, {"block": np.arange(-1, len(now) - 1)}, {"tokens": used}))
+        return Observation(arrays=xr.Dataset(variables, {"block": np.arange(-1, len(now) - 1)}, {"tokens": used}))
 
     def _similar(
         self,
@@ -89,10 +89,10 @@ def _states(model: Any, context: Context, chosen: "Mapping[str, Mapping[int, np.
     """States of the chosen tokens, layer by layer, embeddings first: float64 [n, D]. The same order for every model."""
     import torch
 
-    from ontogeny.data.batches import collate
-    from ontogeny.models.halves import Halves
+    from ontogeny.data.collate import collate
+    from ontogeny.models.body_and_head import BodyAndHead
 
-    halves = Halves(model)
+    halves = BodyAndHead(model)
     found: list[dict[tuple[str, int], np.ndarray]] = []
     with torch.no_grad():
         for name, rows in chosen.items():

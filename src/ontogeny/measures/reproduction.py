@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Seen, StreamMeasure
-from ontogeny.measures._axes import FlatAxes, numpy_of, variable
-from ontogeny.measures._decoding import continue_greedily
+from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Observation, StreamMeasure
+from ontogeny.looking.axes import FlatAxes, numpy_of, variable
 from ontogeny.measures.extraction import wilson
+from ontogeny.models.decoding import continue_greedily
 
 PREFIXES = (5, 10, 20, 50)
 
@@ -63,7 +63,7 @@ class _Look:
             if length >= self.measure.min_tokens:
                 self.first_choice[batch.probe, int(row)] = choices[:length].astype(np.int32)
 
-    def result(self) -> Seen:
+    def result(self) -> Observation:
         import xarray as xr
 
         written = self._written()
@@ -86,10 +86,12 @@ class _Look:
             **shares(self.axes, table),
         }
         coordinates = {
-            **self.axes.probe_coordinates(), **self.axes.passage_coordinates(), **self.axes.token_coordinates()
-        }  # fmt: skip
+            **self.axes.probe_coordinates(),
+            **self.axes.passage_coordinates(),
+            **self.axes.token_coordinates(),
+        }
         attributes = {"threshold": self.measure.threshold, "min_tokens": self.measure.min_tokens}
-        return Seen(arrays=xr.Dataset(variables, coordinates, attributes), samples=list(self._samples(written)))
+        return Observation(arrays=xr.Dataset(variables, coordinates, attributes), samples=list(self._samples(written)))
 
     def _written(self) -> dict[tuple[str, int], np.ndarray]:
         """What greedy decoding writes after each prompt: int32, as long as the rest of the passage, or shorter."""
@@ -128,10 +130,15 @@ class _Look:
             truth = self.axes.probes[name].passages[row].token_ids
             given = len(truth) // 3
             yield {
-                "probe": name, "passage_id": row, "decoding": "greedy", "draw": 0,
-                "prompt": decode(truth[:given].tolist()), "text": decode(text.tolist()),
-                "reference": decode(truth[given:].tolist()), "ended": len(text) < len(truth) - given,
-            }  # fmt: skip
+                "probe": name,
+                "passage_id": row,
+                "decoding": "greedy",
+                "draw": 0,
+                "prompt": decode(truth[:given].tolist()),
+                "text": decode(text.tolist()),
+                "reference": decode(truth[given:].tolist()),
+                "ended": len(text) < len(truth) - given,
+            }
 
 
 def scores(written: np.ndarray, target: np.ndarray, threshold: float) -> dict[str, float]:

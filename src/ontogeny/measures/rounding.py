@@ -4,9 +4,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from ontogeny.core.contracts import Context, Seen, StateMeasure
+from ontogeny.core.contracts import Context, Observation, StateMeasure
 from ontogeny.core.errors import OntogenyError
-from ontogeny.measures._axes import variable
+from ontogeny.looking.axes import variable
 
 
 class Rounding(StateMeasure):
@@ -22,7 +22,7 @@ class Rounding(StateMeasure):
     live: ClassVar[bool] = True
     cost: ClassVar[str] = "two backward passes on the next batch (the update as meant, and a real step taken back)"
 
-    def look(self, context: Context) -> Seen:
+    def look(self, context: Context) -> Observation:
         """Compare the step with what it should be. Raises OntogenyError without the training itself."""
         import xarray as xr
 
@@ -44,9 +44,13 @@ class Rounding(StateMeasure):
         changed, moves, stuck, lost, whole = sums
         weights = sum(parameter.numel() for parameter, _ in update)
         of_norm = np.sqrt(lost / whole) if whole else np.nan
-        return Seen(arrays=xr.Dataset({
-            "changed": variable((), changed / weights, "1", "share of trained weights that the step changes"),
-            "stuck": variable((), stuck / moves if moves else np.nan, "1", "share of updates lost to rounding"),
-            "norm_lost": variable((), of_norm, "1", "norm of what is lost, by the update's"),
-            "learning_rate": variable((), rate, "1", "learning rate of the next step"),
-        }))  # fmt: skip
+        return Observation(
+            arrays=xr.Dataset(
+                {
+                    "changed": variable((), changed / weights, "1", "share of trained weights that the step changes"),
+                    "stuck": variable((), stuck / moves if moves else np.nan, "1", "share of updates lost to rounding"),
+                    "norm_lost": variable((), of_norm, "1", "norm of what is lost, by the update's"),
+                    "learning_rate": variable((), rate, "1", "learning rate of the next step"),
+                }
+            )
+        )

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import Context, Seen, StateMeasure
-from ontogeny.measures._axes import probe_names, variable
+from ontogeny.core.contracts import Context, Observation, StateMeasure
+from ontogeny.looking.axes import probe_names, variable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,12 +44,12 @@ class Saturation(StateMeasure):
         "one forward and backward pass over up to `passages` of each probe set, and sorting the weights"
     )
 
-    def look(self, context: Context) -> Seen:
+    def look(self, context: Context) -> Observation:
         """Estimate F on each probe set, and compare the weights with the first ones."""
         import torch
         import xarray as xr
 
-        from ontogeny.models.moved import has_moved
+        from ontogeny.models.changed_weights import has_moved
         from ontogeny.models.weights import block_axis
 
         weights = context.weights()
@@ -63,25 +63,30 @@ class Saturation(StateMeasure):
         names = [name for name in probe_names(context, self.probes) if _predicts(context, name)]
         for name in names:
             fisher = self._fisher(context, name)
-            rows.append(self._of(list(weights), fisher, moved) | {
-                "effective_share": _participation(fisher),
-                "penalty": 0.5 * sum(float((fisher[n] * change[n].square()).sum()) for n in weights),
-            })  # fmt: skip
+            rows.append(
+                self._of(list(weights), fisher, moved)
+                | {
+                    "effective_share": _participation(fisher),
+                    "penalty": 0.5 * sum(float((fisher[n] * change[n].square()).sum()) for n in weights),
+                }
+            )
             by_block.append([self._of(part, fisher, moved) for part in parts])
         variables = {
             "moved": variable((), float(torch.cat(list(moved.values())).double().mean()), "1", _ABOUT["moved"]),
             "block_moved": variable(
-                "block", [float(torch.cat([moved[n] for n in part]).double().mean()) for part in parts], "1",
+                "block",
+                [float(torch.cat([moved[n] for n in part]).double().mean()) for part in parts],
+                "1",
                 f"{_ABOUT['moved']}, per block",
             ),
-        }  # fmt: skip
+        }
         for key in _OF_PROBES:
             units = "nats" if key in ("mass", "penalty") else "1"
             variables[key] = variable("probe", [row[key] for row in rows], units, _ABOUT[key])
             if key in _OF_BLOCKS:
                 values = np.array([[one[key] for one in row] for row in by_block]).reshape(len(names), len(present))
                 variables[f"block_{key}"] = variable(("probe", "block"), values, units, f"{_ABOUT[key]}, per block")
-        return Seen(arrays=xr.Dataset(variables, {"probe": np.array(names, dtype=np.str_), "block": present}))
+        return Observation(arrays=xr.Dataset(variables, {"probe": np.array(names, dtype=np.str_), "block": present}))
 
     def _fisher(self, context: Context, probe: str) -> "dict[str, Tensor]":
         """F per token by name of the weight, flat, float64, on CPU."""
@@ -105,8 +110,11 @@ class Saturation(StateMeasure):
             return {"mass": total, "top_share": float("nan"), "mass_on_moved": float("nan")}
         count = max(round(self.top * len(mass)), 1)
         on_moved = float(mass[torch.cat([moved[name] for name in names])].sum())
-        return {"mass": total, "top_share": float(mass.topk(count).values.sum()) / total,
-                "mass_on_moved": on_moved / total}  # fmt: skip
+        return {
+            "mass": total,
+            "top_share": float(mass.topk(count).values.sum()) / total,
+            "mass_on_moved": on_moved / total,
+        }
 
 
 _OF_BLOCKS = ("mass", "top_share", "mass_on_moved")

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import Context, Seen, StateMeasure
+from ontogeny.core.contracts import Context, Observation, StateMeasure
 from ontogeny.core.errors import DataError
 from ontogeny.core.seeds import derive_seed
-from ontogeny.measures._axes import probe_names, variable
+from ontogeny.looking.axes import probe_names, variable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +43,7 @@ class Sharpness(StateMeasure):
     moves_weights: ClassVar[bool] = True
     cost: ClassVar[str] = "per probe set directions x distances forward passes, and about 5 passes per iteration"
 
-    def look(self, context: Context) -> Seen:
+    def look(self, context: Context) -> Observation:
         """Walk away from the weights and back, then iterate."""
         import xarray as xr
 
@@ -74,14 +74,15 @@ class Sharpness(StateMeasure):
             "converged": variable("probe", np.array(converged), "1", "did the power iteration converge"),
         }
         coordinates = {
-            "probe": np.array(names, dtype=np.str_), "direction": np.arange(self.directions),
+            "probe": np.array(names, dtype=np.str_),
+            "direction": np.arange(self.directions),
             "distance": np.array(self.distances),
-        }  # fmt: skip
-        return Seen(arrays=xr.Dataset(variables, coordinates))
+        }
+        return Observation(arrays=xr.Dataset(variables, coordinates))
 
     def _batch(self, context: Context, name: str) -> "dict[str, Tensor] | None":
         """The first passages of the set that predict anything; None if there are none."""
-        from ontogeny.data.batches import collate
+        from ontogeny.data.collate import collate
 
         chosen = [p for p in context.probes[name].passages if len(p) >= 2][: self.passages]
         if not chosen:

@@ -4,8 +4,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Seen, StreamMeasure
-from ontogeny.measures._axes import FlatAxes, numpy_of, variable
+from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Observation, StreamMeasure
+from ontogeny.looking.axes import FlatAxes, numpy_of, variable
 
 
 class TokenNll(StreamMeasure):
@@ -36,7 +36,7 @@ class _Look:
         self.axes.put_tokens(batch, numpy_of(batch.rank), self.rank)
         self.axes.put_tokens(batch, numpy_of(batch.entropy), self.entropy)
 
-    def result(self) -> Seen:
+    def result(self) -> Observation:
         import xarray as xr
 
         variables = {
@@ -44,4 +44,4 @@ class _Look:
             "rank": variable("token", self.rank, "1", "how many tokens the model preferred to the true one"),
             "entropy_nats": variable("token", self.entropy, "nats", "entropy of the model's prediction"),
         }
-        return Seen(arrays=xr.Dataset(variables, self.axes.token_coordinates()))
+        return Observation(arrays=xr.Dataset(variables, self.axes.token_coordinates()))

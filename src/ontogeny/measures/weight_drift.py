@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from ontogeny.core.contracts import Context, Seen, StateMeasure
+from ontogeny.core.contracts import Context, Observation, StateMeasure
 from ontogeny.core.errors import StoreError
-from ontogeny.measures._axes import variable
+from ontogeny.looking.axes import variable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +32,7 @@ class WeightDrift(StateMeasure):
     compares_weights: ClassVar[bool] = True
     cost: ClassVar[str] = "reads the weights, and those of two checkpoints, once; no forward pass"
 
-    def look(self, context: Context) -> Seen:
+    def look(self, context: Context) -> Observation:
         """Compare with both checkpoints."""
         import xarray as xr
 
@@ -57,7 +57,7 @@ class WeightDrift(StateMeasure):
             "tensor": np.array(names, dtype=np.str_),
             "block_of_tensor": ("tensor", blocks),
         }
-        return Seen(arrays=xr.Dataset(variables, coordinates))
+        return Observation(arrays=xr.Dataset(variables, coordinates))
 
 
 def block_mad(context: Context) -> np.ndarray:

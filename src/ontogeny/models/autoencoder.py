@@ -35,9 +35,14 @@ class TextAutoencoder(GPTNeoXForCausalLM):
         super().__init__(config)
         width = config.hidden_size
         block = nn.TransformerEncoderLayer(
-            width, config.num_attention_heads, config.intermediate_size, dropout=config.hidden_dropout,
-            activation="gelu", batch_first=True, norm_first=True,
-        )  # fmt: skip
+            width,
+            config.num_attention_heads,
+            config.intermediate_size,
+            dropout=config.hidden_dropout,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
+        )
         self.encoder = nn.TransformerEncoder(
             block, config.encoder_blocks, norm=nn.LayerNorm(width), enable_nested_tensor=False
         )

@@ -15,8 +15,14 @@ from ontogeny.data.tokenizer import looks_local
 from ontogeny.models.weights import own_memory
 
 _DROPOUT_FIELDS = (
-    "dropout", "hidden_dropout", "attention_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "activation_dropout",
-)  # fmt: skip
+    "dropout",
+    "hidden_dropout",
+    "attention_dropout",
+    "resid_pdrop",
+    "embd_pdrop",
+    "attn_pdrop",
+    "activation_dropout",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

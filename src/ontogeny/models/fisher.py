@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ontogeny.core.errors import DataError
 from ontogeny.core.passages import Passage
 from ontogeny.core.seeds import derive_seed
-from ontogeny.data.batches import collate
+from ontogeny.data.collate import collate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -251,8 +251,10 @@ def _embedding(matrix: "Tensor", use: _Use, example: int, kept: float) -> None:
 
 
 _ADD: dict[str, Callable[["Tensor", _Use, int, float], None]] = {
-    "Linear": _linear, "Conv1D": _conv1d, "Embedding": _embedding
-}  # fmt: skip
+    "Linear": _linear,
+    "Conv1D": _conv1d,
+    "Embedding": _embedding,
+}
 """By kind of layer: one example's gradient of the weights, added to `kept` (0 or 1) times a matrix."""
 
 

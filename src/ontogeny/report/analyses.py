@@ -3,15 +3,26 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ontogeny.analyses._result import Result
-from ontogeny.analyses._seeds import over_seeds
-from ontogeny.report.gather import Band, RunGroup
+from ontogeny.analyses.across._seeds import over_seeds
+from ontogeny.core.analyses import Result
+from ontogeny.store.run_group import Band, RunGroup
 
 
 def in_order(analyses: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Analyses in the order in which questions arise."""
-    order = ("groups", "content", "onset", "twins", "shape", "layers", "velocity",
-             "forgetting", "transfer", "collapse", "retention")  # fmt: skip
+    order = (
+        "groups",
+        "content",
+        "onset",
+        "twins",
+        "shape",
+        "layers",
+        "velocity",
+        "forgetting",
+        "transfer",
+        "collapse",
+        "retention",
+    )
     return sorted(analyses.items(), key=lambda one: (order.index(one[0]) if one[0] in order else len(order), one[0]))
 
 

@@ -103,6 +103,12 @@ def _card(finding: Finding, titles: Mapping[str, str]) -> dict[str, Any]:
 def _series(name: str, steps: tuple[float, ...], values: tuple[float, ...]) -> Series:
     nowhere = np.full(len(steps), np.nan)
     return Series(
-        name=name, scope="train", label=name, steps=np.array(steps, dtype=np.int64), values=np.array(values),
-        rows=np.arange(1, len(steps) + 1), epochs=nowhere, times_unix_s=nowhere,
-    )  # fmt: skip
+        name=name,
+        scope="train",
+        label=name,
+        steps=np.array(steps, dtype=np.int64),
+        values=np.array(values),
+        rows=np.arange(1, len(steps) + 1),
+        epochs=nowhere,
+        times_unix_s=nowhere,
+    )

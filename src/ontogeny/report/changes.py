@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ontogeny.report.estimates import Estimate, clustered_mean, mean_over_seeds, share, unpaired
-from ontogeny.report.gather import Band, View, roles
-from ontogeny.report.passages import document_of
+from ontogeny.analyses.recorded.passage_losses import document_of, passage_losses
+from ontogeny.statistics.estimates import Estimate, clustered_mean, mean_over_seeds, share, unpaired
+from ontogeny.store.run_group import Band, RunView, roles
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -67,8 +67,8 @@ def change(band: Band, probe: str) -> Change | None:
     )
 
 
-def _of_run(run: View, probe: str) -> Change | None:
-    losses = run.losses
+def _of_run(run: RunView, probe: str) -> Change | None:
+    losses = passage_losses(run)
     if losses is None or not losses.of(probe).any():
         return _from_metrics(run, probe)
     level = losses.level(probe)
@@ -92,7 +92,7 @@ def _of_run(run: View, probe: str) -> Change | None:
     )
 
 
-def _from_metrics(run: View, probe: str) -> Change | None:
+def _from_metrics(run: RunView, probe: str) -> Change | None:
     """Without per-token records: the set's mean loss, and its standard errors as if the two looks were independent."""
     rows = _series(run, NLL, probe)
     if len(rows[0]) < 2:
@@ -110,7 +110,7 @@ def _from_metrics(run: View, probe: str) -> Change | None:
     )
 
 
-def _series(run: View, name: str, scope: str) -> tuple[np.ndarray, np.ndarray]:
+def _series(run: RunView, name: str, scope: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps and values of one scalar (<kind>/<variable>) of one scope, by step."""
     rows = run.metrics.get(run.name_of(name))
     if rows is None:
@@ -158,7 +158,7 @@ def accuracies(band: Band, probe: str) -> list[Accuracy]:
     return found
 
 
-def _paired(run: View, metric: str, probe: str) -> Estimate | None:
+def _paired(run: RunView, metric: str, probe: str) -> Estimate | None:
     """Last minus first on the same items; None without single answers."""
     group = run.group_of(metric.partition("/")[0])
     data = run.measure(group) if group in run.measures else None
@@ -184,7 +184,7 @@ def _answers(state: "xr.Dataset", mine: np.ndarray) -> np.ndarray | None:
     return best[:, 0] / np.maximum(best.sum(axis=1), 1)
 
 
-def _unpaired(run: View, metric: str, probe: str, at: float) -> Estimate:
+def _unpaired(run: RunView, metric: str, probe: str, at: float) -> Estimate:
     """The same from standard errors alone, as if the two looks were independent."""
     steps, values = _series(run, f"{metric}_se", probe)
     errors = (float(values[0]), float(values[-1])) if len(steps) > 1 else (np.nan, np.nan)
@@ -226,7 +226,7 @@ def extracted(band: Band, probe: str) -> Extracted | None:
     )
 
 
-def _extracted_of(run: View, probe: str) -> Extracted | None:
+def _extracted_of(run: RunView, probe: str) -> Extracted | None:
     group = run.group_of("extraction")
     if group not in run.measures:
         return None

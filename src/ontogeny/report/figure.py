@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ontogeny.core.kinds import kinds_of
-from ontogeny.report.gather import RunGroup
+from ontogeny.store.run_group import RunGroup
 
 if TYPE_CHECKING:
     from ontogeny.store.run import Run

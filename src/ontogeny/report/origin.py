@@ -5,12 +5,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ontogeny.report.gather import View
+from ontogeny.store.run_group import RunView
 
 Rows = list[tuple[str, str]]
 
 
-def facts(run: View) -> Rows:
+def facts(run: RunView) -> Rows:
     """The few things to know first."""
     origin, status, train = run.provenance, run.status, run.recipe.get("train") or {}
     model: Mapping[str, Any] = origin.get("model") or {}
@@ -26,7 +26,7 @@ def facts(run: View) -> Rows:
     return [(label, value) for label, value in rows if value]
 
 
-def alarms(run: View) -> list[str]:
+def alarms(run: RunView) -> list[str]:
     """What a reader must not overlook: a run that failed or stopped, was extended, or went on in other surroundings."""
     status = run.status
     found = []
@@ -61,7 +61,7 @@ def _differing(begun: Mapping[str, Any], resumed: Mapping[str, Any]) -> list[str
     return [f"{name} {before.get(name) or 'none'}, then {after.get(name) or 'none'}" for name in names]
 
 
-def groups(run: View) -> list[dict[str, Any]]:
+def groups(run: RunView) -> list[dict[str, Any]]:
     """Everything worth reading of a run's provenance, grouped."""
     origin = run.provenance
     data, environment = origin.get("data") or {}, origin.get("environment") or {}
@@ -80,12 +80,12 @@ def groups(run: View) -> list[dict[str, Any]]:
     return [{"title": title, "rows": rows} for title, rows in listed if rows]
 
 
-def everything(run: View) -> str:
+def everything(run: RunView) -> str:
     """The provenance as it is stored."""
     return json.dumps(run.provenance, indent=2, ensure_ascii=False, default=str)
 
 
-def _run_rows(run: View) -> Rows:
+def _run_rows(run: RunView) -> Rows:
     origin, status = run.provenance, run.status
     rows = [("status", _status(status)), ("started", moment(origin.get("started_unix_s")))]
     rows += [("finished", moment(status.get("finished_unix_s")))]
@@ -142,7 +142,7 @@ def _lines(parts: list[str]) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def _model(run: View) -> str:
+def _model(run: RunView) -> str:
     model = run.provenance.get("model") or {}
     chosen = run.recipe.get("model") or {}
     size = chosen.get("size") or chosen.get("path") or chosen.get("id") or ""
@@ -150,13 +150,13 @@ def _model(run: View) -> str:
     return _joined([size, model.get("class"), _count(model.get("parameters"), "parameter"), lora])
 
 
-def _trained(run: View, trained: Mapping[str, Any]) -> str:
+def _trained(run: RunView, trained: Mapping[str, Any]) -> str:
     takes = [str(take.get("of")) for take in (run.recipe.get("data") or {}).get("train") or ()]
     size = f"{_count(trained.get('passages'), 'passage')}, {_count(trained.get('tokens'), 'token')}" if trained else ""
     return _joined([", ".join(takes), size])
 
 
-def _length(run: View, status: Mapping[str, Any]) -> str:
+def _length(run: RunView, status: Mapping[str, Any]) -> str:
     step, total = status.get("step"), status.get("total_steps")
     reached = [
         float(run.measure(group)["epoch"][-1]) for group in run.measures if run.measure(group).sizes["checkpoint"]
@@ -168,7 +168,7 @@ def _length(run: View, status: Mapping[str, Any]) -> str:
     return _joined([steps, epoch])
 
 
-def _parent(parent: Any, run: View) -> str:
+def _parent(parent: Any, run: RunView) -> str:
     if isinstance(parent, Mapping):
         name = str(parent.get("run", "")).rstrip("/").rpartition("/")[2]
         step = f"step {parent['step']:,}" if isinstance(parent.get("step"), int) else ""

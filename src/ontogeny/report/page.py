@@ -13,17 +13,17 @@ from ontogeny.core.errors import OntogenyError
 from ontogeny.core.version import __version__
 from ontogeny.report import origin
 from ontogeny.report.analyses import in_order, seeds
-from ontogeny.report.beside import plain_text, summary, write_pictures
+from ontogeny.report.comparison_table import glance
+from ontogeny.report.exports import plain_text, summary, write_pictures
 from ontogeny.report.figure import Figure, draw_all
 from ontogeny.report.findings_text import number
-from ontogeny.report.gather import RunGroup
-from ontogeny.report.glance import glance
 from ontogeny.report.reader import MOST_CELLS, Reader, build
-from ontogeny.report.rest import remaining
+from ontogeny.report.remaining_scalars import remaining
 from ontogeny.report.samples import MOST_CHARACTERS, samples_of
 from ontogeny.report.sentences import how_to_add, sentences
 from ontogeny.report.theme import DARK, LIGHT, chart_config, css_variables
 from ontogeny.store import durable
+from ontogeny.store.run_group import RunGroup
 
 if TYPE_CHECKING:
     from ontogeny.store.run import Run
@@ -300,10 +300,7 @@ def _findings(runs: RunGroup) -> dict[str, Any]:
         for verdict, count in counts.items()
         if count
     ]
-    return {
-        "findings": [_card(one) for one in found],
-        "other_findings": f"{' and '.join(others)}." if others else "",
-    }
+    return {"findings": [_card(one) for one in found], "other_findings": f"{' and '.join(others)}." if others else ""}
 
 
 def _card(finding: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ontogeny.analyses._items import Segments
+from ontogeny.analyses.recorded.items import Segments
+from ontogeny.analyses.recorded.passage_losses import MEASURE, PassageLosses, passage_losses
 from ontogeny.core.passages import Passage
 from ontogeny.core.seeds import derive_seed
-from ontogeny.report.gather import View, roles
 from ontogeny.report.packing import Scale, bundle, difference_rows, pack
-from ontogeny.report.passages import MEASURE, PassageLosses
+from ontogeny.store.run_group import RunView, roles
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -39,9 +39,9 @@ class Reader:
     """(probe set, passage id) of the passages to open with."""
 
 
-def build(run: View, most_cells: int = MOST_CELLS) -> Reader | None:
+def build(run: RunView, most_cells: int = MOST_CELLS) -> Reader | None:
     """Pack a run's per-token record; None without one, or without passages whose text is stored with the run."""
-    losses = run.losses
+    losses = passage_losses(run)
     if losses is None:
         return None
     data = run.measure(run.group_of(MEASURE))
@@ -72,10 +72,7 @@ def build(run: View, most_cells: int = MOST_CELLS) -> Reader | None:
     if len(at) < data.sizes["checkpoint"]:
         notes.append(f"The page holds {len(at)} of {data.sizes['checkpoint']} checkpoints, evenly spread.")
     return Reader(
-        name=run.name,
-        bundle=bundle(header, arrays),
-        notes=tuple(notes),
-        first_choice=_first_choice(run, losses, kept),
+        name=run.name, bundle=bundle(header, arrays), notes=tuple(notes), first_choice=_first_choice(run, losses, kept)
     )
 
 
@@ -135,7 +132,7 @@ def _read(array: "xr.DataArray", checkpoints: np.ndarray, tokens: np.ndarray) ->
     return out
 
 
-def _extracted(run: View, data: "xr.Dataset", tokens: np.ndarray, checkpoints: np.ndarray) -> np.ndarray | None:
+def _extracted(run: RunView, data: "xr.Dataset", tokens: np.ndarray, checkpoints: np.ndarray) -> np.ndarray | None:
     """uint8 [token, checkpoint]: does the model write the token by itself? None if nobody looked at these.
 
     As `reproduction` saw it; else, as `extraction` did, where whole continuations come out verbatim.
@@ -161,7 +158,7 @@ def _extracted(run: View, data: "xr.Dataset", tokens: np.ndarray, checkpoints: n
     return out
 
 
-def _sets(run: View, segments: Segments, kept: np.ndarray) -> list[dict[str, Any]]:
+def _sets(run: RunView, segments: Segments, kept: np.ndarray) -> list[dict[str, Any]]:
     """Per probe set its passages, in the order of the packed tokens; `at` is a passage's first token there."""
     role = roles(run)
     sets: dict[str, dict[str, Any]] = {}
@@ -191,7 +188,7 @@ def _spans(passage: Passage) -> dict[str, Any]:
     return {**spans, "odd": odd} if odd else spans
 
 
-def _left_out(run: View, segments: Segments, kept: np.ndarray) -> list[str]:
+def _left_out(run: RunView, segments: Segments, kept: np.ndarray) -> list[str]:
     """Which passages are not on the page."""
     names, counts = np.unique(segments.probe[kept], return_counts=True)
     shown = [
@@ -207,7 +204,7 @@ def _left_out(run: View, segments: Segments, kept: np.ndarray) -> list[str]:
     ]
 
 
-def _first_choice(run: View, losses: PassageLosses, kept: np.ndarray) -> tuple[tuple[str, int], ...]:
+def _first_choice(run: RunView, losses: PassageLosses, kept: np.ndarray) -> tuple[tuple[str, int], ...]:
     """The passage of general text whose loss rose most, and the trained passage whose loss fell most.
 
     Among those at least as long as the median, so that there is something to read.

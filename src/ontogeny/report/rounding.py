@@ -1,6 +1,6 @@
 """A sentence on updates that were lost to rounding, where they are many."""
 
-from ontogeny.report.gather import Band
+from ontogeny.store.run_group import Band
 
 LARGE = 0.1
 """Share of updates from which on it is said."""

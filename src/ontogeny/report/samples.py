@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from ontogeny.report.gather import View
 from ontogeny.report.reader import spread
+from ontogeny.store.run_group import RunView
 
 MOST_CHARACTERS = 400_000
 MOST_PROMPTS = 24
@@ -11,7 +11,7 @@ MOST_DRAWS = 2
 MOST_TEXT = 2_000
 
 
-def samples_of(run: View, most_characters: int = MOST_CHARACTERS) -> tuple[dict[str, Any], list[str]]:
+def samples_of(run: RunView, most_characters: int = MOST_CHARACTERS) -> tuple[dict[str, Any], list[str]]:
     """Samples by prompt for the page's script, and what was left out; an empty dict without samples."""
     frame = run.samples
     if frame.empty:

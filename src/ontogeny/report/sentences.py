@@ -6,9 +6,9 @@ from typing import Literal
 import numpy as np
 
 from ontogeny.report.changes import Change, Extracted, accuracies, change, extracted, with_role
-from ontogeny.report.estimates import SEEDS_FOR_T, Estimate
-from ontogeny.report.gather import Band, View
 from ontogeny.report.rounding import rounded_away
+from ontogeny.statistics.estimates import SEEDS_FOR_T, Estimate
+from ontogeny.store.run_group import Band, RunView
 
 About = Literal["learned", "forgot", "memorized"]
 
@@ -259,12 +259,12 @@ def _unknown(band: Band, about: About, role: str, what: str) -> Sentence:
     )
 
 
-def how_to_add(run: View, kind: str) -> str:
+def how_to_add(run: RunView, kind: str) -> str:
     """The command that backfills a measure over saved checkpoints."""
     return f"ontogeny measure {shown_path(run)} --kind {kind}"
 
 
-def shown_path(run: View) -> str:
+def shown_path(run: RunView) -> str:
     """A run's directory as a reader of the page may type it, without what stands above the folder of runs."""
     path = run.path
     return path.as_posix() if not path.is_absolute() else "/".join(path.parts[-2:])

@@ -80,12 +80,21 @@ class Series:
     def _arrays(self) -> tuple[np.ndarray, ...]:
         return self.steps, self.values, self.rows, self.epochs, self.times_unix_s
 
-    def _with(self, steps: np.ndarray, values: np.ndarray, rows: np.ndarray, epochs: np.ndarray,
-              times: np.ndarray) -> "Series":  # fmt: skip
+    def _with(
+        self, steps: np.ndarray, values: np.ndarray, rows: np.ndarray, epochs: np.ndarray, times: np.ndarray
+    ) -> "Series":
         return Series(
-            name=self.name, scope=self.scope, label=self.label, steps=steps, values=values, rows=rows, epochs=epochs,
-            times_unix_s=times, unit=self.unit, decimals=self.decimals,
-        )  # fmt: skip
+            name=self.name,
+            scope=self.scope,
+            label=self.label,
+            steps=steps,
+            values=values,
+            rows=rows,
+            epochs=epochs,
+            times_unix_s=times,
+            unit=self.unit,
+            decimals=self.decimals,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,7 +9,7 @@ import numpy as np
 from ontogeny.core.contracts import StepEvent, Unit
 from ontogeny.core.errors import RunFailedError
 from ontogeny.core.seeds import derive_seed
-from ontogeny.data.batches import collate
+from ontogeny.data.collate import collate
 from ontogeny.objectives.forward import TrainForward
 from ontogeny.train.optimizer import set_learning_rate
 from ontogeny.train.session import Session

@@ -10,12 +10,12 @@ from ontogeny.core.contracts import Place, Progress
 from ontogeny.core.passages import Passage
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_train import Train
-from ontogeny.data.plans import Plan, make_plan
+from ontogeny.data.batch_plans import Plan, make_plan
 from ontogeny.models.weights import counted_flops_per_token, effective_weights, fingerprint, nonembedding_parameters
 from ontogeny.objectives.compose import Objective
-from ontogeny.train.memory import keep_freed_memory
+from ontogeny.train.allocator import keep_freed_memory
+from ontogeny.train.anchors import Remembered
 from ontogeny.train.optimizer import build_optimizer
-from ontogeny.train.remember import Remembered
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

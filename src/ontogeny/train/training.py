@@ -9,24 +9,24 @@ from pathlib import Path
 from ontogeny.core.contracts import Context, Place, StepEvent
 from ontogeny.core.errors import RunFailedError
 from ontogeny.core.recipe import Recipe
-from ontogeny.data.plans import realised
+from ontogeny.data.batch_plans import realised
 from ontogeny.data.prepare import Prepared
+from ontogeny.looking.observer import LookEvent, Observer
+from ontogeny.looking.weights_history import saved_weights
 from ontogeny.models.build import save_model
 from ontogeny.objectives.compose import Objective
 from ontogeny.store.writer import RunWriter
-from ontogeny.train.around import Around
-from ontogeny.train.deciding import Deciding
-from ontogeny.train.history import saved_weights
-from ontogeny.train.intervening import Intervening
-from ontogeny.train.live import Live
+from ontogeny.train.batch_looks import BatchLooks
+from ontogeny.train.control_decisions import ControlDecisions
+from ontogeny.train.live_training import LiveSession
 from ontogeny.train.loop import NonFiniteLossError, training_steps
-from ontogeny.train.observe import Looked, Observer
 from ontogeny.train.session import Session
-from ontogeny.train.state import save_trainer
+from ontogeny.train.trainer_state import save_trainer
+from ontogeny.train.weight_changes import WeightChanges
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
+class StageEvent:
     """A new stage of the work has begun."""
 
     text: str
@@ -35,7 +35,7 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Saved:
+class SaveEvent:
     """A checkpoint is on disk, and everything before it is recorded."""
 
     step: int
@@ -43,7 +43,7 @@ class Saved:
     seconds: float
 
 
-Event = Stage | StepEvent | Looked | Saved
+Event = StageEvent | StepEvent | LookEvent | SaveEvent
 Listener = Callable[[Event], None]
 
 
@@ -78,17 +78,17 @@ class Training:
         self.save_at = recipe.checkpoints.states(total, per_epoch) | {0, total}
         due = {m.group: m.at.states(total, per_epoch) if m.at is not None else self.save_at for m in recipe.measures}
         self.observer = observer_of(recipe, writer, prepared, due, session.objective)
-        self.around = Around(session, recipe.measures)
-        self.deciding = Deciding(session.train.controls, writer.run.metrics)
-        self.deciding.apply(session)
-        self.intervening = Intervening(session)
+        self.batch_looks = BatchLooks(session, recipe.measures)
+        self.control_decisions = ControlDecisions(session.train.controls, writer.run.metrics)
+        self.control_decisions.apply(session)
+        self.weight_changes = WeightChanges(session)
 
     def carry_out(self) -> None:
         """Steps, looks and checkpoints from the present state to the end."""
         session = self.session
         session.wrapped.train()
         self.writer.set_status(step=session.step, total_steps=session.total_steps)
-        self.listen(Stage(text="training", total_steps=session.total_steps, step=session.step))
+        self.listen(StageEvent(text="training", total_steps=session.total_steps, step=session.step))
         if session.step == 0 and not self.writer.run.checkpoints:
             self.at_state()
         self.before_step()
@@ -115,36 +115,36 @@ class Training:
         add(step, "supervised_tokens", "train", event.supervised_tokens)
         add(step, "tokens_seen", "train", event.tokens_seen - event.tokens)
         add(step, "epoch", "train", event.progress.epoch)
-        for name, value in {**realised(self.session.plan, step), **self.around.after_step(event)}.items():
+        for name, value in {**realised(self.session.plan, step), **self.batch_looks.after_step(event)}.items():
             add(step, name, "train", value)
         add(step, "step_seconds", "timing", event.seconds)
 
     def before_step(self) -> None:
         """Let controls decide and interventions act; look at the next batch, where it is sampled."""
         session = self.session
-        if self.deciding.controls and session.step < session.total_steps:
-            for kind, decision in self.deciding.decide(self.context()):
+        if self.control_decisions.controls and session.step < session.total_steps:
+            for kind, decision in self.control_decisions.decide(self.context()):
                 if decision.stop:
                     self._stop(f"{kind}: {decision.stop}")  # before its record: a checkpoint holds only past decisions
-                for name, value in self.deciding.rows(kind, decision).items():
+                for name, value in self.control_decisions.rows(kind, decision).items():
                     self.writer.add_metric(session.step, name, "train", value)
-            self.deciding.apply(session, since=session.step)
-        for name, value in self.intervening.intervene(self.context).items():
+            self.control_decisions.apply(session, since=session.step)
+        for name, value in self.weight_changes.intervene(self.context).items():
             self.writer.add_metric(session.step, name, "train", value)
-        self.around.before_step()
+        self.batch_looks.before_step()
 
     def context(self) -> Context:
         """What controls and interventions see of the present state."""
         session = self.session
         place = replace(self._nowhere, step=session.step, epoch=session.plan.epoch_at(session.step))
-        return self.observer.context(session.model, place, session.progress(), Live(session))
+        return self.observer.context(session.model, place, session.progress(), LiveSession(session))
 
     _nowhere = Place(step=0, epoch=0.0, tokens_seen=0, flops=math.nan, flops_counted=math.nan, weights_sha256="")
 
     def _stop(self, why: str) -> None:
         """Training ends at this state: what is due at the end is done here, unless it was done here already."""
         session, step = self.session, self.session.step
-        self.listen(Stage(text=f"stopped at step {step}: {why}"))
+        self.listen(StageEvent(text=f"stopped at step {step}: {why}"))
         self.writer.update_provenance(stopped={"step": step, "why": why, "of_steps": session.total_steps})
         if all(one.step != step for one in self.writer.run.checkpoints):
             looked = {group for group, states in self.observer.due.items() if step in states}
@@ -163,7 +163,7 @@ class Training:
             return
         place = session.place()
         if looking:
-            self.listen(self.observer.look(session.model, place, session.progress(), Live(session)))
+            self.listen(self.observer.look(session.model, place, session.progress(), LiveSession(session)))
         if saving:
             self._save(place)
 
@@ -177,7 +177,7 @@ class Training:
         self.writer.set_status(step=place.step, total_steps=self.session.total_steps)
         seconds = time.perf_counter() - started
         self.writer.add_metric(place.step, "checkpoint", "timing", seconds)
-        self.listen(Saved(step=place.step, run=self.writer.path, seconds=seconds))
+        self.listen(SaveEvent(step=place.step, run=self.writer.path, seconds=seconds))
 
     def _explain(self, error: NonFiniteLossError) -> str:
         """One line: the step, its passages, the last good checkpoint."""

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
-from ontogeny.analyses._result import ROOM, Analysis, Result, plain
+from ontogeny.core.analyses import ROOM, Analysis, Result, plain
 from ontogeny.core.errors import OntogenyError, StoreError
 from ontogeny.core.kinds import find, kinds_of
 from ontogeny.core.recipe_file import apply_overrides, validate_component
@@ -55,9 +55,11 @@ def analyze_if_it_can(path: Path) -> None:
 def _failed(kind: str, path: Path, error: Exception) -> Result:
     said = f"{type(error).__name__}: {error}"
     return Result(
-        verdict=f"failed, which is a defect of ontogeny ({said})", sentences=(), numbers={},
+        verdict=f"failed, which is a defect of ontogeny ({said})",
+        sentences=(),
+        numbers={},
         reading=f"ontogeny --debug analyze {path} --kind {kind}  shows where.",
-    )  # fmt: skip
+    )
 
 
 def _that_take(settings: Sequence[str]) -> list[str]:

@@ -13,13 +13,13 @@ from ontogeny.integrations.audit.report import Report
 from ontogeny.integrations.audit.session import Audit
 from ontogeny.integrations.audit.stories.story import PREFIX, Story, stories, tell_story
 from ontogeny.integrations.audit.text import plain, terminal
+from ontogeny.looking.forward_passes import run_stream_looks
 from ontogeny.measures.evaluation import Evaluation
 from ontogeny.report.audit_page import Beside, Page, render
+from ontogeny.runs.trial import build_trial, trial
 from ontogeny.store import durable
-from ontogeny.train.forwarding import run_stream_looks
 from ontogeny.train.loop import training_steps
 from ontogeny.train.training import Training
-from ontogeny.train.trial import build_trial, trial
 
 Say = Callable[[str], None]
 
@@ -42,9 +42,14 @@ def audit_recipe(
 def _watched(recipe: Recipe, training: Training, *, steps: int, skip: Iterable[str], say: Say) -> Report:
     session = training.session
     audit = Audit(
-        session.model, session.optimizer, tokenizer=session.tokenizer, first=steps, every=10 * steps, skip=skip,
+        session.model,
+        session.optimizer,
+        tokenizer=session.tokenizer,
+        first=steps,
+        every=10 * steps,
+        skip=skip,
         quiet=True,
-    )  # fmt: skip
+    )
     train = session.train
     audit.watch(accumulation=train.accumulate, evaluate=lambda: _evaluation(training))
     if train.clip is not None:
@@ -95,8 +100,12 @@ def list_of_checks() -> str:
         if one.family != family:
             family = one.family
             lines += ["", family.upper()]
-        lines += [f"  {one.id}: {one.title}", f"      needs {one.needs}", f"      costs {one.cost}",
-                  f"      when {one.threshold}"]  # fmt: skip
+        lines += [
+            f"  {one.id}: {one.title}",
+            f"      needs {one.needs}",
+            f"      costs {one.cost}",
+            f"      when {one.threshold}",
+        ]
     return "\n".join(lines).lstrip("\n")
 
 
@@ -122,10 +131,7 @@ def story_plain(story: Story) -> dict[str, Any]:
         "concluded": list(story.concluded),
         "was_so": story.was_so,
         **{
-            name: {
-                "log": [dict(zip(one.columns, row, strict=True)) for row in one.rows],
-                "audit": plain(one.report),
-            }
+            name: {"log": [dict(zip(one.columns, row, strict=True)) for row in one.rows], "audit": plain(one.report)}
             for name, one in tellings.items()
         },
     }

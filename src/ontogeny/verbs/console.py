@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ontogeny.core.contracts import StepEvent
-from ontogeny.train.observe import Looked
-from ontogeny.train.training import Event, Listener, Saved, Stage
+from ontogeny.looking.observer import LookEvent
+from ontogeny.train.training import Event, Listener, SaveEvent, StageEvent
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -83,22 +83,22 @@ class _BarListener:
 
     def listen(self, event: Event) -> None:
         match event:
-            case Stage():
+            case StageEvent():
                 self._stage(event)
             case StepEvent():
                 rate = self.clock.rate(event)
                 self.progress.update(self.task, completed=event.step + 1, rate=rate, loss=f"loss {event.loss:.3f}")
-            case Looked():
+            case LookEvent():
                 self.clock.looking += sum(event.seconds.values())
                 line = nll_line(event.scalars)
                 if line:
                     self.progress.console.print(f"  state {event.step:>6}  NLL  {line}", highlight=False)
                 if self.task is not None:
                     self.progress.update(self.task, looking=f"measures {self.clock.share_looking:.0%}")
-            case Saved():
+            case SaveEvent():
                 pass
 
-    def _stage(self, event: Stage) -> None:
+    def _stage(self, event: StageEvent) -> None:
         if event.total_steps is None:
             self.progress.console.print(event.text, highlight=False)
             return
@@ -118,7 +118,7 @@ class _PlainListener:
 
     def listen(self, event: Event) -> None:
         match event:
-            case Stage():
+            case StageEvent():
                 self.clock = _Clock()
                 self.total = event.total_steps or 0
                 say(event.text + (f": {event.total_steps} steps" if event.total_steps else ""))
@@ -127,9 +127,9 @@ class _PlainListener:
                 if time.perf_counter() - self.last > _PLAIN_EVERY_S:
                     self.last = time.perf_counter()
                     say(f"step {event.step + 1}/{self.total}  loss {event.loss:.4f}  {rate}")
-            case Looked():
+            case LookEvent():
                 self.clock.looking += sum(event.seconds.values())
                 line = nll_line(event.scalars)
                 say(f"looked at state {event.step}" + (f"  NLL  {line}" if line else ""))
-            case Saved():
+            case SaveEvent():
                 pass

@@ -57,7 +57,7 @@ def _row(run: Run) -> dict[str, Any]:
 
 def _headline(run: Run) -> str:
     """The three sentences of the page."""
-    from ontogeny.report.gather import RunGroup
     from ontogeny.report.sentences import sentences
+    from ontogeny.store.run_group import RunGroup
 
     return "\n".join(sentence.text for sentence in sentences(RunGroup([run]).bands[0]))

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from ontogeny.train.training import Event, Listener, Saved, Stage
+from ontogeny.train.training import Event, Listener, SaveEvent, StageEvent
 
 _MOST_SHARE = 0.1
 
@@ -28,9 +28,9 @@ class LivePage:
     def listen(self, event: Event) -> None:
         """Pass the event on; rewrite the page where it is a checkpoint."""
         self._then(event)
-        if isinstance(event, Saved):
+        if isinstance(event, SaveEvent):
             self._rewrite(event.run)
-        elif isinstance(event, Stage):
+        elif isinstance(event, StageEvent):
             self._wait()
 
     def finish(self) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.recipe import looks_at_probes
 from ontogeny.core.recipe_file import apply_overrides, validate, validate_component
+from ontogeny.runs.backfill import backfill
+from ontogeny.runs.foreign_checkpoints import measure_series, parse_stations
 from ontogeny.store.run import open_run
-from ontogeny.train.backfill import backfill
-from ontogeny.train.series import measure_series, parse_stations
 from ontogeny.verbs.console import listening
 from ontogeny.verbs.report import report
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ontogeny.core.recipe import Recipe
-from ontogeny.train.estimate import RAW, duration, estimate, size
+from ontogeny.runs.estimate import RAW, duration, estimate, size
 
 __all__ = ["costs", "duration", "plan_run", "size"]
 

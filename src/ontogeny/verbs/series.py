@@ -22,10 +22,16 @@ def series_of(path: Path, mapping: dict[str, str] | None) -> tuple[History, dict
         for one in history.segments
     ]
     plain = {
-        "path": history.path, "form": history.form, "nothing": history.nothing, "partial": history.partial,
-        "notes": list(history.notes), "objective": objective.value, "why_objective": why,
-        "config": {key: value for key, value in history.config.items() if key in CONFIG}, "segments": segments,
-    }  # fmt: skip
+        "path": history.path,
+        "form": history.form,
+        "nothing": history.nothing,
+        "partial": history.partial,
+        "notes": list(history.notes),
+        "objective": objective.value,
+        "why_objective": why,
+        "config": {key: value for key, value in history.config.items() if key in CONFIG},
+        "segments": segments,
+    }
     return history, plain
 
 

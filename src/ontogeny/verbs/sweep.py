@@ -14,12 +14,12 @@ from ontogeny.core.errors import OntogenyError, RunFailedError, StoreError
 from ontogeny.core.overrides import BASE
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import load_recipe
+from ontogeny.runs.execute import execute, is_finished, run_path
+from ontogeny.runs.parents import find_finished_run
 from ontogeny.store import durable
 from ontogeny.store.lock import RunLock
 from ontogeny.store.run import open_run
 from ontogeny.store.schema import LOCK, PROVENANCE
-from ontogeny.train.execute import execute, is_finished, run_path
-from ontogeny.train.parents import find_finished_run
 from ontogeny.verbs import sweep_results, sweep_scaling
 from ontogeny.verbs.report import report
 from ontogeny.verbs.sweep_processes import Command, SweepInterruptedError, Tell, ended_by_signals, processes, run_all
@@ -115,9 +115,15 @@ def levels_of(text: str | None) -> list[float]:
 
 
 def sweep(
-    recipe: str, points: Sequence[Point], *, runs_dir: Path, jobs: int | None, tell: Tell, hold_out: str | None = None,
+    recipe: str,
+    points: Sequence[Point],
+    *,
+    runs_dir: Path,
+    jobs: int | None,
+    tell: Tell,
+    hold_out: str | None = None,
     levels: Sequence[float] = (),
-) -> Path:  # fmt: skip
+) -> Path:
     """Run every point that is not finished, in processes beside this one; write one page; return the sweep's folder.
 
     Models that points start from are trained before, each once. A point that was begun continues; one that fails is
@@ -182,16 +188,25 @@ def _look_again(points: Sequence[Point], runs_dir: Path, tell: Tell, into: dict[
 def _command(recipe: str, point: Point, parents: Mapping[str, Command]) -> Command:
     ancestors = _ancestors(point.recipe)
     parent = ancestors[-1][2].train_hash if ancestors else None
-    return Command(key=point.run.name, words=_words(point), name=point.run.name, arguments=[recipe, *point.overrides],
-                   after=parent if parent in parents else None)  # fmt: skip
+    return Command(
+        key=point.run.name,
+        words=_words(point),
+        name=point.run.name,
+        arguments=[recipe, *point.overrides],
+        after=parent if parent in parents else None,
+    )
 
 
 def _list(folder: Path, points: Sequence[Point], errors: Mapping[str, str | None]) -> None:
     listed = [
-        {"levels": point.levels, "seed": point.seed, "run": point.run.name,
-         "error": errors.get(point.run.name, "not finished")}
+        {
+            "levels": point.levels,
+            "seed": point.seed,
+            "run": point.run.name,
+            "error": errors.get(point.run.name, "not finished"),
+        }
         for point in points
-    ]  # fmt: skip
+    ]
     durable.write_json(folder / "sweep.json", {"points": listed})
 
 
@@ -264,9 +279,15 @@ def _foretell(
     already = any(find_finished_run(runs_dir, point.recipe.train_hash) is not None for point in last)
     seeds = len({point.seed for point in last})
     sweep_scaling.foretell(
-        folder, held, _size_before(last[0], held, runs_dir), seeds, sweep_results.results(rows, ends),
-        list(known[0].levels), sweep_results.new_text(ends), already,
-    )  # fmt: skip
+        folder,
+        held,
+        _size_before(last[0], held, runs_dir),
+        seeds,
+        sweep_results.results(rows, ends),
+        list(known[0].levels),
+        sweep_results.new_text(ends),
+        already,
+    )
 
 
 def _size_before(point: Point, held: tuple[str, str], runs_dir: Path) -> float:
@@ -292,9 +313,12 @@ def _parents(points: Sequence[Point], runs_dir: Path) -> dict[str, Command]:
             key = parent.train_hash
             if key not in found and find_finished_run(runs_dir, key) is None:
                 found[key] = Command(
-                    key=key, words=f"{name} first  {' '.join(overrides)}".rstrip(), name=parent.name,
-                    arguments=[name, *overrides], after=before,
-                )  # fmt: skip
+                    key=key,
+                    words=f"{name} first  {' '.join(overrides)}".rstrip(),
+                    name=parent.name,
+                    arguments=[name, *overrides],
+                    after=before,
+                )
             before = key if key in found else None
     return found
 

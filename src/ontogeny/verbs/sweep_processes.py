@@ -173,9 +173,14 @@ def _start(threads: int) -> _Worker:
     said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with its process
     # A session of its own: an interrupt at the terminal reaches the sweep alone, which ends its runs once each.
     process = subprocess.Popen(
-        [sys.executable, "-m", "ontogeny.cli_worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said,
-        bufsize=0, env=os.environ | {"OMP_NUM_THREADS": str(threads)}, start_new_session=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "ontogeny.cli_worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=said,
+        bufsize=0,
+        env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+        start_new_session=True,
+    )
     assert process.stdout is not None
     os.set_blocking(process.stdout.fileno(), False)
     return _Worker(process=process, said=said)

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ontogeny.analyses import _factorial, _pareto
-from ontogeny.analyses._least_share import least_share
-from ontogeny.analyses._matched import PARTS, Matched, Trajectory, matched
-from ontogeny.analyses._result import plain
-from ontogeny.report.ends import Ends, ends_of
-from ontogeny.report.gather import RunGroup
+from ontogeny.analyses.across import _factorial, _pareto
+from ontogeny.analyses.across._endpoints import Ends, ends_of
+from ontogeny.analyses.across._least_share import least_share
+from ontogeny.analyses.across._matched import PARTS, Matched, Trajectory, matched
+from ontogeny.core.analyses import plain
 from ontogeny.store import durable
 from ontogeny.store.run import open_run
+from ontogeny.store.run_group import RunGroup
 from ontogeny.verbs import sweep_scaling
 
 TEXTS = ("effects", "pareto", "matched", "scaling")
@@ -130,19 +130,22 @@ def pareto_text(front: _pareto.Pareto) -> str:
     lines = [
         "New text against general text: loss at the end as a share of the untrained model's, mean over "
         f"{front.seeds} seeds (95% t intervals).",
-        *([] if front.claims else [f"Fewer than {_pareto.LEAST} seeds: no claim."]), "",
+        *([] if front.claims else [f"Fewer than {_pareto.LEAST} seeds: no claim."]),
+        "",
         "Non-dominated (* on both halves of the seeds):",
-    ]  # fmt: skip
+    ]
     for i in front.front:
         new, general = (_ends(values[i]) for values in (front.new, front.general))
         lines.append(f"  {'*' if i in front.kept else ' '} {front.labels[i]}: new {new}, general {general}")
     lines += [
-        "", f"Hypervolume to the reference {reference}, the untrained model being (1, 1):",
+        "",
+        f"Hypervolume to the reference {reference}, the untrained model being (1, 1):",
         f"  {_said(front.held_out)}  chosen on half of the seeds, reported on the other half, both ways",
         f"  {_said(front.same_seeds)}  chosen and reported on the same seeds, which is too much",
         f"  the halves, by place of the seed: {first} | {second}",
-        "", f"Least loss of new text with general text at most {_pareto.BOUND:.0%} up, reported on the other half:",
-    ]  # fmt: skip
+        "",
+        f"Least loss of new text with general text at most {_pareto.BOUND:.0%} up, reported on the other half:",
+    ]
     for choice in front.within:
         chose = f"  chosen on {_places(choice.seeds)}: "
         lines.append(
@@ -206,7 +209,7 @@ def matched_text(rows: Sequence[Row], ends: Sequence[Ends | None], levels: Seque
     lines = [
         f"General loss where both have the same loss of new text, minus that of  {labels[0]}  (nats per token, paired "
         f"by seed, 95% t intervals, p corrected by Bonferroni over {tests}: levels x configurations):"
-    ]  # fmt: skip
+    ]
     for label in labels[1:]:
         seeds = sorted(set(arms[labels[0]]) & set(arms[label]))
         each = matched([arms[labels[0]][seed] for seed in seeds], [arms[label][seed] for seed in seeds], levels)

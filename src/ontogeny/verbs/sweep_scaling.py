@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ontogeny.analyses._scaling import LEAST, LEAST_SHIFTED, Law, power_law, predict, shifted_law
+from ontogeny.analyses.across._scaling import LEAST, LEAST_SHIFTED, Law, power_law, predict, shifted_law
 from ontogeny.core.errors import OntogenyError
 from ontogeny.store import durable
 
@@ -135,9 +135,15 @@ def grid(part: pd.DataFrame, x: pd.Series, response: str) -> tuple[list[float], 
 
 
 def foretell(
-    folder: Path, held: tuple[str, str], x: float, seeds: int, rows: pd.DataFrame, varied: Sequence[str], new: str,
+    folder: Path,
+    held: tuple[str, str],
+    x: float,
+    seeds: int,
+    rows: pd.DataFrame,
+    varied: Sequence[str],
+    new: str,
     already_run: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Write what the laws of the runs that are there say of a level that is held out; never over an earlier one.
 
     `x`: parameters of that level, or its number; `already_run`: was any of its runs finished by then?
@@ -157,9 +163,13 @@ def foretell(
             told = {"why_not": lack} if lack else asdict(predict(law, x, seeds))  # type: ignore[arg-type]
             found.append({"response": response, "where": where, **told})
     content = {
-        "made_unix_s": time.time(), "held_out": f"{key}={level}", "against": name, "from_runs": list(rows["run"]),
-        "already_run": already_run, "predictions": found,
-    }  # fmt: skip
+        "made_unix_s": time.time(),
+        "held_out": f"{key}={level}",
+        "against": name,
+        "from_runs": list(rows["run"]),
+        "already_run": already_run,
+        "predictions": found,
+    }
     durable.write_json(folder / PREDICTION, content)
 
 

@@ -9,10 +9,10 @@ from typing import Any
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import apply_overrides, load_recipe, validate
+from ontogeny.runs.execute import execute, resume, run_path
+from ontogeny.runs.parents import recipe_of
 from ontogeny.store.run import open_run
 from ontogeny.store.schema import PROVENANCE
-from ontogeny.train.execute import execute, resume, run_path
-from ontogeny.train.parents import recipe_of
 from ontogeny.train.training import Listener
 from ontogeny.verbs.console import listening
 from ontogeny.verbs.live_page import LivePage

@@ -57,9 +57,11 @@ class Watcher:
 
     def reached(self, severity: Severity | None) -> bool:
         """Is there a finding at least that bad?"""
-        return severity is not None and self.worst is not None and (
-            SEVERITIES.index(self.worst) <= SEVERITIES.index(severity)
-        )  # fmt: skip
+        return (
+            severity is not None
+            and self.worst is not None
+            and (SEVERITIES.index(self.worst) <= SEVERITIES.index(severity))
+        )
 
     def _tell(self, text: str) -> None:
         self.say(f"{time.strftime('%H:%M:%S')}  {text}")

@@ -74,8 +74,11 @@ def test_vectors_a_place_further_in_another_row_or_hidden() -> None:
     assert further["injected_elsewhere"].numbers == {"vectors": 96, "missing": 96, "elsewhere": 96, "hidden": 0}
     assert found(inject(row=1))["injected_elsewhere"].numbers["missing"] == 96
     assert found(inject(mask_them=True))["injected_elsewhere"].numbers == {
-        "vectors": 96, "missing": 0, "elsewhere": 0, "hidden": 48,
-    }  # fmt: skip
+        "vectors": 96,
+        "missing": 0,
+        "elsewhere": 0,
+        "hidden": 48,
+    }
     silent(inject(), "injected_elsewhere")
 
 
@@ -197,8 +200,11 @@ class Encoders(torch.nn.Module):
 
 
 def trains(model: torch.nn.Module, **settings: Any) -> Loop:
-    return Loop(model=model, optimizer=lambda m: torch.optim.AdamW([p for p in m.parameters() if p.requires_grad],
-                                                                   lr=1e-3), **settings)  # fmt: skip
+    return Loop(
+        model=model,
+        optimizer=lambda m: torch.optim.AdamW([p for p in m.parameters() if p.requires_grad], lr=1e-3),
+        **settings,
+    )
 
 
 @pytest.mark.parametrize("rate", [0.1, 1e-3, 1e-4])

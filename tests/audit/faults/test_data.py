@@ -68,8 +68,9 @@ def test_truncation_that_eats_the_answer() -> None:
         mask = (place < prompt + 6).long()
         ids = torch.where(place == prompt + 5, END, torch.where(mask.bool(), ids, 0))
         labels = torch.where((place >= prompt) & mask.bool(), ids, -100)
-        return {name: one[:, :longest] for name, one in
-                {"input_ids": ids, "attention_mask": mask, "labels": labels}.items()}  # fmt: skip
+        return {
+            name: one[:, :longest] for name, one in {"input_ids": ids, "attention_mask": mask, "labels": labels}.items()
+        }
 
     found = findings(Loop(data=lambda n: data(n, 20)))
     assert set(found) == {"rows_without_targets"}
@@ -188,8 +189,9 @@ def test_a_licence_and_a_short_answer_are_no_leak() -> None:
     train, validation = texts(200, 0), texts(40, 1)
     licensed = [text + licence for text in train[:4]], [text + licence for text in validation[:8]]
     assert findings(Loop(), train_texts=train + licensed[0], validation_texts=validation + licensed[1]) == {}
-    answered = findings(Loop(), train_texts=[*train, "I do not know that"],
-                        validation_texts=[*validation, "i do not know that!"])  # fmt: skip
+    answered = findings(
+        Loop(), train_texts=[*train, "I do not know that"], validation_texts=[*validation, "i do not know that!"]
+    )
     assert answered["validation_in_training"].severity == "note"
     leaked = findings(Loop(), train_texts=train, validation_texts=[*validation, *train[:4]])["validation_in_training"]
     # 4 of 44 texts of 40 words each.

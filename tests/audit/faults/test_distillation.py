@@ -14,9 +14,12 @@ from tests.audit.judging import silent, unbroken
 from tests.audit.loops import VOCABULARY
 
 ALL = {
-    "teacher_in_train_mode", "teacher_not_detached", "mass_on_missing_tokens", "target_not_the_teachers",
+    "teacher_in_train_mode",
+    "teacher_not_detached",
+    "mass_on_missing_tokens",
+    "target_not_the_teachers",
     "kd_out_of_scale",
-}  # fmt: skip
+}
 
 
 class Tokenizer:
@@ -163,7 +166,7 @@ def test_missing_tokens_with_logit_0() -> None:
     def padded(value: float) -> Any:
         audit = Distilling(
             teacher=Narrow().eval(), target=lambda _, logits: F.pad(logits, (0, VOCABULARY - narrow), value=value)
-        ).run()  # fmt: skip
+        ).run()
         return audit
 
     zero = found(padded(0.0))

@@ -21,9 +21,14 @@ from tests.audit.judging import audited, silent
 from tests.audit.loops import END, Loop, make_model, rows
 
 CHECKS = {
-    "evaluation_leaves_alone", "evaluation_in_training_mode", "trained_in_evaluation_mode", "evaluation_counts_once",
-    "evaluation_token_weighted", "perplexity_of_nll", "evaluation_objective",
-}  # fmt: skip
+    "evaluation_leaves_alone",
+    "evaluation_in_training_mode",
+    "trained_in_evaluation_mode",
+    "evaluation_counts_once",
+    "evaluation_token_weighted",
+    "perplexity_of_nll",
+    "evaluation_objective",
+}
 
 
 def judged(model: Any = None, *, texts: int | None = None, **settings: Any) -> Audit:
@@ -53,8 +58,17 @@ def test_an_accuracy_of_the_rows_of_the_loss() -> None:
     def accuracy(numbers: dict[str, float]) -> Mapping[str, float]:
         model.eval()
         with torch.no_grad():
-            right = [float((model(one["input_ids"], attention_mask=one["attention_mask"]).logits[:, :-1].argmax(-1)
-                            == one["labels"][:, 1:]).float().mean()) for one in evaluation.data()]  # fmt: skip
+            right = [
+                float(
+                    (
+                        model(one["input_ids"], attention_mask=one["attention_mask"]).logits[:, :-1].argmax(-1)
+                        == one["labels"][:, 1:]
+                    )
+                    .float()
+                    .mean()
+                )
+                for one in evaluation.data()
+            ]
         model.train()
         return numbers | {"accuracy": float(np.mean(right))}
 
@@ -374,7 +388,11 @@ def test_an_evaluation_that_fails_is_noted_and_breaks_nothing() -> None:
 
 def test_names_of_numbers() -> None:
     assert [bare(name) for name in ("eval_loss", "val/NLL", "validation-ppl", "loss", "value")] == [
-        "loss", "nll", "ppl", "loss", "value",
-    ]  # fmt: skip
+        "loss",
+        "nll",
+        "ppl",
+        "loss",
+        "value",
+    ]
     assert numbers_of({"a": torch.tensor(2.0), "b": "x", "c": None, "d": True}) == {"a": 2.0}
     assert numbers_of(3) == {"loss": 3.0}

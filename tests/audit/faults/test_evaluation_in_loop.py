@@ -128,8 +128,10 @@ def test_rows_of_one_template_are_not_the_same(*, training: bool) -> None:
     model.train()
     with Audit(model, optimizer, quiet=True) as audit:
         for number in range(12):
-            given, judged = (torch.cat([prompt, rows(4, seed, shortest=20)["input_ids"][:, :5]], dim=1)
-                             for seed in (number, 100 + number))  # fmt: skip
+            given, judged = (
+                torch.cat([prompt, rows(4, seed, shortest=20)["input_ids"][:, :5]], dim=1)
+                for seed in (number, 100 + number)
+            )
             model.train(training)
             with torch.no_grad():
                 model(judged)

@@ -233,8 +233,11 @@ def test_a_mask_that_masks_nothing_hides_no_padding(masked: bool) -> None:
 
     def data(number: int) -> dict[str, torch.Tensor]:
         batch = rows(4, number)
-        return batch if masked else {**batch, "attention_mask": torch.ones_like(batch["input_ids"]),
-                                     "labels": batch["input_ids"]}  # fmt: skip
+        return (
+            batch
+            if masked
+            else {**batch, "attention_mask": torch.ones_like(batch["input_ids"]), "labels": batch["input_ids"]}
+        )
 
     assert ("padding_supervised" in findings(Loop(own_loss=True, data=data))) is not masked
 

@@ -138,8 +138,11 @@ class Zeroes(torch.optim.AdamW):
 @pytest.mark.parametrize("accumulation", [1, 4])
 def test_gradients_that_are_not_cleared(accumulation: int) -> None:
     def loop(kind: Any) -> Loop:
-        return Loop(accumulation=accumulation, data=lambda n: rows(4, n, shortest=20),
-                    optimizer=lambda model: kind(model.parameters(), lr=1e-3))  # fmt: skip
+        return Loop(
+            accumulation=accumulation,
+            data=lambda n: rows(4, n, shortest=20),
+            optimizer=lambda model: kind(model.parameters(), lr=1e-3),
+        )
 
     found = findings(loop(Keeps))
     assert set(found) == {"gradients_not_cleared"}

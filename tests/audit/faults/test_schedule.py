@@ -114,8 +114,13 @@ def test_one_cycle_that_steps_beside_backward() -> None:
         model = make_model()
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
         scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=planned)
-        loop = Loop(model=model, optimizer=lambda _: optimizer, accumulation=4, steps=planned // 4,
-                    data=lambda n: rows(4, n, shortest=20))  # fmt: skip
+        loop = Loop(
+            model=model,
+            optimizer=lambda _: optimizer,
+            accumulation=4,
+            steps=planned // 4,
+            data=lambda n: rows(4, n, shortest=20),
+        )
         stepping = lambda _, number: scheduler.step() if 0 < number < planned else None  # noqa: E731
         return audited(loop, stepping, scheduler=scheduler, accumulation=4, total_steps=12)
 

@@ -12,9 +12,13 @@ from tests.audit.judging import audited, clears, findings, findings_with, silent
 from tests.audit.loops import END, PAD, VOCABULARY, Loop, make_model, rows
 
 TARGETS = {
-    "row_depends_on_batch", "row_depends_on_padding", "divided_by_padding", "no_end_of_text", "boilerplate_supervised",
+    "row_depends_on_batch",
+    "row_depends_on_padding",
+    "divided_by_padding",
+    "no_end_of_text",
+    "boilerplate_supervised",
     "outlying_examples",
-}  # fmt: skip
+}
 
 
 def test_the_clean_loop_is_clear() -> None:
@@ -26,8 +30,16 @@ def gpt2() -> Any:
     """Absolute positions."""
     from transformers import AutoModelForCausalLM, GPT2Config
 
-    config = GPT2Config(vocab_size=VOCABULARY, n_embd=16, n_layer=2, n_head=2, n_positions=64, bos_token_id=END,
-                        eos_token_id=END, pad_token_id=PAD)  # fmt: skip
+    config = GPT2Config(
+        vocab_size=VOCABULARY,
+        n_embd=16,
+        n_layer=2,
+        n_head=2,
+        n_positions=64,
+        bos_token_id=END,
+        eos_token_id=END,
+        pad_token_id=PAD,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(config)
@@ -167,9 +179,11 @@ def test_an_example_of_another_kind() -> None:
 
     def loop(planted: bool) -> Loop:
         return Loop(
-            model=make_model(dropout=0.0), steps=40, data=lambda n: data(n, planted=planted),
+            model=make_model(dropout=0.0),
+            steps=40,
+            data=lambda n: data(n, planted=planted),
             optimizer=lambda model: torch.optim.AdamW(model.parameters(), lr=1e-2),
-        )  # fmt: skip
+        )
 
     found = findings(loop(True), first=40)
     assert set(found) == {"outlying_examples"}
@@ -202,8 +216,9 @@ def padded_with(pad: int) -> Any:
 @pytest.mark.parametrize("pad", [PAD, END], ids=["a_token_of_its_own", "end_of_text"])
 def test_padding_supervised_without_a_mask_or_with_one_of_ids(pad: int, mask: str) -> None:
     def loop(supervised: int) -> Loop:
-        return Loop(model=padded_with(pad), own_loss=True,
-                    data=lambda n: unmasked(n, pad=pad, supervised=supervised, mask=mask))  # fmt: skip
+        return Loop(
+            model=padded_with(pad), own_loss=True, data=lambda n: unmasked(n, pad=pad, supervised=supervised, mask=mask)
+        )
 
     found = findings(loop(supervised=99))
     assert set(found) == {"padding_supervised"}
@@ -229,8 +244,7 @@ def test_a_padding_token_inside_the_texts_is_none() -> None:
 
 def test_an_end_of_text_that_is_masked_as_padding() -> None:
     def loop(supervised: int) -> Loop:
-        return Loop(model=padded_with(END), own_loss=True,
-                    data=lambda n: unmasked(n, pad=END, supervised=supervised))  # fmt: skip
+        return Loop(model=padded_with(END), own_loss=True, data=lambda n: unmasked(n, pad=END, supervised=supervised))
 
     found = findings(loop(supervised=0))
     assert set(found) == {"no_end_of_text"}

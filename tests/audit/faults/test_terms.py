@@ -17,9 +17,15 @@ from tests.audit.judging import audited, silent
 from tests.audit.loops import Loop, make_model, rows, shifted_loss
 
 TERMS = {
-    "total_is_the_sum", "constant_term", "term_not_finite", "term_detached", "weight_of_zero", "gradient_shares",
-    "terms_in_conflict", "term_against_nll",
-}  # fmt: skip
+    "total_is_the_sum",
+    "constant_term",
+    "term_not_finite",
+    "term_detached",
+    "weight_of_zero",
+    "gradient_shares",
+    "terms_in_conflict",
+    "term_against_nll",
+}
 
 
 def of(composite: Composite, **settings: Any) -> dict[str, Finding]:
@@ -73,8 +79,10 @@ def test_info_nce_whose_target_is_masked() -> None:
 def test_a_term_of_nan() -> None:
     def balanced(sign: int) -> Composite:
         """The logarithm of the least logit, which is below 0, or of its negative."""
-        return Composite(terms={"lm": shifted_loss, "balance": lambda logits, _: (sign * logits.min()).log()},
-                         weights={"lm": 1.0, "balance": 0.1})  # fmt: skip
+        return Composite(
+            terms={"lm": shifted_loss, "balance": lambda logits, _: (sign * logits.min()).log()},
+            weights={"lm": 1.0, "balance": 0.1},
+        )
 
     assert "12 of 12" in of(balanced(1))["term_not_finite"].statement
     twin(balanced(-1), "term_not_finite")
@@ -251,8 +259,10 @@ def projected(*, optimized: str) -> set[str]:
         for number in range(12):
             batch = rows(4, number)
             output = model(batch["input_ids"], attention_mask=batch["attention_mask"], output_hidden_states=True)
-            terms = {"lm": shifted_loss(output.logits, batch["labels"]),
-                     "feature": projector(output.hidden_states[-1]).square().mean()}  # fmt: skip
+            terms = {
+                "lm": shifted_loss(output.logits, batch["labels"]),
+                "feature": projector(output.hidden_states[-1]).square().mean(),
+            }
             total = terms["lm"] + 0.1 * terms["feature"]
             audit.watch(terms=terms, weights={"lm": 1.0, "feature": 0.1}, total=total)
             total.backward()

@@ -13,11 +13,11 @@ from torch import nn
 from ontogeny.core.errors import DataError, StoreError
 from ontogeny.core.recipe_file import validate
 from ontogeny.data.corpora.dreamed import Dreamed
+from ontogeny.runs.estimate import estimate
+from ontogeny.runs.execute import execute, resume
 from ontogeny.store.run import Run, open_run
-from ontogeny.train.estimate import estimate
-from ontogeny.train.execute import execute, resume
 from tests.measures.small import make_model
-from tests.train.conftest import differences, interrupt_and_resume, tree, write_text
+from tests.small_runs import differences, interrupt_and_resume, tree, write_text
 
 
 class Letters:
@@ -113,8 +113,11 @@ def _content(parent: Path, **dreams: Any) -> dict[str, Any]:
     del content["tokenizer"]
     data = content["data"]
     settings = {"kind": "dreamed", "documents_count": 30, "tokens": 24, **dreams}
-    content["data"] = {**data, "corpora": {**data["corpora"], "dreams": settings},
-                       "replay": {"dreams": {"of": "dreams/train", "count": 8, "share": 0.5}}}  # fmt: skip
+    content["data"] = {
+        **data,
+        "corpora": {**data["corpora"], "dreams": settings},
+        "replay": {"dreams": {"of": "dreams/train", "count": 8, "share": 0.5}},
+    }
     return content
 
 

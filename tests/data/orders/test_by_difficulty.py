@@ -9,9 +9,9 @@ from ontogeny.core.recipe_file import validate
 from ontogeny.data.orders.by_difficulty import ByDifficulty
 from ontogeny.data.prepare import prepare
 from ontogeny.models.build import load_checkpoint
+from ontogeny.runs.execute import execute
 from ontogeny.store.run import open_run
-from ontogeny.train.execute import execute
-from tests.train.conftest import interrupt_and_resume, tree, write_text
+from tests.small_runs import interrupt_and_resume, tree, write_text
 
 
 def test_by_nll() -> None:

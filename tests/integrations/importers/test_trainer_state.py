@@ -24,9 +24,12 @@ def test_entries_become_series_and_the_summary_configuration(tmp_path: Path) -> 
     assert points(history, "loss", "eval") == [(20, 3.25)]
     assert names(history) == {"train/loss", "train/grad_norm", "train/learning_rate", "eval/loss"}
     assert history.config == {
-        "max_steps": 40, "last_step": 20, "final_train_loss": 3.25, "eval_runtime_s": [2.0],
+        "max_steps": 40,
+        "last_step": 20,
+        "final_train_loss": 3.25,
+        "eval_runtime_s": [2.0],
         "eval_examples_per_second": [50.0],
-    }  # fmt: skip
+    }
 
 
 def test_rows_are_counted_within_the_history(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ontogeny.models.halves import Halves
+from ontogeny.models.body_and_head import BodyAndHead
 from tests.measures.small import make_autoencoder
 
 VOCABULARY = 60
@@ -16,8 +16,8 @@ def _rows(count: int, length: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_without_latents_it_is_causal() -> None:
-    """`Halves` refuses a model that sees later tokens, and checks that both halves give the whole."""
-    assert not Halves(make_autoencoder(vocabulary=VOCABULARY).eval()).whole
+    """`BodyAndHead` refuses a model that sees later tokens, and checks that both halves give the whole."""
+    assert not BodyAndHead(make_autoencoder(vocabulary=VOCABULARY).eval()).whole
 
 
 def test_latents_are_of_the_text_and_not_of_padding() -> None:

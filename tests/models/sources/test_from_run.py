@@ -11,10 +11,10 @@ from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import dump_recipe, load_recipe, validate
 from ontogeny.models.build import load_checkpoint
 from ontogeny.models.weights import effective_weights
+from ontogeny.runs.execute import execute
+from ontogeny.runs.parents import find_finished_run
 from ontogeny.store.run import open_run
-from ontogeny.train.execute import execute
-from ontogeny.train.parents import find_finished_run
-from tests.train.conftest import tree, write_text
+from tests.small_runs import tree, write_text
 
 
 @pytest.fixture

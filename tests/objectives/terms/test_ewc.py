@@ -17,15 +17,15 @@ from ontogeny.core.schedule import Schedule, Scheduled
 from ontogeny.objectives.anchor import anchored
 from ontogeny.objectives.compose import Objective
 from ontogeny.objectives.terms.ewc import Ewc
+from ontogeny.runs.backfill import backfill
+from ontogeny.runs.execute import execute, resume
 from ontogeny.store.run import Run, open_run
 from ontogeny.train import loop
-from ontogeny.train.backfill import backfill
-from ontogeny.train.execute import execute, resume
+from ontogeny.train.anchors import remember
 from ontogeny.train.loop import training_steps
-from ontogeny.train.remember import remember
 from ontogeny.train.session import open_session
 from tests.measures.small import make_model, random_probe
-from tests.train.conftest import differences, interrupt_and_resume, tree, write_text
+from tests.small_runs import differences, interrupt_and_resume, tree, write_text
 
 TERM = {"kind": "ewc", "weight": 2.0, "text": {"of": "words/novel", "count": 5}}
 EWC = Ewc(text=Take(of="words/novel"), weight=Schedule(value=3.0))

@@ -12,9 +12,9 @@ from ontogeny.core.penalties import Start
 from ontogeny.core.recipe_file import validate
 from ontogeny.objectives.terms.ewc import Ewc
 from ontogeny.objectives.terms.l2_start import L2Start
+from ontogeny.runs.execute import execute
 from ontogeny.store.run import open_run
-from ontogeny.train.execute import execute
-from tests.train.conftest import tree, write_text
+from tests.small_runs import tree, write_text
 
 
 def test_by_hand() -> None:

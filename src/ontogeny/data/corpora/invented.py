@@ -14,10 +14,15 @@ from ontogeny.core.seeds import derive_seed
 from ontogeny.data.documents import DescribedCorpus
 
 RHYMES = (
-    "night light sight flight bright".split(), "stone bone alone thrown unknown".split(),
-    "rain plain lane grain again".split(), "sea free tree key bee".split(), "day way clay grey stay".split(),
-    "hill still mill chill until".split(), "fire choir wire spire higher".split(), "snow slow below grow crow".split(),
-)  # fmt: skip
+    "night light sight flight bright".split(),
+    "stone bone alone thrown unknown".split(),
+    "rain plain lane grain again".split(),
+    "sea free tree key bee".split(),
+    "day way clay grey stay".split(),
+    "hill still mill chill until".split(),
+    "fire choir wire spire higher".split(),
+    "snow slow below grow crow".split(),
+)
 """Verse ends in these; words of one list rhyme."""
 _OPENINGS = "The A My Your Our No Each One".split()
 _QUALITIES = "silver hollow golden bitter patient broken distant open narrow ancient".split()
@@ -27,13 +32,15 @@ _LINKS = "beyond beside before beneath towards against without behind".split()
 _OTHERWISE = dict(
     zip(
         (*_QUALITIES, *_THINGS, *_DEEDS, *_LINKS),
-        ("silvery empty gilded acrid enduring cracked faraway unclosed slim age-old "
-         "pane stream taper orchard wanderer shade mallet port note field "
-         "recalls trails replies bears lends collects gauges pardons reveals deserts "
-         "past near ahead under unto opposing lacking after").split(),
+        (
+            "silvery empty gilded acrid enduring cracked faraway unclosed slim age-old "
+            "pane stream taper orchard wanderer shade mallet port note field "
+            "recalls trails replies bears lends collects gauges pardons reveals deserts "
+            "past near ahead under unto opposing lacking after"
+        ).split(),
         strict=True,
     )
-)  # fmt: skip
+)
 """A word of about the same meaning for each."""
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 

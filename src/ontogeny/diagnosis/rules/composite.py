@@ -11,9 +11,7 @@ from ontogeny.diagnosis.rule import Found, Lacks, Nothing, points, rule
 from ontogeny.diagnosis.view import View
 from ontogeny.store.history import EVAL, Series
 
-COMPOSITE = frozenset({
-    Objective.LANGUAGE_MODELING, Objective.DISTILLATION, Objective.CLASSIFICATION, Objective.SPEECH
-})  # fmt: skip
+COMPOSITE = frozenset({Objective.LANGUAGE_MODELING, Objective.DISTILLATION, Objective.CLASSIFICATION, Objective.SPEECH})
 LIKELIHOODS = ("lm", "ce", "nll", "cross_entropy", "hard", "task", "student")
 """Terms that are the negative log-likelihood of the text."""
 _ALIASES = {"attn": "attention", "ce": "lm", "hidden": "feature", "distill": "kd"}
@@ -155,8 +153,14 @@ def _sums(view: View, terms: Terms) -> _Sums | None:
     rounding = sum(one.step_size for one in (total, *terms.series.values()))
     keep = np.isfinite(whole + plain)
     tolerance = rounding + 1e-3 * np.abs(whole)
-    return _Sums(steps=steps[keep], total=whole[keep], plain=plain[keep], low=low[keep], high=high[keep],
-                 tolerance=tolerance[keep])  # fmt: skip
+    return _Sums(
+        steps=steps[keep],
+        total=whole[keep],
+        plain=plain[keep],
+        low=low[keep],
+        high=high[keep],
+        tolerance=tolerance[keep],
+    )
 
 
 def _already_weighted(view: View, terms: Terms) -> bool:
@@ -193,9 +197,14 @@ def parts_do_not_sum(view: View) -> Found | Nothing | Lacks:
         return _NO_WEIGHTS
     plain = np.abs(sums.plain - sums.total) <= sums.tolerance
     weighted = (sums.total >= sums.low - sums.tolerance) & (sums.total <= sums.high + sums.tolerance)
-    numbers = {"steps": len(sums.steps), "steps_plain": int(plain.sum()), "steps_weighted": int(weighted.sum()),
-               "total": float(sums.total[-1]), "sum_of_parts": float(sums.plain[-1]),
-               "highest_weighted_sum": float(sums.high[-1])}  # fmt: skip
+    numbers = {
+        "steps": len(sums.steps),
+        "steps_plain": int(plain.sum()),
+        "steps_weighted": int(weighted.sum()),
+        "total": float(sums.total[-1]),
+        "sum_of_parts": float(sums.plain[-1]),
+        "highest_weighted_sum": float(sums.high[-1]),
+    }
     total = view.get("total_loss") or view.loss
     assert total is not None
     shown = tuple(points(one, np.isin(one.steps, sums.steps[-3:])) for one in (total, *terms.series.values()))

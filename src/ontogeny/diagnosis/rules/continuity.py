@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from ontogeny.diagnosis import robust
 from ontogeny.diagnosis.objective import EVERY, LIKELIHOOD, SUPERVISED
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing, points, rule
 from ontogeny.diagnosis.view import View
+from ontogeny.statistics import robust
 from ontogeny.store.history import Segment, Series
 
 LEAST_SIDE = 8
@@ -76,11 +76,14 @@ def values_disagree_after_resume(view: View) -> Found | Nothing | Lacks:
                     severity="note",
                     statement=f"after the step went back to {one.steps[0]}, the {one.label} of step {common[i]} is "
                     f"{one.values[right[i]]:.5g}; it was {before.values[left[i]]:.5g} before",
-                    numbers={"repeated_steps": len(common), "different": len(apart),
-                             "difference": float(one.values[right[i]] - before.values[left[i]])},
+                    numbers={
+                        "repeated_steps": len(common),
+                        "different": len(apart),
+                        "difference": float(one.values[right[i]] - before.values[left[i]]),
+                    },
                     evidence=(points(before, left[apart]), points(one, right[apart])),
                     certainty="certain",
-                )  # fmt: skip
+                )
     return Nothing(numbers={"compared": compared}) if compared else Lacks(what="a loss at a step that was repeated")
 
 

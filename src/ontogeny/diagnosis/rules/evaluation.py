@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from ontogeny.diagnosis import robust
 from ontogeny.diagnosis.objective import EVERY, LIKELIHOOD, SUPERVISED
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing, points, rule
 from ontogeny.diagnosis.view import View
+from ontogeny.statistics import robust
 
 LEAST_EQUAL = 3
 LEAST_EQUAL_ROUNDED = 5

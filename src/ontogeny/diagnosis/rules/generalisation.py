@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from ontogeny.diagnosis import robust
 from ontogeny.diagnosis.objective import LANGUAGE_MODELING, LIKELIHOOD, SUPERVISED
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing, points, rule
 from ontogeny.diagnosis.rules.scale import nats, paired
 from ontogeny.diagnosis.view import View
+from ontogeny.statistics import robust
 from ontogeny.store.history import Series
 
 LEAST_RISE = 0.01
@@ -62,9 +62,14 @@ def _overfit(series: Series, train: Series | None) -> tuple[Found | None, float]
         + (f" while the training loss {'fell' if fell < 0 else 'rose'} by {abs(fell):.3g}" if fell else "")
     )
     numbers = {
-        "best": low, "best_step": int(series.steps[best]), "last": last, "rise": rise, "noise_sd": noise,
-        "evaluations_above": run, "evaluations": len(series),
-    }  # fmt: skip
+        "best": low,
+        "best_step": int(series.steps[best]),
+        "last": last,
+        "rise": rise,
+        "noise_sd": noise,
+        "evaluations_above": run,
+        "evaluations": len(series),
+    }
     shown = np.unique([0, best, *range(len(series) - run, len(series))])
     return Found(
         severity="error" if rise > 0.1 else "warning",

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from ontogeny.diagnosis import robust
 from ontogeny.diagnosis.objective import EVERY, SUPERVISED
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing, points, rule
 from ontogeny.diagnosis.view import View
+from ontogeny.statistics import robust
 from ontogeny.store.history import Series
 
 LEAST = 20

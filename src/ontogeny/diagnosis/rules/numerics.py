@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from ontogeny.diagnosis import robust
 from ontogeny.diagnosis.objective import EVERY, LIKELIHOOD, SUPERVISED
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing, points, rule
 from ontogeny.diagnosis.view import View
+from ontogeny.statistics import robust
 from ontogeny.store.history import TRAIN, Series
 
 BENIGN_SHARE = 0.02
@@ -56,9 +56,12 @@ def nan_loss(view: View) -> Found | Nothing | Lacks:
     if late == 0:
         return Nothing(numbers=numbers)
     return Found(
-        severity="note", statement=f"{where}, and finite again afterwards", numbers=numbers, evidence=(shown,),
+        severity="note",
+        statement=f"{where}, and finite again afterwards",
+        numbers=numbers,
+        evidence=(shown,),
         certainty="certain",
-    )  # fmt: skip
+    )
 
 
 def _tail_start(series: Series) -> int:

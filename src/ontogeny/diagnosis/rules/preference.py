@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from ontogeny.diagnosis import robust
 from ontogeny.diagnosis.objective import Objective
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing, points, rule
 from ontogeny.diagnosis.view import View
+from ontogeny.statistics import robust
 from ontogeny.store.history import EVAL, TRAIN, Series
 
 PREFERENCE = frozenset({Objective.PREFERENCE})
@@ -80,9 +80,18 @@ def preference_not_learned(view: View) -> Found | Nothing | Lacks:
     end, accuracy, margins = float(last.mean()), accuracies(view), view.get("rewards/margins")
     right = float(quarters(accuracy)[1].mean()) if accuracy is not None else math.nan
     margin = float(quarters(margins)[1].mean()) if margins is not None and margins.finite.any() else math.nan
-    numbers = _known({"start": start, "first_quarter": float(first.mean()), "last_quarter": end,
-                      "change": change.value, "change_low": change.low, "change_high": change.high,
-                      "accuracy": right, "margin": margin})  # fmt: skip
+    numbers = _known(
+        {
+            "start": start,
+            "first_quarter": float(first.mean()),
+            "last_quarter": end,
+            "change": change.value,
+            "change_low": change.low,
+            "change_high": change.high,
+            "accuracy": right,
+            "margin": margin,
+        }
+    )
     fell = 1 - end / start
     learned = (change.high < 0 and fell > 0.05) or right > 0.8 or margin > 0.5
     if learned or (fell > 0.05 and not warming) or fell < -0.05:
@@ -170,8 +179,13 @@ def likelihood_displacement(view: View) -> Found | Nothing | Lacks:
     grew, moved = _grew(margins), _grew(chosen)
     if margins is None or chosen is None or grew is None or moved is None:
         return Lacks(what=f"{LEAST_ENTRIES} or more values of rewards/chosen (or logps/chosen) and rewards/margins")
-    numbers = {"chosen_change": moved.value, "chosen_low": moved.low, "chosen_high": moved.high,
-               "margin_change": grew.value, "margin_low": grew.low}  # fmt: skip
+    numbers = {
+        "chosen_change": moved.value,
+        "chosen_low": moved.low,
+        "chosen_high": moved.high,
+        "margin_change": grew.value,
+        "margin_low": grew.low,
+    }
     if moved.high >= 0 or grew.low <= 0 or -moved.value < max(0.1 * grew.value, 0.02):
         return Nothing(numbers=numbers)
     first, last = quarters(chosen)

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from ontogeny.diagnosis import robust
 from ontogeny.diagnosis.objective import LANGUAGE_MODELING, LIKELIHOOD, SUPERVISED
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing, points, rule
 from ontogeny.diagnosis.view import View
+from ontogeny.statistics import robust
 from ontogeny.store.history import Series
 
 LEAST = 20
@@ -114,9 +114,7 @@ def plateau_at_frequencies(view: View) -> Found | Nothing | Lacks:
 
 def _evaluation_falls(view: View) -> bool:
     """Does an evaluation loss fall over its second half by more than 3%?"""
-    return any(
-        len(one) >= 4 and one.values[-1] < 0.97 * one.values[len(one) // 2] for one in view.eval_losses
-    )  # fmt: skip
+    return any(len(one) >= 4 and one.values[-1] < 0.97 * one.values[len(one) // 2] for one in view.eval_losses)
 
 
 @rule(

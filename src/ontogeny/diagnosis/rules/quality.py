@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ontogeny.diagnosis import robust
 from ontogeny.diagnosis.objective import SUPERVISED
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing, points, rule
 from ontogeny.diagnosis.view import View
+from ontogeny.statistics import robust
 from ontogeny.store.history import Series
 
 LEAST_PAIRS = 6
@@ -23,8 +23,10 @@ _SAME_BY_NATURE = (
     {"rouge_l", "rouge_lsum", "rougel", "rougelsum"},
     {"accuracy", "f1", "precision", "recall", "exact_match", "em", "token_accuracy"},
     {"bleu", "sacrebleu"},
-    {"rouge1", "rouge_1"}, {"rouge2", "rouge_2"}, {"bertscore", "bertscore_f1"},
-)  # fmt: skip
+    {"rouge1", "rouge_1"},
+    {"rouge2", "rouge_2"},
+    {"bertscore", "bertscore_f1"},
+)
 """Metrics that are equal where texts have one sentence, classes are averaged by examples, or one has two names."""
 
 
@@ -111,15 +113,22 @@ def _lost_by_loss(pair: Pair) -> Found | None:
         f"lowest ({low:.4g}), to {values[top]:.4g} at step {at[top]}, while {pair.loss.label} rose by "
         f"{loss[-1] / low - 1:.1%} to the end: selecting by loss loses {most:.3g} ({most / scale:.1%})",
         numbers={
-            "gain": most, "gain_relative": most / scale if scale else 0.0, "mean_gain": gain, "scatter_sd": sd,
-            "trend": change.value, "trend_low": change.low, "trend_high": change.high,
-            "best_loss_step": int(at[best]), "best_quality_step": int(at[top]), "evaluations": len(loss),
+            "gain": most,
+            "gain_relative": most / scale if scale else 0.0,
+            "mean_gain": gain,
+            "scatter_sd": sd,
+            "trend": change.value,
+            "trend_low": change.low,
+            "trend_high": change.high,
+            "best_loss_step": int(at[best]),
+            "best_quality_step": int(at[top]),
+            "evaluations": len(loss),
         },
         evidence=(
             points(pair.loss, np.unique([best, top, len(loss) - 1])),
             points(pair.quality, range(since, len(loss))),
         ),
-    )  # fmt: skip
+    )
 
 
 @rule(
@@ -165,11 +174,16 @@ def _worse_by_loss(pair: Pair) -> Found | None:
         f"(mean of the last 3 up to step {at[-1]}), worse by {fall / scale if scale else 1:.1%}, while "
         f"{pair.loss.label} fell from {loss[best]:.4g} to {loss[-1]:.4g}",
         numbers={
-            "loss_of_quality": fall / scale if scale else 1.0, "best_step": int(at[best]), "noise_sd": noise,
-            "trend": change.value, "trend_low": change.low, "trend_high": change.high, "loss_fell_by": gained,
+            "loss_of_quality": fall / scale if scale else 1.0,
+            "best_step": int(at[best]),
+            "noise_sd": noise,
+            "trend": change.value,
+            "trend_low": change.low,
+            "trend_high": change.high,
+            "loss_fell_by": gained,
         },
         evidence=(points(pair.quality, range(best, len(good))), points(pair.loss, [best, len(loss) - 1])),
-    )  # fmt: skip
+    )
 
 
 @rule(

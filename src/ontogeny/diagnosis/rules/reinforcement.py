@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from ontogeny.diagnosis import robust
 from ontogeny.diagnosis.objective import Objective
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing, points, rule
 from ontogeny.diagnosis.view import View
+from ontogeny.statistics import robust
 from ontogeny.store.history import Series
 
 REINFORCEMENT = frozenset({Objective.REINFORCEMENT})
@@ -50,8 +50,14 @@ def reward_does_not_rise(view: View) -> Found | Nothing | Lacks:
     count = len(reward) // 4
     first, last = reward.values[:count], reward.values[-count:]
     change = robust.difference(last, first)
-    numbers = {"first_quarter": float(first.mean()), "last_quarter": float(last.mean()), "change": change.value,
-               "change_low": change.low, "change_high": change.high, "entries": len(reward)}  # fmt: skip
+    numbers = {
+        "first_quarter": float(first.mean()),
+        "last_quarter": float(last.mean()),
+        "change": change.value,
+        "change_low": change.low,
+        "change_high": change.high,
+        "entries": len(reward),
+    }
     if change.low > 0:
         return Nothing(numbers=numbers)
     return Found(
@@ -91,8 +97,14 @@ def reward_collapse(view: View) -> Found | Nothing | Lacks:
     rest = values - np.pad(running, (window // 2, window - 1 - window // 2), mode="edge")
     error = float(np.std(rest) * np.sqrt(2 / window * robust.autocorrelation_time(rest)))
     fall, covered = float(top.mean() - last.mean()), float(np.ptp(running))
-    numbers = {"best": float(top.mean()), "best_step": int(reward.steps[best]), "last": float(last.mean()),
-               "fall": fall, "standard_error": error, "range": covered}  # fmt: skip
+    numbers = {
+        "best": float(top.mean()),
+        "best_step": int(reward.steps[best]),
+        "last": float(last.mean()),
+        "fall": fall,
+        "standard_error": error,
+        "range": covered,
+    }
     if fall < 4 * error or fall < 0.5 * covered or fall <= 0:
         return Nothing(numbers=numbers)
     return Found(

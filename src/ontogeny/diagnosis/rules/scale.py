@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from ontogeny.diagnosis import robust
 from ontogeny.diagnosis.objective import LANGUAGE_MODELING, LIKELIHOOD
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing, points, rule
 from ontogeny.diagnosis.view import View
+from ontogeny.statistics import robust
 from ontogeny.store.history import TRAIN, Series
 
 VOCABULARIES = (50257, 50304, 50280, 32000, 32768, 65536, 100277, 128256, 151936, 152064, 21128, 30522)

@@ -4,10 +4,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from ontogeny.diagnosis import robust
 from ontogeny.diagnosis.objective import LIKELIHOOD, SUPERVISED
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing, points, rule
 from ontogeny.diagnosis.view import View
+from ontogeny.statistics import robust
 from ontogeny.store.history import Series
 
 WINDOW = 50
@@ -230,7 +230,12 @@ def training_loss_rises(view: View) -> Found | Nothing | Lacks:
         statement=f"the {loss.label} rises: by {whole.value:.3g} ({whole.low:.3g} to {whole.high:.3g}) from the "
         "first to the "
         f"last quarter after the warm-up, at a level of {level:.4g}",
-        numbers={"change": whole.value, "low": whole.low, "high": whole.high, "trend_last_half": found.value,
-                 "entries": len(later)},
+        numbers={
+            "change": whole.value,
+            "low": whole.low,
+            "high": whole.high,
+            "trend_last_half": found.value,
+            "entries": len(later),
+        },
         evidence=(points(later, [0, len(later) // 2, len(later) - 1]),),
-    )  # fmt: skip
+    )

@@ -71,8 +71,11 @@ class AdapterListener:
 
     def low_rank(self) -> None:
         """Layers with `base_layer`, `lora_B` and `scaling`, as PEFT makes them."""
-        layers = [(name, one) for name, one in self.recorder.model.named_modules()
-                  if all(hasattr(one, part) for part in ("base_layer", "lora_B", "scaling"))]  # fmt: skip
+        layers = [
+            (name, one)
+            for name, one in self.recorder.model.named_modules()
+            if all(hasattr(one, part) for part in ("base_layer", "lora_B", "scaling"))
+        ]
         spread = np.unique(np.linspace(0, len(layers) - 1, min(MOST_BRANCHES, len(layers)), dtype=int))
         for name, layer in (layers[at] for at in spread):
             for adapter, branch in dict(layer.lora_B).items():
@@ -177,8 +180,9 @@ def _injection(
             other[alike[:, at], own[at]] = False
         elsewhere = other.any(dim=1)
     hidden = 0 if shown is None else int((shown == 0).sum())
-    return Injection(step=step, vectors=len(vectors), reached=int(reached.sum()), elsewhere=int(elsewhere.sum()),
-                     hidden=hidden)  # fmt: skip
+    return Injection(
+        step=step, vectors=len(vectors), reached=int(reached.sum()), elsewhere=int(elsewhere.sum()), hidden=hidden
+    )
 
 
 def _bits(value: Any) -> bytes:

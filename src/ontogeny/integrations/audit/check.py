@@ -42,9 +42,17 @@ def check(
 
     def make(judge: Judge) -> Check:
         return Check(
-            id=judge.__name__, family=judge.__module__.rpartition(".")[2], title=title, needs=needs, cost=cost,
-            threshold=threshold, otherwise=otherwise, refuted_by=refuted_by, remedy=remedy, judge=judge,
-        )  # fmt: skip
+            id=judge.__name__,
+            family=judge.__module__.rpartition(".")[2],
+            title=title,
+            needs=needs,
+            cost=cost,
+            threshold=threshold,
+            otherwise=otherwise,
+            refuted_by=refuted_by,
+            remedy=remedy,
+            judge=judge,
+        )
 
     return make
 

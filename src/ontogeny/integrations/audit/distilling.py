@@ -9,7 +9,7 @@ from ontogeny.integrations.audit.listening import Hook, logits_of
 from ontogeny.integrations.audit.observed import Pair, TeacherPass
 from ontogeny.integrations.audit.reading import arguments, drops_out, fingerprints, numpy_of
 from ontogeny.integrations.audit.recording import Forward
-from ontogeny.train.guard import untouched
+from ontogeny.looking.guard import untouched
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,8 +29,11 @@ def attach(recorder: "Recorder") -> None:
     listener = TeacherListener(recorder)
     listeners = recorder.listeners
     listeners.on_watch |= {
-        "teacher": listener.teacher, "teacher_logits": listener.target, "kd": listener.value, "temperature": _number,
-    }  # fmt: skip
+        "teacher": listener.teacher,
+        "teacher_logits": listener.target,
+        "kd": listener.value,
+        "temperature": _number,
+    }
     listeners.on_forward.append(listener.student)
     listeners.on_step.append(listener.close)
     listeners.at_end.append(listener.end)
@@ -90,8 +93,11 @@ class TeacherListener:
         if len(seen.distillation.pairs) >= MOST_PAIRS:
             return
         batch, length = self.shapes["student"][:2]
-        rows = {name: held[name] for name in ("student", "teacher", "target")
-                if name in held and self.shapes[name][:2] == (batch, length)}  # fmt: skip
+        rows = {
+            name: held[name]
+            for name in ("student", "teacher", "target")
+            if name in held and self.shapes[name][:2] == (batch, length)
+        }
         valid, cut = self._valid(forward), "target" in held and self.shapes["target"][:2] == (batch, length - 1)
         if cut:  # what is compared is [:, :-1] or [:, 1:] of both
             inside = [at for at, place in enumerate(_spread(batch * length)) if (place + 1) % length]
@@ -109,10 +115,18 @@ class TeacherListener:
             references = _references(rows["student"], against, valid, temperature)
         kept = {name: one.float().cpu().numpy() for name, one in few.items()}
         seen.distillation.pairs.append(
-            Pair(step=forward.step, length=length, student=kept["student"], teacher=kept.get("teacher"),
-                 target=kept.get("target"), target_trainable=self.trainable, references=references, ahead=ahead,
-                 ends_pulled=_ends_pulled(forward))
-        )  # fmt: skip
+            Pair(
+                step=forward.step,
+                length=length,
+                student=kept["student"],
+                teacher=kept.get("teacher"),
+                target=kept.get("target"),
+                target_trainable=self.trainable,
+                references=references,
+                ahead=ahead,
+                ends_pulled=_ends_pulled(forward),
+            )
+        )
 
     def end(self) -> None:
         """Has the teacher moved; what does the divergence do where student and teacher agree?"""
@@ -132,9 +146,13 @@ class TeacherListener:
         seen = self.recorder.seen
         ids = arguments(module, args, kwargs).get("input_ids")
         seen.distillation.passes.append(
-            TeacherPass(step=len(seen.steps), dropout=_differs_in_training(module), width=int(logits.shape[-1]),
-                        input_ids=None if ids is None else numpy_of(ids))
-        )  # fmt: skip
+            TeacherPass(
+                step=len(seen.steps),
+                dropout=_differs_in_training(module),
+                width=int(logits.shape[-1]),
+                input_ids=None if ids is None else numpy_of(ids),
+            )
+        )
         if logits.requires_grad:
             logits.register_hook(self._harmless(self._gradient_arrived))
         if "teacher" in self.logits and "student" in self.logits:
@@ -223,8 +241,12 @@ def _references(
             for a, b in ((p, q), (q, p), (p, middle), (q, middle))
         )
         entropy = torch.where(p.exp() > 0, -p.exp() * p, 0.0).sum(dim=-1)
-        values = {"kl": forward, "reverse kl": reverse, "jensen-shannon": (of_p + of_q) / 2,
-                  "soft cross entropy": forward + entropy}  # fmt: skip
+        values = {
+            "kl": forward,
+            "reverse kl": reverse,
+            "jensen-shannon": (of_p + of_q) / 2,
+            "soft cross entropy": forward + entropy,
+        }
     found = {}
     for name, value in values.items():
         of_positions = value.double().cpu().numpy()

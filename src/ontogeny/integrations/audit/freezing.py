@@ -44,8 +44,10 @@ class FreezeListener:
         for one in self.recorder.optimizers:
             stepping = listening.stepping(one)
             if stepping is not None:
-                for register, listen in ((stepping.register_step_pre_hook, self._before_step),
-                                         (stepping.register_step_post_hook, self._after_step)):  # fmt: skip
+                for register, listen in (
+                    (stepping.register_step_pre_hook, self._before_step),
+                    (stepping.register_step_post_hook, self._after_step),
+                ):
                     self.recorder.listeners.handles.append(register(self._harmless(listen)))
 
     def follow(self) -> None:

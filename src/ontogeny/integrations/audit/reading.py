@@ -48,8 +48,12 @@ def targets_of(logits: "Tensor", normaliser: "Tensor", gradient: "Tensor") -> Ta
             expected = _less_target(here, ids[at]) * weight[at][:, None]
             misfit = float((found - expected).norm() / expected.norm())
             of_probabilities = _as_of_probabilities(here, found, weight[at], ids[at])
-        return Targets(ids=numpy_of(torch.where(pulled, ids, -1)), weight=numpy_of(weight.double()), misfit=misfit,
-                       of_probabilities=of_probabilities)  # fmt: skip
+        return Targets(
+            ids=numpy_of(torch.where(pulled, ids, -1)),
+            weight=numpy_of(weight.double()),
+            misfit=misfit,
+            of_probabilities=of_probabilities,
+        )
 
 
 def _as_of_probabilities(probabilities: "Tensor", gradient: "Tensor", weight: "Tensor", ids: "Tensor") -> float:
@@ -139,10 +143,13 @@ def token_ids(given: Mapping[str, Any], shape: tuple[int, ...], *, decoder: bool
         ids = given.get("decoder_input_ids" if decoder else "input_ids")
         return ids if ids is not None and tuple(ids.shape) == shape else None
     whole = (
-        one for name, one in given.items()
-        if not NO_IDS.search(name) and tuple(getattr(one, "shape", ())) == shape
-        and not one.is_floating_point() and not one.is_complex()
-    )  # fmt: skip
+        one
+        for name, one in given.items()
+        if not NO_IDS.search(name)
+        and tuple(getattr(one, "shape", ())) == shape
+        and not one.is_floating_point()
+        and not one.is_complex()
+    )
     return next(whole, None) if given.get("inputs_embeds") is None else None
 
 
@@ -179,8 +186,10 @@ def some_numbers(model: Any) -> dict[str, "Tensor"]:
 def relative_change(before: Mapping[str, "Tensor"], after: Mapping[str, "Tensor"]) -> float:
     """||after - before|| / ||before|| over all tensors that are in both; NaN where there is none."""
     both = [(before[name], now) for name, now in after.items() if name in before and before[name].shape == now.shape]
-    moved, size = (sum(float(one.norm()) ** 2 for one in ones)
-                   for ones in ([now - then for then, now in both], [then for then, _ in both]))  # fmt: skip
+    moved, size = (
+        sum(float(one.norm()) ** 2 for one in ones)
+        for ones in ([now - then for then, now in both], [then for then, _ in both])
+    )
     return math.sqrt(moved / size) if size > 0 else float("nan")
 
 

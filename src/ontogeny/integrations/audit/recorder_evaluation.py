@@ -10,23 +10,25 @@ from typing import Any
 import numpy as np
 
 from ontogeny.integrations.audit.listening import Hook, language_model, logits_of
-from ontogeny.integrations.audit.reading import (
-    arguments,
-    fingerprints,
-    next_token_nll,
-    numpy_of,
-    relative_change,
-)
+from ontogeny.integrations.audit.reading import arguments, fingerprints, next_token_nll, numpy_of, relative_change
 from ontogeny.integrations.audit.seen import LEAST_ROW, Evaluated, EvaluationPass
-from ontogeny.train.guard import State, untouched
+from ontogeny.looking.guard import State, untouched
 
 _SEED = 0x0E7A1
 ROUNDING = 1e-6
 """Relative change of a tensor below which it is rounding: eight times that of 32 bits."""
-USES = frozenset({
-    "evaluation_leaves_alone", "evaluation_in_training_mode", "evaluation_counts_once", "evaluation_token_weighted",
-    "evaluation_depends_on_batch", "perplexity_of_nll", "evaluation_objective", "average_lags",
-})  # fmt: skip
+USES = frozenset(
+    {
+        "evaluation_leaves_alone",
+        "evaluation_in_training_mode",
+        "evaluation_counts_once",
+        "evaluation_token_weighted",
+        "evaluation_depends_on_batch",
+        "perplexity_of_nll",
+        "evaluation_objective",
+        "average_lags",
+    }
+)
 """Checks that the evaluation is carried out for."""
 
 

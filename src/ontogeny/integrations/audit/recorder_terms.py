@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ontogeny.integrations.audit.recorder_leaves import LeafRecorder, written_by_hand
 from ontogeny.integrations.audit.seen import NLL, LossTerms
-from ontogeny.train.guard import same_random_numbers
+from ontogeny.looking.guard import same_random_numbers
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -51,7 +51,14 @@ def _judged(one: Check, recording: Recording) -> Verdict:
     if not isinstance(outcome, Found):
         return Clear(rule=one.id, numbers=outcome.numbers)
     return Finding(
-        rule=one.id, severity=outcome.severity, statement=outcome.statement, numbers=outcome.numbers,
-        threshold=one.threshold, certainty=outcome.certainty, otherwise=outcome.otherwise or one.otherwise,
-        refuted_by=one.refuted_by, remedy=outcome.remedy or one.remedy, evidence=outcome.evidence,
-    )  # fmt: skip
+        rule=one.id,
+        severity=outcome.severity,
+        statement=outcome.statement,
+        numbers=outcome.numbers,
+        threshold=one.threshold,
+        certainty=outcome.certainty,
+        otherwise=outcome.otherwise or one.otherwise,
+        refuted_by=one.refuted_by,
+        remedy=outcome.remedy or one.remedy,
+        evidence=outcome.evidence,
+    )

@@ -7,7 +7,7 @@ import numpy as np
 
 from ontogeny.integrations.audit.reloading import copied_again
 from ontogeny.integrations.audit.sharing import shared_text
-from ontogeny.train.guard import looking
+from ontogeny.looking.guard import looking
 
 if TYPE_CHECKING:
     from ontogeny.integrations.audit.recorder import Recorder
@@ -26,11 +26,17 @@ def attach(recorder: "Recorder") -> None:
     """Keep pairs of embedding and text as they are watched; call the named functions at the end."""
     reader = Rereader(recorder)
     recorder.listeners.on_watch |= {
-        "ids": reader.keep_ids, "embeddings": reader.keep_embeddings, "texts": reader.keep_texts,
-        "train_texts": first_texts, "validation_texts": first_texts,
-    }  # fmt: skip
-    for check, look in (("validation_in_training", reader.compare_texts), ("pairing_broken", reader.embed_anew),
-                        ("resume_sees_other_batches", reader.ask_for_next_batches)):  # fmt: skip
+        "ids": reader.keep_ids,
+        "embeddings": reader.keep_embeddings,
+        "texts": reader.keep_texts,
+        "train_texts": first_texts,
+        "validation_texts": first_texts,
+    }
+    for check, look in (
+        ("validation_in_training", reader.compare_texts),
+        ("pairing_broken", reader.embed_anew),
+        ("resume_sees_other_batches", reader.ask_for_next_batches),
+    ):
         if check not in recorder.skip:
             recorder.listeners.at_end.append(look)
 

@@ -14,7 +14,7 @@ from ontogeny.integrations.audit.reading import next_token_nll, numpy_of, token_
 from ontogeny.integrations.audit.recorder_generation import special_ids
 from ontogeny.integrations.audit.recording import Forward
 from ontogeny.integrations.audit.reloading import Reloading, copied_again, difference
-from ontogeny.train.guard import looking
+from ontogeny.looking.guard import looking
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,8 +29,20 @@ LEAST_SECOND = 4
 """Tokens of a document behind another one."""
 NEXT = 0.9
 """Share of targets that are the next token, of a model that predicts next tokens."""
-IGNORED = frozenset({"labels", "targets", "shift_labels", "num_items_in_batch", "return_dict", "return_loss",
-                     "logits_to_keep", "fused_lm_head", "output_attentions", "output_hidden_states"})  # fmt: skip
+IGNORED = frozenset(
+    {
+        "labels",
+        "targets",
+        "shift_labels",
+        "num_items_in_batch",
+        "return_dict",
+        "return_loss",
+        "logits_to_keep",
+        "fused_lm_head",
+        "output_attentions",
+        "output_hidden_states",
+    }
+)
 """Arguments that do not change logits."""
 INVARIANT = frozenset({"row_depends_on_batch", "row_depends_on_padding", "sees_the_future"})
 """Checks that a batch is run again for, changed in ways that matter to nothing."""
@@ -189,11 +201,22 @@ def batch_of(forward: Forward, given: Mapping[str, Any], markers: Markers) -> Ba
     rest = {one: value for one, value in given.items() if one not in (name, *TAKEN, *IGNORED)}
     rest = {one: value for one, value in rest.items() if value is not None}
     settings = {one: value for one, value in rest.items() if _is_setting(value)}
-    others = {one: value.detach().clone() if hasattr(value, "detach") else value
-              for one, value in rest.items() if one not in settings}  # fmt: skip
+    others = {
+        one: value.detach().clone() if hasattr(value, "detach") else value
+        for one, value in rest.items()
+        if one not in settings
+    }
     mask, positions = (None if given.get(one) is None else given[one].detach().clone() for one in TAKEN)
-    return Batch(name=name, ids=ids.detach().clone(), mask=mask, positions=positions, settings=settings, others=others,
-                 real=not_padding(forward, markers), forward=forward)  # fmt: skip
+    return Batch(
+        name=name,
+        ids=ids.detach().clone(),
+        mask=mask,
+        positions=positions,
+        settings=settings,
+        others=others,
+        real=not_padding(forward, markers),
+        forward=forward,
+    )
 
 
 def _is_setting(value: Any) -> bool:

@@ -96,12 +96,16 @@ def _fail_early(model: Any, optimizer: Any) -> None:
     import torch
 
     if not isinstance(model, torch.nn.Module):
-        raise OntogenyError(f"audit: the model is a {type(model).__name__}, no torch.nn.Module: give the module that "
-                            "is trained; several together are torch.nn.ModuleDict({'name': module})")  # fmt: skip
+        raise OntogenyError(
+            f"audit: the model is a {type(model).__name__}, no torch.nn.Module: give the module that "
+            "is trained; several together are torch.nn.ModuleDict({'name': module})"
+        )
     for one in optimizer if isinstance(optimizer, list | tuple) else [optimizer]:
         if not hasattr(one, "param_groups") and not hasattr(one, "step"):
-            raise OntogenyError(f"audit: the optimizer is {one!r:.60}, which cannot step: give the "
-                                "torch.optim.Optimizer that is stepped, or a list of several")  # fmt: skip
+            raise OntogenyError(
+                f"audit: the optimizer is {one!r:.60}, which cannot step: give the "
+                "torch.optim.Optimizer that is stepped, or a list of several"
+            )
 
 
 WATCHED = {

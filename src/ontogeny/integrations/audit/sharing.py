@@ -35,8 +35,16 @@ def shared_text(train: Sequence[str], validation: Sequence[str]) -> Shared:
     whole = [words for words in once if words in known]
     words = sum(map(len, whole)) / max(sum(map(len, once)), 1)
     longest = max((len(one) for one in whole), default=0)
-    return Shared(texts=len(looked), exact=len(exact), exact_share=words, exact_different=len(whole),
-                  longest_exact=longest, grams=len(grams), rate=rate, example=shown)  # fmt: skip
+    return Shared(
+        texts=len(looked),
+        exact=len(exact),
+        exact_share=words,
+        exact_different=len(whole),
+        longest_exact=longest,
+        grams=len(grams),
+        rate=rate,
+        example=shown,
+    )
 
 
 def _telling(texts: Sequence[list[str]]) -> np.ndarray:

@@ -15,12 +15,18 @@ def terminal(report: Report, *, verbose: bool = False, more: str = "-v") -> str:
     lines = ["audit"]
     for finding in report.findings:
         lines += ["", f"  {finding.severity.upper()}  {_sentence(finding.statement)}"]
-        lines += [f"      {_sentence(finding.remedy)}",
-                  f"      {finding.rule} · {finding.certainty} · {AUDIT_DOCS.format(check=finding.rule)}"]  # fmt: skip
+        lines += [
+            f"      {_sentence(finding.remedy)}",
+            f"      {finding.rule} · {finding.certainty} · {AUDIT_DOCS.format(check=finding.rule)}",
+        ]
         if verbose:
             numbers = ", ".join(f"{name} {_number(value)}" for name, value in finding.numbers.items())
-            lines += [f"      numbers: {numbers}", f"      threshold: {finding.threshold}",
-                      f"      else: {finding.otherwise}", f"      refuted by: {finding.refuted_by}"]  # fmt: skip
+            lines += [
+                f"      numbers: {numbers}",
+                f"      threshold: {finding.threshold}",
+                f"      else: {finding.otherwise}",
+                f"      refuted by: {finding.refuted_by}",
+            ]
     if not report.findings:
         lines += ["", "  nothing found"]
     clear = [one.rule for one in report.verdicts if isinstance(one, Clear)]
@@ -38,15 +44,25 @@ def plain(report: Report) -> dict[str, Any]:
     """The audit as plain values for JSON."""
     return {
         "findings": [
-            {"check": one.rule, "severity": one.severity, "statement": one.statement, "numbers": dict(one.numbers),
-             "certainty": one.certainty, "threshold": one.threshold, "otherwise": one.otherwise,
-             "refuted_by": one.refuted_by, "remedy": one.remedy, "page": AUDIT_DOCS.format(check=one.rule)}
-            for one in report.findings if isinstance(one, Finding)
+            {
+                "check": one.rule,
+                "severity": one.severity,
+                "statement": one.statement,
+                "numbers": dict(one.numbers),
+                "certainty": one.certainty,
+                "threshold": one.threshold,
+                "otherwise": one.otherwise,
+                "refuted_by": one.refuted_by,
+                "remedy": one.remedy,
+                "page": AUDIT_DOCS.format(check=one.rule),
+            }
+            for one in report.findings
+            if isinstance(one, Finding)
         ],
         "clear": [one.rule for one in report.verdicts if isinstance(one, Clear)],
         "not_assessable": {one.rule: one.lacks for one in report.verdicts if isinstance(one, NotAssessable)},
         "mishaps": list(report.mishaps),
-    }  # fmt: skip
+    }
 
 
 def _sentence(text: str) -> str:

@@ -54,8 +54,14 @@ def updates(seen: Recording) -> list[Update]:
         begins = max((at for at, one in enumerate(forwards) if one.cleared), default=0)
         forwards = forwards[begins:]
         if step is not None and all(_pure(one) for one in forwards):
-            found.append(Update(passes=_by_backward_pass(forwards), scale=step.loss_scale,
-                                rescaled=step.rescaled * step.loss_scale, norm=step.grad_norm))  # fmt: skip
+            found.append(
+                Update(
+                    passes=_by_backward_pass(forwards),
+                    scale=step.loss_scale,
+                    rescaled=step.rescaled * step.loss_scale,
+                    norm=step.grad_norm,
+                )
+            )
     return found
 
 

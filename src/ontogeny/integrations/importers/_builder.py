@@ -21,8 +21,9 @@ class Builder:
     `row_word`: what rows count, `line` or `entry` or `row`. `meaning`: what a label means, by default `understand`.
     """
 
-    def __init__(self, path: str, form: str, *, row_word: str = "line",
-                 meaning: Callable[[str], Meaning | None] = understand) -> None:  # fmt: skip
+    def __init__(
+        self, path: str, form: str, *, row_word: str = "line", meaning: Callable[[str], Meaning | None] = understand
+    ) -> None:
         self.path, self.form, self.row_word = path, form, row_word
         self.config: dict[str, Any] = {}
         self.notes: list[str] = []
@@ -118,13 +119,20 @@ class Builder:
         for piece in pieces.cuts:
             series = [
                 Series(
-                    name=key.name, scope=key.scope, label=named[key][0],
-                    unit=self.units.get(named[key][0], key.unit), steps=steps[index], values=values,
-                    rows=rows[index], epochs=epochs[index], times_unix_s=times[index], decimals=decimals_of(values),
+                    name=key.name,
+                    scope=key.scope,
+                    label=named[key][0],
+                    unit=self.units.get(named[key][0], key.unit),
+                    steps=steps[index],
+                    values=values,
+                    rows=rows[index],
+                    epochs=epochs[index],
+                    times_unix_s=times[index],
+                    decimals=decimals_of(values),
                 )
                 for key, (index, values) in piece.points.items()
                 if len(index)
-            ]  # fmt: skip
+            ]
             if series:
                 segments.append(self._segment(len(segments), piece, series, axis))
         return tuple(segments)

@@ -7,9 +7,20 @@ from ontogeny.integrations.importers._builder import Builder
 from ontogeny.integrations.importers._numbers import number_of
 
 STEP_KEYS = (
-    "step", "global_step", "current_steps", "train/global_step", "trainer/global_step", "iter", "iteration", "_step",
-    "steps", "update", "num_updates", "batch", "iter_num",
-)  # fmt: skip
+    "step",
+    "global_step",
+    "current_steps",
+    "train/global_step",
+    "trainer/global_step",
+    "iter",
+    "iteration",
+    "_step",
+    "steps",
+    "update",
+    "num_updates",
+    "batch",
+    "iter_num",
+)
 _STEPS = frozenset(STEP_KEYS)
 EPOCH_KEYS = ("epoch", "train/epoch", "Epoch", "epochs")
 TIME_KEYS = ("timestamp", "_timestamp", "time_unix_s", "wall_time")

@@ -12,16 +12,41 @@ from ontogeny.integrations.importers._source import LONGEST_LINE, Source
 
 _DELIMITERS = ",;\t|"
 _STEP_COLUMNS = (
-    "step", "global_step", "trainer/global_step", "train/global_step", "iter", "iteration", "current_steps", "steps",
-    "update", "updates", "num_updates", "_step",
-)  # fmt: skip
+    "step",
+    "global_step",
+    "trainer/global_step",
+    "train/global_step",
+    "iter",
+    "iteration",
+    "current_steps",
+    "steps",
+    "update",
+    "updates",
+    "num_updates",
+    "_step",
+)
 _EPOCH_COLUMNS = ("epoch", "train/epoch", "epochs")
 _TIME_COLUMNS = ("_timestamp", "timestamp", "wall_time", "Wall time", "created_at")
 _IDENTITY = {"run_name", "name", "run_id", "id", "run", "state", "experiment", "sweep", "url", "model_name"}
 _SETTINGS = {
-    "seed", "batch_size", "learning_rate", "weight_decay", "n_layer", "n_head", "dropout", "max_iters", "block_size",
-    "hidden_size", "warmup_iters", "lora_r", "lora_alpha", "num_epochs", "optimizer", "n_params", "params",
-}  # fmt: skip
+    "seed",
+    "batch_size",
+    "learning_rate",
+    "weight_decay",
+    "n_layer",
+    "n_head",
+    "dropout",
+    "max_iters",
+    "block_size",
+    "hidden_size",
+    "warmup_iters",
+    "lora_r",
+    "lora_alpha",
+    "num_epochs",
+    "optimizer",
+    "n_params",
+    "params",
+}
 _SAID = re.compile(r"(?:[:=]\s*[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|\s\d+\.\d+)$")
 """A name with its number: a line of a log, not of a header."""
 _MOST_WORDS = 4

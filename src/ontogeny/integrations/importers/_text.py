@@ -15,8 +15,16 @@ _PAIR = re.compile(
     rf"(?P<value>{NUMBER})(?P<unit>[A-Za-z%]+| (?:BPC|BPB|bpc|bpb)\b)?(?![\w(])"
 )
 _CORE = {
-    "loss", "perplexity", "learning_rate", "grad_norm", "bits_per_byte", "accuracy", "reward", "nll", "token_accuracy",
-}  # fmt: skip
+    "loss",
+    "perplexity",
+    "learning_rate",
+    "grad_norm",
+    "bits_per_byte",
+    "accuracy",
+    "reward",
+    "nll",
+    "token_accuracy",
+}
 REPEATED = re.compile(r"\b(?:best|saved|saving|checkpoint|improved)\b", re.IGNORECASE)
 """Lines that say again what an evaluation gave."""
 BITS = {"bpc": "bits", "bpb": "bits"}
@@ -29,15 +37,22 @@ _SETTING = re.compile(
     re.IGNORECASE,
 )
 _SETTINGS = {
-    "vocab_size": "vocabulary_size", "vocabulary_size": "vocabulary_size",
+    "vocab_size": "vocabulary_size",
+    "vocabulary_size": "vocabulary_size",
     "gradient_accumulation_steps": "accumulation",
-    "max_iters": "max_steps", "max_steps": "max_steps", "num_iterations": "max_steps", "world size": "devices",
+    "max_iters": "max_steps",
+    "max_steps": "max_steps",
+    "num_iterations": "max_steps",
+    "world size": "devices",
     "world_size": "devices",
-}  # fmt: skip
+}
 _TRAINER = {
-    "Num examples": "train_examples", "Num Epochs": "epochs", "Instantaneous batch size per device": "batch_size",
-    "Gradient Accumulation steps": "accumulation", "Total optimization steps": "max_steps",
-}  # fmt: skip
+    "Num examples": "train_examples",
+    "Num Epochs": "epochs",
+    "Instantaneous batch size per device": "batch_size",
+    "Gradient Accumulation steps": "accumulation",
+    "Total optimization steps": "max_steps",
+}
 _TRAINER_LINE = re.compile(rf"({'|'.join(_TRAINER)})\s*=\s*({COUNT})")
 _ERROR = re.compile(r"^(?:\[[^\]]*\]:?\s*)*([\w.]*(?:Error|Exception|Interrupt|OutOfMemory\w*)\b.*)")
 MOST_ERRORS = 20

@@ -33,10 +33,14 @@ _SHARE_WITH_AXIS = 0.9
 """Share of the entries that carry the trainer's step if it is to be the axis."""
 
 _ARGUMENTS = {
-    "lr_scheduler_type": "schedule", "num_train_epochs": "epochs", "per_device_train_batch_size": "batch_size",
-    "gradient_accumulation_steps": "accumulation", "label_smoothing_factor": "label_smoothing",
-    "_name_or_path": "model", "vocab_size": "vocabulary_size",
-}  # fmt: skip
+    "lr_scheduler_type": "schedule",
+    "num_train_epochs": "epochs",
+    "per_device_train_batch_size": "batch_size",
+    "gradient_accumulation_steps": "accumulation",
+    "label_smoothing_factor": "label_smoothing",
+    "_name_or_path": "model",
+    "vocab_size": "vocabulary_size",
+}
 """What Hugging Face's Trainer puts into a run's configuration, in our words."""
 
 

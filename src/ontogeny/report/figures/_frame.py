@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from ontogeny.report.estimates import SEEDS_FOR_T
-from ontogeny.report.gather import RunGroup
+from ontogeny.statistics.estimates import SEEDS_FOR_T
+from ontogeny.store.run_group import RunGroup
 
 HEIGHT = 230
 MOST_BARS = 200
@@ -67,11 +67,7 @@ def draw(runs: RunGroup, frame: pd.DataFrame, axis: Axis) -> Any:
 
 
 def summarize(
-    runs: RunGroup,
-    metric: str,
-    scopes: Iterable[str] | None = None,
-    relative: bool = False,
-    literal: bool = False,
+    runs: RunGroup, metric: str, scopes: Iterable[str] | None = None, relative: bool = False, literal: bool = False
 ) -> pd.DataFrame:
     """Rows per run (`seeds` = 1), or per band and step: band, run, scope, step, epoch, value, low, high, seeds, kind.
 

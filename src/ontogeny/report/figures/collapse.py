@@ -9,7 +9,7 @@ import pandas as pd
 from ontogeny.report.figure import Figure
 from ontogeny.report.figures._frame import HEIGHT, rounded
 from ontogeny.report.figures._heat import block_names
-from ontogeny.report.gather import RunGroup, View
+from ontogeny.store.run_group import RunGroup, RunView
 
 ROW = 34
 
@@ -41,8 +41,10 @@ def at_the_end(runs: RunGroup) -> Figure | None:
         caption="Last checkpoint minus first on the same items of text that is not trained on. Bars: 95% t interval of "
         "the paired difference over documents (items, for the harness's tasks); p, on hover, is adjusted over all "
         "numbers and checkpoints by Benjamini and Hochberg. The documents themselves are drawn above.",
-        chart=panels, section="forgetting", order=30,
-    )  # fmt: skip
+        chart=panels,
+        section="forgetting",
+        order=30,
+    )
 
 
 def weights_and_loss(runs: RunGroup) -> Figure | None:
@@ -56,19 +58,28 @@ def weights_and_loss(runs: RunGroup) -> Figure | None:
             mad, blocks = np.array(found["mad"]["mad"], dtype=float), np.array(found["mad"]["block"])
             risen = dict(zip(one["step"], one["value"], strict=True))
             named = block_names(blocks)
-            frame = pd.DataFrame([
-                {"layer": named[int(block)], "step": step, "mad": row[i], "change": risen[step]}
-                for step, row in zip(found["mad"]["step"], mad, strict=True) if step in risen
-                for i, block in enumerate(blocks)
-            ])  # fmt: skip
+            frame = pd.DataFrame(
+                [
+                    {"layer": named[int(block)], "step": step, "mad": row[i], "change": risen[step]}
+                    for step, row in zip(found["mad"]["step"], mad, strict=True)
+                    if step in risen
+                    for i, block in enumerate(blocks)
+                ]
+            )
             if frame.empty:
                 continue
-            chart = alt.Chart(rounded(frame, 4)).mark_line(point=True, strokeWidth=1).encode(
-                alt.X("mad:Q", title="mean absolute difference of weights from the first checkpoint"),
-                alt.Y("change:Q", title="nats since the first checkpoint"),
-                alt.Color("layer:N", title=None, sort=list(named.values())), alt.Order("step:Q"),
-                tooltip=["layer:N", "step:Q", "mad:Q", "change:Q"],
-            ).properties(height=HEIGHT)  # fmt: skip
+            chart = (
+                alt.Chart(rounded(frame, 4))
+                .mark_line(point=True, strokeWidth=1)
+                .encode(
+                    alt.X("mad:Q", title="mean absolute difference of weights from the first checkpoint"),
+                    alt.Y("change:Q", title="nats since the first checkpoint"),
+                    alt.Color("layer:N", title=None, sort=list(named.values())),
+                    alt.Order("step:Q"),
+                    tooltip=["layer:N", "step:Q", "mad:Q", "change:Q"],
+                )
+                .properties(height=HEIGHT)
+            )
             panels[name if len(runs.runs) == 1 else f"{run.name}, {name}"] = chart
     if not panels:
         return None
@@ -77,8 +88,10 @@ def weights_and_loss(runs: RunGroup) -> Figure | None:
         caption="Each point is a checkpoint: how far a layer's weights are from the first (MAD), and how much the "
         "general loss rose since; lines follow training. Both grow with training, so that they lie on a curve says "
         "nothing: the analysis compares their differences between checkpoints.",
-        chart=panels, section="forgetting", order=40,
-    )  # fmt: skip
+        chart=panels,
+        section="forgetting",
+        order=40,
+    )
 
 
 def over_runs(runs: RunGroup) -> Figure | None:
@@ -86,16 +99,23 @@ def over_runs(runs: RunGroup) -> Figure | None:
     panels = {}
     for run in runs.runs:
         points: dict[str, Any] = _numbers(run).get("across", {}).get("points", {})
-        frame = pd.DataFrame([
-            {"arm": arm, "mad": mad, "change": change} for arm, pairs in points.items() for mad, change in pairs
-        ])  # fmt: skip
+        frame = pd.DataFrame(
+            [{"arm": arm, "mad": mad, "change": change} for arm, pairs in points.items() for mad, change in pairs]
+        )
         if frame.empty:
             continue
-        chart = alt.Chart(rounded(frame, 4)).mark_point(size=60).encode(
-            alt.X("mad:Q", title="final mean absolute difference of weights", scale=alt.Scale(zero=False)),
-            alt.Y("change:Q", title="final rise of the general loss, nats"), alt.Color("arm:N", title=None),
-            alt.Shape("arm:N"), tooltip=["arm:N", "mad:Q", "change:Q"],
-        ).properties(height=HEIGHT)  # fmt: skip
+        chart = (
+            alt.Chart(rounded(frame, 4))
+            .mark_point(size=60)
+            .encode(
+                alt.X("mad:Q", title="final mean absolute difference of weights", scale=alt.Scale(zero=False)),
+                alt.Y("change:Q", title="final rise of the general loss, nats"),
+                alt.Color("arm:N", title=None),
+                alt.Shape("arm:N"),
+                tooltip=["arm:N", "mad:Q", "change:Q"],
+            )
+            .properties(height=HEIGHT)
+        )
         panels[run.name if len(runs.runs) > 1 else ""] = chart
     if not panels:
         return None
@@ -103,8 +123,10 @@ def over_runs(runs: RunGroup) -> Figure | None:
         title="Does the weights' way tell the collapse, over runs?",
         caption="Each point is a run. Correlations with their intervals, and whether they differ, are in the analysis; "
         "runs that differ in their learning rate correlate for that reason alone.",
-        chart=panels, section="forgetting", order=50,
-    )  # fmt: skip
+        chart=panels,
+        section="forgetting",
+        order=50,
+    )
 
 
 def _signed(one: dict[str, Any]) -> dict[str, float]:
@@ -114,6 +136,6 @@ def _signed(one: dict[str, Any]) -> dict[str, float]:
     return {"value": value, "low": min(ends), "high": max(ends)}
 
 
-def _numbers(run: View) -> dict[str, Any]:
+def _numbers(run: RunView) -> dict[str, Any]:
     found: dict[str, Any] = run.analyses.get("collapse", {}).get("numbers", {})
     return found

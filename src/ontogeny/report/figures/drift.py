@@ -9,7 +9,7 @@ import pandas as pd
 from ontogeny.report.figure import Figure
 from ontogeny.report.figures._frame import Axis, interval_note, trajectory
 from ontogeny.report.figures._heat import block_map, block_names
-from ontogeny.report.gather import RunGroup
+from ontogeny.store.run_group import RunGroup
 
 if TYPE_CHECKING:
     import xarray as xr

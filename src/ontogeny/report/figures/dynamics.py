@@ -10,7 +10,7 @@ import pandas as pd
 from ontogeny.core.errors import StoreError
 from ontogeny.report.figure import Figure
 from ontogeny.report.figures._frame import HEIGHT, INDEPENDENT, Axis, interval_note, rounded, trajectory
-from ontogeny.report.gather import RunGroup, View
+from ontogeny.store.run_group import RunGroup, RunView
 
 MOST_POINTS = 40
 """Passages of a group that are drawn as points."""
@@ -30,11 +30,23 @@ def memorized_share(runs: RunGroup) -> Figure | None:
         title="Reproduced passages",
         caption="Share of passages of which greedy decoding, given the first third, writes enough of the rest to count "
         "as memorized. " + interval_note(runs, f"95% Wilson intervals, {INDEPENDENT}"),
-        chart=chart, section="memorization", order=5,
-        metrics=tuple(f"reproduction/{one}" for one in (
-            "share_memorized", "share_memorized_low", "share_memorized_high", "n", "skipped", "mean_edit_distance",
-            "median_accuracy", "mean_accuracy")),
-    )  # fmt: skip
+        chart=chart,
+        section="memorization",
+        order=5,
+        metrics=tuple(
+            f"reproduction/{one}"
+            for one in (
+                "share_memorized",
+                "share_memorized_low",
+                "share_memorized_high",
+                "n",
+                "skipped",
+                "mean_edit_distance",
+                "median_accuracy",
+                "mean_accuracy",
+            )
+        ),
+    )
 
 
 def trajectories(runs: RunGroup) -> Figure | None:
@@ -50,8 +62,10 @@ def trajectories(runs: RunGroup) -> Figure | None:
             caption="Change of a passage's mean compression score since checkpoint 0, in nats, by group (status at "
             f"step {groups['status_step']:,}). Lines: means; bands: 95% intervals (±1.96 standard errors "
             f"over passages, {INDEPENDENT}); points: up to {MOST_POINTS} passages of each group.{_of(runs, run)}",
-            chart=panels, section="dynamics", order=10,
-        )  # fmt: skip
+            chart=panels,
+            section="dynamics",
+            order=10,
+        )
     return None
 
 
@@ -69,8 +83,10 @@ def heat(runs: RunGroup) -> Figure | None:
             title="Where layers change",
             caption="Difference of the groups' changes since checkpoint 0, in nats. A dot marks p < 0.05, corrected "
             f"over all cells by max-T permutation of the labels over documents.{_of(runs, run)}",
-            chart=panels, section="dynamics", order=20,
-        )  # fmt: skip
+            chart=panels,
+            section="dynamics",
+            order=20,
+        )
     return None
 
 
@@ -82,24 +98,33 @@ def against_compression(runs: RunGroup) -> Figure | None:
         chosen = np.unique(np.linspace(1, len(table.step) - 1, min(4, len(table.step) - 1)).round().astype(int))
         panels = {}
         for at in chosen:
-            frame = pd.DataFrame({
-                "change": table.score[at, layer] - table.score[0, layer], "accuracy": table.accuracy[at],
-                "group": np.where(table.trained, "trained", "novel"), "passage": table.name,
-            }).dropna()  # fmt: skip
+            frame = pd.DataFrame(
+                {
+                    "change": table.score[at, layer] - table.score[0, layer],
+                    "accuracy": table.accuracy[at],
+                    "group": np.where(table.trained, "trained", "novel"),
+                    "passage": table.name,
+                }
+            ).dropna()
             panels[f"epoch {table.epoch[at]:g}"] = (
-                alt.Chart(rounded(frame, 4)).mark_circle(size=36, opacity=0.6).encode(
+                alt.Chart(rounded(frame, 4))
+                .mark_circle(size=36, opacity=0.6)
+                .encode(
                     alt.X("change:Q", title="change of compression", scale=alt.Scale(zero=False)),
                     alt.Y("accuracy:Q", title="reproduced", **_SHARE),
                     alt.Color("group:N", title=None, sort=["trained", "novel"]),
                     tooltip=["passage:N", "group:N", "change:Q", "accuracy:Q"],
-                ).properties(height=HEIGHT)
-            )  # fmt: skip
+                )
+                .properties(height=HEIGHT)
+            )
         return Figure(
             title="Reproduction against compression",
             caption=f"Each point is a passage: share of its continuation that is reproduced, against the change of its "
             f"compression at block {table.layer[layer]}.{_of(runs, run)}",
-            chart=panels, section="dynamics", order=30,
-        )  # fmt: skip
+            chart=panels,
+            section="dynamics",
+            order=30,
+        )
     return None
 
 
@@ -116,16 +141,25 @@ def onset(runs: RunGroup) -> Figure | None:
     if not rows:
         return None
     colour = [alt.Color("run:N", title=None)] if len(runs.runs) > 1 else []
-    chart = alt.Chart(pd.DataFrame(rows)).mark_line(interpolate="step-after", point=True).encode(
-        _EPOCH, alt.Y("share:Q", title="memorized by then", **_SHARE), *colour,
-        tooltip=["run:N", "epoch:Q", alt.Tooltip("share:Q", format=".1%")],
-    ).properties(height=HEIGHT)  # fmt: skip
+    chart = (
+        alt.Chart(pd.DataFrame(rows))
+        .mark_line(interpolate="step-after", point=True)
+        .encode(
+            _EPOCH,
+            alt.Y("share:Q", title="memorized by then", **_SHARE),
+            *colour,
+            tooltip=["run:N", "epoch:Q", alt.Tooltip("share:Q", format=".1%")],
+        )
+        .properties(height=HEIGHT)
+    )
     return Figure(
         title="Onset of memorization",
         caption="Turnbull's estimate of the share of trained passages that are memorized from then on, by epoch. "
         "An onset is known only to lie between two checkpoints; between them the curve is not known.",
-        chart=chart, section="dynamics", order=40,
-    )  # fmt: skip
+        chart=chart,
+        section="dynamics",
+        order=40,
+    )
 
 
 def velocity(runs: RunGroup) -> Figure | None:
@@ -135,10 +169,16 @@ def velocity(runs: RunGroup) -> Figure | None:
         if not found or "velocity" not in found:
             continue
         rows = [
-            {"epoch": epoch, "value": found["velocity"][i][c], "low": found["low"][i][c], "high": found["high"][i][c],
-             "layer": f"block {block}"}
-            for i, block in enumerate(found["layer"]) for c, epoch in enumerate(found["epoch"])
-        ]  # fmt: skip
+            {
+                "epoch": epoch,
+                "value": found["velocity"][i][c],
+                "low": found["low"][i][c],
+                "high": found["high"][i][c],
+                "layer": f"block {block}",
+            }
+            for i, block in enumerate(found["layer"])
+            for c, epoch in enumerate(found["epoch"])
+        ]
         base = alt.Chart(rounded(pd.DataFrame(rows), 5)).encode(_EPOCH, alt.Color("layer:N", title=None))
         band = base.mark_area(opacity=0.15).encode(alt.Y("low:Q", title="nats per epoch"), alt.Y2("high:Q"))
         line = base.mark_line(point=True).encode(alt.Y("value:Q", title="nats per epoch"))
@@ -146,8 +186,10 @@ def velocity(runs: RunGroup) -> Figure | None:
             title="Velocity of compression",
             caption="First derivative of the mean compression of trained passages on the uneven grid of checkpoints. "
             f"Bands: 95% bootstrap over {found['n']} documents.{_of(runs, run)}",
-            chart=(band + line).properties(height=HEIGHT), section="dynamics", order=50,
-        )  # fmt: skip
+            chart=(band + line).properties(height=HEIGHT),
+            section="dynamics",
+            order=50,
+        )
     return None
 
 
@@ -161,31 +203,33 @@ def single_passages(runs: RunGroup) -> Figure | None:
         order = known[np.argsort(-table.accuracy[:, known].mean(axis=0), kind="stable")]
         panels = {}
         for at in order[np.unique(np.linspace(0, len(order) - 1, min(SHOWN, len(order))).round().astype(int))]:
-            frame = pd.DataFrame({"epoch": table.epoch, "reproduced": table.accuracy[:, at],
-                                  "compression": table.score[:, layer, at]})  # fmt: skip
+            frame = pd.DataFrame(
+                {"epoch": table.epoch, "reproduced": table.accuracy[:, at], "compression": table.score[:, layer, at]}
+            )
             base = alt.Chart(rounded(frame, 4)).encode(_EPOCH)
-            written = base.mark_line(point=True).encode(
-                alt.Y("reproduced:Q", **_SHARE), color=alt.datum("reproduced")
-            )  # fmt: skip
+            written = base.mark_line(point=True).encode(alt.Y("reproduced:Q", **_SHARE), color=alt.datum("reproduced"))
             drawn = base.mark_line(point=True, strokeDash=[4, 3]).encode(
-                alt.Y("compression:Q", title="compression (nats)", scale=alt.Scale(zero=False),
-                      axis=alt.Axis(grid=False)),
+                alt.Y(
+                    "compression:Q", title="compression (nats)", scale=alt.Scale(zero=False), axis=alt.Axis(grid=False)
+                ),
                 color=alt.datum("compression"),
-            )  # fmt: skip
+            )
             both = alt.layer(written, drawn).resolve_scale(y="independent").properties(height=150)
             panels[f"{table.name[at]} · {table.source[at]}"] = both
         return Figure(
             title="Single passages",
             caption=f"Trained passages from the one reproduced earliest to the one reproduced least: share reproduced "
             f"(solid, left) and compression at block {table.layer[layer]} (dashed, right).{_of(runs, run)}",
-            chart=panels, section="dynamics", order=60,
-        )  # fmt: skip
+            chart=panels,
+            section="dynamics",
+            order=60,
+        )
     return None
 
 
-def _analyzed(runs: RunGroup) -> Iterator[tuple[View, dict[str, Any], Any]]:
+def _analyzed(runs: RunGroup) -> Iterator[tuple[RunView, dict[str, Any], Any]]:
     """Runs whose groups were compared, with the numbers, and the passages they rest on."""
-    from ontogeny.analyses._passages import passages_of
+    from ontogeny.analyses.recorded.passages import passages_of
 
     for run in runs.runs:
         found = run.analyses.get("groups", {}).get("numbers")
@@ -217,9 +261,8 @@ def _bands(epoch: np.ndarray, values: np.ndarray, labels: np.ndarray) -> Any:
         for e, mean, half in zip(epoch, own.mean(axis=1), 1.96 * error, strict=True):
             rows.append({"epoch": e, "value": mean, "low": mean - half, "high": mean + half, "group": label})
         points += [
-            {"epoch": e, "value": value, "group": label}
-            for c, e in enumerate(epoch) for value in own[c, :MOST_POINTS]
-        ]  # fmt: skip
+            {"epoch": e, "value": value, "group": label} for c, e in enumerate(epoch) for value in own[c, :MOST_POINTS]
+        ]
     colour = alt.Color("group:N", title=None, sort=list(_LABELS), scale=alt.Scale(domain=list(_LABELS)))
     dots = alt.Chart(rounded(pd.DataFrame(points), 3)).mark_circle(size=9, opacity=0.25)
     base = alt.Chart(rounded(pd.DataFrame(rows), 4))
@@ -233,10 +276,15 @@ def _bands(epoch: np.ndarray, values: np.ndarray, labels: np.ndarray) -> Any:
 
 def _map(groups: dict[str, Any], contrast: dict[str, Any]) -> Any:
     rows = [
-        {"epoch": f"{epoch:g}", "block": f"block {block}", "value": contrast["value"][c][i],
-         "p": contrast["p_corrected"][c][i]}
-        for c, epoch in enumerate(groups["epoch"][1:]) for i, block in enumerate(groups["layer"])
-    ]  # fmt: skip
+        {
+            "epoch": f"{epoch:g}",
+            "block": f"block {block}",
+            "value": contrast["value"][c][i],
+            "p": contrast["p_corrected"][c][i],
+        }
+        for c, epoch in enumerate(groups["epoch"][1:])
+        for i, block in enumerate(groups["layer"])
+    ]
     frame = rounded(pd.DataFrame(rows), 4)
     most = float(np.nanmax(np.abs(frame["value"]))) or 1.0
     epochs = _in_order(frame["epoch"])
@@ -244,10 +292,15 @@ def _map(groups: dict[str, Any], contrast: dict[str, Any]) -> Any:
         "x": alt.X("epoch:O", sort=epochs, title="epoch", axis=alt.Axis(labelAngle=0)),
         "y": alt.Y("block:N", title=None, sort=_in_order(frame["block"])[::-1]),
     }
-    cells = alt.Chart(frame).mark_rect().encode(
-        **place, color=alt.Color("value:Q", title="nats", scale=alt.Scale(scheme="blueorange", domain=[-most, most])),
-        tooltip=["block:N", "epoch:N", "value:Q", "p:Q"],
-    )  # fmt: skip
+    cells = (
+        alt.Chart(frame)
+        .mark_rect()
+        .encode(
+            **place,
+            color=alt.Color("value:Q", title="nats", scale=alt.Scale(scheme="blueorange", domain=[-most, most])),
+            tooltip=["block:N", "epoch:N", "value:Q", "p:Q"],
+        )
+    )
     dots = alt.Chart(frame[frame["p"] < 0.05]).mark_circle(size=40, color="black").encode(**place)
     return (cells + dots).properties(height=max(110, 28 * len(groups["layer"])))
 
@@ -256,5 +309,5 @@ def _in_order(values: "Sequence[str] | pd.Series[Any]") -> list[str]:
     return list(dict.fromkeys(values))
 
 
-def _of(runs: RunGroup, run: View) -> str:
+def _of(runs: RunGroup, run: RunView) -> str:
     return f" Run: {run.name}." if len(runs.runs) > 1 else ""

@@ -3,10 +3,10 @@
 import altair as alt
 import pandas as pd
 
-from ontogeny.analyses._items import losses_of, tasks_of
+from ontogeny.analyses.recorded.items import losses_of, tasks_of
 from ontogeny.report.figure import Figure
 from ontogeny.report.figures._frame import HEIGHT, rounded, step_axis
-from ontogeny.report.gather import RunGroup, View
+from ontogeny.store.run_group import RunGroup, RunView
 
 MOST_POINTS = 1500
 """Of a panel: with more, so many documents are drawn as fit, evenly spaced."""
@@ -41,11 +41,13 @@ def since_the_start(runs: RunGroup) -> Figure | None:
         caption="Each point is a document: its number now minus that at the first checkpoint, the same passages, words "
         "and endings. Line: their mean, weighted by tokens or items; band: 95% t interval over documents. A loss above "
         "zero was forgotten, an accuracy below it.",
-        chart=panels, section="forgetting", order=10,
-    )  # fmt: skip
+        chart=panels,
+        section="forgetting",
+        order=10,
+    )
 
 
-def _documents(run: View) -> dict[str, pd.DataFrame]:
+def _documents(run: RunView) -> dict[str, pd.DataFrame]:
     """Changes of single documents by name of the number; none where only means are known."""
     found = {}
     for one in (*losses_of(run), *tasks_of(run)):
@@ -54,7 +56,10 @@ def _documents(run: View) -> dict[str, pd.DataFrame]:
         kept = max(1, MOST_POINTS // len(one.step))
         chosen = range(0, one.documents, max(1, -(-one.documents // kept)))
         apart = (one.total - one.total[0]) / one.weight
-        rows = [{"step": step, "value": row[i], "of": "document"} for step, row in zip(one.step, apart, strict=True)
-                for i in chosen]  # fmt: skip
+        rows = [
+            {"step": step, "value": row[i], "of": "document"}
+            for step, row in zip(one.step, apart, strict=True)
+            for i in chosen
+        ]
         found[one.name] = pd.DataFrame(rows)
     return found

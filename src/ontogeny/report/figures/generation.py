@@ -4,7 +4,7 @@ from typing import Any
 
 from ontogeny.report.figure import Figure
 from ontogeny.report.figures._frame import Axis, interval_note, trajectory
-from ontogeny.report.gather import RunGroup
+from ontogeny.store.run_group import RunGroup
 
 DECODINGS = {"": "greedy", "sampled_": "sampled"}
 

@@ -5,7 +5,7 @@ import numpy as np
 from ontogeny.report.figure import Figure
 from ontogeny.report.figures._frame import Axis, interval_note, trajectory
 from ontogeny.report.figures._heat import block_map, block_names
-from ontogeny.report.gather import RunGroup
+from ontogeny.store.run_group import RunGroup
 
 MEASURE = "gradient_norms"
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ontogeny.report.figure import Figure
 from ontogeny.report.figures._frame import HEIGHT, rounded
-from ontogeny.report.gather import RunGroup, View
+from ontogeny.store.run_group import RunGroup, RunView
 
 MOST_ROWS = 70
 """Rows and columns of the matrix that are drawn: more are averaged."""
@@ -24,27 +24,35 @@ def matrix(runs: RunGroup) -> Figure | None:
         rows = np.array_split(np.arange(values.shape[1]), min(MOST_ROWS, values.shape[1]))
         columns = np.array_split(np.arange(values.shape[0]), min(MOST_ROWS, values.shape[0]))
         trained = np.array(found["trained_at"])
-        frame = pd.DataFrame([
-            {"batch": int(trained[r].mean()), "step": int(steps[c].mean()), "change": values[np.ix_(c, r)].mean()}
-            for c in columns for r in rows
-        ])  # fmt: skip
+        frame = pd.DataFrame(
+            [
+                {"batch": int(trained[r].mean()), "step": int(steps[c].mean()), "change": values[np.ix_(c, r)].mean()}
+                for c in columns
+                for r in rows
+            ]
+        )
         most = float(frame["change"].abs().max()) or 1.0
         panels[run.name if len(runs.runs) > 1 else ""] = (
-            alt.Chart(rounded(frame, 4)).mark_rect().encode(
+            alt.Chart(rounded(frame, 4))
+            .mark_rect()
+            .encode(
                 alt.X("step:O", title="checkpoint (step)", axis=alt.Axis(labelOverlap=True)),
                 alt.Y("batch:O", title="trained at step", sort="ascending", axis=alt.Axis(labelOverlap=True)),
                 alt.Color("change:Q", title="nats", scale=alt.Scale(scheme="blueorange", domain=[-most, most])),
                 tooltip=["batch:O", "step:O", "change:Q"],
-            ).properties(height=int(1.4 * HEIGHT))
-        )  # fmt: skip
+            )
+            .properties(height=int(1.4 * HEIGHT))
+        )
     if not panels:
         return None
     return Figure(
         title="What became of each batch",
         caption="Loss of sampled training batches minus their loss before training, in nats, at every checkpoint: blue "
         "is better than before training, orange worse. A batch learns at its own step, on the diagonal.",
-        chart=panels, section="memorization", order=30,
-    )  # fmt: skip
+        chart=panels,
+        section="memorization",
+        order=30,
+    )
 
 
 def retention(runs: RunGroup) -> Figure | None:
@@ -60,7 +68,7 @@ def retention(runs: RunGroup) -> Figure | None:
     base = alt.Chart(rounded(pd.DataFrame(rows), 4)).encode(
         alt.X("age:Q", title="steps since the batch's own step, plus 1", scale=alt.Scale(type="log", nice=False)),
         *colour,
-    )  # fmt: skip
+    )
     value = alt.Y("value:Q", title="retained", axis=alt.Axis(format=".0%"))
     band = base.mark_area(opacity=0.2).encode(alt.Y("low:Q", title="retained"), alt.Y2("high:Q"))
     line = base.mark_line(point=True).encode(value, tooltip=["run:N", "age:Q", "value:Q"])
@@ -69,8 +77,10 @@ def retention(runs: RunGroup) -> Figure | None:
         caption="Of what a batch gained by its own step, the share that later checkpoints still have, by age; beyond "
         "what novel text gained, where that was looked at. More than 100%: later batches taught the same. Bands: 95% "
         "bootstrap over blocks of neighbouring batches.",
-        chart=(band + line).properties(height=HEIGHT), section="memorization", order=31,
-    )  # fmt: skip
+        chart=(band + line).properties(height=HEIGHT),
+        section="memorization",
+        order=31,
+    )
 
 
 def by_place(runs: RunGroup) -> Figure | None:
@@ -81,10 +91,15 @@ def by_place(runs: RunGroup) -> Figure | None:
         gain = -_changes(run)[-1]
         chosen = np.unique(np.linspace(0, len(gain) - 1, min(MOST_POINTS, len(gain))).round().astype(int))
         frame = rounded(pd.DataFrame({"step": trained[chosen], "gain": gain[chosen]}), 4)
-        points = alt.Chart(frame).mark_circle(size=22, opacity=0.5).encode(
-            alt.X("step:Q", title="trained at step"), alt.Y("gain:Q", title="nats better than before training"),
-            tooltip=["step:Q", "gain:Q"],
-        )  # fmt: skip
+        points = (
+            alt.Chart(frame)
+            .mark_circle(size=22, opacity=0.5)
+            .encode(
+                alt.X("step:Q", title="trained at step"),
+                alt.Y("gain:Q", title="nats better than before training"),
+                tooltip=["step:Q", "gain:Q"],
+            )
+        )
         panels[run.name if len(runs.runs) > 1 else ""] = points.properties(height=HEIGHT)
     if not panels:
         return None
@@ -92,18 +107,20 @@ def by_place(runs: RunGroup) -> Figure | None:
         title="First, last, or the middle?",
         caption="Each point is a sampled batch: how much better its loss is at the end than before training, by when "
         "it was trained on. No average is drawn.",
-        chart=panels, section="memorization", order=32,
-    )  # fmt: skip
+        chart=panels,
+        section="memorization",
+        order=32,
+    )
 
 
-def _kept(runs: RunGroup) -> Iterator[tuple[View, dict[str, Any]]]:
+def _kept(runs: RunGroup) -> Iterator[tuple[RunView, dict[str, Any]]]:
     for run in runs.runs:
         found = run.analyses.get("retention", {}).get("numbers", {})
         if "trained_at" in found and run.measure("ledger").sizes["batch"] == len(found["trained_at"]):
             yield run, found
 
 
-def _changes(run: View) -> np.ndarray:
+def _changes(run: RunView) -> np.ndarray:
     """Loss minus loss before training: float64 [checkpoints in order of step, batches]."""
     seen = run.measure("ledger")
     nll = seen["nll"].values[np.argsort(seen.step.values)].astype(np.float64)

@@ -5,7 +5,7 @@ import pandas as pd
 
 from ontogeny.report.figure import Figure
 from ontogeny.report.figures._frame import INDEPENDENT, Axis, draw, interval_note, over_seeds, per_step, trajectory
-from ontogeny.report.gather import RunGroup, roles
+from ontogeny.store.run_group import RunGroup, roles
 
 NLL = "evaluation/nll"
 OBJECTIVE = "evaluation/objective"

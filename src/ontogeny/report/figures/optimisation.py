@@ -6,7 +6,7 @@ import numpy as np
 
 from ontogeny.report.figure import Figure
 from ontogeny.report.figures._frame import Axis, per_step
-from ontogeny.report.gather import RunGroup
+from ontogeny.store.run_group import RunGroup
 
 
 def learning_rate(runs: RunGroup) -> Figure | None:

@@ -5,7 +5,7 @@ import pandas as pd
 
 from ontogeny.report.figure import Figure
 from ontogeny.report.figures._frame import HEIGHT, rounded
-from ontogeny.report.gather import RunGroup
+from ontogeny.store.run_group import RunGroup
 
 
 def since_last_visit(runs: RunGroup) -> Figure | None:
@@ -29,7 +29,7 @@ def since_last_visit(runs: RunGroup) -> Figure | None:
     base = alt.Chart(rounded(pd.DataFrame(rows))).encode(
         alt.X("since:Q", title="since the batch's last visit", axis=alt.Axis(format=".0%")),
         alt.Color("of:N", title=None),
-    )  # fmt: skip
+    )
     band = base.mark_area(opacity=0.2).encode(alt.Y("low:Q", title="nats"), alt.Y2("high:Q"))
     line = base.mark_line(point=True).encode(
         alt.Y("value:Q", title="nats"), tooltip=["of:N", alt.Tooltip("since:Q", format=".0%"), "value:Q"]
@@ -40,5 +40,7 @@ def since_last_visit(runs: RunGroup) -> Figure | None:
         "checkpoint did to all of them and each batch's own mean are taken off. In a cyclic order the next visit is at "
         "100%: a fall towards it, beyond the control's, would be memory of the order. Bands: 95% intervals over "
         f"batches (n = {', '.join(str(size) for size in sorted(sizes))}).",
-        chart=(band + line).properties(height=HEIGHT), section="memorization", order=33,
-    )  # fmt: skip
+        chart=(band + line).properties(height=HEIGHT),
+        section="memorization",
+        order=33,
+    )

@@ -6,11 +6,11 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from ontogeny.analyses import _pareto
-from ontogeny.report.ends import crossed
+from ontogeny.analyses.across import _pareto
+from ontogeny.analyses.across._endpoints import crossed
 from ontogeny.report.figure import Figure
 from ontogeny.report.figures._frame import HEIGHT, rounded
-from ontogeny.report.gather import RunGroup
+from ontogeny.store.run_group import RunGroup
 
 
 def front(runs: RunGroup) -> Figure | None:
@@ -20,16 +20,27 @@ def front(runs: RunGroup) -> Figure | None:
     found = _pareto.analyze([label for label, _ in cells], relative[..., 0], relative[..., 1]) if cells else None
     if found is None:
         return None
-    points = pd.DataFrame([
-        {"configuration": label, "seed": ends[s].seed, "new": found.new[i, s], "general": found.general[i, s]}
-        for i, (label, ends) in enumerate(cells) for s in range(found.seeds)
-    ])  # fmt: skip
-    means = pd.DataFrame([
-        {"configuration": label, "on the front": "yes" if i in found.front else "no",
-         **{f"{name}{end}": value for name, values in (("new", found.new[i]), ("general", found.general[i]))
-            for end, value in zip(("", " low", " high"), _ends(values), strict=True)}}
-        for i, label in enumerate(found.labels)
-    ])  # fmt: skip
+    points = pd.DataFrame(
+        [
+            {"configuration": label, "seed": ends[s].seed, "new": found.new[i, s], "general": found.general[i, s]}
+            for i, (label, ends) in enumerate(cells)
+            for s in range(found.seeds)
+        ]
+    )
+    means = pd.DataFrame(
+        [
+            {
+                "configuration": label,
+                "on the front": "yes" if i in found.front else "no",
+                **{
+                    f"{name}{end}": value
+                    for name, values in (("new", found.new[i]), ("general", found.general[i]))
+                    for end, value in zip(("", " low", " high"), _ends(values), strict=True)
+                },
+            }
+            for i, label in enumerate(found.labels)
+        ]
+    )
     first, second = (" ".join(str(i + 1) for i in half) for half in found.halves)
     return Figure(
         title="What is learned against what is lost",
@@ -41,8 +52,10 @@ def front(runs: RunGroup) -> Figure | None:
         f"chosen on half of the seeds and reported on the others (by place: {first} | {second}), "
         f"{found.same_seeds.value:.3f} on the seeds that chose."
         + ("" if found.claims else f" Fewer than {_pareto.LEAST} seeds: no claim."),
-        chart=_chart(points, means, found), section="curves", order=40,
-    )  # fmt: skip
+        chart=_chart(points, means, found),
+        section="curves",
+        order=40,
+    )
 
 
 def _chart(points: pd.DataFrame, means: pd.DataFrame, found: _pareto.Pareto) -> Any:

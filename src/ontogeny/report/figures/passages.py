@@ -4,12 +4,12 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from ontogeny.analyses.recorded.passage_losses import PassageLosses, passage_losses
 from ontogeny.report.figure import Figure
 from ontogeny.report.figures._frame import HEIGHT, rounded
 from ontogeny.report.figures._heat import STEPS, colour
-from ontogeny.report.gather import RunGroup
-from ontogeny.report.passages import PassageLosses
 from ontogeny.report.reader import spread
+from ontogeny.store.run_group import RunGroup
 
 MOST_ROWS = 60
 MOST_COLUMNS = 40
@@ -17,7 +17,7 @@ MOST_COLUMNS = 40
 
 def every_passage(runs: RunGroup) -> Figure | None:
     """Mean NLL of single passages by checkpoint, those with the lowest last loss at the top; of one run alone."""
-    losses = runs.runs[0].losses if len(runs.runs) == 1 else None
+    losses = passage_losses(runs.runs[0]) if len(runs.runs) == 1 else None
     if losses is None or len(losses.steps) < 2:
         return None
     frames = {name: _frame(losses, name) for name in runs.probe_names if losses.of(name).any()}

@@ -7,10 +7,10 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from ontogeny.report.ends import ends_of
+from ontogeny.analyses.across._endpoints import ends_of
 from ontogeny.report.figure import Figure
 from ontogeny.report.figures._frame import HEIGHT, rounded
-from ontogeny.report.gather import RunGroup, View
+from ontogeny.store.run_group import RunGroup, RunView
 
 
 def sizes(runs: RunGroup) -> Figure | None:
@@ -21,8 +21,16 @@ def sizes(runs: RunGroup) -> Figure | None:
         if ends is None or not ends.parameters or not ends.new or not ends.general:
             continue
         general, new = ends.losses[ends.general], ends.losses[ends.new]
-        rows.append({"like": _all_but_the_model(run), "band": band.label, "parameters": ends.parameters,
-                     "seed": ends.seed, "rise": float(general[-1] - general[0]), "new": float(new[-1])})  # fmt: skip
+        rows.append(
+            {
+                "like": _all_but_the_model(run),
+                "band": band.label,
+                "parameters": ends.parameters,
+                "seed": ends.seed,
+                "rise": float(general[-1] - general[0]),
+                "new": float(new[-1]),
+            }
+        )
     table = pd.DataFrame(rows)
     if table.empty or table["parameters"].nunique() < 2:
         return None
@@ -35,8 +43,10 @@ def sizes(runs: RunGroup) -> Figure | None:
         title="Size",
         caption="Every point is a run, lines join the means over seeds. Numbers of parameters on a logarithmic axis; "
         "laws, their intervals and what was predicted stand in scaling.txt of a sweep's folder.",
-        chart=panels, section="curves", order=41,
-    )  # fmt: skip
+        chart=panels,
+        section="curves",
+        order=41,
+    )
 
 
 def _chart(table: pd.DataFrame, column: str, title: str) -> Any:
@@ -51,7 +61,7 @@ def _chart(table: pd.DataFrame, column: str, title: str) -> Any:
     return alt.layer(base.mark_line().encode(mean), points).properties(height=HEIGHT)
 
 
-def _all_but_the_model(run: View) -> str:
+def _all_but_the_model(run: RunView) -> str:
     """The recipe without model and seed, to tell runs that differ in size alone."""
     content: dict[str, Any] = {key: run.recipe.get(key) for key in ("data", "train", "objective")}
     if isinstance(content["train"], Mapping):

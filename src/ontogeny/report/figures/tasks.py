@@ -2,7 +2,7 @@
 
 from ontogeny.report.figure import Figure
 from ontogeny.report.figures._frame import INDEPENDENT, Axis, interval_note, trajectory
-from ontogeny.report.gather import RunGroup
+from ontogeny.store.run_group import RunGroup
 
 CHANCE = 0.25
 ITEMS = f"±1.96 standard errors over items, {INDEPENDENT}"

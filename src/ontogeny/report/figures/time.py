@@ -4,7 +4,7 @@ import altair as alt
 import pandas as pd
 
 from ontogeny.report.figure import Figure
-from ontogeny.report.gather import RunGroup
+from ontogeny.store.run_group import RunGroup
 
 
 def share_of_time(runs: RunGroup) -> Figure | None:

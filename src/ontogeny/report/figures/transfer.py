@@ -6,7 +6,7 @@ import pandas as pd
 
 from ontogeny.report.figure import Figure
 from ontogeny.report.figures._frame import rounded
-from ontogeny.report.gather import RunGroup
+from ontogeny.store.run_group import RunGroup
 
 CELL = 46
 
@@ -22,10 +22,16 @@ def matrix(runs: RunGroup) -> Figure | None:
         tasks = [str(one).partition("/")[0] for one in found["tasks"]]
         stages = ["before training", *(f"after {i + 1}. {one}" for i, one in enumerate(tasks))]
         probes = [f"{j + 1}. {one}" for j, one in enumerate(tasks)]
-        frame = rounded(pd.DataFrame([
-            {"stage": stage, "task": task, "loss": r[i, j], "since": r[i, j] - r[0, j]}
-            for i, stage in enumerate(stages) for j, task in enumerate(probes)
-        ]), 4)  # fmt: skip
+        frame = rounded(
+            pd.DataFrame(
+                [
+                    {"stage": stage, "task": task, "loss": r[i, j], "since": r[i, j] - r[0, j]}
+                    for i, stage in enumerate(stages)
+                    for j, task in enumerate(probes)
+                ]
+            ),
+            4,
+        )
         most = float(frame["since"].abs().max()) or 1.0
         base = alt.Chart(frame).encode(
             alt.X("task:N", sort=probes, title="loss on", axis=alt.Axis(orient="top", labelAngle=0)),
@@ -47,5 +53,7 @@ def matrix(runs: RunGroup) -> Figure | None:
         caption="R: loss in nats per token on held-out text of each task (columns) before training and after each "
         "stage (rows). Colour: change since before training; blue is better. Below a task's own stage its column shows "
         "backward transfer, above it forward transfer.",
-        chart=panels, section="forgetting", order=20,
-    )  # fmt: skip
+        chart=panels,
+        section="forgetting",
+        order=20,
+    )

@@ -7,7 +7,7 @@ import pandas as pd
 
 from ontogeny.report.figure import Figure
 from ontogeny.report.figures._frame import HEIGHT, rounded
-from ontogeny.report.gather import RunGroup
+from ontogeny.store.run_group import RunGroup
 
 
 def carried_over(runs: RunGroup) -> Figure | None:
@@ -23,8 +23,10 @@ def carried_over(runs: RunGroup) -> Figure | None:
         title="Word for word, or what is said?",
         caption="Fall of the mean NLL since checkpoint 0, in nats, of trained text beyond that of novel text in the "
         "same form. Bands: 95% bootstrap over documents. Where both lines rise together, more than words was learned.",
-        chart=panels, section="dynamics", order=35,
-    )  # fmt: skip
+        chart=panels,
+        section="dynamics",
+        order=35,
+    )
 
 
 def _gains(one: dict[str, Any]) -> alt.LayerChart:
@@ -39,6 +41,7 @@ def _gains(one: dict[str, Any]) -> alt.LayerChart:
         alt.Color("form:N", title=None, sort=["original", "twin"]),
     )
     band = base.mark_area(opacity=0.2).encode(alt.Y("low:Q", title="nats beyond novel text"), alt.Y2("high:Q"))
-    line = base.mark_line(point=True).encode(alt.Y("value:Q", title="nats beyond novel text"),
-                                             tooltip=["form:N", "epoch:Q", "value:Q"])  # fmt: skip
+    line = base.mark_line(point=True).encode(
+        alt.Y("value:Q", title="nats beyond novel text"), tooltip=["form:N", "epoch:Q", "value:Q"]
+    )
     return (band + line).properties(height=HEIGHT)

@@ -28,10 +28,22 @@ def injected_elsewhere(seen: Recording) -> Outcome:
     numbers = {"vectors": vectors, "missing": missing, "elsewhere": elsewhere, "hidden": hidden}
     if not missing and not elsewhere and not hidden:
         return Nothing(numbers=numbers)
-    words = [f"{count} {word}" for count, word in ((missing, "do not stand at their position"),
-             (elsewhere, "stand at another one"), (hidden, "are hidden by the attention mask")) if count]  # fmt: skip
-    return Found(severity="error", statement=f"of {vectors} injected vectors, {', '.join(words)}", numbers=numbers,
-                 evidence=(), certainty="certain")  # fmt: skip
+    words = [
+        f"{count} {word}"
+        for count, word in (
+            (missing, "do not stand at their position"),
+            (elsewhere, "stand at another one"),
+            (hidden, "are hidden by the attention mask"),
+        )
+        if count
+    ]
+    return Found(
+        severity="error",
+        statement=f"of {vectors} injected vectors, {', '.join(words)}",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
 
 
 @check(
@@ -51,8 +63,13 @@ def dropout_disagrees(seen: Recording) -> Outcome:
     numbers = {"runs": runs, "repeated": repeated, "disagreeing": off}
     if not off:
         return Nothing(numbers=numbers)
-    return Found(severity="warning", statement=f"{off} of {repeated} repeated runs on the same input in one step give "
-                 "another output: under another dropout mask", numbers=numbers, evidence=())  # fmt: skip
+    return Found(
+        severity="warning",
+        statement=f"{off} of {repeated} repeated runs on the same input in one step give "
+        "another output: under another dropout mask",
+        numbers=numbers,
+        evidence=(),
+    )
 
 
 @check(
@@ -75,16 +92,27 @@ def frozen_changes(seen: Recording) -> Outcome:
     moved = sorted((frozen & seen.tensors.moved) - seen.adapters.averages)
     numbers = {"frozen": len(frozen), "changed": len(moved), "moved_when_switched_off": len(late)}
     if late:
-        return Found(severity="error", statement=f"the optimizer goes on moving {len(late)} tensors whose "
-                     f"requires_grad was switched off: {_first(late)}", numbers=numbers, evidence=(),
-                     certainty="certain", remedy="zero_grad(set_to_none=True), or p.grad = None, where a tensor is "
-                     "frozen: momentum and weight decay act on all that has a gradient, if of zeros")  # fmt: skip
+        return Found(
+            severity="error",
+            statement=f"the optimizer goes on moving {len(late)} tensors whose "
+            f"requires_grad was switched off: {_first(late)}",
+            numbers=numbers,
+            evidence=(),
+            certainty="certain",
+            remedy="zero_grad(set_to_none=True), or p.grad = None, where a tensor is "
+            "frozen: momentum and weight decay act on all that has a gradient, if of zeros",
+        )
     if not frozen:
         return Lacks(what="frozen tensors")
     if not moved:
         return Nothing(numbers=numbers)
-    return Found(severity="error", statement=f"{len(moved)} of {len(frozen)} frozen tensors have changed: "
-                 f"{_first(moved)}", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+    return Found(
+        severity="error",
+        statement=f"{len(moved)} of {len(frozen)} frozen tensors have changed: {_first(moved)}",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
 
 
 def _first(names: list[str]) -> str:
@@ -113,13 +141,27 @@ def branch_ratio(seen: Recording) -> Outcome:
     largest = max(ratios, key=lambda name: ratios[name])
     zero = [name for name, (step, ratio) in last.items() if not ratio and step >= 10]
     numbers: dict[str, float | int | str] = {
-        "branches": len(ratios), "median_ratio": middle, "median_at_first": float(np.median(list(first.values()))),
-        "largest_ratio": ratios[largest], "largest": largest, "zero": len(zero),
-    }  # fmt: skip
+        "branches": len(ratios),
+        "median_ratio": middle,
+        "median_at_first": float(np.median(list(first.values()))),
+        "largest_ratio": ratios[largest],
+        "largest": largest,
+        "zero": len(zero),
+    }
     if middle > 10:
-        return Found(severity="warning", statement=f"the branch is {middle:.3g} times as large as the residual that "
-                     "it is added to: it replaces it", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+        return Found(
+            severity="warning",
+            statement=f"the branch is {middle:.3g} times as large as the residual that it is added to: it replaces it",
+            numbers=numbers,
+            evidence=(),
+            certainty="certain",
+        )
     if zero:
-        return Found(severity="warning", statement=f"{len(zero)} of {len(ratios)} branches still give 0 ({zero[0]})",
-                     numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+        return Found(
+            severity="warning",
+            statement=f"{len(zero)} of {len(ratios)} branches still give 0 ({zero[0]})",
+            numbers=numbers,
+            evidence=(),
+            certainty="certain",
+        )
     return Nothing(numbers=numbers)

@@ -40,8 +40,12 @@ def validation_in_training(seen: Recording) -> Outcome:
     found = seen.reread.shared
     if found is None:
         return Lacks(what="audit.watch(train_texts=…, validation_texts=…), and the end of the audit")
-    numbers: dict[str, float | int | str] = {"exact": found.exact, "gram_rate": found.rate, "grams": found.grams,
-                                             "validation_texts": found.texts}  # fmt: skip
+    numbers: dict[str, float | int | str] = {
+        "exact": found.exact,
+        "gram_rate": found.rate,
+        "grams": found.grams,
+        "validation_texts": found.texts,
+    }
     if not found.exact and found.rate <= MAX_RATE:
         return Nothing(numbers=numbers)
     numbers["example"] = found.example
@@ -50,9 +54,14 @@ def validation_in_training(seen: Recording) -> Outcome:
     severity: Severity = "error" if share >= MUCH else "warning"
     if found.rate <= MAX_RATE and found.exact_different == 1 and found.longest_exact < GRAM_WORDS:
         severity = "note"
-    return Found(severity=severity, statement=f"{found.exact} of {found.texts} validation texts stand in the training "
-                 f"texts, and {found.rate:.1%} of their runs of {GRAM_WORDS} words: '{found.example}'",
-                 numbers=numbers, evidence=(), certainty="certain" if found.exact else "likely")  # fmt: skip
+    return Found(
+        severity=severity,
+        statement=f"{found.exact} of {found.texts} validation texts stand in the training "
+        f"texts, and {found.rate:.1%} of their runs of {GRAM_WORDS} words: '{found.example}'",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain" if found.exact else "likely",
+    )
 
 
 @check(
@@ -81,8 +90,13 @@ def double_begin(seen: Recording) -> Outcome:
     numbers = {"rows": rows, "twice": twice}
     if twice * 2 < rows:
         return Nothing(numbers=numbers)
-    return Found(severity="warning", statement=f"{twice} of {rows} rows begin with the beginning of text twice",
-                 numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+    return Found(
+        severity="warning",
+        statement=f"{twice} of {rows} rows begin with the beginning of text twice",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
 
 
 @check(
@@ -118,8 +132,13 @@ def rows_without_targets(seen: Recording) -> Outcome:
         if full
         else ""
     )
-    return Found(severity="warning", statement=f"{empty} of {rows} rows have no target{cut}", numbers=numbers,
-                 evidence=(), certainty="certain")  # fmt: skip
+    return Found(
+        severity="warning",
+        statement=f"{empty} of {rows} rows have no target{cut}",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
 
 
 @check(
@@ -143,9 +162,14 @@ def packing_leaks(seen: Recording) -> Outcome:
     if not difference.large:
         return Nothing(numbers=numbers)
     meant = seen.reruns.positions_begin_anew or _masks_some(seen)
-    return Found(severity="warning" if meant else "note",
-                 statement=f"in packed rows, the second document's NLL changes by {difference.nats:.3g} nats when the "
-                 "first one is replaced", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+    return Found(
+        severity="warning" if meant else "note",
+        statement=f"in packed rows, the second document's NLL changes by {difference.nats:.3g} nats when the "
+        "first one is replaced",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
 
 
 def _masks_some(seen: Recording) -> bool:
@@ -179,21 +203,43 @@ def index_out_of_range(seen: Recording) -> Outcome:
     largest = max(counts)
     times, second = counts[largest], max((count for one, count in counts.items() if one != largest), default=0)
     usual = (len(ids) - times) / max(len(counts) - 1, 1)
-    numbers = {"ids": len(ids), "outside": outside, "largest": largest, "times": times, "usual_times": usual,
-               "next_most_frequent": second}  # fmt: skip
+    numbers = {
+        "ids": len(ids),
+        "outside": outside,
+        "largest": largest,
+        "times": times,
+        "usual_times": usual,
+        "next_most_frequent": second,
+    }
     if outside:
-        return Found(severity="error", statement=f"{outside} of {len(ids)} ids are below 0 or not below the number of "
-                     "examples", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+        return Found(
+            severity="error",
+            statement=f"{outside} of {len(ids)} ids are below 0 or not below the number of examples",
+            numbers=numbers,
+            evidence=(),
+            certainty="certain",
+        )
     if _clamped(counts):
-        return Found(severity="error", statement=f"id {largest}, the largest one, is seen {times} times, others "
-                     f"{usual:.3g} times and {second} at most: larger ones are clamped to it", numbers=numbers,
-                     evidence=())  # fmt: skip
+        return Found(
+            severity="error",
+            statement=f"id {largest}, the largest one, is seen {times} times, others "
+            f"{usual:.3g} times and {second} at most: larger ones are clamped to it",
+            numbers=numbers,
+            evidence=(),
+        )
     if same := _largest_with_one_row(seen):
-        return Found(severity="error", statement=f"the {len(same)} largest ids, from {same[0]} on, come with one and "
-                     "the same row: ids are clamped later on", numbers=numbers, evidence=())  # fmt: skip
+        return Found(
+            severity="error",
+            statement=f"the {len(same)} largest ids, from {same[0]} on, come with one and "
+            "the same row: ids are clamped later on",
+            numbers=numbers,
+            evidence=(),
+        )
     if examples is None:
-        return Lacks(what="the number of examples (audit.watch(examples=…)): nothing is clamped, and whether an id is "
-                     "beyond the last example is not known")  # fmt: skip
+        return Lacks(
+            what="the number of examples (audit.watch(examples=…)): nothing is clamped, and whether an id is "
+            "beyond the last example is not known"
+        )
     return Nothing(numbers=numbers)
 
 
@@ -226,8 +272,12 @@ def _largest_with_one_row(seen: Recording) -> list[int]:
     named: dict[int, list[int]] = {}
     for step, batch in seen.watched.get("ids", ()):
         named.setdefault(step, []).extend(int(one) for one in batch)
-    rows = {one: row for step, batch in named.items() if len(fed.get(step, ())) == len(batch)
-            for one, row in zip(batch, fed[step], strict=True)}  # fmt: skip
+    rows = {
+        one: row
+        for step, batch in named.items()
+        if len(fed.get(step, ())) == len(batch)
+        for one, row in zip(batch, fed[step], strict=True)
+    }
     if not rows:
         return []
     last = rows[max(rows)]
@@ -269,12 +319,22 @@ def examples_in_an_epoch(seen: Recording) -> Outcome:
     numbers["of_the_next"], numbers["met_before"] = len(behind), again
     if hypergeom.sf(again - 1, max(whole, first), first, len(behind)) < UNLIKELY:
         never = f"; {whole - different} were never seen" if different < whole else ""
-        return Found(severity="warning", statement=f"after {first} of {whole} examples the same ones come again: "
-                     f"{again + 1} of the next {len(behind) + 1}{never}", numbers=numbers, evidence=())  # fmt: skip
+        return Found(
+            severity="warning",
+            statement=f"after {first} of {whole} examples the same ones come again: "
+            f"{again + 1} of the next {len(behind) + 1}{never}",
+            numbers=numbers,
+            evidence=(),
+        )
     if _fits_a_whole_epoch(before, first, whole - slack):
         return Nothing(numbers=numbers)
-    return Found(severity="warning", statement=f"example {ids[first]} comes back after {first} of {whole} examples, "
-                 "and no whole epoch begins there or before", numbers=numbers, evidence=())  # fmt: skip
+    return Found(
+        severity="warning",
+        statement=f"example {ids[first]} comes back after {first} of {whole} examples, "
+        "and no whole epoch begins there or before",
+        numbers=numbers,
+        evidence=(),
+    )
 
 
 def _last_seen(ids: list[str]) -> np.ndarray:
@@ -319,5 +379,10 @@ def pairing_broken(seen: Recording) -> Outcome:
     if near >= 0.9:
         return Nothing(numbers=numbers)
     word = "no better than shuffled pairs" if z <= 3.1 else f"near for {near:.0%} only"
-    return Found(severity="error", statement=f"texts embedded anew find their own embedding at a median rank of "
-                 f"{np.median(rank):g} among {n}: {word}", numbers=numbers, evidence=())  # fmt: skip
+    return Found(
+        severity="error",
+        statement=f"texts embedded anew find their own embedding at a median rank of "
+        f"{np.median(rank):g} among {n}: {word}",
+        numbers=numbers,
+        evidence=(),
+    )

@@ -35,9 +35,14 @@ def teacher_in_train_mode(seen: Recording) -> Outcome:
     numbers = {"in_train_mode": len(wrong), "passes": len(passes)}
     if not wrong:
         return Nothing(numbers=numbers)
-    return Found(severity="error", statement=f"the teacher runs in train mode, with dropout, in {len(wrong)} of "
-                 f"{len(passes)} passes, first at step {wrong[0].step}",
-                 numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+    return Found(
+        severity="error",
+        statement=f"the teacher runs in train mode, with dropout, in {len(wrong)} of "
+        f"{len(passes)} passes, first at step {wrong[0].step}",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
 
 
 @check(
@@ -59,8 +64,13 @@ def teacher_not_detached(seen: Recording) -> Outcome:
     if not found.gradients and not moved:
         return Nothing(numbers=numbers)
     how = "its weights change" if moved else "a gradient arrives at its logits"
-    return Found(severity="error" if moved else "warning", statement=f"the teacher is not detached: {how}",
-                 numbers=numbers, evidence=(), certainty="certain" if found.gradients else "likely")  # fmt: skip
+    return Found(
+        severity="error" if moved else "warning",
+        statement=f"the teacher is not detached: {how}",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain" if found.gradients else "likely",
+    )
 
 
 @check(
@@ -76,8 +86,11 @@ def teacher_fed_with_other_ids(seen: Recording) -> Outcome:
     """The teacher reads ids of its own tokenizer."""
     tables = _vocabularies(seen)
     fed = {one.step: one.input_ids for one in seen.forwards if one.input_ids is not None}
-    pairs = [(fed[one.step], one.input_ids) for one in seen.distillation.passes
-             if one.step in fed and one.input_ids is not None]  # fmt: skip
+    pairs = [
+        (fed[one.step], one.input_ids)
+        for one in seen.distillation.passes
+        if one.step in fed and one.input_ids is not None
+    ]
     if tables is None or not pairs:
         return Lacks(what="audit.watch(teacher=…, teacher_tokenizer=…) and the student's tokenizer")
     student, teacher = tables
@@ -88,9 +101,14 @@ def teacher_fed_with_other_ids(seen: Recording) -> Outcome:
     numbers = {"batches": len(pairs), "with_equal_ids": len(same), "ids": len(ids), "other_token": other}
     if not other:
         return Nothing(numbers=numbers)
-    return Found(severity="error", statement=f"the teacher is given the student's ids, of which {other} of {len(ids)} "
-                 f"are other tokens to it (vocabularies of {len(student)} and {len(teacher)})",
-                 numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+    return Found(
+        severity="error",
+        statement=f"the teacher is given the student's ids, of which {other} of {len(ids)} "
+        f"are other tokens to it (vocabularies of {len(student)} and {len(teacher)})",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
 
 
 @check(
@@ -122,29 +140,49 @@ def vocabulary_by_id(seen: Recording) -> Outcome:
     followed = [_follows(pair, moved) for pair in pairs if pair.target is not None and pair.teacher is not None]
     if any(followed):
         return Nothing(numbers=numbers)
-    return Found(severity="error", statement=f"{len(other)} of {len(both)} ids are other tokens to the teacher than "
-                 "to the student, and logits are compared by id", numbers=numbers, evidence=())  # fmt: skip
+    return Found(
+        severity="error",
+        statement=f"{len(other)} of {len(both)} ids are other tokens to the teacher than "
+        "to the student, and logits are compared by id",
+        numbers=numbers,
+        evidence=(),
+    )
 
 
 def _by_width(pairs: list[Pair]) -> Outcome:
     """Without tokenizers: is a part of the teacher's probability cut off?"""
     wide = [(one, one.teacher if one.teacher is not None else one.target) for one in pairs]
-    beyond = [(one, float(_softmax(there)[:, one.student.shape[1] :].sum(axis=1).mean()))
-              for one, there in wide if there is not None and there.shape[1] > one.student.shape[1]]  # fmt: skip
+    beyond = [
+        (one, float(_softmax(there)[:, one.student.shape[1] :].sum(axis=1).mean()))
+        for one, there in wide
+        if there is not None and there.shape[1] > one.student.shape[1]
+    ]
     mass = float(np.mean([share for _, share in beyond])) if beyond else 0.0
     if mass <= 0.01:
-        return Lacks(what="audit.watch(teacher_tokenizer=…) and the student's tokenizer: equal widths, or a few unused "
-                     "ids more, say nothing of what an id means")  # fmt: skip
-    cut = [one.teacher is not None and one.target is not None and one.target.shape == one.student.shape
-           and _correlation(one.target, one.teacher[:, : one.target.shape[1]]) > 0.99 for one, _ in beyond]  # fmt: skip
+        return Lacks(
+            what="audit.watch(teacher_tokenizer=…) and the student's tokenizer: equal widths, or a few unused "
+            "ids more, say nothing of what an id means"
+        )
+    cut = [
+        one.teacher is not None
+        and one.target is not None
+        and one.target.shape == one.student.shape
+        and _correlation(one.target, one.teacher[:, : one.target.shape[1]]) > 0.99
+        for one, _ in beyond
+    ]
     first = beyond[0][0]
     teacher = first.teacher if first.teacher is not None else first.target
     assert teacher is not None
     numbers = {"student": first.student.shape[1], "teacher": teacher.shape[1], "mass_cut_off": mass}
     how = "are cut off at the student's" if all(cut) else "are cut off, if they are compared by id, at the student's"
-    return Found(severity="error" if all(cut) else "note", statement=f"the teacher has {teacher.shape[1]} logits, "
-                 f"which {how} {first.student.shape[1]}: {mass:.0%} of its probability lies beyond", numbers=numbers,
-                 evidence=(), certainty="likely" if all(cut) else "possible")  # fmt: skip
+    return Found(
+        severity="error" if all(cut) else "note",
+        statement=f"the teacher has {teacher.shape[1]} logits, "
+        f"which {how} {first.student.shape[1]}: {mass:.0%} of its probability lies beyond",
+        numbers=numbers,
+        evidence=(),
+        certainty="likely" if all(cut) else "possible",
+    )
 
 
 def _follows(pair: Pair, moved: list[tuple[int, int]]) -> bool:
@@ -192,8 +230,13 @@ def mass_on_missing_tokens(seen: Recording) -> Outcome:
     numbers = {"mass": mass, "passes": len(masses)}
     if mass <= 0.01:
         return Nothing(numbers=numbers)
-    return Found(severity="error", statement=f"{mass:.0%} of the target's probability lies on tokens that the teacher "
-                 "does not have", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+    return Found(
+        severity="error",
+        statement=f"{mass:.0%} of the target's probability lies on tokens that the teacher does not have",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
 
 
 @check(
@@ -212,26 +255,43 @@ def target_not_the_teachers(seen: Recording) -> Outcome:
     if not pairs:
         return Lacks(what=NO_LOGITS)
     trainable = sum(one.target_trainable for one in pairs)
-    alike = [_correlation(one.target[:, : one.teacher.shape[1]], one.teacher[:, : one.target.shape[1]])
-             for one in pairs if one.teacher is not None and one.target is not None]  # fmt: skip
+    alike = [
+        _correlation(one.target[:, : one.teacher.shape[1]], one.teacher[:, : one.target.shape[1]])
+        for one in pairs
+        if one.teacher is not None and one.target is not None
+    ]
     numbers: dict[str, float | int | str] = {"passes": len(pairs), "with_gradient": trainable}
     correlation = float(np.median(alike)) if alike else float("nan")
     numbers["correlation"] = correlation
     if trainable:
-        return Found(severity="error", statement="what the student is compared with gets a gradient itself: it can "
-                     "come to the student", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+        return Found(
+            severity="error",
+            statement="what the student is compared with gets a gradient itself: it can come to the student",
+            numbers=numbers,
+            evidence=(),
+            certainty="certain",
+        )
     tables = _vocabularies(seen)
     if not alike or (tables is not None and tables[0] != tables[1]):
         return Lacks(what="a teacher that runs at looked-at steps, with the student's vocabulary")
     shifted = [one.ends_pulled for one in pairs if one.ahead and one.ends_pulled is not None]
     if correlation >= 0.9 and shifted and not any(shifted):
-        return Found(severity="error", statement="what the student is compared with are the teacher's logits one place "
-                     "on: they are cut to [:, 1:], the student's to [:, :-1]", numbers=numbers, evidence=(),
-                     remedy="cut the logits of both alike: at the same place both predict the same token")  # fmt: skip
+        return Found(
+            severity="error",
+            statement="what the student is compared with are the teacher's logits one place "
+            "on: they are cut to [:, 1:], the student's to [:, :-1]",
+            numbers=numbers,
+            evidence=(),
+            remedy="cut the logits of both alike: at the same place both predict the same token",
+        )
     if correlation >= 0.9:
         return Nothing(numbers=numbers)
-    return Found(severity="error", statement="what the student is compared with is not the teacher's logits "
-                 f"(correlation {correlation:.2f})", numbers=numbers, evidence=())  # fmt: skip
+    return Found(
+        severity="error",
+        statement=f"what the student is compared with is not the teacher's logits (correlation {correlation:.2f})",
+        numbers=numbers,
+        evidence=(),
+    )
 
 
 @check(
@@ -270,18 +330,26 @@ def kd_out_of_scale(seen: Recording) -> Outcome:
         return Nothing(numbers=numbers)
     cause = _cause(list(near.values()), float(length), 1 / vocabulary)
     if cause is None and spreads[which] > STEADY:
-        return Lacks(what="a term that keeps its ratio to KL, reverse KL, Jensen-Shannon divergence or soft cross "
-                     f"entropy from step to step: this one is {ratio:.3g} times {which}, give or take "
-                     f"{spreads[which]:.0%}")  # fmt: skip
-    return Found(severity="warning" if cause is None else "error", statement="the distillation term is "
-                 f"{ratio:.3g} times the mean over positions ({which}){cause or ''}", numbers=numbers,
-                 evidence=(), certainty="possible" if cause is None else "likely")  # fmt: skip
+        return Lacks(
+            what="a term that keeps its ratio to KL, reverse KL, Jensen-Shannon divergence or soft cross "
+            f"entropy from step to step: this one is {ratio:.3g} times {which}, give or take "
+            f"{spreads[which]:.0%}"
+        )
+    return Found(
+        severity="warning" if cause is None else "error",
+        statement=f"the distillation term is {ratio:.3g} times the mean over positions ({which}){cause or ''}",
+        numbers=numbers,
+        evidence=(),
+        certainty="possible" if cause is None else "likely",
+    )
 
 
 def _cause(ratios: list[float], length: float, share: float) -> str | None:
     """What a ratio is near to, within a factor of 1.5."""
-    causes = {length: f", near the length of a row, {length:g}: a sum over positions, divided by rows (batchmean)",
-              share: f", near 1 / vocabulary, 1/{1 / share:.0f}: a mean over the vocabulary (mean)"}  # fmt: skip
+    causes = {
+        length: f", near the length of a row, {length:g}: a sum over positions, divided by rows (batchmean)",
+        share: f", near 1 / vocabulary, 1/{1 / share:.0f}: a mean over the vocabulary (mean)",
+    }
     nearest = min(causes, key=lambda one: min(abs(np.log(ratio / one)) for ratio in ratios))
     return causes[nearest] if min(abs(np.log(ratio / nearest)) for ratio in ratios) <= np.log(1.5) else None
 
@@ -320,9 +388,15 @@ def kd_not_least_at_equality(seen: Recording) -> Outcome:
     numbers = {"gradient_share": share}
     if share <= 0.01:
         return Nothing(numbers=numbers)
-    return Found(severity="error", statement="a student that equals its teacher is pulled away from it: the gradient "
-                 f"there is {share:.0%} of that "
-                 "elsewhere", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+    return Found(
+        severity="error",
+        statement="a student that equals its teacher is pulled away from it: the gradient "
+        f"there is {share:.0%} of that "
+        "elsewhere",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
@@ -333,8 +407,9 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> float:
     """Of two sets of logits [n, V], each position centred, over entries that are finite in both."""
-    a, b = (np.where(np.isfinite(first) & np.isfinite(second), one, np.nan).astype(np.float64)
-            for one in (first, second))  # fmt: skip
+    a, b = (
+        np.where(np.isfinite(first) & np.isfinite(second), one, np.nan).astype(np.float64) for one in (first, second)
+    )
     a, b = a - np.nanmean(a, axis=1, keepdims=True), b - np.nanmean(b, axis=1, keepdims=True)
     size = float(np.sqrt(np.nansum(a * a) * np.nansum(b * b)))
     return float(np.nansum(a * b)) / size if size else 0.0

@@ -50,15 +50,26 @@ def evaluation_leaves_alone(seen: Recording) -> Outcome:
     trained = [one.training for one in seen.forwards[-1:]]
     left = seen.dropout and done.modes and all(trained) and not seen.generation.came_back
     if left:
-        said.append(f"leaves {len(done.modes)} modules in another mode: dropout stays off unless the loop calls "
-                    "model.train()")  # fmt: skip
-    numbers = {"changed": len(done.changed), "rounded": len(done.rounded), "gradients": len(done.gradients),
-               "reseeded": len(done.reseeded), "other_modes": len(done.modes)}  # fmt: skip
+        said.append(
+            f"leaves {len(done.modes)} modules in another mode: dropout stays off unless the loop calls model.train()"
+        )
+    numbers = {
+        "changed": len(done.changed),
+        "rounded": len(done.rounded),
+        "gradients": len(done.gradients),
+        "reseeded": len(done.reseeded),
+        "other_modes": len(done.modes),
+    }
     if not said:
         return Nothing(numbers=numbers)
     severity: Severity = "error" if done.changed or done.gradients else "warning" if done.reseeded else "note"
-    return Found(severity=severity, statement=f"the evaluation {'; '.join(said)}", numbers=numbers, evidence=(),
-                 certainty="certain")  # fmt: skip
+    return Found(
+        severity=severity,
+        statement=f"the evaluation {'; '.join(said)}",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
 
 
 @check(
@@ -79,17 +90,27 @@ def evaluation_in_training_mode(seen: Recording) -> Outcome:
     wrong = seen.generation.passes_in_training_mode + sum(one.training for one in evaluated)
     numbers = {"passes": passes, "in_training_mode": wrong}
     if seen.reruns.drops_out is not None:
-        return Found(severity="warning", statement=f"in evaluation mode the model calls {seen.reruns.drops_out} with "
-                     "dropout on: it gives the same batch another NLL each time", numbers=numbers, evidence=(),
-                     certainty="certain")  # fmt: skip
+        return Found(
+            severity="warning",
+            statement=f"in evaluation mode the model calls {seen.reruns.drops_out} with "
+            "dropout on: it gives the same batch another NLL each time",
+            numbers=numbers,
+            evidence=(),
+            certainty="certain",
+        )
     if not seen.dropout:
         return Nothing(numbers={"dropout": 0})
     if passes < 2:
         return Lacks(what="two forward passes without gradients, in the loop or by audit.watch(evaluate=…)")
     if wrong < 2:
         return Nothing(numbers=numbers)
-    return Found(severity="warning", statement=f"{wrong} of {passes} forward passes without gradients ran in training "
-                 "mode: dropout is on while the model is judged", numbers=numbers, evidence=())  # fmt: skip
+    return Found(
+        severity="warning",
+        statement=f"{wrong} of {passes} forward passes without gradients ran in training "
+        "mode: dropout is on while the model is judged",
+        numbers=numbers,
+        evidence=(),
+    )
 
 
 @check(
@@ -112,15 +133,25 @@ def trained_in_evaluation_mode(seen: Recording) -> Outcome:
     if not seen.dropout or first == len(modes):
         return Nothing(numbers=numbers)
     if not any(modes):
-        return Found(severity="note", statement=f"all of {len(modes)} passes with gradients ran in evaluation mode: "
-                     "the model's dropout is never on", numbers=numbers, evidence=(),
-                     remedy="call model.train() before the loop: from_pretrained returns a model in evaluation mode; "
-                     "to train without dropout, set it to 0 in the config")  # fmt: skip
+        return Found(
+            severity="note",
+            statement=f"all of {len(modes)} passes with gradients ran in evaluation mode: "
+            "the model's dropout is never on",
+            numbers=numbers,
+            evidence=(),
+            remedy="call model.train() before the loop: from_pretrained returns a model in evaluation mode; "
+            "to train without dropout, set it to 0 in the config",
+        )
     if first == 0:
         return Nothing(numbers=numbers)
-    return Found(severity="warning", statement=f"after {first} passes in training mode, {numbers['in_evaluation_mode']}"
-                 " ran with gradients in evaluation mode: dropout stayed off", numbers=numbers, evidence=(),
-                 certainty="certain")  # fmt: skip
+    return Found(
+        severity="warning",
+        statement=f"after {first} passes in training mode, {numbers['in_evaluation_mode']}"
+        " ran with gradients in evaluation mode: dropout stayed off",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
 
 
 @check(
@@ -148,13 +179,22 @@ def evaluation_counts_once(seen: Recording) -> Outcome:
     if count is not None:
         numbers["texts"] = count
     if again and (again >= 0.05 * len(known) or (count is not None and len(rows) > count)):
-        return Found(severity="warning", statement=f"{again} of {len(rows)} evaluated rows were evaluated before"
-                     + (f"; there are {count} texts" if count is not None else ""), numbers=numbers, evidence=(),
-                     certainty="possible" if count is None else "likely")  # fmt: skip
+        return Found(
+            severity="warning",
+            statement=f"{again} of {len(rows)} evaluated rows were evaluated before"
+            + (f"; there are {count} texts" if count is not None else ""),
+            numbers=numbers,
+            evidence=(),
+            certainty="possible" if count is None else "likely",
+        )
     size, missing = len(passes[0].rows), (count or 0) - len(rows)
     if missing > 0 and count is not None and {len(one.rows) for one in passes} == {size} and count % size == missing:
-        return Found(severity="warning", statement=f"the last {missing} of {count} texts are never evaluated: they do "
-                     f"not fill a batch of {size}", numbers=numbers, evidence=())  # fmt: skip
+        return Found(
+            severity="warning",
+            statement=f"the last {missing} of {count} texts are never evaluated: they do not fill a batch of {size}",
+            numbers=numbers,
+            evidence=(),
+        )
     return Nothing(numbers=numbers)
 
 
@@ -174,17 +214,27 @@ def evaluation_token_weighted(seen: Recording) -> Outcome:
     if done is None or value is None or not done.tokens:
         return Lacks(what=f"{NEEDS}, that returns a loss or an NLL of rows that the model was seen to evaluate")
     numbers: dict[str, float | int | str] = {
-        "returned": value, "mean_over_tokens": done.token_mean, "mean_of_batches": done.batch_mean,
-        "mean_of_rows": done.row_mean, "batches": len(done.passes),
-    }  # fmt: skip
+        "returned": value,
+        "mean_over_tokens": done.token_mean,
+        "mean_of_batches": done.batch_mean,
+        "mean_of_rows": done.row_mean,
+        "batches": len(done.passes),
+    }
     if near(value, done.token_mean, 0.01):
         return Nothing(numbers=numbers)
     if any(near(value, mean, 1e-3) for mean in (done.batch_mean, done.row_mean)):
-        return Found(severity="warning", statement=f"the evaluation returns {value:.4g}, the mean of its batches' "
-                     f"means; over tokens the NLL is {done.token_mean:.4g}", numbers=numbers, evidence=(),
-                     certainty="certain")  # fmt: skip
-    return Lacks(what="a returned loss that is a mean NLL of the rows that the model was seen to evaluate (of another "
-                 "loss, an evaluation that takes a batch_size tells)")  # fmt: skip
+        return Found(
+            severity="warning",
+            statement=f"the evaluation returns {value:.4g}, the mean of its batches' "
+            f"means; over tokens the NLL is {done.token_mean:.4g}",
+            numbers=numbers,
+            evidence=(),
+            certainty="certain",
+        )
+    return Lacks(
+        what="a returned loss that is a mean NLL of the rows that the model was seen to evaluate (of another "
+        "loss, an evaluation that takes a batch_size tells)"
+    )
 
 
 @check(
@@ -205,23 +255,32 @@ def evaluation_depends_on_batch(seen: Recording) -> Outcome:
     noisy = seen.dropout and done is not None and any(one.training for one in done.passes)
     pair = None if done is None or done.sizes is None or noisy else _two_values(done)
     if done is None or (pair is None and alone is None):
-        return Lacks(what=f"{NEEDS}: a function that gives the model rows of token ids, or takes a batch_size and "
-                     "returns a loss, an NLL or a perplexity")  # fmt: skip
+        return Lacks(
+            what=f"{NEEDS}: a function that gives the model rows of token ids, or takes a batch_size and "
+            "returns a loss, an NLL or a perplexity"
+        )
     numbers: dict[str, float | int | str] = {} if alone is None else {"nats": alone.nats, "tokens": alone.tokens}
     said = []
     if pair is not None and done.sizes is not None:
         numbers |= {"returned": pair[0], "at_other_size": pair[1], "size": done.sizes[0], "other_size": done.sizes[1]}
         if not near(pair[1], pair[0], 0.01):
-            said.append(f"returns {pair[0]:.4g} with batches of {done.sizes[0]} and {pair[1]:.4g} with batches of "
-                        f"{done.sizes[1]}")  # fmt: skip
+            said.append(
+                f"returns {pair[0]:.4g} with batches of {done.sizes[0]} and {pair[1]:.4g} with batches of "
+                f"{done.sizes[1]}"
+            )
     if alone is not None and alone.large and not (seen.reruns.alone is not None and seen.reruns.alone.large):
         said.append(
             f"gives its rows an NLL that differs by {alone.nats:.3g} nats when each is alone and without padding"
         )
     if not said:
         return Nothing(numbers=numbers)
-    return Found(severity="error", statement=f"the evaluation {'; it '.join(said)}", numbers=numbers, evidence=(),
-                 certainty="certain")  # fmt: skip
+    return Found(
+        severity="error",
+        statement=f"the evaluation {'; it '.join(said)}",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
 
 
 def _two_values(done: Evaluated) -> tuple[float, float] | None:
@@ -260,27 +319,45 @@ def perplexity_of_nll(seen: Recording) -> Outcome:
     if done.tokens:
         numbers["mean_over_tokens"] = done.token_mean
     if _cut_off(logarithm) and any(one is not None and one > logarithm + 1e-3 for one in (loss, plain)):
-        return Found(severity="error", statement=f"the perplexity is cut off at {perplexity:.2f} = e^{logarithm:.4g}; "
-                     f"the loss is {loss if loss is not None else plain:.4g}", numbers=numbers, evidence=(),
-                     certainty="certain")  # fmt: skip
+        return Found(
+            severity="error",
+            statement=f"the perplexity is cut off at {perplexity:.2f} = e^{logarithm:.4g}; "
+            f"the loss is {loss if loss is not None else plain:.4g}",
+            numbers=numbers,
+            evidence=(),
+            certainty="certain",
+        )
     lone = loss is None and plain is None and not (done.tokens and abs(logarithm - done.token_mean) <= 0.01)
     if _cut_off(logarithm) and lone and perplexity >= 1e4:
-        return Found(severity="error", statement=f"the perplexity is {perplexity:.2f} = e^{logarithm:.4g}, a number "
-                     "that none comes out at by itself: it is cut off there", numbers=numbers,
-                     evidence=())  # fmt: skip
+        return Found(
+            severity="error",
+            statement=f"the perplexity is {perplexity:.2f} = e^{logarithm:.4g}, a number "
+            "that none comes out at by itself: it is cut off there",
+            numbers=numbers,
+            evidence=(),
+        )
     truths = [one for one in (plain, done.token_mean if done.tokens else None) if one is not None]
     if any(abs(logarithm - one) <= 0.01 for one in truths):
         return Nothing(numbers=numbers)
     composite = sum(weight != 0 for weight in _weights(seen).values()) > 1
     if loss is not None and abs(logarithm - loss) <= 1e-3 * abs(loss):
         if truths and (composite or plain is not None):
-            return Found(severity="error", statement=f"the perplexity {perplexity:.4g} is exp of the whole loss "
-                         f"({loss:.4g}); exp of the next-token NLL is {math.exp(truths[0]):.4g}", numbers=numbers,
-                         evidence=(), certainty="certain")  # fmt: skip
+            return Found(
+                severity="error",
+                statement=f"the perplexity {perplexity:.4g} is exp of the whole loss "
+                f"({loss:.4g}); exp of the next-token NLL is {math.exp(truths[0]):.4g}",
+                numbers=numbers,
+                evidence=(),
+                certainty="certain",
+            )
         return Nothing(numbers=numbers)
     if truths and (plain is not None or all(one.labelled for one in done.passes)):
-        return Found(severity="warning", statement=f"the perplexity is {perplexity:.4g} where exp(NLL) is "
-                     f"{math.exp(truths[-1]):.4g}", numbers=numbers, evidence=())  # fmt: skip
+        return Found(
+            severity="warning",
+            statement=f"the perplexity is {perplexity:.4g} where exp(NLL) is {math.exp(truths[-1]):.4g}",
+            numbers=numbers,
+            evidence=(),
+        )
     return Lacks(what="a perplexity beside an NLL, or of rows that the model was given labels of")
 
 
@@ -310,8 +387,9 @@ def evaluation_objective(seen: Recording) -> Outcome:
     """Training and evaluation compute the same objective."""
     evaluations = [
         [one for one in group if one.weights and one.training_weights]
-        for learning, group in itertools.groupby(seen.terms, key=lambda one: one.learning) if not learning
-    ]  # fmt: skip
+        for learning, group in itertools.groupby(seen.terms, key=lambda one: one.learning)
+        if not learning
+    ]
     if any(evaluations):
         return _by_weights([looks for looks in evaluations if looks])
     done = seen.evaluated
@@ -331,17 +409,23 @@ def _by_weights(evaluations: list[list[LossTerms]]) -> Outcome:
     if len(off) < min(2, len(evaluations)):  # a schedule may jump between the last batch and one evaluation
         return Nothing(numbers=numbers)
     said = ", ".join(f"'{name}' {there:g} (training: {here:g})" for name, (there, here) in off[0].items())
-    return Found(severity="error", statement=f"evaluation weighs its terms otherwise than training: {said}; the two "
-                 "losses cannot be compared", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+    return Found(
+        severity="error",
+        statement=f"evaluation weighs its terms otherwise than training: {said}; the two losses cannot be compared",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
 
 
 def _other_weights(one: LossTerms) -> dict[str, tuple[float, float]]:
     """Weights in evaluation and in training, where they differ."""
     pairs = {name: (weight, one.training_weights.get(name, weight)) for name, weight in one.weights.items()}
     return {
-        name: pair for name, pair in pairs.items()
+        name: pair
+        for name, pair in pairs.items()
         if not near(pair[0], pair[1], 0.1) and not near(pair[1], pair[0], 0.1)
-    }  # fmt: skip
+    }
 
 
 def _by_terms(loss: float, terms: Mapping[str, float], weights: Mapping[str, float]) -> Outcome:
@@ -349,8 +433,13 @@ def _by_terms(loss: float, terms: Mapping[str, float], weights: Mapping[str, flo
     numbers: dict[str, float | int | str] = {"loss": loss, "with_training_weights": added}
     if near(loss, added, 0.01):
         return Nothing(numbers=numbers)
-    return Found(severity="error", statement=f"the evaluation's loss is {loss:.5g}, its terms with training's weights "
-                 f"add up to {added:.5g}: another objective", numbers=numbers, evidence=())  # fmt: skip
+    return Found(
+        severity="error",
+        statement=f"the evaluation's loss is {loss:.5g}, its terms with training's weights "
+        f"add up to {added:.5g}: another objective",
+        numbers=numbers,
+        evidence=(),
+    )
 
 
 def _by_nll(seen: Recording, done: Evaluated, loss: float) -> Outcome:
@@ -362,9 +451,13 @@ def _by_nll(seen: Recording, done: Evaluated, loss: float) -> Outcome:
     numbers: dict[str, float | int | str] = {"loss": loss, "mean_nll": done.token_mean}
     if any(near(loss, mean, 0.01) for mean in (done.token_mean, done.batch_mean, done.row_mean)):
         return Nothing(numbers=numbers)
-    return Found(severity="warning", statement="training minimises a plain cross entropy; the evaluation's loss is "
-                 f"{loss:.4g}, and the NLL of its rows {done.token_mean:.4g}", numbers=numbers,
-                 evidence=())  # fmt: skip
+    return Found(
+        severity="warning",
+        statement="training minimises a plain cross entropy; the evaluation's loss is "
+        f"{loss:.4g}, and the NLL of its rows {done.token_mean:.4g}",
+        numbers=numbers,
+        evidence=(),
+    )
 
 
 @check(
@@ -391,6 +484,11 @@ def average_lags(seen: Recording) -> Outcome:
     numbers = {"decay": late, "horizon_steps": horizon, "steps": len(seen.steps), "share_of_start": left}
     if left <= 0.5:
         return Nothing(numbers=numbers)
-    return Found(severity="warning", statement=f"after {len(seen.steps)} steps the evaluated average is still "
-                 f"{left:.1%} what it began with: its horizon is {horizon:,.0f} steps", numbers=numbers, evidence=(),
-                 certainty="certain")  # fmt: skip
+    return Found(
+        severity="warning",
+        statement=f"after {len(seen.steps)} steps the evaluated average is still "
+        f"{left:.1%} what it began with: its horizon is {horizon:,.0f} steps",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )

@@ -82,9 +82,14 @@ def reference_in_prompt(seen: Recording) -> Outcome:
     if inside * 2 < len(pairs):
         return Nothing(numbers=numbers)
     place = f", {at_end} at their end" if at_end else ""
-    return Found(severity="error", statement=f"{inside} of {len(pairs)} prompts contain their reference{place}: what "
-                 "is generated and graded comes after it", numbers=numbers, evidence=(),
-                 certainty="certain" if at_end * 2 >= len(pairs) else "likely")  # fmt: skip
+    return Found(
+        severity="error",
+        statement=f"{inside} of {len(pairs)} prompts contain their reference{place}: what "
+        "is generated and graded comes after it",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain" if at_end * 2 >= len(pairs) else "likely",
+    )
 
 
 def _containment(prompt: Sequence[Any], reference: Sequence[Any]) -> float:
@@ -114,9 +119,11 @@ def special_ids_agree(seen: Recording) -> Outcome:
     if not own:
         return Lacks(what="a model whose config names special tokens")
     wrong = [
-        (where, name, i) for (where, name), ids in own.items() for i in ids
+        (where, name, i)
+        for (where, name), ids in own.items()
+        for i in ids
         if i in special.ordinary or not 0 <= i < special.size
-    ]  # fmt: skip
+    ]
     stops = own.get(("generation_config", "eos")) or own.get(("config", "eos")) or ()
     ends = special.given.get(("tokenizer", "eos"), ())
     numbers: dict[str, float | int | str] = {"wrong": len(wrong), "ids": sum(map(len, own.values()))}
@@ -124,12 +131,20 @@ def special_ids_agree(seen: Recording) -> Outcome:
         numbers |= {f"{where}.{name}": i for where, name, i in wrong}
         said = ", ".join(sorted({f"{name} {i} is {_token(special.ordinary.get(i))}" for _, name, i in wrong}))
         stopping = any(name == "eos" and i in special.ordinary for _, name, i in wrong)
-        return Found(severity="error" if stopping else "warning",
-                     statement=f"{said}" + (": generation stops there" if stopping else ""), numbers=numbers,
-                     evidence=(), certainty="certain")  # fmt: skip
+        return Found(
+            severity="error" if stopping else "warning",
+            statement=f"{said}" + (": generation stops there" if stopping else ""),
+            numbers=numbers,
+            evidence=(),
+            certainty="certain",
+        )
     if ends and stops and not set(ends) & set(stops):
-        return Found(severity="warning", statement=f"the tokenizer's end token is {ends[0]}, generation stops at "
-                     f"{', '.join(map(str, stops))}", numbers=numbers, evidence=())  # fmt: skip
+        return Found(
+            severity="warning",
+            statement=f"the tokenizer's end token is {ends[0]}, generation stops at {', '.join(map(str, stops))}",
+            numbers=numbers,
+            evidence=(),
+        )
     return Nothing(numbers=numbers)
 
 
@@ -162,8 +177,13 @@ def padding_side(seen: Recording) -> Outcome:
         return Lacks(what="generation from rows of unequal length, or audit.watch(prompts={input_ids, attention_mask})")
     if not right:
         return Nothing(numbers=numbers)
-    return Found(severity="error", statement=f"{right} of {padded} padded batches have padding between prompt and "
-                 "generated text", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+    return Found(
+        severity="error",
+        statement=f"{right} of {padded} padded batches have padding between prompt and generated text",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
 
 
 def _mask_of(value: Any, seen: Recording) -> np.ndarray | None:
@@ -200,9 +220,14 @@ def generation_ends(seen: Recording) -> Outcome:
     if share >= 0.5:
         return Nothing(numbers=numbers)
     never = bool(targets) and not taught
-    return Found(severity="warning" if never else "note", statement=f"{share:.0%} of {len(rows)} generated rows end"
-                 + (": the end token is never a target" if never else ""), numbers=numbers, evidence=(),
-                 certainty="likely" if never else "possible")  # fmt: skip
+    return Found(
+        severity="warning" if never else "note",
+        statement=f"{share:.0%} of {len(rows)} generated rows end"
+        + (": the end token is never a target" if never else ""),
+        numbers=numbers,
+        evidence=(),
+        certainty="likely" if never else "possible",
+    )
 
 
 @check(
@@ -224,9 +249,13 @@ def generated_ids_clamped(seen: Recording) -> Outcome:
     numbers = {"rows": len(rows), "end_with_highest_id": last, "highest_id": highest}
     if last * 2 < len(rows) or any(ends & set(row) for row in rows):
         return Nothing(numbers=numbers)
-    return Found(severity="error", statement=f"{last} of {len(rows)} generated rows end with {highest}, the highest "
-                 "ordinary id, and none holds an end or padding token: ids were clamped", numbers=numbers,
-                 evidence=())  # fmt: skip
+    return Found(
+        severity="error",
+        statement=f"{last} of {len(rows)} generated rows end with {highest}, the highest "
+        "ordinary id, and none holds an end or padding token: ids were clamped",
+        numbers=numbers,
+        evidence=(),
+    )
 
 
 @check(
@@ -250,8 +279,13 @@ def generated_text_altered(seen: Recording) -> Outcome:
     if len(other) * 2 < len(texts):
         return Nothing(numbers=numbers)
     how = "spaces were deleted or added" if unspaced * 2 >= len(other) else "they were altered after decoding"
-    return Found(severity="warning", statement=f"{len(other)} of {len(texts)} texts are not what their ids decode to: "
-                 f"{how}", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+    return Found(
+        severity="warning",
+        statement=f"{len(other)} of {len(texts)} texts are not what their ids decode to: {how}",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
 
 
 @check(
@@ -277,9 +311,19 @@ def text_round_trip(seen: Recording) -> Outcome:
     spaced = sum(before != after and "".join(before) == "".join(after) for before, after in pairs)
     numbers = {"texts": len(texts), "other_spaces": spaced, "share_unknown": lost}
     if lost > 0.01:
-        return Found(severity="warning", statement=f"{lost:.1%} of {tokens} tokens are unknown to the tokenizer",
-                     numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+        return Found(
+            severity="warning",
+            statement=f"{lost:.1%} of {tokens} tokens are unknown to the tokenizer",
+            numbers=numbers,
+            evidence=(),
+            certainty="certain",
+        )
     if spaced * 2 >= len(texts):
-        return Found(severity="warning", statement=f"{spaced} of {len(texts)} texts come back from the tokenizer with "
-                     "other spaces", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+        return Found(
+            severity="warning",
+            statement=f"{spaced} of {len(texts)} texts come back from the tokenizer with other spaces",
+            numbers=numbers,
+            evidence=(),
+            certainty="certain",
+        )
     return Nothing(numbers=numbers)

@@ -19,10 +19,14 @@ NEGLIGIBLE = 0.1
 def supervised(seen: Recording, *, misfit: float = 1.0) -> list[Forward]:
     """Looked-at forward passes over token ids whose gradient at the logits was seen, and fits a cross entropy."""
     return [
-        one for one in seen.forwards
-        if one.input_ids is not None and one.targets is not None and one.targets.misfit <= misfit
-        and (one.targets.ids >= 0).any() and not one.time_first
-    ]  # fmt: skip
+        one
+        for one in seen.forwards
+        if one.input_ids is not None
+        and one.targets is not None
+        and one.targets.misfit <= misfit
+        and (one.targets.ids >= 0).any()
+        and not one.time_first
+    ]
 
 
 def next_tokens(seen: Recording) -> bool:
@@ -62,8 +66,13 @@ def label_shift(seen: Recording) -> Outcome:
             return Nothing(numbers=numbers)
         return _other_positions(looked, seen, numbers) or Lacks(what="targets that are tokens of the input")
     which, how = _SHIFTS[best]
-    return Found(severity="error", statement=f"{shares[best]:.0%} of {count} targets are the token {which}: labels are "
-                 f"{how}", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+    return Found(
+        severity="error",
+        statement=f"{shares[best]:.0%} of {count} targets are the token {which}: labels are {how}",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
 
 
 def _other_positions(looked: list[Forward], seen: Recording, numbers: dict[str, float | int | str]) -> Found | None:
@@ -76,10 +85,15 @@ def _other_positions(looked: list[Forward], seen: Recording, numbers: dict[str, 
         same.append(np.array_equal(np.sort(targets), np.sort(tokens)))
     if np.mean(same) < 0.9:
         return None
-    return Found(severity="error", statement=f"the targets of {sum(same)} of {len(same)} batches are their next tokens "
-                 "all in all, but not at their positions: text and targets do not belong together", numbers=numbers,
-                 evidence=(), certainty="certain", remedy="lay logits [B, T, V] and labels [B, T] flat along the same "
-                 "axes, labels as they are and not transposed")  # fmt: skip
+    return Found(
+        severity="error",
+        statement=f"the targets of {sum(same)} of {len(same)} batches are their next tokens "
+        "all in all, but not at their positions: text and targets do not belong together",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+        remedy="lay logits [B, T, V] and labels [B, T] flat along the same axes, labels as they are and not transposed",
+    )
 
 
 _SHIFTS = {
@@ -130,8 +144,13 @@ def supervised_share(seen: Recording) -> Outcome:
     if share >= 0.01:
         return Nothing(numbers=numbers)
     every = all((one.targets.ids >= 0).any(axis=1).all() for one in looked if one.targets)
-    return Found(severity="warning" if every else "error", statement=f"{share:.1%} of {tokens} tokens are trained on",
-                 numbers=numbers, evidence=(), certainty="likely" if every else "certain")  # fmt: skip
+    return Found(
+        severity="warning" if every else "error",
+        statement=f"{share:.1%} of {tokens} tokens are trained on",
+        numbers=numbers,
+        evidence=(),
+        certainty="likely" if every else "certain",
+    )
 
 
 def real_tokens(one: Forward, markers: Markers | None = None) -> np.ndarray:
@@ -191,8 +210,10 @@ def padding_supervised(seen: Recording) -> Outcome:
     looked = supervised(seen)
     padded = [pair for pair in zip(looked, without_padding(looked, seen.markers), strict=True) if not pair[1].all()]
     if not padded or not next_tokens(seen):
-        return Lacks(what="a looked-at batch with padding, its attention mask or a padding token that is known, and "
-                     "targets that are next tokens")  # fmt: skip
+        return Lacks(
+            what="a looked-at batch with padding, its attention mask or a padding token that is known, and "
+            "targets that are next tokens"
+        )
     wrong = total = 0
     for one, real in padded:
         assert one.targets is not None
@@ -205,8 +226,13 @@ def padding_supervised(seen: Recording) -> Outcome:
     numbers = {"padding": wrong, "targets": total}
     if not wrong:
         return Nothing(numbers=numbers)
-    return Found(severity="error", statement=f"{wrong} of {total} targets are padding: the loss falls by learning to "
-                 "pad", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+    return Found(
+        severity="error",
+        statement=f"{wrong} of {total} targets are padding: the loss falls by learning to pad",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
 
 
 @check(
@@ -229,8 +255,9 @@ def loss_is_the_mean(seen: Recording) -> Outcome:
         with_first[one.step] = with_first.get(one.step, 0) + _targets(one) + _first_labels(one)
     pairs = [
         (one.loss, mean, {1.0, _targets(one) / of_step[one.step], _targets(one) / with_first[one.step]})
-        for one in looked if one.loss is not None and (mean := _mean_nll(one))
-    ]  # fmt: skip
+        for one in looked
+        if one.loss is not None and (mean := _mean_nll(one))
+    ]
     if not pairs:
         return Lacks(what="a loss that the model returns, of a cross entropy over next tokens")
     off = [(loss, mean) for loss, mean, shares in pairs if min(abs(loss - mean * one) for one in shares) > 0.01 * mean]
@@ -239,8 +266,14 @@ def loss_is_the_mean(seen: Recording) -> Outcome:
         return Nothing(numbers=numbers)
     loss, mean = off[0]
     numbers |= {"loss": loss, "mean_nll": mean}
-    return Found(severity="warning", statement=f"the loss is {loss:.4g} where the mean over its tokens is {mean:.4g} "
-                 f"({len(off)} of {len(pairs)} passes)", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+    return Found(
+        severity="warning",
+        statement=f"the loss is {loss:.4g} where the mean over its tokens is {mean:.4g} "
+        f"({len(off)} of {len(pairs)} passes)",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
 
 
 def _targets(one: Forward) -> int:
@@ -294,12 +327,21 @@ def accumulation_normalised(seen: Recording) -> Outcome:
             return Lacks(what=LATER)
         tokens = float(np.median([one.tokens for one in several]))
         how = f", of {tokens:.0f} tokens" if total > 0.5 * tokens else ""
-        return Found(severity="error", statement=f"the weights of a step's tokens add up to {total:.3g}{how}, not to "
-                     "1: micro-batches are summed without division", numbers=numbers, evidence=())  # fmt: skip
+        return Found(
+            severity="error",
+            statement=f"the weights of a step's tokens add up to {total:.3g}{how}, not to "
+            "1: micro-batches are summed without division",
+            numbers=numbers,
+            evidence=(),
+        )
     if spread > 0.5:
-        return Found(severity="warning", statement=f"a token weighs {1 + spread:.3g} times as much in one micro-batch "
-                     "of a step as in another: means of means, not a mean over tokens",
-                     numbers=numbers, evidence=())  # fmt: skip
+        return Found(
+            severity="warning",
+            statement=f"a token weighs {1 + spread:.3g} times as much in one micro-batch "
+            "of a step as in another: means of means, not a mean over tokens",
+            numbers=numbers,
+            evidence=(),
+        )
     return Nothing(numbers=numbers)
 
 
@@ -330,11 +372,16 @@ def loss_scale(seen: Recording) -> Outcome:
         return Lacks(what="four looked-at optimizer steps of one backward pass each, of a pure cross entropy")
     totals = np.array([one.total for one in single])
     tokens = np.array([one.tokens for one in single])
-    rows = np.array([int((one.forwards[0].targets.ids >= 0).any(axis=1).sum()) for one in single
-                     if one.forwards[0].targets])  # fmt: skip
+    rows = np.array(
+        [int((one.forwards[0].targets.ids >= 0).any(axis=1).sum()) for one in single if one.forwards[0].targets]
+    )
     total = float(np.median(totals))
-    numbers: dict[str, float | int | str] = {"sum_of_weights": total, "tokens": float(np.median(tokens)),
-                                             "rows": float(np.median(rows)), "steps": len(single)}  # fmt: skip
+    numbers: dict[str, float | int | str] = {
+        "sum_of_weights": total,
+        "tokens": float(np.median(tokens)),
+        "rows": float(np.median(rows)),
+        "steps": len(single),
+    }
     if total <= 1.5:
         return Nothing(numbers=numbers)
     if rescaled_later(single, total):
@@ -344,14 +391,23 @@ def loss_scale(seen: Recording) -> Outcome:
     elif _agree(totals, tokens / rows):
         how = "it is a sum over the tokens of each row, divided by rows alone: the step grows with the rows' length"
     elif _agree(totals, np.full_like(totals, total)) and not seen.terms:
-        return Found(severity="note", statement=f"the weights of a batch's tokens add up to {total:.3g}: the loss is "
-                     f"{total:.3g} times the mean over its tokens", numbers=numbers, evidence=(),
-                     remedy="leave the factor out, unless it is meant: gradients, and what clipping does to them, grow "
-                     "with it")  # fmt: skip
+        return Found(
+            severity="note",
+            statement=f"the weights of a batch's tokens add up to {total:.3g}: the loss is "
+            f"{total:.3g} times the mean over its tokens",
+            numbers=numbers,
+            evidence=(),
+            remedy="leave the factor out, unless it is meant: gradients, and what clipping does to them, grow with it",
+        )
     else:
         return Nothing(numbers=numbers)
-    return Found(severity="warning", statement=f"the weights of a batch's {numbers['tokens']:.0f} tokens add up to "
-                 f"{total:.3g}, not to 1: {how}", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+    return Found(
+        severity="warning",
+        statement=f"the weights of a batch's {numbers['tokens']:.0f} tokens add up to {total:.3g}, not to 1: {how}",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
 
 
 def _agree(found: np.ndarray, expected: np.ndarray) -> bool:
@@ -379,5 +435,10 @@ def initial_loss(seen: Recording) -> Outcome:
     numbers = {"nll": found, "ln_vocabulary": guess}
     if not found > 1.5 * guess:
         return Nothing(numbers=numbers)
-    return Found(severity="note", statement=f"the first batch has an NLL of {found:.3g} nats, guessing {guess:.3g}",
-                 numbers=numbers, evidence=(), certainty="possible")  # fmt: skip
+    return Found(
+        severity="note",
+        statement=f"the first batch has an NLL of {found:.3g} nats, guessing {guess:.3g}",
+        numbers=numbers,
+        evidence=(),
+        certainty="possible",
+    )

@@ -81,8 +81,12 @@ def tensors_do_not_move(seen: Recording) -> Outcome:
     never = _never_given(seen)
     still = sorted(seen.tensors.trainable - seen.tensors.moved - _rounding(seen, never))
     lost = [name for name in still if name in seen.tensors.optimized and name not in never]
-    numbers = {"still": len(still), "rounded_away": len(lost), "trainable": len(seen.tensors.trainable),
-               "steps": len(stepped)}  # fmt: skip
+    numbers = {
+        "still": len(still),
+        "rounded_away": len(lost),
+        "trainable": len(seen.tensors.trainable),
+        "steps": len(stepped),
+    }
     if not still:
         return Nothing(numbers=numbers)
     how = remedy = ""
@@ -94,8 +98,10 @@ def tensors_do_not_move(seen: Recording) -> Outcome:
     elif len(lost) == len(still) and never is not EVERYTHING and seen.tensors.optimizers == 1:
         bits = "their 16 bits" if seen.tensors.narrow.issuperset(lost) else "rounding"
         how = f"; gradients arrive and the optimizer has them: the steps are smaller than {bits} can hold"
-        remedy = ("keep the weights in float32 and compute in 16 bits under torch.autocast; or round stochastically; "
-                  "or raise the learning rate, if it or the gradients are far too small")  # fmt: skip
+        remedy = (
+            "keep the weights in float32 and compute in 16 bits under torch.autocast; or round stochastically; "
+            "or raise the learning rate, if it or the gradients are far too small"
+        )
     return Found(
         severity="error" if len(still) == len(seen.tensors.trainable) else "warning",
         statement=f"{len(still)} of {numbers['trainable']} trainable tensors did not move in {len(stepped)} steps: "
@@ -122,18 +128,29 @@ def steps_too_small(seen: Recording) -> Outcome:
     stepped = [step for step in seen.steps if max(step.learning_rates, default=0.0) > 0]
     tensors = seen.tensors
     if len(stepped) < LEAST_MOVING or tensors is None or not tensors.trainable & tensors.optimized:
-        return Lacks(what=f"{LEAST_MOVING} steps with a learning rate above 0 of an optimizer that has the model's "
-                     "trainable tensors, and the end of the audit")  # fmt: skip
+        return Lacks(
+            what=f"{LEAST_MOVING} steps with a learning rate above 0 of an optimizer that has the model's "
+            "trainable tensors, and the end of the audit"
+        )
     rate = max(max(step.learning_rates) for step in stepped)
     norms = [step.grad_norm for step in stepped if np.isfinite(step.grad_norm)]
-    numbers = {"relative_change": tensors.change, "steps": len(stepped), "learning_rate": rate,
-               "grad_norm": max(norms, default=float("nan"))}  # fmt: skip
+    numbers = {
+        "relative_change": tensors.change,
+        "steps": len(stepped),
+        "learning_rate": rate,
+        "grad_norm": max(norms, default=float("nan")),
+    }
     if not tensors.change < SMALLEST:
         return Nothing(numbers=numbers)
-    return Found(severity="error", statement=f"in {len(stepped)} steps the weights changed by {tensors.change:.1e} of "
-                 f"their norm, which is nothing: the highest learning rate is {rate:.3g}, the largest norm of the "
-                 f"gradients {numbers['grad_norm']:.3g}",
-                 numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+    return Found(
+        severity="error",
+        statement=f"in {len(stepped)} steps the weights changed by {tensors.change:.1e} of "
+        f"their norm, which is nothing: the highest learning rate is {rate:.3g}, the largest norm of the "
+        f"gradients {numbers['grad_norm']:.3g}",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
 
 
 MASTERS = (
@@ -154,12 +171,16 @@ def _clipped_while_scaled(seen: Recording, bound: float) -> Found | None:
     if len(norms) < LEAST_CLIPPED or np.abs(norms / bound - 1).max() > 1e-3:
         return None
     largest = max(step.grad_norm for step in scaled)
-    return Found(severity="warning", statement="gradients are clipped before they are unscaled: times the scale of the "
-                 f"loss, {scaled[-1].loss_scale:g}, their norm is the bound, {bound:g}, at all of {len(norms)} steps; "
-                 f"the optimizer gets {largest:.3g} at most",
-                 numbers={"bound": bound, "loss_scale": scaled[-1].loss_scale, "largest_norm": largest,
-                          "steps": len(norms)}, evidence=(), certainty="certain",
-                 remedy="scaler.unscale_(optimizer) before clipping")  # fmt: skip
+    return Found(
+        severity="warning",
+        statement="gradients are clipped before they are unscaled: times the scale of the "
+        f"loss, {scaled[-1].loss_scale:g}, their norm is the bound, {bound:g}, at all of {len(norms)} steps; "
+        f"the optimizer gets {largest:.3g} at most",
+        numbers={"bound": bound, "loss_scale": scaled[-1].loss_scale, "largest_norm": largest, "steps": len(norms)},
+        evidence=(),
+        certainty="certain",
+        remedy="scaler.unscale_(optimizer) before clipping",
+    )
 
 
 EVERYTHING: frozenset[str] = frozenset({"*"})
@@ -201,9 +222,14 @@ def gradients_not_cleared(seen: Recording) -> Outcome:
     numbers = {"not_cleared": again, "steps": len(looked)}
     if again < max(2, 0.5 * len(looked)):
         return Nothing(numbers=numbers)
-    return Found(severity="warning", statement=f"at {again} of {len(looked)} steps the gradients of the step before "
-                 "were still there and were added to: each step goes along the sum of all gradients so far",
-                 numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+    return Found(
+        severity="warning",
+        statement=f"at {again} of {len(looked)} steps the gradients of the step before "
+        "were still there and were added to: each step goes along the sum of all gradients so far",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
 
 
 @check(
@@ -313,9 +339,13 @@ def clipping(seen: Recording) -> Outcome:
         word = "no gradient comes near the bound"
     else:
         return Nothing(numbers=numbers)
-    return Found(severity="note", statement=f"{word}: the bound is {float(bound):g}, the largest norm "
-                 f"{norms.max():.3g} in {len(norms)} steps",
-                 numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+    return Found(
+        severity="note",
+        statement=f"{word}: the bound is {float(bound):g}, the largest norm {norms.max():.3g} in {len(norms)} steps",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
 
 
 def _some(names: list[str]) -> str:

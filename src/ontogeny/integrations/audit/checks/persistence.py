@@ -24,16 +24,25 @@ def saved_model_differs(seen: Recording) -> Outcome:
     """A model that was saved and loaded reproduces the loss."""
     found = seen.reruns
     if found.reload_error:
-        return Found(severity="error", statement=f"what the model saves does not load: {found.reload_error}",
-                     numbers={}, evidence=())  # fmt: skip
+        return Found(
+            severity="error",
+            statement=f"what the model saves does not load: {found.reload_error}",
+            numbers={},
+            evidence=(),
+        )
     if found.reloaded is None:
         return Lacks(what=found.reload_lacks)
     numbers = {"nats": found.reloaded.nats, "tokens": found.reloaded.tokens, "tolerance": found.reloaded.tolerance}
     if not found.reloaded.large:
         return Nothing(numbers=numbers)
-    return Found(severity="error", statement="the model, saved and loaded, gives the same tokens an NLL that differs "
-                 f"by {found.reloaded.nats:.3g} nats on average", numbers=numbers, evidence=(),
-                 certainty="certain")  # fmt: skip
+    return Found(
+        severity="error",
+        statement="the model, saved and loaded, gives the same tokens an NLL that differs "
+        f"by {found.reloaded.nats:.3g} nats on average",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
 
 
 @check(
@@ -56,5 +65,11 @@ def resume_sees_other_batches(seen: Recording) -> Outcome:
     numbers = {"steps": len(asked), "differ": len(off)}
     if not off:
         return Nothing(numbers=numbers)
-    return Found(severity="error", statement=f"a resume after step {off[0]} would see other examples than training saw "
-                 f"({len(off)} of {len(asked)} steps)", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+    return Found(
+        severity="error",
+        statement=f"a resume after step {off[0]} would see other examples than training saw "
+        f"({len(off)} of {len(asked)} steps)",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )

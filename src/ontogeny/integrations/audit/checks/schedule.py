@@ -26,8 +26,13 @@ def learning_rate_zero(seen: Recording) -> Outcome:
     rates = [max(step.learning_rates, default=0.0) for step in seen.steps[1:]]
     if max(rates) > 0:
         return Nothing(numbers={"highest": max(rates)})
-    return Found(severity="error", statement=f"the learning rate is 0 in all of {len(rates)} steps",
-                 numbers={"steps": len(rates), "highest": 0.0}, evidence=(), certainty="certain")  # fmt: skip
+    return Found(
+        severity="error",
+        statement=f"the learning rate is 0 in all of {len(rates)} steps",
+        numbers={"steps": len(rates), "highest": 0.0},
+        evidence=(),
+        certainty="certain",
+    )
 
 
 @check(
@@ -55,20 +60,34 @@ def scheduler_out_of_step(seen: Recording) -> Outcome:
     takes = 0.0 if total is None else int(total) * max(each, 1.0)
     if each > 1.2 and (not horizon or takes > 1.2 * horizon):
         early = f"{takes / horizon:.3g}" if horizon else "as many"
-        return Found(severity="warning", statement=f"the scheduler takes {each:.3g} steps for each of the optimizer's: "
-                     f"the schedule ends {early} times too early", numbers=numbers, evidence=(),
-                     certainty="certain")  # fmt: skip
+        return Found(
+            severity="warning",
+            statement=f"the scheduler takes {each:.3g} steps for each of the optimizer's: "
+            f"the schedule ends {early} times too early",
+            numbers=numbers,
+            evidence=(),
+            certainty="certain",
+        )
     if each == 0:
         return _scheduler_stands(seen, plan, numbers)
     if horizon and each > 0.8 and horizon > 1.2 * takes:
         numbers |= {"planned": horizon, "total_steps": int(total)}
-        return Found(severity="warning", statement=f"the schedule is planned for {horizon} steps, and the "
-                     f"training ends after {takes:.0f} of them: at {takes / horizon:.0%} of its plan",
-                     numbers=numbers, evidence=(), remedy="plan it for optimizer steps: batches / accumulation, times "
-                     "epochs")  # fmt: skip
+        return Found(
+            severity="warning",
+            statement=f"the schedule is planned for {horizon} steps, and the "
+            f"training ends after {takes:.0f} of them: at {takes / horizon:.0%} of its plan",
+            numbers=numbers,
+            evidence=(),
+            remedy="plan it for optimizer steps: batches / accumulation, times epochs",
+        )
     if plan is not None and not plan.steps_before and counts[0] == plan.begins + 1 and each == 1:
-        return Found(severity="note", statement="the scheduler steps before optimizer.step(): the first learning rate "
-                     "of the schedule is never used", numbers=numbers, evidence=())  # fmt: skip
+        return Found(
+            severity="note",
+            statement="the scheduler steps before optimizer.step(): the first learning rate "
+            "of the schedule is never used",
+            numbers=numbers,
+            evidence=(),
+        )
     return Nothing(numbers=numbers)
 
 
@@ -80,13 +99,20 @@ def _scheduler_stands(seen: Recording, plan: Schedule | None, numbers: dict[str,
     whole = examples is not None and not waits and read > 1.1 * int(examples)
     counts = examples is None and plan is not None and plan.for_each_step
     if not whole and not counts:
-        return Lacks(what="a step of the scheduler, a schedule that counts steps, or examples (watch) and a whole "
-                     f"epoch: it took none in {numbers['steps']} steps, as is right for one that steps once per "
-                     "epoch")  # fmt: skip
+        return Lacks(
+            what="a step of the scheduler, a schedule that counts steps, or examples (watch) and a whole "
+            f"epoch: it took none in {numbers['steps']} steps, as is right for one that steps once per "
+            "epoch"
+        )
     over = "more than an epoch" if whole else f"{numbers['steps']} optimizer steps"
-    return Found(severity="warning", statement=f"the scheduler took no step in {over}: the learning rate stays where "
-                 "it began", numbers=numbers, evidence=(), certainty="certain" if whole else "likely",
-                 remedy="call scheduler.step() once after each optimizer.step()")  # fmt: skip
+    return Found(
+        severity="warning",
+        statement=f"the scheduler took no step in {over}: the learning rate stays where it began",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain" if whole else "likely",
+        remedy="call scheduler.step() once after each optimizer.step()",
+    )
 
 
 @check(
@@ -105,14 +131,20 @@ def learning_rate_shown(seen: Recording) -> Outcome:
     if len(shown) < 3:
         return Lacks(what="audit.watch(shown_learning_rate=…) before each of three steps")
     off = [
-        (step, value) for step, value in shown
+        (step, value)
+        for step, value in shown
         if not any(abs(value - rate) <= 1e-3 * max(abs(rate), 1e-30) for rate in used[step])
-    ]  # fmt: skip
+    ]
     numbers: dict[str, float | int | str] = {"differ": len(off), "steps": len(shown)}
     if len(off) * 2 < len(shown):
         return Nothing(numbers=numbers)
     step, value = off[0]
     numbers |= {"shown": value, "used": used[step][0]}
-    return Found(severity="warning", statement=f"at step {step} the log shows a learning rate of {value:g}, and "
-                 f"{used[step][0]:g} was used; they differ at {len(off)} of {len(shown)} steps",
-                 numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+    return Found(
+        severity="warning",
+        statement=f"at step {step} the log shows a learning rate of {value:g}, and "
+        f"{used[step][0]:g} was used; they differ at {len(off)} of {len(shown)} steps",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )

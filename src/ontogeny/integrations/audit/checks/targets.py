@@ -6,13 +6,7 @@ import numpy as np
 
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
-from ontogeny.integrations.audit.checks.loss import (
-    NEGLIGIBLE,
-    NO_GRADIENT,
-    next_tokens,
-    supervised,
-    without_padding,
-)
+from ontogeny.integrations.audit.checks.loss import NEGLIGIBLE, NO_GRADIENT, next_tokens, supervised, without_padding
 from ontogeny.integrations.audit.observed import Difference
 from ontogeny.integrations.audit.recording import Forward, Recording
 from ontogeny.integrations.audit.updates import updates
@@ -61,9 +55,13 @@ def _rerun(seen: Recording, difference: Difference | None, how: str, *, lacks: s
     numbers = {"nats": difference.nats, "tokens": difference.tokens, "tolerance": difference.tolerance}
     if not difference.large:
         return Nothing(numbers=numbers)
-    return Found(severity="error", statement=f"{how}, the same tokens have an NLL that differs by "
-                 f"{difference.nats:.3g} nats on "
-                 "average", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+    return Found(
+        severity="error",
+        statement=f"{how}, the same tokens have an NLL that differs by {difference.nats:.3g} nats on average",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
 
 
 @check(
@@ -85,9 +83,13 @@ def softmax_twice(seen: Recording) -> Outcome:
     numbers = {"passes": len(twice), "of_probabilities": sum(twice)}
     if sum(twice) < 0.9 * len(twice):
         return Nothing(numbers=numbers)
-    return Found(severity="error", statement="the loss is a cross entropy of probabilities, which go through a softmax "
-                 "again: its gradient is a fraction of what it should be, and vanishes where the model is wrong",
-                 numbers=numbers, evidence=())  # fmt: skip
+    return Found(
+        severity="error",
+        statement="the loss is a cross entropy of probabilities, which go through a softmax "
+        "again: its gradient is a fraction of what it should be, and vanishes where the model is wrong",
+        numbers=numbers,
+        evidence=(),
+    )
 
 
 @check(
@@ -107,14 +109,22 @@ def sees_the_future(seen: Recording) -> Outcome:
     found = seen.reruns.future
     if found is None:
         known = any(one.targets is not None for one in seen.forwards)
-        return Lacks(what="a batch whose targets are the next tokens, eight or more in a row"
-                     if seen.reruns.alone is not None and known else seen.reruns.lacks)  # fmt: skip
+        return Lacks(
+            what="a batch whose targets are the next tokens, eight or more in a row"
+            if seen.reruns.alone is not None and known
+            else seen.reruns.lacks
+        )
     numbers = {"nats": found.nats, "tokens": found.tokens, "tolerance": found.tolerance}
     if not found.large:
         return Nothing(numbers=numbers)
-    return Found(severity="error", statement="the model sees later tokens: where these are replaced, the NLL of "
-                 f"earlier ones differs by {found.nats:.3g} nats on average", numbers=numbers, evidence=(),
-                 certainty="certain")  # fmt: skip
+    return Found(
+        severity="error",
+        statement="the model sees later tokens: where these are replaced, the NLL of "
+        f"earlier ones differs by {found.nats:.3g} nats on average",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
 
 
 @check(
@@ -140,8 +150,13 @@ def divided_by_padding(seen: Recording) -> Outcome:
     # Divided by all places, the weights add up to the share of targets; a sum, to many times that.
     if constant < 0.03 or proportional > 0.01 or np.median(np.array(totals) / np.array(shares)) > 2:
         return Nothing(numbers=numbers)
-    return Found(severity="warning", statement="the loss is divided by all places of a batch, padding and prompts "
-                 "included: the more of them, the smaller the step", numbers=numbers, evidence=())  # fmt: skip
+    return Found(
+        severity="warning",
+        statement="the loss is divided by all places of a batch, padding and prompts "
+        "included: the more of them, the smaller the step",
+        numbers=numbers,
+        evidence=(),
+    )
 
 
 def _spread(values: np.ndarray) -> float:
@@ -172,14 +187,20 @@ def no_end_of_text(seen: Recording) -> Outcome:
         present += int((inside.any(axis=1) & short).sum())
         ends += int(np.isin(one.targets.ids, list(seen.markers.ends)).sum())
     if not seen.markers.ends or ended < LEAST_ROWS or not next_tokens(seen):
-        return Lacks(what=f"{LEAST_ROWS} looked-at rows that end before their batch, with an attention mask or a known "
-                     "padding token, an end-of-text token, and targets that are next tokens")  # fmt: skip
+        return Lacks(
+            what=f"{LEAST_ROWS} looked-at rows that end before their batch, with an attention mask or a known "
+            "padding token, an end-of-text token, and targets that are next tokens"
+        )
     numbers = {"rows_that_end": ended, "rows_with_end_of_text": present, "end_of_text_targets": ends}
     if ends:
         return Nothing(numbers=numbers)
     how = "stands in the text and is masked out of the targets" if present else "does not stand in the text"
-    return Found(severity="warning", statement=f"{ended} rows end, and the end-of-text token is never a target: it "
-                 f"{how}", numbers=numbers, evidence=())  # fmt: skip
+    return Found(
+        severity="warning",
+        statement=f"{ended} rows end, and the end-of-text token is never a target: it {how}",
+        numbers=numbers,
+        evidence=(),
+    )
 
 
 @check(
@@ -214,8 +235,13 @@ def prompt_supervised(seen: Recording) -> Outcome:
     numbers = {"supervised": wrong, "prompt_tokens": total}
     if wrong <= 0.01 * total or wrong < 0.9 * pulled:
         return Nothing(numbers=numbers)
-    return Found(severity="error", statement=f"{wrong} of {total} tokens of the prompts are trained on",
-                 numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+    return Found(
+        severity="error",
+        statement=f"{wrong} of {total} tokens of the prompts are trained on",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
 
 
 def _prompts(seen: Recording, looked: list[Forward], kept: list[np.ndarray]) -> list[np.ndarray | None]:
@@ -260,9 +286,13 @@ def boilerplate_supervised(seen: Recording) -> Outcome:
     numbers = {"same_tokens": same, "rows": len(rows), "share_of_targets": same * len(rows) / total}
     if same < 8 or numbers["share_of_targets"] < 0.05:
         return Nothing(numbers=numbers)
-    return Found(severity="warning", statement=f"the targets of nine in ten of {len(rows)} rows begin with the same "
-                 f"{same} tokens, {numbers['share_of_targets']:.0%} of all: the loss falls by learning them",
-                 numbers=numbers, evidence=())  # fmt: skip
+    return Found(
+        severity="warning",
+        statement=f"the targets of nine in ten of {len(rows)} rows begin with the same "
+        f"{same} tokens, {numbers['share_of_targets']:.0%} of all: the loss falls by learning them",
+        numbers=numbers,
+        evidence=(),
+    )
 
 
 def _common_beginning(rows: list[tuple[int, ...]], share: float) -> int:
@@ -302,8 +332,13 @@ def outlying_examples(seen: Recording) -> Outcome:
         return Nothing(numbers=numbers)
     worst = far[np.argsort(-robust[far])][:3]
     named = ", ".join(f"step {step[at]} row {rows[int(order[at])][1]}: {value[at]:.3g} nats" for at in worst)
-    return Found(severity="note", statement=f"{len(far)} of {len(rows)} examples are far harder than those around "
-                 f"them ({named})", numbers=numbers, evidence=(), certainty="possible")  # fmt: skip
+    return Found(
+        severity="note",
+        statement=f"{len(far)} of {len(rows)} examples are far harder than those around them ({named})",
+        numbers=numbers,
+        evidence=(),
+        certainty="possible",
+    )
 
 
 def _above_neighbours(value: np.ndarray, width: int = 16) -> np.ndarray:
@@ -325,6 +360,4 @@ def _row_nll(one: Forward) -> list[tuple[int, float]]:
     if one.nll is None:
         return []
     pulled = one.targets.ids[:, :-1] >= 0
-    return [
-        (row, float(one.nll[row, 1:][pulled[row]].mean())) for row in range(len(pulled)) if pulled[row].sum() >= 8
-    ]  # fmt: skip
+    return [(row, float(one.nll[row, 1:][pulled[row]].mean())) for row in range(len(pulled)) if pulled[row].sum() >= 8]

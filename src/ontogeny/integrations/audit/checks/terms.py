@@ -54,8 +54,13 @@ def total_is_the_sum(seen: Recording) -> Outcome:
         return Nothing(numbers=numbers)
     total, added = off[0]
     numbers |= {"total": total, "sum": added}
-    return Found(severity="error", statement=f"the total is {total:.6g} where its terms add up to {added:.6g} "
-                 f"({len(off)} of {len(looks)} looks)", numbers=numbers, evidence=(), certainty="certain")  # fmt: skip
+    return Found(
+        severity="error",
+        statement=f"the total is {total:.6g} where its terms add up to {added:.6g} ({len(off)} of {len(looks)} looks)",
+        numbers=numbers,
+        evidence=(),
+        certainty="certain",
+    )
 
 
 def _all(one: LossTerms) -> list[float]:
@@ -82,21 +87,26 @@ def constant_term(seen: Recording) -> Outcome:
     if not series:
         return Lacks(what=f"a term at five forward passes: {WATCH}")
     constant = {
-        name: float(values[0]) for name, values in series.items()
-        if np.isfinite(values).all() and _weight(seen, name) != 0
+        name: float(values[0])
+        for name, values in series.items()
+        if np.isfinite(values).all()
+        and _weight(seen, name) != 0
         and (np.ptp(values) <= 1e-6 * abs(values[0]) or _near_a_mask(values))
-    }  # fmt: skip
+    }
     if not constant:
         return Nothing(numbers={"terms": len(series)})
     said = ", ".join(f"'{name}' is {value:.6g}" for name, value in constant.items())
     exact = all(np.ptp(series[name]) <= 1e-6 * abs(value) for name, value in constant.items())
     wavers = "" if exact else ", give or take 0.1% at most,"
     masked = any(abs(value) >= 1e4 or _near_a_mask(series[name]) for name, value in constant.items())
-    return Found(severity="error" if masked else "warning",
-                 statement=f"{said}{wavers} at every one of {min(map(len, series.values()))} looks"
-                 + (": a masked score is its own target" if masked else ""),
-                 numbers=constant | {"looks": min(map(len, series.values()))}, evidence=(),
-                 certainty="certain" if masked else "likely")  # fmt: skip
+    return Found(
+        severity="error" if masked else "warning",
+        statement=f"{said}{wavers} at every one of {min(map(len, series.values()))} looks"
+        + (": a masked score is its own target" if masked else ""),
+        numbers=constant | {"looks": min(map(len, series.values()))},
+        evidence=(),
+        certainty="certain" if masked else "likely",
+    )
 
 
 def _near_a_mask(values: np.ndarray) -> bool:
@@ -146,8 +156,9 @@ def term_not_finite(seen: Recording) -> Outcome:
     said = ", ".join(f"'{name}' at {count} of {len(series[name])} looks" for name, count in found.items())
     always = [name for name in found if len(series[name]) >= 3 and (series[name] == np.inf).all()]
     masked = f"; {_quoted(always)} is +inf at all: a score that is masked with -inf is its own target" if always else ""
-    return Found(severity="error", statement=f"NaN or infinite: {said}{masked}", numbers=found, evidence=(),
-                 certainty="certain")  # fmt: skip
+    return Found(
+        severity="error", statement=f"NaN or infinite: {said}{masked}", numbers=found, evidence=(), certainty="certain"
+    )
 
 
 @check(
@@ -168,9 +179,14 @@ def term_detached(seen: Recording) -> Outcome:
     bare = sorted(name for name in never if _weight(seen, name) != 0)
     if not bare:
         return Nothing(numbers={"terms": len(looks[0].values)})
-    return Found(severity="error", statement=f"no gradient flows through {_quoted(bare)}: it adds to the loss that is "
-                 "shown, not to what is learned", numbers={"looks": len(looks), "detached": len(bare)}, evidence=(),
-                 certainty="certain")  # fmt: skip
+    return Found(
+        severity="error",
+        statement=f"no gradient flows through {_quoted(bare)}: it adds to the loss that is "
+        "shown, not to what is learned",
+        numbers={"looks": len(looks), "detached": len(bare)},
+        evidence=(),
+        certainty="certain",
+    )
 
 
 @check(
@@ -190,9 +206,13 @@ def weight_of_zero(seen: Recording) -> Outcome:
     zero = sorted(name for name in looks[-1].values if _weight(seen, name) == 0)
     if not zero:
         return Nothing(numbers={"terms": len(looks[-1].values)})
-    return Found(severity="note", statement=f"{_quoted(zero)} is not optimised: its weight is 0 at all of "
-                 f"{len(looks)} looks", numbers={"looks": len(looks), "terms": len(zero)}, evidence=(),
-                 certainty="certain")  # fmt: skip
+    return Found(
+        severity="note",
+        statement=f"{_quoted(zero)} is not optimised: its weight is 0 at all of {len(looks)} looks",
+        numbers={"looks": len(looks), "terms": len(zero)},
+        evidence=(),
+        certainty="certain",
+    )
 
 
 def _quoted(names: list[str]) -> str:
@@ -202,8 +222,14 @@ def _quoted(names: list[str]) -> str:
 def _how(seen: Recording) -> str:
     """How to give the gradients of terms; or why they cannot be had."""
     name = next((one.by_hand for one in learned(seen) if one.by_hand), "")
-    return WATCH if not name else (f"the terms are computed by {name}, a torch.autograd.Function, whose backward pass "
-                                   "is the loop's alone: the audit does not run it a second time")  # fmt: skip
+    return (
+        WATCH
+        if not name
+        else (
+            f"the terms are computed by {name}, a torch.autograd.Function, whose backward pass "
+            "is the loop's alone: the audit does not run it a second time"
+        )
+    )
 
 
 def _gradients(seen: Recording) -> list[LossTerms]:
@@ -245,8 +271,13 @@ def gradient_shares(seen: Recording) -> Outcome:
     if not small:
         return Nothing(numbers=typical)
     said = ", ".join(f"'{name}' {share:.2g}" for name, share in small.items())
-    return Found(severity="note", statement=f"share of the gradient that comes from {said}: it decides nothing",
-                 numbers=typical, evidence=(), certainty="likely")  # fmt: skip
+    return Found(
+        severity="note",
+        statement=f"share of the gradient that comes from {said}: it decides nothing",
+        numbers=typical,
+        evidence=(),
+        certainty="likely",
+    )
 
 
 CONFLICT = -0.3
@@ -272,8 +303,9 @@ def terms_in_conflict(seen: Recording) -> Outcome:
     if not worst:
         return Nothing(numbers=numbers)
     said = "; ".join(f"'{a}' against '{b}' (median cosine {value:.2f})" for (a, b), value in worst.items())
-    return Found(severity="note", statement=f"gradients point apart: {said}", numbers=numbers, evidence=(),
-                 certainty="likely")  # fmt: skip
+    return Found(
+        severity="note", statement=f"gradients point apart: {said}", numbers=numbers, evidence=(), certainty="likely"
+    )
 
 
 @check(
@@ -296,8 +328,13 @@ def term_against_nll(seen: Recording) -> Outcome:
     if not worst:
         return Nothing(numbers=numbers)
     said = "; ".join(f"'{name}' (median cosine {value:.2f})" for (name, _), value in worst.items())
-    return Found(severity="warning", statement=f"its share of the loss raises the next-token NLL: {said}",
-                 numbers=numbers, evidence=(), certainty="likely")  # fmt: skip
+    return Found(
+        severity="warning",
+        statement=f"its share of the loss raises the next-token NLL: {said}",
+        numbers=numbers,
+        evidence=(),
+        certainty="likely",
+    )
 
 
 def _cosines(seen: Recording, *, plain: bool) -> dict[tuple[str, str], list[float]]:
@@ -309,15 +346,18 @@ def _cosines(seen: Recording, *, plain: bool) -> dict[tuple[str, str], list[floa
     for one in _gradients(seen):
         signs = {name: -1.0 if weight < 0 else 1.0 for name, weight in one.weights.items()}
         for pair, cosine in one.cosines.items():
-            if (NLL in pair) == plain and _from_the_start(seen).isdisjoint(pair) and all(
-                _weight(seen, name) != 0 for name in pair
-            ):  # fmt: skip
+            if (
+                (NLL in pair) == plain
+                and _from_the_start(seen).isdisjoint(pair)
+                and all(_weight(seen, name) != 0 for name in pair)
+            ):
                 found.setdefault(pair, []).append(math.prod((cosine, *(signs.get(name, 1.0) for name in pair))))
     return {pair: values for pair, values in found.items() if len(values) >= LEAST_LOOKS}
 
 
 def _opposed(cosines: Mapping[tuple[str, str], list[float]]) -> dict[tuple[str, str], float]:
     return {
-        pair: float(np.median(values)) for pair, values in cosines.items()
+        pair: float(np.median(values))
+        for pair, values in cosines.items()
         if max(values) < 0 and np.median(values) < CONFLICT
-    }  # fmt: skip
+    }

@@ -21,10 +21,16 @@ def tiny_model(*, width: int, seed: int, vocabulary: int = VOCABULARY, end: int 
     from transformers import AutoModelForCausalLM, GPTNeoXConfig
 
     config = GPTNeoXConfig(
-        vocab_size=vocabulary, hidden_size=width, num_hidden_layers=2, num_attention_heads=4,
-        intermediate_size=4 * width, max_position_embeddings=256,
-        bos_token_id=end, eos_token_id=end, pad_token_id=end,
-    )  # fmt: skip
+        vocab_size=vocabulary,
+        hidden_size=width,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=4 * width,
+        max_position_embeddings=256,
+        bos_token_id=end,
+        eos_token_id=end,
+        pad_token_id=end,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return AutoModelForCausalLM.from_config(config)

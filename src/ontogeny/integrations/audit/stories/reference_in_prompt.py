@@ -83,9 +83,7 @@ class Summariser:
         place = torch.arange(longest)[None]
         lengths = torch.tensor([len(row) for row in rows])[:, None]
         counts = (place >= torch.tensor(spans)[:, None]) & (place < lengths)
-        return {
-            "input_ids": ids, "attention_mask": (place < lengths).long(), "labels": ids.where(counts, -100),
-        }  # fmt: skip
+        return {"input_ids": ids, "attention_mask": (place < lengths).long(), "labels": ids.where(counts, -100)}
 
     def quality(self) -> float:
         """Generate behind each prompt and compare with the reference. As it was, the prompt is the whole text."""

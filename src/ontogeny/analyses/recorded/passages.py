@@ -1,0 +1,157 @@
+"""What measures saw of each passage at each checkpoint, laid side by side."""
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ontogeny.core.analyses import Analysis, RecordedRun
+from ontogeny.core.errors import StoreError
+from ontogeny.core.passages import document_of
+from ontogeny.core.recipe_data import is_trained
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passages:
+    """P passages at C checkpoints (the first is the one before training) and L transitions between blocks."""
+
+    step: np.ndarray
+    """int64 [C]"""
+    epoch: np.ndarray
+    """float64 [C]"""
+    layer: np.ndarray
+    """int64 [L]: number of the block that the transition begins at."""
+    score: np.ndarray
+    """float64 [C, L, P]: compression in nats."""
+    memorized: np.ndarray
+    """float64 [C, P]: 1, 0, or NaN for skipped passages."""
+    accuracy: np.ndarray
+    """float64 [C, P]: share of positions reproduced."""
+    nll: np.ndarray
+    """float64 [C, P]: mean NLL in nats."""
+    length: np.ndarray
+    """int64 [P]: tokens."""
+    trained: np.ndarray
+    """bool [P]"""
+    document: np.ndarray
+    """int64 [P]: which document a passage is of."""
+    name: np.ndarray
+    """text [P]: `probe set/number`."""
+    source: np.ndarray
+    """text [P]: corpus and document."""
+    copies: np.ndarray
+    """int64 [P]: how often the text stands in the training data, as far as the name of its document says; else 1."""
+
+    @property
+    def documents(self) -> int:
+        """How many there are."""
+        return int(self.document.max()) + 1 if len(self.document) else 0
+
+
+class PassageAnalysis(Analysis):
+    """An analysis of passages: their compression, and how much of them a model writes."""
+
+    of: Literal["generation", "reconstruction"] = "generation"
+    """What the model writes from a passage's beginning, or an autoencoder from its latents."""
+    score: Literal["score", "scale_free"] = "score"
+    """Which compression."""
+
+    def passages(self, run: RecordedRun) -> Passages:
+        """What it analyzes. Raises StoreError naming what the run lacks."""
+        return passages_of(run, score=self.score, of=self.of)
+
+
+def passages_of(run: RecordedRun, *, score: str = "score", of: str = "generation") -> Passages:
+    """Read a run's compression and reproduction of its trained and its novel probe sets.
+
+    `score`: `score` or `scale_free`; `of`: `generation`, or `reconstruction` by an autoencoder. Raises StoreError
+    naming what the run lacks.
+    """
+    needed = ("compression", "reproduction") if of == "generation" else ("reconstruction", "reconstruction")
+    for group in needed:
+        if group not in run.measures:
+            raise StoreError(
+                f"{run.path} has no measure '{group}': add it to the recipe, or  ontogeny measure {run.path} "
+                f"--kind {group}"
+            )
+    roles = roles_of(run)
+    if set(roles.values()) != {True, False}:
+        raise StoreError(
+            f"{run.path} needs a probe set of text that it trains on, and one of the same corpus that it does not: add "
+            "train: {of: CORPUS/train} and novel: {of: CORPUS/novel} to data.probes"
+        )
+    states, written = (run.measure(group) for group in needed)
+    common, left, right = np.intersect1d(states.step.values, written.step.values, return_indices=True)
+    if len(common) < 2 or common[0] != 0:
+        raise StoreError(
+            f"{run.path}: {' and '.join(dict.fromkeys(needed))} need two common checkpoints, the first at step 0"
+        )
+    seen = set(map(str, states.probe_of_passage.values)) & set(map(str, written.probe_of_passage.values))
+    if {roles[name] for name in seen & set(roles)} != {True, False}:
+        raise StoreError(
+            f"{run.path}: {' and '.join(dict.fromkeys(needed))} need a trained and a novel probe set that all looked "
+            f"at: it is {', '.join(sorted(seen)) or 'none'}"
+        )
+    keys = [(name, i) for name in roles if name in seen for i in range(len(run.probes[name].passages))]
+    at_state, at_written = places(states, keys), places(written, keys)
+    chosen = [run.probes[name].passages[i] for name, i in keys]
+    source = np.array([document_of(one.source) for one in chosen], dtype=object)
+    originals = [_COPY.sub(r"\1", str(one)) for one in source]  # copies of a document are one document
+    labels = np.array([f"{n}/{s}" for (n, _), s in zip(keys, originals, strict=True)])
+    _, document = np.unique(labels, return_inverse=True)
+    return Passages(
+        step=common,
+        epoch=states.epoch.values[left].astype(np.float64),
+        layer=states.block.values,
+        score=states[f"passage_{score}"].values[left][:, :, at_state].astype(np.float64),
+        memorized=written["memorized"].values[right][:, at_written].astype(np.float64),
+        accuracy=written["accuracy"].values[right][:, at_written].astype(np.float64),
+        nll=written["nll"].values[right][:, at_written].astype(np.float64),
+        length=np.array([len(one) for one in chosen], dtype=np.int64),
+        trained=np.array([roles[name] for name, _ in keys]),
+        document=document,
+        name=np.array([f"{name}/{i}" for name, i in keys], dtype=object),
+        source=source,
+        copies=np.array([_copies(str(one)) for one in source], dtype=np.int64),
+    )
+
+
+def roles_of(run: RecordedRun) -> dict[str, bool]:
+    """Probe sets that are trained on (True) or are other text of the same corpora (False), trained ones first.
+
+    As the recipe has it; by the names `train` and `novel` where it does not say.
+    """
+    data = run.recipe.get("data") or {}
+    trained = data.get("train") or ()
+    splits = {str(take.get("of")) for take in trained}
+    corpora = {one.partition("/")[0] for one in splits}
+    roles = {
+        name: bool(is_trained(take, trained))
+        for name, take in (data.get("probes") or {}).items()
+        if name in run.probes
+        and str(take.get("of")).partition("/")[0] in corpora
+        and (is_trained(take, trained) or take.get("of") not in splits)
+    }
+    if not roles:
+        roles = {name: name == "train" for name in ("train", "novel") if name in run.probes}
+    return dict(sorted(roles.items(), key=lambda item: not item[1]))
+
+
+def places(measured: Any, keys: list[tuple[str, int]]) -> np.ndarray:
+    """Where the passages stand on a measure's axis."""
+    names, ids = measured.probe_of_passage.values, measured.passage_id.values
+    place = {(str(name), int(i)): at for at, (name, i) in enumerate(zip(names, ids, strict=True))}
+    return np.array([place[key] for key in keys], dtype=np.int64)
+
+
+_COPY = re.compile(r"(-x(\d+))(?:/\d+)?$")
+
+
+def _copies(source: str) -> int:
+    """The number behind `-x` in a document's name: `canary-3-x16/2` is one of 16."""
+    match = _COPY.search(source)
+    return int(match[2]) if match else 1

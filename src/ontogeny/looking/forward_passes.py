@@ -1,0 +1,144 @@
+"""The forward passes that stream measures share."""
+
+import time
+from collections.abc import Iterator, Sequence, Set
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ontogeny.core.contracts import Context, Look, Need, Observation, PassMeasure
+from ontogeny.core.errors import DataError
+from ontogeny.core.passages import Passage, ProbeSet
+from ontogeny.data.collate import collate
+from ontogeny.looking.batch_plan import plan_batches
+from ontogeny.looking.guard import looking
+from ontogeny.looking.predictions import PREDICTIONS, Predictor
+from ontogeny.models.body_and_head import BodyAndHead
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORWARD = "forward"
+"""Under this name stand the seconds of the passes themselves."""
+
+_BODY = ("hidden_states", "last_block", "attentions")
+_NEEDS = PREDICTIONS | {"logits", *_BODY}
+
+
+class ForwardedBatch:
+    """`contracts.ForwardBatch`: what one forward pass gave. What no look needs is not there and raises AttributeError.
+
+    `logits` [B, T, V] stand where the model gives them: position t predicts token t + 1.
+    """
+
+    def __init__(self, probe: str, rows: np.ndarray, passages: Sequence[Passage], **tensors: Any) -> None:
+        self.probe = probe
+        self.rows = rows
+        self.passages = passages
+        self.__dict__.update(tensors)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _NEEDS:
+            raise AttributeError(f"this forward pass has no '{name}': add it to `needs` of the measure that reads it")
+        raise AttributeError(name)
+
+
+def forward_probe_set(
+    halves: BodyAndHead, probe: ProbeSet, needs: Set[Need], batch_tokens: int, *, name: str | None = None
+) -> Iterator[ForwardedBatch]:
+    """Run a probe set forward, batch by batch, and describe every prediction as far as needed.
+
+    The model must be in evaluation mode, without gradients (`guard.looking`). `name` is the batches' `probe`, by
+    default the set's own. Raises DataError if a passage is longer than the model's context.
+    """
+    longest = max((len(passage) for passage in probe.passages), default=0)
+    if halves.context_length is not None and longest > halves.context_length:
+        raise DataError(
+            f"probe set '{probe.name}' holds a passage of {longest} tokens, the model takes {halves.context_length}: "
+            f"set data.length to at most {halves.context_length}"
+        )
+    predictor = Predictor(halves, needs)
+    for rows in plan_batches([len(passage) for passage in probe.passages], batch_tokens):
+        passages = [probe.passages[row] for row in rows]
+        tensors = {key: value.to(halves.device) for key, value in collate(passages, 0).items()}
+        yield ForwardedBatch(
+            name or probe.name,
+            rows,
+            passages,
+            model=halves.model,
+            **tensors,
+            **_forward(halves, predictor, tensors, needs),
+        )
+
+
+def _forward(halves: BodyAndHead, predictor: Predictor, batch: "dict[str, Tensor]", needs: Set[Need]) -> dict[str, Any]:
+    ids = batch["input_ids"]
+    wanted: dict[str, Any] = {name: name in needs for name in _BODY}
+    body = halves.body(ids, **wanted)
+    found: dict[str, Any] = {name: getattr(body, name) for name in _BODY if name in needs}
+    predicted = batch["attention_mask"][:, 1:].bool()
+    values = predictor(body.last_hidden[:, :-1][predicted], ids[:, 1:][predicted])
+    for key, value in values.items():
+        missing = float("nan") if value.is_floating_point() else -1
+        found[key] = value.new_full(ids.shape, missing)
+        found[key][:, 1:][predicted] = value
+    if "logits" in needs:
+        found["logits"] = halves.head(body.last_hidden)
+    return found
+
+
+def run_stream_looks(
+    context: Context, measures: Sequence[PassMeasure]
+) -> tuple[dict[str, Observation], dict[str, float]]:
+    """Run each probe set forward once and show every batch to every measure that wants it.
+
+    Sets that measures derive from a probe set are run as well, identical ones once. The model is left as it was.
+    Returns what was seen, by group; and the seconds it took, by group and, for the shared passes, under `forward`.
+    """
+    seconds = {FORWARD: 0.0} | {measure.group: 0.0 for measure in measures}
+    seen: dict[str, Observation] = {}
+    if not measures:
+        return seen, seconds
+    with looking(context.model):
+        halves = BodyAndHead(context.model)
+        looks: list[tuple[PassMeasure, Look]] = []
+        for measure in measures:
+            started = time.perf_counter()
+            looks.append((measure, measure.look(context)))
+            _charge(seconds, measure.group, started)
+        own = [(name, [(probe, [(m, look)])]) for m, look in looks for name, probe in m.own_sets(context).items()]
+        shared = [(name, _share(name, probe, looks)) for name, probe in context.probes.items()]
+        for name, sets in [*shared, *own]:
+            for passages, sharing in sets:
+                needs = frozenset().union(*(measure.needed for measure, _ in sharing))
+                started = time.perf_counter()
+                for batch in forward_probe_set(halves, passages, needs, context.batch_tokens, name=name):
+                    started = _charge(seconds, FORWARD, started)
+                    for measure, look in sharing:
+                        look.see(batch)
+                        started = _charge(seconds, measure.group, started)
+        for measure, look in looks:
+            started = time.perf_counter()
+            seen[measure.group] = look.result()
+            _charge(seconds, measure.group, started)
+    return seen, seconds
+
+
+Sharing = list[tuple[PassMeasure, Look]]
+
+
+def _share(name: str, probe: ProbeSet, looks: Sequence[tuple[PassMeasure, Look]]) -> list[tuple[ProbeSet, Sharing]]:
+    """The sets to run for one probe set (itself, or derived from it), each with the looks that share it."""
+    by_fingerprint: dict[str, tuple[ProbeSet, Sharing]] = {}
+    for measure, look in looks:
+        if measure.wants(name):
+            own = measure.derived(probe)
+            wanted = probe if own is None else own
+            by_fingerprint.setdefault(wanted.fingerprint, (wanted, []))[1].append((measure, look))
+    return list(by_fingerprint.values())
+
+
+def _charge(seconds: dict[str, float], group: str, started: float) -> float:
+    now = time.perf_counter()
+    seconds[group] += now - started
+    return now

@@ -1,0 +1,35 @@
+"""Held-out passages in one batch, and their loss."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ontogeny.core.contracts import Context
+from ontogeny.core.errors import OntogenyError, closest
+from ontogeny.objectives.forward import TrainForward
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def held_out(context: Context, probe: str, passages: int, asked_by: str) -> "dict[str, Tensor]":
+    """The first passages of a probe set as one batch on the model's device.
+
+    Raises OntogenyError if there is no such probe set.
+    """
+    from ontogeny.data.collate import collate
+
+    if probe not in context.probes:
+        raise OntogenyError(f"'{asked_by}': unknown probe set '{probe}': {closest(probe, context.probes)}")
+    device = next(context.model.parameters()).device
+    rows = collate(context.probes[probe].passages[:passages], 0)
+    return {key: value.to(device) for key, value in rows.items()}
+
+
+def mean_nll(model: Any, batch: "Mapping[str, Tensor]") -> float:
+    """Mean NLL per supervised token (nats) of one batch, in evaluation mode."""
+    import torch
+
+    model.eval()
+    with torch.no_grad():
+        forward = TrainForward(model, batch)
+        return float(forward.nll.where(forward.supervised, 0.0).double().sum() / forward.supervised.sum())

@@ -1,0 +1,139 @@
+"""A causal language model in two halves, so that whoever looks need not hold all logits at once."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ontogeny.core.errors import OntogenyError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class NotCausalError(OntogenyError):
+    """The model sees the token that it predicts: its NLL means nothing."""
+
+
+class Body(NamedTuple):
+    """What the body gives: `last_hidden` [B, T, D] after the final norm; the rest None unless asked for."""
+
+    last_hidden: "Tensor"
+    hidden_states: "tuple[Tensor, ...] | None" = None
+    """Embeddings, then the output of each block, the last one after the final norm: [B, T, D] each."""
+    last_block: "Tensor | None" = None
+    """Output of the last block before the final norm [B, T, D]; the last of `hidden_states` where there is no norm."""
+    attentions: "tuple[Tensor, ...] | None" = None
+    """Attention probabilities of each block: [B, heads, T, T] each."""
+
+
+class BodyAndHead:
+    """Body and output projection of a Hugging Face causal language model.
+
+    Checked once, on a tiny batch, to give the bits of the model's own logits. A model that does something after the
+    projection (soft-capping, scaling) does not: then `whole` is True, `body` gives the logits themselves in the place
+    of `last_hidden`, and `head` gives them back.
+
+    Raises NotCausalError if a token's logits depend on later tokens.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self._base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self._decoder = self._base.get_decoder() if hasattr(self._base, "get_decoder") else self._base.base_model
+        self._projection = self._base.get_output_embeddings()
+        self.device = next(model.parameters()).device
+        self.whole = False
+        self._verify()
+
+    @property
+    def context_length(self) -> int | None:
+        """Longest sequence the model can take, in tokens; None if its configuration names none."""
+        length = getattr(self._base.config.get_text_config(), "max_position_embeddings", None)
+        return int(length) if length else None
+
+    def body(
+        self,
+        input_ids: "Tensor",
+        attention_mask: "Tensor | None" = None,
+        hidden_states: bool = False,
+        last_block: bool = False,
+        attentions: bool = False,
+    ) -> Body:
+        """Run everything below the output projection. `input_ids` int64 [B, T].
+
+        Right padding needs no mask: a causal model's real tokens never see it. Attentions cost a second pass, with
+        eager attention, so that asking for them leaves all else as it was.
+        """
+        asked = {"input_ids": input_ids, "attention_mask": attention_mask, "use_cache": False}
+        run = self.model if self.whole else self._decoder
+        with self._before_norm(last_block) as before:
+            output = run(**asked, output_hidden_states=hidden_states or last_block)
+        last = output.logits if self.whole else output.last_hidden_state
+        states = output.hidden_states if hidden_states else None
+        block = (before[0] if before else output.hidden_states[-1]) if last_block else None
+        return Body(last, states, block, self._attentions(asked) if attentions else None)
+
+    def head(self, hidden: "Tensor") -> "Tensor":
+        """Logits [..., V] of hidden states [..., D]."""
+        if self.whole:
+            return hidden
+        logits: Tensor = self._projection(hidden)
+        return logits
+
+    @property
+    def projection(self) -> "tuple[Tensor, Tensor | None] | None":
+        """Weight [V, D] and bias [V] of the head where it is a plain linear layer; else None."""
+        from torch import nn
+
+        if self.whole or type(self._projection) is not nn.Linear:
+            return None
+        return self._projection.weight, self._projection.bias
+
+    @contextmanager
+    def _before_norm(self, wanted: bool) -> "Iterator[list[Tensor]]":
+        """Catches what goes into the final norm: the decoder's last child of that kind. Empty if there is none."""
+        caught: list[Tensor] = []
+        norms = [child for child in self._decoder.children() if "norm" in type(child).__name__.lower()]
+        if not wanted or not norms:
+            yield caught
+            return
+        handle = norms[-1].register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
+        try:
+            yield caught
+        finally:
+            handle.remove()
+
+    def _attentions(self, asked: dict[str, Any]) -> "tuple[Tensor, ...]":
+        usual = self._base.config._attn_implementation
+        self._base.set_attn_implementation("eager")
+        try:
+            found: tuple[Tensor, ...] = self._decoder(**asked, output_attentions=True).attentions
+        finally:
+            self._base.set_attn_implementation(usual)
+        return found
+
+    def _verify(self) -> None:
+        """Compare the halves with the whole, and the past with another future."""
+        import torch
+
+        was_training = [module for module in self.model.modules() if module.training]
+        self.model.eval()
+        length = min(8, self.context_length or 8)
+        vocabulary = self._base.get_input_embeddings().weight.shape[0]
+        ids = (torch.arange(length, device=self.device) * 7 + 1).remainder(vocabulary).repeat(2, 1)
+        ids[1, -1] = (ids[1, -1] + 1) % vocabulary
+        try:
+            with torch.no_grad():
+                halves = self.head(self.body(ids).last_hidden) if self._projection is not None else None
+                self.whole = True
+                logits = self.body(ids).last_hidden
+                self.whole = halves is None or not torch.equal(halves, logits)
+        finally:
+            for module in was_training:
+                module.training = True
+        apart = (logits[0, :-1] - logits[1, :-1]).abs().max()
+        if apart > 2 * torch.finfo(logits.dtype).eps * logits.abs().max():
+            raise NotCausalError(
+                f"{type(self._base).__name__} sees later tokens (another last token changed earlier logits by "
+                f"{float(apart):.2g}): load a causal language model, or set is_decoder in its config.json"
+            )

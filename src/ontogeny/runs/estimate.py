@@ -1,0 +1,103 @@
+"""What a run will cost, from doing a little of it."""
+
+import math
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from ontogeny.core.recipe import Recipe
+from ontogeny.data.batch_plans import tree_of
+from ontogeny.runs.trial import build_trial, trial
+from ontogeny.train.loop import training_steps
+from ontogeny.train.training import Training
+
+_PROBED_STEPS = 5
+RAW = "raw"
+"""Key of (seconds, bytes) of the run by itself."""
+
+
+def estimate(recipe: Recipe, *, runs_dir: Path, scratch: Path) -> dict[str, Any]:
+    """Seconds, bytes and counts of a run, measured on a few steps, one look and one checkpoint in `scratch`.
+
+    A parent run that is missing is estimated too, and counted in.
+    """
+    prepared, model, parent = build_trial(recipe, runs_dir)
+    found: dict[str, Any] = {}
+    if parent is not None:
+        first = estimate(parent, runs_dir=runs_dir, scratch=scratch / "parent")
+        found["trained first"] = f"{parent.name}: {first['steps']} steps, {first['time']}, {first['disk']}"
+    if recipe.train is None:
+        return {**found, "steps": 0, "time": "one look", "disk": "the measures' arrays"}
+    path = scratch / "run"
+    with trial(recipe, prepared, model, path) as training:
+        started = time.perf_counter()
+        training.at_state()
+        stop_s = time.perf_counter() - started
+        steps_s = _time_steps(training.session)
+        decisions_s = training.control_decisions.time(training.context())
+        bytes_of = _sizes(path)
+    return found | _summary(training, steps_s, stop_s, decisions_s, bytes_of)
+
+
+def _time_steps(session: Any) -> float:
+    seconds = []
+    for event in training_steps(session):
+        seconds.append(event.seconds)
+        if len(seconds) > _PROBED_STEPS:
+            break
+    return median(seconds[1:] or seconds)
+
+
+def _summary(
+    training: Training, step_s: float, stop_s: float, decisions_s: dict[str, float], bytes_of: dict[str, int]
+) -> dict[str, Any]:
+    session = training.session
+    looks = len(set().union(*training.observer.due.values())) if training.observer.due else 0
+    stops = max(looks, len(training.save_at))
+    counts = {type(one).kind: -(-session.total_steps // one.every) for one in training.control_decisions.controls}
+    deciding_s = sum(counts[kind] * seconds for kind, seconds in decisions_s.items())
+    total_s = step_s * session.total_steps + stop_s * stops + deciding_s
+    disk = bytes_of["checkpoints"] * len(training.save_at) + bytes_of["trajectory.zarr"] * looks
+    parameters = sum(p.numel() for p in session.model.parameters())
+    return {
+        RAW: (total_s, float(disk)),
+        "steps": session.total_steps,
+        "epochs": round(session.plan.epoch_at(session.total_steps), 2),
+        **({"tokens": tree} if (tree := tree_of(session.plan, session.total_steps)) else {}),
+        "parameters": parameters,
+        "time": f"{duration(total_s)} ({step_s * 1000:.0f} ms a step; "
+        f"{stops} stops of {stop_s:.1f} s to look and save)",
+        "share of time in looks": f"{stop_s * stops / total_s:.0%}",
+        **({"share of time in controls": f"{deciding_s / total_s:.0%}"} if counts else {}),
+        "disk": f"{size(disk)} ({len(training.save_at)} checkpoints of {size(bytes_of['checkpoints'])}, "
+        f"{looks} looks of {size(bytes_of['trajectory.zarr'])})",
+        "costs": {m.group: type(m).cost for m in training.observer.measures}
+        | {
+            type(one).kind: f"{counts[kind]} decisions of {decisions_s[kind]:.2g} s: {type(one).cost}"
+            for kind, one in zip(counts, training.control_decisions.controls, strict=True)
+        },
+    }
+
+
+def _sizes(path: Path) -> dict[str, int]:
+    return {
+        name: sum(f.stat().st_size for f in (path / name).rglob("*") if f.is_file())
+        for name in ("checkpoints", "trajectory.zarr")
+    }
+
+
+def duration(seconds: float) -> str:
+    """In words."""
+    if seconds < 90:
+        return f"{math.ceil(seconds)} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def size(count: float) -> str:
+    """Bytes in words."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"

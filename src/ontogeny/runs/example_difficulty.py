@@ -1,0 +1,39 @@
+"""How hard each example is for the model that training starts from, for orders that want to know."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ontogeny.core.passages import ProbeSet
+from ontogeny.core.recipe import Recipe
+from ontogeny.data.prepare import Prepared
+from ontogeny.looking.forward_passes import forward_probe_set
+from ontogeny.looking.guard import looking
+from ontogeny.models.body_and_head import BodyAndHead
+from ontogeny.store import durable, schema
+
+BATCH_TOKENS = 4096
+
+
+def example_nll(recipe: Recipe, run: Path, model: Any, prepared: Prepared) -> np.ndarray | None:
+    """Mean NLL per token of every example, float64 [n], if the recipe's order needs it; else None.
+
+    Computed before training and kept in the run; read from there when a run is continued.
+    """
+    if recipe.train is None or not recipe.train.order.needs_nll:
+        return None
+    kept = run / schema.ORDER
+    if not kept.exists():
+        durable.write_json(kept, {"nll": _measured(model, prepared).tolist()})
+    return np.array(durable.read_json(kept)["nll"], dtype=np.float64)
+
+
+def _measured(model: Any, prepared: Prepared) -> np.ndarray:
+    examples = ProbeSet(name="examples", passages=prepared.examples)
+    found = np.zeros(len(examples))
+    with looking(model):
+        for batch in forward_probe_set(BodyAndHead(model), examples, frozenset({"nll"}), BATCH_TOKENS):
+            nll = batch.nll.double().cpu().numpy()
+            found[batch.rows] = np.nansum(nll, axis=1) / np.maximum(np.isfinite(nll).sum(axis=1), 1)
+    return found

@@ -1,0 +1,79 @@
+"""Earlier runs as sources of models: found by what shaped their weights."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ontogeny.core.errors import DataError, StoreError
+from ontogeny.core.origin import Origin
+from ontogeny.core.recipe import Recipe
+from ontogeny.core.recipe_file import load_recipe, validate
+from ontogeny.models.checkpoints import origin_of_checkpoint
+from ontogeny.store.run import Run, open_run
+from ontogeny.store.schema import RECIPE_JSON
+
+
+def find_finished_run(runs_dir: Path, train_hash: str) -> Path | None:
+    """The finished run with that train hash, if there is one below `runs_dir`."""
+    for path in sorted(runs_dir.glob("*/provenance.json")):
+        try:
+            run = open_run(path.parent)
+        except StoreError:
+            continue
+        as_the_recipe_says = run.provenance.get("train_hash") == train_hash and not run.provenance.get("extensions")
+        whole = run.status.get("state") == "finished" and run.checkpoints and (run.path / "tokenizer").is_dir()
+        if as_the_recipe_says and whole:
+            return path.parent
+    return None
+
+
+def check_held_out(recipe: Recipe, parent: Mapping[str, Any]) -> None:
+    """Raise DataError if a corpus that the parent was trained on is split in another way here.
+
+    What is held out here might then be what the parent was trained on. `data.allow_overlap` accepts it.
+    """
+    before = parent.get("data")
+    if before is None or recipe.data.allow_overlap:
+        return
+    trained = {take["of"].split("/")[0] for take in before["train"]}
+    mine = recipe.as_json()["data"]
+    for take in recipe.data.probes.values():
+        corpus = mine["corpora"][take.of.split("/")[0]]
+        for name in trained:
+            same_source = _source_of(before["corpora"][name]) == _source_of(corpus)
+            if same_source and _splitting(before, before["corpora"][name]) != _splitting(mine, corpus):
+                raise DataError(
+                    f"data.probes: {take.of} is read from the corpus that {parent['run']} was trained on, but split "
+                    "in another way, so that held-out text may be text it knows: use the same settings, splits and "
+                    "split_seed for it, or say data.allow_overlap: true"
+                )
+
+
+def _source_of(corpus: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a corpus says which text it reads."""
+    return {key: corpus[key] for key in ("kind", "path", "name", "seed") if key in corpus}
+
+
+def _splitting(data: Mapping[str, Any], corpus: Mapping[str, Any]) -> Any:
+    return corpus, data["splits"], data["split_seed"]
+
+
+def recipe_of(run: Run) -> Recipe:
+    """The recipe that a run executes, with every default as it was when the run began."""
+    return validate(run.recipe, str(run.path / RECIPE_JSON))
+
+
+def origin_of(recipe: Recipe, runs_dir: Path, missing: Callable[[Recipe], Path]) -> Origin | None:
+    """Where the recipe's model exists already; None if it is made from scratch.
+
+    A parent recipe whose run is not below `runs_dir` is given to `missing`, which trains it or raises.
+    """
+
+    def resolve(source: Any) -> Origin:
+        if source.run is not None:
+            return origin_of_checkpoint(open_run(Path(source.run)), source.step)
+        parent = load_recipe(source.recipe, source.overrides)
+        found = find_finished_run(runs_dir, parent.train_hash) or missing(parent)
+        return origin_of_checkpoint(open_run(found), source.step)
+
+    return recipe.model.origin(resolve)

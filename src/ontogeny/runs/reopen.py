@@ -1,0 +1,62 @@
+"""A training opened again at one of its checkpoints, as it stood there."""
+
+from typing import Any
+
+from ontogeny.core.errors import DataError
+from ontogeny.core.recipe import Recipe
+from ontogeny.data.prepare import Prepared, prepare
+from ontogeny.data.tokenizer import load_tokenizer
+from ontogeny.models.checkpoints import load_verified
+from ontogeny.runs.example_difficulty import example_nll
+from ontogeny.runs.generated_corpora import read_written
+from ontogeny.store.run import Checkpoint, Run
+from ontogeny.train.anchors import recall
+from ontogeny.train.control_decisions import ControlDecisions
+from ontogeny.train.session import Session, open_session, to_device
+from ontogeny.train.trainer_state import restore_trainer
+
+
+def prepare_again(run: Run, recipe: Recipe) -> Prepared:
+    """The run's texts, read again. Raises DataError if they have changed since it began."""
+    written = read_written(recipe, run.path)
+    prepared = prepare(recipe, tokenizer=load_tokenizer(str(run.path / "tokenizer")), written=written)
+    require_same_texts(run, prepared)
+    return prepared
+
+
+def require_same_texts(run: Run, prepared: Prepared) -> None:
+    """Raise DataError if texts are not those that the run began with."""
+
+    def fingerprints(data: Any) -> dict[str, str]:
+        return {"train": data["train"]["sha256"], **{name: of["sha256"] for name, of in data["probes"].items()}}
+
+    now = fingerprints(prepared.provenance)
+    for name, before in fingerprints(run.provenance["data"]).items():
+        if now[name] != before:
+            raise DataError(
+                f"{run.path}: the passages of '{name}' are no longer those that the run began with (fingerprint "
+                f"{now[name]}, was {before}): bring the old texts back, or start a new run"
+            )
+
+
+def open_at(run: Run, recipe: Recipe, prepared: Prepared, checkpoint: Checkpoint, total_steps: int | None) -> Session:
+    """The training at that checkpoint: weights, moments, terms, place in the data and what controls had decided.
+
+    Raises StoreError if the checkpoint's weights are not those that were saved.
+    """
+    model = load_verified(run, checkpoint, trainable=True)
+    session = open_session(
+        recipe,
+        model=model,
+        tokenizer=prepared.tokenizer,
+        examples=prepared.examples,
+        replay=prepared.replay,
+        nll=example_nll(recipe, run.path, to_device(model), prepared),
+        remembered=recall(recipe, run.path),
+        total_steps=total_steps,
+    )
+    restore_trainer(session, checkpoint.trainer_path)
+    if session.train.controls:
+        metrics = run.metrics
+        ControlDecisions(session.train.controls, metrics[metrics["step"] < checkpoint.step]).apply(session)
+    return session

@@ -1,0 +1,69 @@
+"""Batches just before and just after their own step, for measures that sample them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ontogeny.core.contracts import BatchMeasure, StepEvent
+from ontogeny.core.passages import ProbeSet
+from ontogeny.looking.forward_passes import forward_probe_set
+from ontogeny.looking.guard import looking
+from ontogeny.models.body_and_head import BodyAndHead
+from ontogeny.train.session import Session
+
+BATCH_TOKENS = 4096
+
+
+class BatchLooks:
+    """Looks at the batches that measures sample. The loss before is the step's own where that is the plain NLL."""
+
+    def __init__(self, session: Session, measures: Sequence[Any]) -> None:
+        self.session = session
+        self.measures = [measure for measure in measures if isinstance(measure, BatchMeasure)]
+        self._halves: BodyAndHead | None = None
+        self._before: dict[int, float] = {}
+        terms = session.objective.terms
+        dropout = any(getattr(module, "p", 0) for module in session.model.modules() if "Drop" in type(module).__name__)
+        plain = [type(term).kind for term in terms] == ["next_token"] and session.train.precision == "fp32"
+        self._is_plain = plain and not dropout
+
+    def before_step(self) -> None:
+        """The next batch, seen from the present state."""
+        session = self.session
+        if session.step < session.total_steps:
+            ids = session.plan.batch_at(session.step)
+            whole = len(ids) if self._is_plain else -1  # its loss comes with the step
+            counts = {self._count(one, ids) for one in self._sampled(session.step)} - {whole}
+            self._before = {count: self._nll(ids[:count]) for count in counts}
+
+    def after_step(self, event: StepEvent) -> dict[str, float]:
+        """What to record of the step: by name of the metric."""
+        ids = np.array(event.example_ids)
+        counts = {one.group: self._count(one, ids) for one in self._sampled(event.step)}
+        before = {len(ids): event.terms["next_token"], **self._before} if self._is_plain else self._before
+        after = {count: self._nll(ids[:count]) for count in set(counts.values())}
+        return {
+            f"{group}_{name}": values[count]
+            for group, count in counts.items()
+            for name, values in (("before", before), ("after", after))
+        }
+
+    def _count(self, measure: BatchMeasure, ids: np.ndarray) -> int:
+        """How many of a batch's passages, new ones first, the measure wants to see."""
+        return int((ids < self.session.new_examples).sum()) if measure.only_new else len(ids)
+
+    def _sampled(self, step: int) -> list[BatchMeasure]:
+        return [measure for measure in self.measures if measure.samples(step // self.session.train.repeats)]
+
+    def _nll(self, ids: np.ndarray) -> float:
+        """Mean NLL per supervised token, in nats."""
+        session = self.session
+        batch = ProbeSet(name="batch", passages=[session.examples[i] for i in ids])
+        total = count = 0.0
+        with looking(session.model):
+            self._halves = self._halves or BodyAndHead(session.model)
+            for seen in forward_probe_set(self._halves, batch, frozenset({"nll"}), BATCH_TOKENS):
+                total += float(seen.nll.where(seen.supervised, seen.nll.new_zeros(())).double().sum())
+                count += float(seen.supervised.sum())
+        return total / count if count else float("nan")

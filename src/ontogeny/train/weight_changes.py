@@ -1,0 +1,55 @@
+"""Lets interventions change the weights before a step."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ontogeny.core.contracts import Context
+from ontogeny.core.interventions import Change
+from ontogeny.looking.guard import untouched
+from ontogeny.train.session import Session
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class WeightChanges:
+    """The interventions of a training and the states at which each is due."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        total, per_epoch = session.total_steps, session.plan.steps_per_epoch
+        self.due = [(one, one.at.states(total, per_epoch)) for one in session.train.interventions]
+
+    def is_due(self, step: int) -> bool:
+        """Is anything changed at that state?"""
+        return 0 < step < self.session.total_steps and any(step in states for _, states in self.due)
+
+    def intervene(self, context: Callable[[], Context]) -> dict[str, float]:
+        """Change the present state as those due say, one after the other; returns metrics by name."""
+        step = self.session.step
+        rows: dict[str, float] = {}
+        if self.is_due(step):
+            for one in (one for one, states in self.due if step in states):
+                seen = context()
+                with untouched(seen.model):
+                    change = one.apply(seen)
+                self._carry_out(change)
+                rows |= {f"{type(one).kind}_{name}": value for name, value in change.seen.items()}
+        return rows
+
+    def _carry_out(self, change: Change) -> None:
+        import torch
+
+        parameters = dict(self.session.model.named_parameters())
+        with torch.no_grad():
+            for name, value in change.weights.items():
+                parameters[name].copy_(value)
+            for name, mask in change.anew.items():
+                for moment in self.session.optimizer.state.get(parameters[name], {}).values():
+                    _forget(moment, mask)
+
+
+def _forget(moment: "Tensor", mask: "Tensor") -> None:
+    """Set a moment to 0 there; the count of steps, which is of the whole tensor, stays."""
+    if moment.shape == mask.shape:
+        moment.masked_fill_(mask.to(moment.device), 0.0)

@@ -1,0 +1,183 @@
+"""New and replayed text in every batch."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ontogeny.core.errors import DataError
+from ontogeny.core.recipe_train import Train
+from ontogeny.data.mixed_plan import MixedPlan
+from ontogeny.data.orders.sequential import Sequential
+from ontogeny.data.orders.shuffled import Shuffled
+
+LENGTHS = np.random.default_rng(0).integers(10, 100, 70)
+NEW, OLD = range(40), range(40, 70)
+
+
+def plan(share: float = 0.25, batch: int = 8, seed: int = 0, order: Any = None, **mixing: Any) -> MixedPlan:
+    train = Train(epochs=3, batch=batch, seed=seed, mixing=mixing)
+    return MixedPlan(order or Sequential(), LENGTHS, {"old": (OLD, share)}, train)
+
+
+def replayed(made: MixedPlan, steps: int) -> np.ndarray:
+    """Replayed examples in each batch."""
+    return np.array([(made.batch_at(step) >= 40).sum() for step in range(steps)])
+
+
+def test_a_quarter_of_every_batch_of_eight() -> None:
+    """0.25 x 8 = 2: exactly two in every batch, and new text goes on where it stopped, 6 at a time."""
+    made = plan()
+    assert (replayed(made, 50) == 2).all()
+    new = np.concatenate([made.batch_at(step)[:6] for step in range(20)])
+    assert new.tolist() == [i % 40 for i in range(120)]
+    old = np.concatenate([made.batch_at(step)[6:] for step in range(15)])
+    assert sorted(old) == list(OLD)  # each of the 30 once before any comes again
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 1 / 3, 0.5, 0.9])
+def test_exact_shares_are_never_more_than_one_example_away(share: float) -> None:
+    counts = np.cumsum(replayed(plan(share, batch=5), 200))
+    wanted = share * 5 * np.arange(1, 201)
+    assert np.abs(counts - wanted).max() <= 1
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.7])
+def test_shares_of_tokens(share: float) -> None:
+    """After every batch within the longest passage of the share of all tokens so far."""
+    made = plan(share, by="tokens")
+    for step in range(1, 120):
+        _, old = made.composition(step)
+        assert abs(old.tokens - share * made.tokens_through(step)) <= 100
+    assert sum(made.token_shares(5).values()) == pytest.approx(1)
+
+
+def test_expected_shares_vary_about_the_mean() -> None:
+    """1,600 draws at 0.25: standard deviation of the mean 0.011."""
+    counts = replayed(plan(counts="expected"), 200)
+    assert len(set(counts)) > 3
+    assert counts.mean() / 8 == pytest.approx(0.25, abs=0.04)
+    assert (replayed(plan(counts="expected"), 200) == counts).all()
+    assert (replayed(plan(counts="expected", seed=1), 200) != counts).any()
+
+
+def test_the_plan_is_a_function_of_the_step() -> None:
+    """Asked in any order, it gives the same."""
+    for mixing in ({}, {"by": "tokens"}, {"counts": "expected"}):
+        forward, backward = (plan(order=Shuffled(), **mixing) for _ in range(2))
+        steps = range(60)
+        expected = [forward.batch_at(step).tolist() for step in steps]
+        assert [backward.batch_at(step).tolist() for step in reversed(steps)] == expected[::-1]
+
+
+def test_budgets() -> None:
+    """40 new examples, batches of 8, three epochs. Compute: 15 steps, as without replay. New: 6 new ones a step, so 120
+    of them after 20 steps.
+    """
+    train = Train(epochs=3, batch=8)
+    assert plan().steps_for(train) == 15
+    assert plan().epoch_at(15) == pytest.approx(15 * 6 / 40)
+    made = plan(budget="new")
+    assert made.steps_for(train) == 20
+    assert made.epoch_at(20) == 3
+    tokens = Train(tokens=2000, batch=8)
+    step = plan(0.5, budget="new").steps_for(tokens)
+    new = [plan(0.5, budget="new").composition(at)[0].tokens for at in (step - 1, step)]
+    assert new[0] < 2000 <= new[1]
+    step = plan(0.5).steps_for(tokens)
+    assert plan(0.5).tokens_through(step - 1) < 2000 <= plan(0.5).tokens_through(step)
+
+
+def test_pure_replay() -> None:
+    made = plan(1.0)
+    assert (replayed(made, 10) == 8).all()
+    assert made.steps_for(Train(epochs=3, batch=8)) == 15
+
+
+def test_tokens_are_those_of_the_batches() -> None:
+    made = plan(0.3)
+    assert made.tokens_through(7) == sum(int(LENGTHS[made.batch_at(step)].sum()) for step in range(7))
+    assert sum(part.tokens for part in made.composition(7)) == made.tokens_through(7)
+
+
+def test_several_corpora() -> None:
+    train = Train(epochs=1, batch=10)
+    made = MixedPlan(Sequential(), LENGTHS, {"a": (range(40, 50), 0.2), "b": (range(50, 70), 0.3)}, train)
+    counts = np.zeros(3)
+    for step in range(100):
+        batch = made.batch_at(step)
+        counts += [(batch < 40).sum(), ((batch >= 40) & (batch < 50)).sum(), (batch >= 50).sum()]
+    assert counts.tolist() == [500, 200, 300]
+
+
+def test_a_run_records_what_it_mixed(tmp_path: Path) -> None:
+    from ontogeny.core.recipe_file import validate
+    from ontogeny.runs.execute import execute
+    from ontogeny.store.run import open_run
+    from tests.small_runs import tree, write_text
+
+    content = tree(write_text(tmp_path / "words"), measures=[])
+    content["data"]["replay"] = {"old": {"of": "words/novel", "count": 4, "share": 0.5}}
+    content["train"] |= {"repeats": 2, "batch": 8, "accumulate": 1}
+    content["data"]["probes"] = {}
+    run = open_run(execute(validate(content, "test"), runs_dir=tmp_path))
+    shares = run.series("replayed_old", "train")["value"]
+    assert 0.3 < shares.mean() < 0.7
+    assert run.series("repeat", "train")["value"].tolist()[:4] == [0, 1, 0, 1]
+    assert run.provenance["data"]["replay"]["old"]["share"] == 0.5
+
+
+def test_a_share_of_nothing_is_an_arm_without_replay() -> None:
+    made = plan(0.0)
+    assert replayed(made, 20).tolist() == [0] * 20
+    assert made.token_shares(3) == {"new": 1.0, "old": 0.0}
+
+
+def test_decided_shares_hold_from_their_step_on() -> None:
+    """0.25 of 8 is two in each of steps 0 to 4, then 0.5 four, then 0 none; what went before stays as it was, and new
+    text goes on where it stopped: 5 x 6, then 4 at a time.
+    """
+    made = plan()
+    before = [made.batch_at(step).tolist() for step in range(12)]  # counted beyond the change already
+    made.share_from(5, {"old": 0.5})
+    made.share_from(9, {"old": 0.0})
+    assert replayed(made, 12).tolist() == [2] * 5 + [4] * 4 + [0] * 3
+    assert [made.batch_at(step).tolist() for step in range(5)] == before[:5]
+    assert made.batch_at(5)[:4].tolist() == [30, 31, 32, 33]
+    assert made.shares_at(4) == {"old": 0.25}
+    assert made.shares_at(5) == {"old": 0.5}
+    old = np.concatenate([batch[batch >= 40] for batch in map(made.batch_at, range(9))])
+    assert len(old) == 26
+    assert len(set(old.tolist())) == 26  # of 30: none comes again before all have come
+
+
+def test_decided_shares_are_exact_from_the_change_on() -> None:
+    """Before it one example in ten was replayed; what was owed then is not made up for. Batches of 5, 0.3."""
+    made = plan(0.1, batch=5)
+    made.share_from(7, {"old": 0.3})
+    counts = np.cumsum(replayed(made, 60)[7:])
+    assert np.abs(counts - 0.3 * 5 * np.arange(1, 54)).max() <= 1
+
+
+@pytest.mark.parametrize("mixing", [{}, {"by": "tokens"}, {"counts": "expected"}])
+def test_the_plan_is_a_function_of_step_and_decisions(mixing: dict[str, Any]) -> None:
+    """Told at the time, or beforehand as after an interruption, and told again: the same batches."""
+    live, resumed = plan(order=Shuffled(), **mixing), plan(order=Shuffled(), **mixing)
+    changes = {4: 0.4, 9: 0.05, 10: 0.2}
+    seen = []
+    for step in range(20):
+        if step in changes:
+            live.share_from(step, {"old": changes[step]})
+        seen.append(live.batch_at(step).tolist())
+    for step, share in changes.items():
+        resumed.share_from(step, {"old": share})
+    resumed.share_from(10, {"old": 0.2})
+    assert [resumed.batch_at(step).tolist() for step in range(20)] == seen
+    assert [resumed.tokens_through(step) for step in range(20)] == [live.tokens_through(step) for step in range(20)]
+
+
+def test_shares_that_cannot_be_decided() -> None:
+    for shares in ({"old": 1.0}, {"old": -0.1}, {"odl": 0.2}, {"new": 0.5}):
+        with pytest.raises(DataError, match="give shares of old of at least 0, below 1 in all"):
+            plan().share_from(3, shares)
