@@ -11,10 +11,11 @@ from ontogeny.core.controls import Control
 from ontogeny.core.interventions import Intervention
 from ontogeny.core.kinds import find, kinds_of
 from ontogeny.core.recipe import Recipe
-from ontogeny.core.recipe_data import Data, NewText, Replay, Take, TokenizerSettings, Twins
+from ontogeny.core.recipe_data import Data, NewText, Replay, TokenizerSettings, Twins
 from ontogeny.core.recipe_file import recipe_schema
 from ontogeny.core.recipe_train import Lora, Mixing, Optimizer, Train
 from ontogeny.core.schedule import Cadence, Schedule
+from ontogeny.core.takes import Take
 
 PAGE = Path(__file__).with_name("recipes.md")
 BEGIN, END = "<!-- keys: begin -->", "<!-- keys: end -->"

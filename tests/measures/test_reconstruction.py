@@ -7,8 +7,8 @@ import torch
 from ontogeny.core.errors import RecipeError
 from ontogeny.core.passages import ProbeSet
 from ontogeny.measures.reconstruction import Reconstruction, _decode
-from ontogeny.objectives.forward import TrainForward
-from ontogeny.objectives.terms.reconstruction import Reconstruction as Term
+from ontogeny.objectives.forward import ModelForward
+from ontogeny.objectives.terms.reconstruction import ReconstructionTerm
 from tests.measures.small import make_autoencoder, make_context, make_model, passage
 
 VOCABULARY = 60
@@ -39,7 +39,7 @@ def test_a_passage_learned_by_heart_is_reconstructed_and_others_are_not() -> Non
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for _ in range(250):
         optimizer.zero_grad()
-        (Term().value(TrainForward(model, batch))[0] / 92).backward()
+        (ReconstructionTerm().value(ModelForward(model, batch))[0] / 92).backward()
         optimizer.step()
     probes = [
         ProbeSet(name=name, passages=[passage(row.tolist()) for row in rows])

@@ -1,15 +1,16 @@
 """Terms are added in one place, with the weights of the step, in training as in evaluation."""
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 
-from ontogeny.core.contracts import Progress, Term, Unit
+from ontogeny.core.contracts import Progress
 from ontogeny.core.schedule import Schedule, Scheduled
+from ontogeny.core.terms import Term, TermNeed, Unit
 from ontogeny.objectives.compose import Objective, count_units
-from ontogeny.objectives.forward import TrainForward
+from ontogeny.objectives.forward import ModelForward
 from ontogeny.objectives.terms.next_token import NextToken
 
 
@@ -18,6 +19,8 @@ class Squared(Term):
 
     weight: Scheduled = Schedule(shape="linear", value=1.0)
     """Falls from 1 to 0."""
+
+    needs: ClassVar[frozenset[TermNeed]] = frozenset({"nll"})
 
     def value(self, forward: Any) -> tuple[torch.Tensor, Unit]:
         return (forward.nll**2).sum(), "examples"
@@ -93,10 +96,10 @@ def test_training_nll_is_shifted_once_and_masked() -> None:
         "attention_mask": torch.tensor([[1, 1, 1, 0]]),
         "supervised": torch.tensor([[False, False, True, False]]),
     }
-    nll = TrainForward(call, inputs).nll
+    nll = ModelForward(call, inputs).nll
     expected = -torch.log_softmax(logits[0, 1].double(), -1)[3]
     assert nll[0, 2].item() == pytest.approx(expected.item(), rel=1e-6)
     assert nll[0, [0, 1, 3]].tolist() == [0.0, 0.0, 0.0]
     assert model.seen is not None
-    TrainForward(call, inputs | {"attention_mask": torch.ones(1, 4)}).output  # noqa: B018
+    ModelForward(call, inputs | {"attention_mask": torch.ones(1, 4)}).output  # noqa: B018
     assert model.seen is None, "without padding no mask is passed"

@@ -6,8 +6,8 @@ s updates; checkpoint s is state s on disk.
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -17,13 +17,17 @@ from ontogeny.core.live import LiveTraining
 from ontogeny.core.origin import Origin
 from ontogeny.core.passages import Passage, ProbeSet
 from ontogeny.core.schedule import Cadence
+from ontogeny.core.terms import ForwardPass
 
 if TYPE_CHECKING:
     import xarray as xr
-    from torch import Tensor, nn
+    from torch import Tensor
 
-Unit = Literal["tokens", "examples", "batch"]
 Need = Literal["nll", "rank", "entropy", "top1", "logits", "hidden_states", "last_block", "attentions"]
+"""What a measure may ask of a shared forward pass."""
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +140,10 @@ class ForwardBatch(Protocol):
     attention_mask: "Tensor"
     supervised: "Tensor"
     """bool [B, T]: targets that the training loss would count (never position 0, never padding)."""
+    sides: "Mapping[str, Tensor]"
+    """Side inputs by name: float32 [B, n, d]."""
+    companions: "Mapping[str, ForwardPass]"
+    """The forward passes of the companions that loss terms read."""
     nll: "Tensor"
     rank: "Tensor"
     entropy: "Tensor"
@@ -187,9 +195,8 @@ class PassMeasure(_Measure):
 
     needs: ClassVar[frozenset[Need]] = frozenset()
 
-    @property
-    def needed(self) -> frozenset[Need]:
-        """What it needs as it is configured; by default `needs`."""
+    def needed(self, context: Context) -> frozenset[Need]:
+        """What it needs as it is configured, of this training; by default `needs`."""
         return self.needs
 
     def wants(self, probe: str) -> bool:
@@ -247,35 +254,20 @@ class StateMeasure(_Measure):
         """Look at one state, with the model in hand."""
 
 
-class Term(Component):
-    """One loss term."""
-
-    @property
-    def name(self) -> str:
-        """What it is called in metrics; must differ between the terms of one objective."""
-        return type(self).kind
-
-    def build(self, context: Any) -> "nn.Module | None":
-        """Trainable parts of the term's own, registered with the optimizer."""
-        return None
-
-    @abstractmethod
-    def value(self, forward: Any) -> "tuple[Tensor, Unit]":
-        """A SUM over the batch, and its unit. `compose` divides by the number of units in the whole step."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Document:
     """One document of a corpus, before tokenization.
 
     `completion_spans`: half-open character ranges of `text` that the loss counts; None means all of it.
     `messages`: a chat; `text` is then empty and rendered with the tokenizer's chat template.
+    `sides`: side inputs of every passage that is cut from it, float32 `[n, d]` by name.
     """
 
     text: str
     source: str
     completion_spans: tuple[tuple[int, int], ...] | None = None
     messages: tuple[Mapping[str, str], ...] = ()
+    sides: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class Corpus(Component):
@@ -317,8 +309,8 @@ class ModelSource(Component):
         """What of it goes into a recipe's hash."""
         return self.model_dump(mode="json")
 
-    def origin(self, resolve_run: "Callable[[Any], Origin]") -> Origin | None:
-        """Where it exists already; None if it is made from scratch."""
+    def origin(self, resolve_run: Callable[[Any], T]) -> Origin | T | None:
+        """Where it exists already; None if it is made from scratch. `resolve_run` finds an earlier run of ours."""
         return None
 
     @abstractmethod

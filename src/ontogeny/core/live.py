@@ -31,7 +31,7 @@ class LiveTraining(Protocol):
         """Share that each replay corpus has in the next batch, as asked."""
         ...
 
-    def next_batch(self) -> "Mapping[str, Tensor]":
+    def next_batch(self) -> "dict[str, Tensor]":
         """What the next step is taken on: `input_ids`, `attention_mask`, `supervised` [B, T], on the model's device."""
         ...
 

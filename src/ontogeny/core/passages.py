@@ -1,11 +1,13 @@
 """Passages and probe sets: the texts that a run looks at again and again."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+
+from ontogeny.core.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -16,6 +18,7 @@ class Passage:
     `byte_offsets[i]:byte_offsets[i + 1]` of `text` (an added special token covers none).
     `supervised` is bool `[n]`: does the training loss count this token as a target? (All true for plain text,
     only the completion for prompt/completion and chat rows. The first token is never predicted.)
+    `sides`: side inputs by name, float32 `[n, d]` each, for models and loss terms that declare them.
     """
 
     text: str
@@ -23,12 +26,16 @@ class Passage:
     byte_offsets: np.ndarray
     source: str
     supervised: np.ndarray
+    sides: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of token ids and supervision, 16 hex digits."""
+        """SHA-256 of token ids, supervision and side inputs, 16 hex digits."""
         digest = hashlib.sha256(np.ascontiguousarray(self.token_ids, dtype="<i4").tobytes())
         digest.update(np.packbits(self.supervised).tobytes())
+        for name, side in sorted(self.sides.items()):
+            digest.update(f"{name} {side.shape}".encode())
+            digest.update(np.ascontiguousarray(side, dtype="<f4").tobytes())
         return digest.hexdigest()[:16]
 
     def __len__(self) -> int:
@@ -50,6 +57,25 @@ class ProbeSet:
 
     def __len__(self) -> int:
         return len(self.passages)
+
+
+def side_widths(passages: Sequence[Passage]) -> dict[str, int]:
+    """Width d of each side input that the passages carry. Raises DataError unless all carry the same ones."""
+    widths: dict[str, int] = {}
+    for i, passage in enumerate(passages):
+        own = {name: int(side.shape[1]) for name, side in passage.sides.items()}
+        if i == 0:
+            widths = own
+        elif own != widths:
+            raise DataError(
+                f"passage {passage.source} carries {_sides_in_words(own)}, but {passages[0].source} "
+                f"{_sides_in_words(widths)}: all passages of a set carry the same side inputs"
+            )
+    return widths
+
+
+def _sides_in_words(widths: Mapping[str, int]) -> str:
+    return ", ".join(f"'{name}' of width {width}" for name, width in widths.items()) or "no side input"
 
 
 def document_of(source: str) -> str:

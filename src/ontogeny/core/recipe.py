@@ -13,9 +13,9 @@ from ontogeny.core.component import Settings, refusal
 from ontogeny.core.contracts import BatchMeasure, PassMeasure, StateMeasure
 from ontogeny.core.controls import Control
 from ontogeny.core.errors import closest
-from ontogeny.core.penalties import Penalty
+from ontogeny.core.names import RUN_NAME, Name
 from ontogeny.core.recipe_data import Data, TokenizerSettings
-from ontogeny.core.recipe_kinds import RUN_NAME, TERMS, AnyMeasure, AnyModel, AnyTerm
+from ontogeny.core.recipe_kinds import TERMS, AnyMeasure, AnyModel, AnyTerm
 from ontogeny.core.recipe_train import Train
 from ontogeny.core.schedule import Cadence
 from ontogeny.core.windows import check_windows, windows_of
@@ -34,6 +34,8 @@ class Recipe(Settings):
     """By default the model's own, or one trained on the corpora for a model from scratch."""
     model: AnyModel
     """Where the model comes from."""
+    companions: dict[Name, AnyModel] = Field(default={})
+    """Frozen models that loss terms read beside the trained one, by name: {teacher: {kind: from_run, recipe: …}}."""
     objective: tuple[AnyTerm, ...] = Field(default_factory=lambda: (TERMS.make("next_token"),), min_length=1)
     """The terms of the loss; their weighted sum is minimised. By default next_token alone."""
     train: Train | None = None
@@ -48,7 +50,7 @@ class Recipe(Settings):
         if (self.train is None) != (not self.data.train):
             raise ValueError("train and data.train come together: say both, or neither to only look at the model")
         check_windows(self.data, self.train)
-        named = {"measures": [m.group for m in self.measures], "objective": [t.name for t in self.objective]}
+        named = {"measures": [m.group for m in self.measures], "objective": [t.label for t in self.objective]}
         for key, names in named.items():
             for i, name in enumerate(names):
                 if name in names[:i]:
@@ -62,7 +64,7 @@ class Recipe(Settings):
             for key in measure.probe_keys:
                 self._require_probe(getattr(measure, key), "measures", i, key)
         self._check_controls()
-        self._check_penalties()
+        self._check_terms()
         for i, corpus in enumerate(self.tokenizer.corpora or ()):
             if corpus not in self.data.corpora:
                 message = f"unknown corpus '{corpus}': {closest(corpus, self.data.corpora)}"
@@ -95,21 +97,29 @@ class Recipe(Settings):
         if name is not None and name not in known:
             raise refusal(f"unknown probe set '{name}': {closest(name, known)}", *location)
 
-    def _check_penalties(self) -> None:
+    def _check_terms(self) -> None:
         for i, term in enumerate(self.objective):
-            if not isinstance(term, Penalty):
-                continue
-            if self.train is None:
-                raise refusal(f"'{term.name}' remembers where training starts, and none starts", "objective", i)
-            if self.train.lora is not None:
-                raise refusal(
-                    f"the loss term '{term.name}' (objective.{term.name}) holds the weights, which train.lora freezes: "
-                    "leave out one of the two",
-                    "objective",
-                    i,
-                )
+            for name in term.companions:
+                if name not in self.companions:
+                    known = (
+                        closest(name, self.companions) if self.companions else "there is none: name it in companions"
+                    )
+                    raise refusal(f"'{term.label}' reads an unknown companion '{name}': {known}", "objective", i)
             if term.reads is not None:
                 self.data.require(term.reads, "objective", i, "text")
+            if not term.anchored:
+                continue
+            if self.train is None:
+                raise refusal(f"'{term.label}' remembers where training starts, and none starts", "objective", i)
+            if self.train.lora is not None:
+                message = f"the loss term '{term.label}' (objective.{term.label}) holds the weights, which train.lora "
+                raise refusal(f"{message}freezes: leave out one of the two", "objective", i)
+        read = {name for term in self.objective for name in term.companions}
+        for name in self.companions:
+            if name not in read:
+                raise refusal(
+                    f"no loss term reads the companion '{name}': leave it out, or name it there", "companions", name
+                )
 
     @property
     def longest(self) -> int:
@@ -122,7 +132,15 @@ class Recipe(Settings):
         return self.model_dump(mode="json")
 
     def _content(self) -> dict[str, Any]:
-        return {**self.as_json(), "model": self.model.identity()}
+        """What hashes cover. Keys that came later count only where they are used, so that older hashes still hold."""
+        content = {**self.as_json(), "model": self.model.identity()}
+        content["companions"] = {name: source.identity() for name, source in self.companions.items()}
+        if not content["companions"]:
+            del content["companions"]
+        for term in content["objective"]:
+            if term["name"] is None:
+                del term["name"]
+        return content
 
     @property
     def recipe_hash(self) -> str:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from ontogeny.core.component import Component
 from ontogeny.core.errors import closest
 from ontogeny.core.kinds import Room, find
-from ontogeny.core.recipe_kinds import PATTERNS
+from ontogeny.core.names import PATTERNS
 from ontogeny.core.yaml_tree import Location
 
 _EXPECTED = {

@@ -5,7 +5,8 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from ontogeny.core.component import Settings, refusal
-from ontogeny.core.recipe_kinds import ORDERS, AnyControl, AnyIntervention, AnyOrder, Decay, NonNegative
+from ontogeny.core.names import Decay, NonNegative
+from ontogeny.core.recipe_kinds import ORDERS, AnyControl, AnyIntervention, AnyOrder
 from ontogeny.core.schedule import Schedule, Scheduled
 
 

@@ -60,6 +60,7 @@ class Stream:
 def stream_of(documents: Sequence[Document], tokenizer: "PreTrainedTokenizerFast", corpus: str) -> Stream:
     """Plain documents of a corpus, encoded and joined. Raises DataError for rows, which are no running text."""
     _refuse_rows(documents, corpus)
+    refuse_sides(documents, corpus)
     texts = [document.text for document in documents]
     sources = [f"{corpus}:{document.source}" for document in documents]
     return Stream(texts, encode_batch(tokenizer, texts), sources, end_of_text_id(tokenizer))
@@ -83,6 +84,16 @@ def spans_of(documents: Sequence[Document], passages: Sequence[Passage], corpus:
         spans[row] = first, at + used
     spans[-1] = 0, sum(sizes)
     return spans
+
+
+def refuse_sides(documents: Sequence[Document], corpus: str) -> None:
+    """Raise DataError for documents that carry side inputs, which belong to one document and not to a joined text."""
+    names = sorted({name for document in documents for name in document.sides})
+    if names:
+        raise DataError(
+            f"corpus '{corpus}' carries side inputs ({', '.join(names)}), which belong to single documents: write "
+            "boundary: document, and take passages, not windows"
+        )
 
 
 def _refuse_rows(documents: Sequence[Document], corpus: str) -> None:

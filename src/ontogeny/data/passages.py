@@ -1,7 +1,7 @@
 """Documents cut into passages of tokens."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ from ontogeny.core.errors import DataError
 from ontogeny.core.passages import Passage
 from ontogeny.core.recipe_data import Data
 from ontogeny.data.chat import render
-from ontogeny.data.joined_text import Stream, passage_of, whole_characters
+from ontogeny.data.joined_text import Stream, passage_of, refuse_sides, whole_characters
 from ontogeny.data.tokenizer import Encoded, encode_batch, end_of_text_id
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ def cut(documents: Sequence[Document], tokenizer: "PreTrainedTokenizerFast", dat
     tokens shorter. Rows (prompt and completion, chat) are one passage each, closed by the end-of-text token, supervised
     where a token's first byte lies in the completion. Raises DataError for a row of more than `data.length` tokens.
     """
+    if data.boundary == "stream":
+        refuse_sides(documents, corpus)
     rows: dict[int, _Row] = {}
     for i, document in enumerate(documents):
         if document.messages:
@@ -55,10 +57,13 @@ def cut(documents: Sequence[Document], tokenizer: "PreTrainedTokenizerFast", dat
         return [*streamed, *(_from_row(row, encoded[i], end, data.length, corpus) for i, row in rows.items())]
     passages: list[Passage] = []
     for i, document in enumerate(documents):
+        before = len(passages)
         if i in rows:
             passages.append(_from_row(rows[i], encoded[i], end, data.length, corpus))
         else:
             passages += _from_document(texts[i], encoded[i], f"{corpus}:{document.source}", data)
+        if document.sides:
+            passages[before:] = [replace(passage, sides=document.sides) for passage in passages[before:]]
     return passages
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from ontogeny.core.contracts import Document
 from ontogeny.core.errors import DataError
-from ontogeny.core.passages import Passage, ProbeSet
-from ontogeny.core.penalties import Penalty
+from ontogeny.core.passages import Passage, ProbeSet, side_widths
 from ontogeny.core.recipe import Recipe
-from ontogeny.core.recipe_data import Data, Take
+from ontogeny.core.recipe_data import Data
+from ontogeny.core.takes import Take
 from ontogeny.core.windows import windows_of
 from ontogeny.data import overlap
 from ontogeny.data.documents import DescribedCorpus, corpus_fingerprint, read_documents, size_of
@@ -40,8 +40,8 @@ class Prepared:
     probes: dict[str, ProbeSet]
     written: Mapping[str, list[Document]]
     """Documents that a model wrote, by corpus."""
-    remembered: dict[str, list[Passage]]
-    """Of each loss term that wants to see the start: passages to see it on."""
+    anchor_passages: dict[str, list[Passage]]
+    """By loss term: passages on which it examines the model that training starts from."""
     provenance: dict[str, Any]
     """Corpora, splits, tokenizer, training passages, probe sets, overlap: counts and fingerprints, plain values."""
 
@@ -87,16 +87,18 @@ def prepare(
             "tokenizer.add_special_tokens({'eos_token': …}), and save it again"
         )
     used = list(dict.fromkeys(take.of for take in (*data.train, *data.replay.values(), *data.probes.values())))
-    remembering = _remembering(recipe)
-    needed = dict.fromkeys((*used, *(take.of for take in remembering.values())))
+    anchor_takes = _anchor_takes(recipe)
+    needed = dict.fromkeys((*used, *(take.of for take in anchor_takes.values())))
     passages = {split: _cut_split(split, texts, tokenizer, data, tell) for split in needed}
     taking = Selection(recipe, texts.of, passages, tokenizer)
     examples, replay = taking.examples, taking.replay
     probes = {name: taking.probe(name, take) for name, take in data.probes.items()}
     probes |= {name: make_twins(name, one, probes[one.of], tokenizer, data) for name, one in data.twins.items()}
-    remembered = {name: taking.passages(take, f"objective.{name}.text") for name, take in remembering.items()}
-    in_use = [examples, *remembered.values(), *(probe.passages for probe in probes.values())]
+    anchor_passages = {label: taking.passages(take, f"objective.{label}.text") for label, take in anchor_takes.items()}
+    in_use = [examples, *anchor_passages.values(), *(probe.passages for probe in probes.values())]
     _check_limits(in_use, vocab_limit, context_length)
+    for passages_in_use in in_use:
+        side_widths(passages_in_use)
     tell(f"looking for text that {len(used)} splits share")
     overlaps = overlap.check({split: taking.texts(split) for split in used}, taking.trained, data.allow_overlap)
     provenance = {
@@ -111,7 +113,7 @@ def prepare(
             name: {**_origin(name, data), **_counts(probe.passages), "sha256": probe.fingerprint}
             for name, probe in probes.items()
         },
-        "remembered": {name: _counts(taken) for name, taken in remembered.items()},
+        "remembered": {name: _counts(taken) for name, taken in anchor_passages.items()},
         "overlap": [found.as_json() for found in overlaps],
     }
     return Prepared(
@@ -119,21 +121,21 @@ def prepare(
         examples=examples,
         replay=replay,
         probes=probes,
-        remembered=remembered,
+        anchor_passages=anchor_passages,
         written=written or {},
         provenance=provenance,
     )
 
 
-def _remembering(recipe: Recipe) -> dict[str, Take]:
-    """What loss terms want to see the start on, by term: not trained on, so of any split, which may share text."""
-    return {term.name: term.reads for term in recipe.objective if isinstance(term, Penalty) and term.reads is not None}
+def _anchor_takes(recipe: Recipe) -> dict[str, Take]:
+    """What loss terms examine the start on, by label: not trained on, so of any split, which may share text."""
+    return {term.label: term.reads for term in recipe.objective if term.reads is not None}
 
 
 def used_corpora(recipe: Recipe) -> list[str]:
     """The corpora that passages are taken from, in the order of the recipe."""
     data = recipe.data
-    takes = (*data.train, *data.replay.values(), *data.probes.values(), *_remembering(recipe).values())
+    takes = (*data.train, *data.replay.values(), *data.probes.values(), *_anchor_takes(recipe).values())
     names = {take.of.split("/")[0] for take in takes}
     return [name for name in data.corpora if name in names]
 

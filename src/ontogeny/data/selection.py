@@ -9,7 +9,8 @@ from ontogeny.core.contracts import Document
 from ontogeny.core.errors import DataError
 from ontogeny.core.passages import Passage, ProbeSet
 from ontogeny.core.recipe import Recipe
-from ontogeny.core.recipe_data import NewText, Take, is_trained
+from ontogeny.core.recipe_data import NewText, is_trained
+from ontogeny.core.takes import Take
 from ontogeny.core.windows import Windows, windows_of
 from ontogeny.data.joined_text import spans_of, stream_of
 from ontogeny.data.splits import choose

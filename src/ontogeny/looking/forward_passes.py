@@ -9,14 +9,15 @@ import numpy as np
 from ontogeny.core.contracts import Context, Look, Need, Observation, PassMeasure
 from ontogeny.core.errors import DataError
 from ontogeny.core.passages import Passage, ProbeSet
-from ontogeny.data.collate import collate
+from ontogeny.data.collate import Batch, collate
 from ontogeny.looking.batch_plan import plan_batches
 from ontogeny.looking.guard import looking
 from ontogeny.looking.predictions import PREDICTIONS, Predictor
 from ontogeny.models.body_and_head import BodyAndHead
+from ontogeny.objectives.compose import Objective
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
 FORWARD = "forward"
 """Under this name stand the seconds of the passes themselves."""
@@ -44,47 +45,57 @@ class ForwardedBatch:
 
 
 def forward_probe_set(
-    halves: BodyAndHead, probe: ProbeSet, needs: Set[Need], batch_tokens: int, *, name: str | None = None
+    model: BodyAndHead,
+    probe: ProbeSet,
+    needs: Set[Need],
+    batch_tokens: int,
+    *,
+    name: str | None = None,
+    objective: Objective | None = None,
 ) -> Iterator[ForwardedBatch]:
     """Run a probe set forward, batch by batch, and describe every prediction as far as needed.
 
     The model must be in evaluation mode, without gradients (`guard.looking`). `name` is the batches' `probe`, by
-    default the set's own. Raises DataError if a passage is longer than the model's context.
+    default the set's own. `objective` brings the companions that its terms read. Raises DataError if a passage is
+    longer than the model's context, or lacks a side input that the model reads.
     """
     longest = max((len(passage) for passage in probe.passages), default=0)
-    if halves.context_length is not None and longest > halves.context_length:
+    if model.context_length is not None and longest > model.context_length:
         raise DataError(
-            f"probe set '{probe.name}' holds a passage of {longest} tokens, the model takes {halves.context_length}: "
-            f"set data.length to at most {halves.context_length}"
+            f"probe set '{probe.name}' holds a passage of {longest} tokens, the model takes {model.context_length}: "
+            f"set data.length to at most {model.context_length}"
         )
-    predictor = Predictor(halves, needs)
+    predictor = Predictor(model, needs)
     for rows in plan_batches([len(passage) for passage in probe.passages], batch_tokens):
-        passages = [probe.passages[row] for row in rows]
-        tensors = {key: value.to(halves.device) for key, value in collate(passages, 0).items()}
+        batch = collate([probe.passages[row] for row in rows], 0).to(model.device)
         yield ForwardedBatch(
             name or probe.name,
             rows,
-            passages,
-            model=halves.model,
-            **tensors,
-            **_forward(halves, predictor, tensors, needs),
+            batch.passages,
+            model=model.model,
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            supervised=batch["supervised"],
+            sides=batch.sides,
+            companions=objective.companion_forwards(batch) if objective is not None else {},
+            **_forward(model, predictor, batch, needs),
         )
 
 
-def _forward(halves: BodyAndHead, predictor: Predictor, batch: "dict[str, Tensor]", needs: Set[Need]) -> dict[str, Any]:
+def _forward(model: BodyAndHead, predictor: Predictor, batch: Batch, needs: Set[Need]) -> dict[str, Any]:
     ids = batch["input_ids"]
     wanted: dict[str, Any] = {name: name in needs for name in _BODY}
-    body = halves.body(ids, **wanted)
-    found: dict[str, Any] = {name: getattr(body, name) for name in _BODY if name in needs}
+    body = model.body(ids, sides=batch.sides, **wanted)
+    outputs: dict[str, Any] = {name: getattr(body, name) for name in _BODY if name in needs}
     predicted = batch["attention_mask"][:, 1:].bool()
     values = predictor(body.last_hidden[:, :-1][predicted], ids[:, 1:][predicted])
     for key, value in values.items():
         missing = float("nan") if value.is_floating_point() else -1
-        found[key] = value.new_full(ids.shape, missing)
-        found[key][:, 1:][predicted] = value
+        outputs[key] = value.new_full(ids.shape, missing)
+        outputs[key][:, 1:][predicted] = value
     if "logits" in needs:
-        found["logits"] = halves.head(body.last_hidden)
-    return found
+        outputs["logits"] = model.head(body.last_hidden)
+    return outputs
 
 
 def run_stream_looks(
@@ -100,7 +111,7 @@ def run_stream_looks(
     if not measures:
         return seen, seconds
     with looking(context.model):
-        halves = BodyAndHead(context.model)
+        model = BodyAndHead(context.model)
         looks: list[tuple[PassMeasure, Look]] = []
         for measure in measures:
             started = time.perf_counter()
@@ -110,9 +121,11 @@ def run_stream_looks(
         shared = [(name, _share(name, probe, looks)) for name, probe in context.probes.items()]
         for name, sets in [*shared, *own]:
             for passages, sharing in sets:
-                needs = frozenset().union(*(measure.needed for measure, _ in sharing))
+                needs = frozenset().union(*(measure.needed(context) for measure, _ in sharing))
                 started = time.perf_counter()
-                for batch in forward_probe_set(halves, passages, needs, context.batch_tokens, name=name):
+                for batch in forward_probe_set(
+                    model, passages, needs, context.batch_tokens, name=name, objective=context.objective
+                ):
                     started = _charge(seconds, FORWARD, started)
                     for measure, look in sharing:
                         look.see(batch)

@@ -1,14 +1,14 @@
 """Look at a model and leave it exactly as it was."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 _DEPTH = 3
 """Of containers in containers that a module holds, how many are put back."""
@@ -16,7 +16,7 @@ _ABSENT = object()
 
 
 @contextmanager
-def untouched(model: Any, *, parameters: bool = False) -> "Iterator[State]":
+def untouched(model: Any, *, parameters: bool = False, also: "Iterable[nn.Module]" = ()) -> "Iterator[State]":
     """Restore, on leaving, all that a look may have changed; also when it raises. Gives what it will restore.
 
     Restored exactly: training mode of every submodule; `requires_grad`; gradients (inside they are None, afterwards
@@ -24,15 +24,16 @@ def untouched(model: Any, *, parameters: bool = False) -> "Iterator[State]":
     that are tensors or numbers: the same objects), with the values of all but parameters, as a state that a forward
     pass keeps;
     random-number generators of torch (CPU and CUDA), numpy and python. With `parameters`, the values of parameters
-    too, from a copy of them (memory: once the model).
+    too, from a copy of them (memory: once the model). Of `also` (trainable parts of loss terms), modes and gradients.
 
     Inside, there is no autocast, neither around nor in a forward that training has wrapped: a look sees the model that
     a checkpoint holds.
     """
     import torch
 
-    modes = [(module, module.training) for module in model.modules()]
-    held = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
+    roots = (model, *also)
+    modes = [(module, module.training) for root in roots for module in root.modules()]
+    held = [(parameter, parameter.requires_grad, parameter.grad) for root in roots for parameter in root.parameters()]
     state = State(model, parameters=parameters)
     generators = _generator_states()
     for parameter, _, _ in held:

@@ -1,11 +1,10 @@
 """Held-out passages in one batch, and their loss."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ontogeny.core.contracts import Context
 from ontogeny.core.errors import OntogenyError, closest
-from ontogeny.objectives.forward import TrainForward
+from ontogeny.objectives.forward import ModelForward
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,15 +20,14 @@ def held_out(context: Context, probe: str, passages: int, asked_by: str) -> "dic
     if probe not in context.probes:
         raise OntogenyError(f"'{asked_by}': unknown probe set '{probe}': {closest(probe, context.probes)}")
     device = next(context.model.parameters()).device
-    rows = collate(context.probes[probe].passages[:passages], 0)
-    return {key: value.to(device) for key, value in rows.items()}
+    return collate(context.probes[probe].passages[:passages], 0).to(device)
 
 
-def mean_nll(model: Any, batch: "Mapping[str, Tensor]") -> float:
+def mean_nll(model: Any, batch: "dict[str, Tensor]") -> float:
     """Mean NLL per supervised token (nats) of one batch, in evaluation mode."""
     import torch
 
     model.eval()
     with torch.no_grad():
-        forward = TrainForward(model, batch)
+        forward = ModelForward(model, batch)
         return float(forward.nll.where(forward.supervised, 0.0).double().sum() / forward.supervised.sum())

@@ -102,10 +102,11 @@ class Observer:
     def _see(self, context: Context, due: Sequence[Measure]) -> tuple[dict[str, Observation], dict[str, float]]:
         streams = [m for m in due if isinstance(m, PassMeasure)]
         seen, seconds = run_stream_looks(context, streams)
+        also = self.objective.modules.values()
         for measure in due:
             if isinstance(measure, StateMeasure):
                 started = time.perf_counter()
-                with untouched(context.model, parameters=measure.moves_weights):
+                with untouched(context.model, parameters=measure.moves_weights, also=also):
                     seen[measure.group] = measure.look(context)
                 seconds[measure.group] = time.perf_counter() - started
         return seen, seconds

@@ -24,10 +24,10 @@ class Predictor:
     Memory: 256 rows of logits (1024 on CUDA) and two tiles.
     """
 
-    def __init__(self, halves: "BodyAndHead", needs: Set[str]) -> None:
+    def __init__(self, model: "BodyAndHead", needs: Set[str]) -> None:
         self.needs = PREDICTIONS & needs
-        self.halves = halves
-        self.rows, self.columns = _CUDA_TILE if halves.device.type == "cuda" else _CPU_TILE
+        self.model = model
+        self.rows, self.columns = _CUDA_TILE if model.device.type == "cuda" else _CPU_TILE
         self._buffers: tuple[Tensor, Tensor, Tensor] | None = None
 
     def __call__(self, hidden: "Tensor", targets: "Tensor") -> "dict[str, Tensor]":
@@ -77,8 +77,8 @@ class Predictor:
         import torch
 
         if self._buffers is None:
-            projection = self.halves.projection
-            size = len(projection[0]) if projection else self.halves.head(hidden[:1]).shape[-1]
+            projection = self.model.projection
+            size = len(projection[0]) if projection else self.model.head(hidden[:1]).shape[-1]
             shapes = ((self.rows, size), (self.rows, self.columns), (self.rows, self.columns))
             logits, first, second = (torch.empty(s, dtype=torch.float32, device=hidden.device) for s in shapes)
             self._buffers = logits, first, second
@@ -93,9 +93,9 @@ class Predictor:
         """A function that fills one tile of `logits` and returns it."""
         import torch
 
-        projection = self.halves.projection
+        projection = self.model.projection
         if projection is None:
-            logits.copy_(self.halves.head(hidden))
+            logits.copy_(self.model.head(hidden))
             return lambda columns: logits[:, columns]
         weight, bias = projection
 

@@ -48,8 +48,7 @@ class Compression(StreamMeasure):
     needs: ClassVar[frozenset[Need]] = frozenset({"hidden_states"})
     cost: ClassVar[str] = "2 N^2 D operations per transition for N tokens of width D; N x D x 4 bytes per layer on disk"
 
-    @property
-    def needed(self) -> frozenset[Need]:
+    def needed(self, context: Context) -> frozenset[Need]:
         """The last block's own output, too, where it is asked for."""
         return self.needs if self.final_norm else self.needs | {"last_block"}
 

@@ -23,18 +23,22 @@ class Evaluation(StreamMeasure):
     needs: ClassVar[frozenset[Need]] = frozenset({"nll", "rank"})
     cost: ClassVar[str] = "one forward pass over the probe sets, shared; some numbers per set and checkpoint on disk"
 
+    def needed(self, context: Context) -> frozenset[Need]:
+        """Its own, and what the loss terms read."""
+        return self.needs | context.objective.needs
+
     def look(self, context: Context) -> Look:
         """Start with nothing seen."""
-        return _Look(context, FlatAxes.of(context, self.probes))
+        return _EvaluationLook(context, FlatAxes.of(context, self.probes))
 
 
-class _Look:
+class _EvaluationLook:
     def __init__(self, context: Context, axes: FlatAxes) -> None:
         self.context = context
         self.axes = axes
         self.nll = np.zeros(axes.passages)
         self.hits = np.zeros(axes.passages, dtype=np.int64)
-        nothing = {term.name: (0.0, 0.0) for term in context.objective.terms}
+        nothing = {term.label: (0.0, 0.0) for term in context.objective.terms}
         self.terms = {name: dict(nothing) for name in axes.probes}
 
     def see(self, batch: ForwardBatch) -> None:

@@ -41,8 +41,7 @@ class Extraction(StreamMeasure):
     needs: ClassVar[frozenset[Need]] = frozenset({"rank"})
     cost: ClassVar[str] = "the shared forward pass; with `score` it generates at most m tokens per passage"
 
-    @property
-    def needed(self) -> frozenset[Need]:
+    def needed(self, context: Context) -> frozenset[Need]:
         """The first choices, too, if something is generated."""
         return self.needs | {"top1"} if self.score else self.needs
 

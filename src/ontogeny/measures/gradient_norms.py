@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import Context, Observation, StateMeasure, Unit
+from ontogeny.core.contracts import Context, Observation, StateMeasure
 from ontogeny.core.passages import ProbeSet
+from ontogeny.core.terms import Unit
 from ontogeny.looking.axes import probe_names, variable
 from ontogeny.looking.batch_plan import plan_batches
 
@@ -55,7 +56,6 @@ def _gradients(context: Context, probe: ProbeSet, parameters: dict[str, Any]) ->
     import torch
 
     from ontogeny.data.collate import collate
-    from ontogeny.objectives.forward import TrainForward
 
     device = next(context.model.parameters()).device
     plan = plan_batches([len(passage) for passage in probe.passages], context.batch_tokens)
@@ -66,8 +66,8 @@ def _gradients(context: Context, probe: ProbeSet, parameters: dict[str, Any]) ->
     }
     with torch.enable_grad():
         for rows in plan:
-            batch = collate([probe.passages[row] for row in rows], 0)
-            forward = TrainForward(context.model, {key: value.to(device) for key, value in batch.items()})
+            batch = collate([probe.passages[row] for row in rows], 0).to(device)
+            forward = context.objective.forward(context.model, batch)
             loss, _ = context.objective.train_loss(forward, context.progress, units)
             loss.backward()
     gradients = [parameter.grad for parameter in parameters.values()]

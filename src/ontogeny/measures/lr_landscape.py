@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import Context, Observation, StateMeasure, Unit
+from ontogeny.core.contracts import Context, Observation, StateMeasure
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.live import LiveTraining
+from ontogeny.core.terms import Unit
 from ontogeny.looking.axes import variable
 from ontogeny.looking.held_out import held_out, mean_nll
 
@@ -128,7 +129,7 @@ class LrLandscape(StateMeasure):
             )
         )
 
-    def _batches(self, context: Context) -> "dict[str, Mapping[str, Tensor]]":
+    def _batches(self, context: Context) -> "dict[str, dict[str, Tensor]]":
         """The next training batch, and held-out ones."""
         assert context.training is not None
         batches = {"train": context.training.next_batch()}
@@ -207,12 +208,11 @@ class _Landscape:
             return _losses(self.context, self.batches)
 
 
-def _losses(context: Context, batches: "Mapping[str, Mapping[str, Tensor]]") -> Losses:
+def _losses(context: Context, batches: "Mapping[str, dict[str, Tensor]]") -> Losses:
     """The objective per unit on `train`, the mean NLL per token on the others, in evaluation mode."""
     import torch
 
     from ontogeny.objectives.compose import count_units
-    from ontogeny.objectives.forward import TrainForward
 
     found = []
     context.model.eval()
@@ -221,7 +221,7 @@ def _losses(context: Context, batches: "Mapping[str, Mapping[str, Tensor]]") -> 
             found.append(mean_nll(context.model, batch))
             continue
         with torch.no_grad():
-            forward = TrainForward(context.model, batch)
+            forward = context.objective.forward(context.model, batch)
             units: dict[Unit, float] = count_units(forward)
             loss, _ = context.objective.train_loss(forward, context.progress, units)
             found.append(float(loss))

@@ -124,14 +124,14 @@ def _summed_nll(context: Context, passages: Sequence[Any]) -> np.ndarray:
     import torch
 
     from ontogeny.data.collate import collate
-    from ontogeny.objectives.forward import TrainForward
+    from ontogeny.objectives.forward import ModelForward
 
     device = next(context.model.parameters()).device
     found = np.full(len(passages), np.nan)
     for rows in plan_batches([len(one) for one in passages], context.batch_tokens):
-        batch = {key: value.to(device) for key, value in collate([passages[row] for row in rows], 0).items()}
+        batch = collate([passages[row] for row in rows], 0).to(device)
         with torch.no_grad():
-            nll = TrainForward(context.model, batch).nll.double().sum(dim=1)
+            nll = ModelForward(context.model, batch).nll.double().sum(dim=1)
         found[rows] = nll.cpu().numpy()
     return found
 

@@ -16,7 +16,7 @@ from ontogeny.measures.reproduction import ABOUT, scores, shares
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ontogeny.models.autoencoder import TextAutoencoder
+    from ontogeny.models.architectures.text_autoencoder import TextAutoencoder
 
 
 class Reconstruction(StateMeasure):
@@ -43,9 +43,9 @@ class Reconstruction(StateMeasure):
         """Reconstruct every passage."""
         import xarray as xr
 
-        from ontogeny.models.autoencoder import require
+        from ontogeny.models.architectures.text_autoencoder import require_autoencoder
 
-        model = require(context.model, "the measure 'reconstruction'")
+        model = require_autoencoder(context.model, "the measure 'reconstruction'")
         axes = FlatAxes.of(context, self.probes)
         table = {key: np.full(axes.passages, np.nan, dtype=np.float32) for key in (*ABOUT, "nll")}
         states = Compression(probes=tuple(axes.probes), k=self.k).look(context)

@@ -88,7 +88,7 @@ class Sharpness(StateMeasure):
         if not chosen:
             return None
         device = next(context.model.parameters()).device
-        return {key: value.to(device) for key, value in collate(chosen, 0).items()}
+        return collate(chosen, 0).to(device)
 
     def _curves(self, context: Context, batch: "dict[str, Tensor]", parameters: "Sequence[Tensor]") -> np.ndarray:
         """Losses [directions, distances]; the weights are as before, to the bit."""

@@ -1,13 +1,15 @@
-"""A causal language model in two halves, so that whoever looks need not hold all logits at once."""
+"""A causal language model as a body and a head, so that a measure need not hold all logits at once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.errors import DataError, OntogenyError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import torch
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel
 
 
 class NotCausalError(OntogenyError):
@@ -26,22 +28,48 @@ class Body(NamedTuple):
     """Attention probabilities of each block: [B, heads, T, T] each."""
 
 
+def unwrapped(model: "nn.Module") -> "PreTrainedModel":
+    """The model inside wrappers for distribution, compilation and adapters."""
+    inner: Any = model
+    for name in ("module", "_orig_mod"):
+        inner = getattr(inner, name, inner)
+    base: PreTrainedModel = inner.get_base_model() if hasattr(inner, "get_base_model") else inner
+    return base
+
+
+def sides_taken(model: "nn.Module") -> Mapping[str, int]:
+    """Side inputs that a model declares in its attribute `sides`: name and width. Its `forward` takes them by name."""
+    sides: Mapping[str, int] = getattr(unwrapped(model), "sides", {})
+    return sides
+
+
 class BodyAndHead:
     """Body and output projection of a Hugging Face causal language model.
 
-    Checked once, on a tiny batch, to give the bits of the model's own logits. A model that does something after the
-    projection (soft-capping, scaling) does not: then `whole` is True, `body` gives the logits themselves in the place
-    of `last_hidden`, and `head` gives them back.
+    The contract for a model of one's own, such as an adapter in front of a frozen model: a `PreTrainedModel` whose
+    `forward` takes `input_ids`, `attention_mask` and the side inputs that its attribute `sides` declares (float32
+    [B, n, d]), and returns logits, hidden states and attentions at the text's own positions. It may also have
+    `text_body`, which takes the same and returns what stands below the output projection; the body is else the decoder
+    alone.
+
+    Body and head are checked once, on a tiny batch, to give the bits of the model's own logits. A model that does
+    something else (soft-capping, scaling, side inputs that the decoder does not know) does not: then `whole` is True,
+    `body` gives the logits themselves in the place of `last_hidden`, and `head` gives them back.
 
     Raises NotCausalError if a token's logits depend on later tokens.
     """
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        self._base = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self._decoder = self._base.get_decoder() if hasattr(self._base, "get_decoder") else self._base.base_model
+    def __init__(self, model: "nn.Module") -> None:
+        self.model: Any = model
+        self._base: Any = unwrapped(model)
+        self.sides = sides_taken(model)
+        if hasattr(self._base, "get_decoder"):
+            self._decoder = self._base.get_decoder()
+        else:
+            self._decoder = self._base.base_model
+        self._body = getattr(self._base, "text_body", self._decoder)
         self._projection = self._base.get_output_embeddings()
-        self.device = next(model.parameters()).device
+        self.device: torch.device = next(model.parameters()).device
         self.whole = False
         self._verify()
 
@@ -58,20 +86,25 @@ class BodyAndHead:
         hidden_states: bool = False,
         last_block: bool = False,
         attentions: bool = False,
+        sides: "Mapping[str, Tensor] | None" = None,
     ) -> Body:
-        """Run everything below the output projection. `input_ids` int64 [B, T].
+        """Run everything below the output projection. `input_ids` int64 [B, T]; `sides` float32 [B, n, d] by name.
 
         Right padding needs no mask: a causal model's real tokens never see it. Attentions cost a second pass, with
-        eager attention, so that asking for them leaves all else as it was.
+        eager attention, so that asking for them leaves all else as it was. Raises DataError if the model declares a
+        side input that is not given.
         """
-        asked = {"input_ids": input_ids, "attention_mask": attention_mask, "use_cache": False}
-        run = self.model if self.whole else self._decoder
+        asked: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask, "use_cache": False}
+        given = self._given(sides or {})
+        whole = self.whole
+        run = self.model if whole else self._body
+        extra = given if whole or run is not self._decoder else {}
         with self._before_norm(last_block) as before:
-            output = run(**asked, output_hidden_states=hidden_states or last_block)
-        last = output.logits if self.whole else output.last_hidden_state
+            output = run(**asked, **extra, output_hidden_states=hidden_states or last_block)
+        last = output.logits if whole else output.last_hidden_state
         states = output.hidden_states if hidden_states else None
         block = (before[0] if before else output.hidden_states[-1]) if last_block else None
-        return Body(last, states, block, self._attentions(asked) if attentions else None)
+        return Body(last, states, block, self._attentions(asked, given) if attentions else None)
 
     def head(self, hidden: "Tensor") -> "Tensor":
         """Logits [..., V] of hidden states [..., D]."""
@@ -89,6 +122,12 @@ class BodyAndHead:
             return None
         return self._projection.weight, self._projection.bias
 
+    def _given(self, sides: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+        for name in self.sides:
+            if name not in sides:
+                raise DataError(f"the model reads the side input '{name}', which these passages do not carry")
+        return {name: sides[name] for name in self.sides}
+
     @contextmanager
     def _before_norm(self, wanted: bool) -> "Iterator[list[Tensor]]":
         """Catches what goes into the final norm: the decoder's last child of that kind. Empty if there is none."""
@@ -103,17 +142,18 @@ class BodyAndHead:
         finally:
             handle.remove()
 
-    def _attentions(self, asked: dict[str, Any]) -> "tuple[Tensor, ...]":
+    def _attentions(self, asked: dict[str, Any], sides: "dict[str, Tensor]") -> "tuple[Tensor, ...]":
         usual = self._base.config._attn_implementation
         self._base.set_attn_implementation("eager")
+        run = self.model if sides else self._decoder
         try:
-            found: tuple[Tensor, ...] = self._decoder(**asked, output_attentions=True).attentions
+            attentions: tuple[Tensor, ...] = run(**asked, **sides, output_attentions=True).attentions
         finally:
             self._base.set_attn_implementation(usual)
-        return found
+        return attentions
 
     def _verify(self) -> None:
-        """Compare the halves with the whole, and the past with another future."""
+        """Compare body and head with the whole model, and the past with another future."""
         import torch
 
         was_training = [module for module in self.model.modules() if module.training]
@@ -122,12 +162,15 @@ class BodyAndHead:
         vocabulary = self._base.get_input_embeddings().weight.shape[0]
         ids = (torch.arange(length, device=self.device) * 7 + 1).remainder(vocabulary).repeat(2, 1)
         ids[1, -1] = (ids[1, -1] + 1) % vocabulary
+        sides = {
+            name: torch.linspace(-1, 1, width, device=self.device).repeat(2, 1, 1) for name, width in self.sides.items()
+        }
         try:
             with torch.no_grad():
-                halves = self.head(self.body(ids).last_hidden) if self._projection is not None else None
+                parts = self.head(self.body(ids, sides=sides).last_hidden) if self._projection is not None else None
                 self.whole = True
-                logits = self.body(ids).last_hidden
-                self.whole = halves is None or not torch.equal(halves, logits)
+                logits = self.body(ids, sides=sides).last_hidden
+                self.whole = parts is None or not torch.equal(parts, logits)
         finally:
             for module in was_training:
                 module.training = True

@@ -1,6 +1,8 @@
 """Build or load the model of a recipe, with one place that talks to transformers."""
 
+import importlib
 import json
+import pkgutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,13 +55,19 @@ class Limits:
     context_length: int | None = None
 
 
+def register_architectures() -> None:
+    """Let transformers' Auto classes load the models of `models.architectures`."""
+    from ontogeny.models import architectures
+
+    for module in pkgutil.iter_modules(architectures.__path__, f"{architectures.__name__}."):
+        importlib.import_module(module.name).register()
+
+
 def read_config(origin: Origin) -> Any:
     """The model's configuration. Raises RecipeError if there is no model."""
     from transformers import AutoConfig
 
-    from ontogeny.models.autoencoder import register
-
-    register()
+    register_architectures()
     _require_local_model(origin.path)
     try:
         return AutoConfig.from_pretrained(
@@ -86,9 +94,7 @@ def load_causal_lm(origin: Origin, *, as_saved: bool = False, **config_overrides
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
-    from ontogeny.models.autoencoder import register
-
-    register()
+    register_architectures()
     _require_local_model(origin.path)
     try:
         with _no_progress_bars():

@@ -104,7 +104,7 @@ def log_likelihood(model: Any, passages: Sequence[Passage], drawn: Drawn, first:
     from torch.nn.functional import cross_entropy
 
     device = next(model.parameters()).device
-    batch = {key: value.to(device) for key, value in collate(passages, 0).items()}
+    batch = collate(passages, 0).to(device)
     logits = model(input_ids=batch["input_ids"], use_cache=False).logits
     targets = drawn(logits, batch["input_ids"], first).masked_fill(~batch["supervised"], -100)[:, 1:]
     return -cross_entropy(logits[:, :-1].flatten(0, 1).float(), targets.flatten(), ignore_index=-100, reduction="sum")

@@ -1,16 +1,25 @@
 """The objective: the only place where loss terms are added."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence, Set
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ontogeny.core.contracts import Progress, Term, Unit
+from ontogeny.core.contracts import Progress
 from ontogeny.core.errors import OntogenyError
-from ontogeny.core.penalties import Penalty
+from ontogeny.core.seeds import derive_seed
+from ontogeny.core.terms import ForwardPass, Term, TermContext, TermNeed, Unit
+from ontogeny.objectives.forward import CompanionForwards, ModelForward, TermForward
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from transformers import PreTrainedModel
 
+    from ontogeny.models.companions import Companion
+
+Anchors = Mapping[str, "Mapping[str, Tensor]"]
+"""What terms keep of the model that training started from, by label."""
 Sums = dict[str, tuple[float, float]]
+"""By label: sum of a term, number of its units."""
 Listener = Callable[["dict[str, Tensor]", dict[str, float], "Tensor"], object]
 """Takes unweighted shares of terms with their graph, weights, and the weighted sum."""
 
@@ -22,28 +31,72 @@ class Objective:
     """
 
     def __init__(
-        self, terms: Sequence[Term | Penalty], remembered: "Mapping[str, Mapping[str, Tensor]] | None" = None
+        self,
+        terms: Sequence[Term],
+        anchors: "Anchors | None" = None,
+        companions: "Mapping[str, Companion] | None" = None,
     ) -> None:
-        """`remembered`: what each penalty remembers of the start, by name."""
-        names = [term.name for term in terms]
-        if len(set(names)) != len(names):
-            raise ValueError(f"two terms share a name: {', '.join(names)}")
+        labels = [term.label for term in terms]
+        if len(set(labels)) != len(labels):
+            raise ValueError(f"two terms share a name: {', '.join(labels)}")
         self.terms = tuple(terms)
-        self.remembered = remembered or {}
+        self.anchors = anchors or {}
+        self.companions = dict(companions or {})
+        self.modules: dict[str, nn.Module] = {}
+        """Trainable parts that terms built, by label."""
         self.listeners: list[Listener] = []
-        """Told of every training loss; they change nothing."""
+        """Called with every training loss; they change nothing."""
 
-    def modules(self) -> "dict[str, nn.Module]":
-        """The trainable parts that terms bring, by term name."""
-        built = {term.name: term.build(None) for term in self.terms if isinstance(term, Term)}
-        return {name: module for name, module in built.items() if module is not None}
+    @property
+    def needs(self) -> Set[TermNeed]:
+        """What the terms read of the model's forward pass."""
+        return frozenset[TermNeed]().union(*(type(term).needs for term in self.terms))
+
+    @property
+    def sides(self) -> Set[str]:
+        """Side inputs that the terms read."""
+        return frozenset(name for term in self.terms for name in term.sides)
+
+    def build(self, context: TermContext) -> None:
+        """Let every term build its trainable parts. Torch's generator is left as it was."""
+        import torch
+
+        for term in self.terms:
+            with torch.random.fork_rng():
+                torch.manual_seed(derive_seed(context.seed, "term", term.label))
+                module = term.build(context)
+            if module is not None:
+                self.modules[term.label] = module
+
+    def load_modules(self, path: Path, device: "object" = "cpu") -> None:
+        """Read the built parts as `train.trainer_state` saved them (safetensors, `<label>.<parameter>`)."""
+        from safetensors.torch import load_file
+
+        if self.modules:
+            saved = load_file(path, device=str(device))
+            for label, module in self.modules.items():
+                prefix = f"{label}."
+                own = {key.removeprefix(prefix): value for key, value in saved.items() if key.startswith(prefix)}
+                module.load_state_dict(own)
+
+    def forward(self, model: "PreTrainedModel", batch: "dict[str, Tensor]") -> ModelForward:
+        """A forward pass for `train_loss`, which computes what the terms need when they read it.
+
+        `batch`: of `data.collate`, on the model's device.
+        """
+        return ModelForward(model, batch, needs=self.needs, companions=self.companion_forwards(batch))
+
+    def companion_forwards(self, batch: "dict[str, Tensor]") -> CompanionForwards:
+        """The companions' forward passes over a batch, each run when it is first read."""
+        read = frozenset[TermNeed]().union(*(type(term).companion_needs for term in self.terms if term.companions))
+        return CompanionForwards(self.companions, batch, read)
 
     def weights(self, progress: Progress) -> dict[str, float]:
         """Weight of each term at this progress."""
-        return {t.name: t.weight.at(progress.step, progress.total_steps) for t in self.terms}  # type: ignore[union-attr]
+        return {term.label: term.weight.at(progress.step, progress.total_steps) for term in self.terms}
 
     def train_loss(
-        self, forward: Any, progress: Progress, units: Mapping[Unit, float]
+        self, forward: ForwardPass, progress: Progress, units: Mapping[Unit, float]
     ) -> "tuple[Tensor, dict[str, Tensor]]":
         """This micro-batch's share of the step's objective, to call `backward` on; and of each unweighted term.
 
@@ -55,38 +108,40 @@ class Objective:
         total: Tensor | None = None
         for term in self.terms:
             value, unit = self._value(term, forward)
-            shares[term.name] = value / units[unit]
-            weighted = shares[term.name] * weights[term.name]
+            shares[term.label] = value / units[unit]
+            weighted = shares[term.label] * weights[term.label]
             total = weighted if total is None else total + weighted
         assert total is not None
         for listen in self.listeners:
             listen(shares, weights, total)
-        return total, {name: share.detach() for name, share in shares.items()}
+        return total, {label: share.detach() for label, share in shares.items()}
 
-    def sums(self, forward: Any) -> Sums:
+    def sums(self, forward: ForwardPass) -> Sums:
         """Each term's sum over a batch and the number of its units there; add them up over batches."""
         counts = count_units(forward)
-        found: Sums = {}
+        sums: Sums = {}
         for term in self.terms:
             value, unit = self._value(term, forward)
-            found[term.name] = (float(value.detach()), counts[unit])
-        return found
+            sums[term.label] = (float(value.detach()), counts[unit])
+        return sums
 
-    def _value(self, term: Term | Penalty, forward: Any) -> "tuple[Tensor, Unit]":
-        if isinstance(term, Term):
-            return term.value(forward)
-        if term.name not in self.remembered:
-            raise OntogenyError(f"the loss term '{term.name}' needs what was remembered of the start: it is not here")
-        parameters = {name.removeprefix("module."): p for name, p in forward.model.named_parameters()}
-        return term.value(parameters, self.remembered[term.name]), "batch"
+    def _value(self, term: Term, forward: ForwardPass) -> "tuple[Tensor, Unit]":
+        if type(term).anchored and term.label not in self.anchors:
+            raise OntogenyError(
+                f"the loss term '{term.label}' needs its anchor, the weights at the start: it is missing"
+            )
+        module = self.modules.get(term.label)
+        if module is not None:
+            module.train(forward.model.training)
+        return term.value(TermForward(forward, term, module, self.anchors.get(term.label, {})))
 
     def combine(self, sums: Mapping[str, tuple[float, float]], progress: Progress) -> tuple[float, dict[str, float]]:
         """The objective and each unweighted term from accumulated sums, with the weights of that progress."""
         weights = self.weights(progress)
-        terms = {name: total / units if units else float("nan") for name, (total, units) in sums.items()}
-        return sum(weights[name] * value for name, value in terms.items()), terms
+        terms = {label: total / units if units else float("nan") for label, (total, units) in sums.items()}
+        return sum(weights[label] * value for label, value in terms.items()), terms
 
 
-def count_units(forward: Any) -> dict[Unit, float]:
+def count_units(forward: ForwardPass) -> dict[Unit, float]:
     """How many units of each kind a batch holds: supervised tokens, examples, one batch."""
     return {"tokens": float(forward.supervised.sum()), "examples": float(len(forward.input_ids)), "batch": 1.0}

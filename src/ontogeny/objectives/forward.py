@@ -1,38 +1,77 @@
-"""One training forward pass over a micro-batch, as loss terms see it."""
+"""A forward pass with gradients over a micro-batch, and what one loss term may read of a forward pass."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ontogeny.core.passages import Passage
+from ontogeny.data.collate import sides_of
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel
+    from transformers.modeling_outputs import CausalLMOutput
+
+    from ontogeny.core.terms import ForwardPass, Term, TermNeed
+    from ontogeny.models.companions import Companion
 
 
-class TrainForward:
-    """Runs the model lazily, once, with gradients. Offers terms the same names as `contracts.ForwardBatch`.
+class ModelForward:
+    """Runs a model once, when something is first read of it, and offers what `core.terms.ForwardPass` names.
 
-    `batch` holds `input_ids`, `attention_mask` int64 `[B, T]` and `supervised` bool `[B, T]` (position 0 and padding
-    are never supervised). `nll` `[B, T]` is in nats; where a token is not supervised it is 0 and carries no
-    gradient.
+    `batch` holds `input_ids`, `attention_mask` int64 `[B, T]`, `supervised` bool `[B, T]` (never position 0, never
+    padding), and side inputs (`data.collate.Batch`). `nll` `[B, T]` is in nats; where a token is not supervised it is 0
+    and carries no gradient. Of `hidden_states` and `attentions` only what is in `needs` is there.
     """
 
-    def __init__(self, model: Any, batch: "Mapping[str, Tensor]") -> None:
+    def __init__(
+        self,
+        model: "PreTrainedModel",
+        batch: "dict[str, Tensor]",
+        *,
+        needs: "Set[TermNeed]" = frozenset(),
+        companions: "Mapping[str, ForwardPass] | None" = None,
+    ) -> None:
         self.model = model
+        self.batch = batch
         self.input_ids = batch["input_ids"]
         self.attention_mask = batch["attention_mask"]
         self.supervised = batch["supervised"]
+        self.passages: Sequence[Passage] = getattr(batch, "passages", ())
+        self.sides = sides_of(batch)
+        self.companions: Mapping[str, ForwardPass] = companions or {}
+        self._needs = needs
 
     @cached_property
-    def output(self) -> Any:
+    def output(self) -> "CausalLMOutput":
         """The model's output. Without padding no mask is passed, which lets attention take its fast causal path."""
+        from ontogeny.models.body_and_head import sides_taken
+
         mask = None if bool(self.attention_mask.all()) else self.attention_mask
-        return self.model(input_ids=self.input_ids, attention_mask=mask, use_cache=False)
+        asked = {f"output_{name}": True for name in ("hidden_states", "attentions") if name in self._needs}
+        sides = {name: self.sides[name] for name in sides_taken(self.model)} if self.sides else {}
+        return self.model(input_ids=self.input_ids, attention_mask=mask, use_cache=False, **asked, **sides)
 
     @property
     def logits(self) -> "Tensor":
         """float `[B, T, V]`; position t predicts token t + 1."""
-        logits: Tensor = self.output.logits
+        logits = self.output.logits
+        assert logits is not None
         return logits
+
+    @property
+    def hidden_states(self) -> "tuple[Tensor, ...]":
+        """Embeddings, then the output of each block, the last one after the final norm: `[B, T, D]` each."""
+        states = self.output.hidden_states
+        assert states is not None, "hidden_states are computed where a term declares them in `needs`"
+        return states
+
+    @property
+    def attentions(self) -> "tuple[Tensor, ...]":
+        """Attention probabilities of each block: `[B, heads, T, T]` each."""
+        attentions = self.output.attentions
+        assert attentions is not None, "attentions are computed where a term declares them in `needs`"
+        return attentions
 
     @cached_property
     def nll(self) -> "Tensor":
@@ -46,3 +85,114 @@ class TrainForward:
             logits.view(-1, logits.shape[-1]), targets.reshape(-1), ignore_index=-100, reduction="none"
         )
         return F.pad(flat.view(targets.shape)[:, :-1], (1, 0))
+
+
+class FrozenForward(ModelForward):
+    """The same without gradients, in evaluation mode: a companion's."""
+
+    @cached_property
+    def output(self) -> "CausalLMOutput":
+        """The model's output."""
+        import torch
+
+        self.model.eval()
+        with torch.no_grad():
+            return super().output
+
+
+class CompanionForwards(Mapping[str, "ForwardPass"]):
+    """The forward pass of each companion over a batch, run when it is first read."""
+
+    def __init__(
+        self, companions: "Mapping[str, Companion]", batch: "dict[str, Tensor]", needs: "Set[TermNeed]"
+    ) -> None:
+        self._companions, self._batch, self._needs = companions, batch, needs
+        self._run: dict[str, FrozenForward] = {}
+
+    def __getitem__(self, name: str) -> "ForwardPass":
+        if name not in self._run:
+            companion = self._companions[name]
+            self._run[name] = FrozenForward(companion.model, companion.read(self._batch), needs=self._needs)
+        return self._run[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._companions)
+
+    def __len__(self) -> int:
+        return len(self._companions)
+
+
+class TermForward:
+    """A forward pass as one term reads it: what the term declares and nothing else, whoever ran the pass."""
+
+    def __init__(
+        self, forward: "ForwardPass", term: "Term", module: "nn.Module | None", anchor: "Mapping[str, Tensor]"
+    ) -> None:
+        self._forward, self._term = forward, term
+        self.module, self.anchor = module, anchor
+
+    @property
+    def model(self) -> "PreTrainedModel":
+        """The model as it is called."""
+        return self._forward.model
+
+    @property
+    def passages(self) -> Sequence[Passage]:
+        """The passages of the batch."""
+        return self._forward.passages
+
+    @property
+    def input_ids(self) -> "Tensor":
+        """int64 [B, T]."""
+        return self._forward.input_ids
+
+    @property
+    def attention_mask(self) -> "Tensor":
+        """int64 [B, T]."""
+        return self._forward.attention_mask
+
+    @property
+    def supervised(self) -> "Tensor":
+        """bool [B, T]."""
+        return self._forward.supervised
+
+    @property
+    def nll(self) -> "Tensor":
+        """[B, T], where the term needs it."""
+        return self._needed("nll").nll
+
+    @property
+    def logits(self) -> "Tensor":
+        """[B, T, V], where the term needs them."""
+        return self._needed("logits").logits
+
+    @property
+    def hidden_states(self) -> "tuple[Tensor, ...]":
+        """[B, T, D] each, where the term needs them."""
+        return self._needed("hidden_states").hidden_states
+
+    @property
+    def attentions(self) -> "tuple[Tensor, ...]":
+        """[B, heads, T, T] each, where the term needs them."""
+        return self._needed("attentions").attentions
+
+    @property
+    def sides(self) -> "Mapping[str, Tensor]":
+        """The side inputs that the term names."""
+        return {name: self._forward.sides[name] for name in self._term.sides}
+
+    @property
+    def companions(self) -> "Mapping[str, ForwardPass]":
+        """The forward passes of the companions that the term names."""
+        return {name: self._forward.companions[name] for name in self._term.companions}
+
+    @property
+    def parameters(self) -> "Mapping[str, Tensor]":
+        """The model's parameters by name; a wrapper's prefix is left out."""
+        return {name.removeprefix("module."): p for name, p in self._forward.model.named_parameters()}
+
+    def _needed(self, name: "TermNeed") -> "ForwardPass":
+        if name not in type(self._term).needs:
+            kind = type(self._term).kind
+            raise AttributeError(f"the loss term '{kind}' reads '{name}': add it to its `needs`")
+        return self._forward

@@ -3,10 +3,11 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ontogeny.core.contracts import BatchMeasure, Progress
 from ontogeny.core.errors import StoreError, closest
+from ontogeny.core.passages import ProbeSet, side_widths
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_kinds import TERMS
 from ontogeny.data.tokenizer import load_tokenizer
@@ -14,14 +15,19 @@ from ontogeny.looking.observer import LookEvent, Measure, Observer, check_probes
 from ontogeny.looking.weights_history import WeightsHistory, saved_weights
 from ontogeny.models.checkpoints import load_verified
 from ontogeny.objectives.compose import Objective
+from ontogeny.runs.materials import Companions, open_companions, refuse_missing, require_same_companions
 from ontogeny.runs.parents import recipe_of
 from ontogeny.runs.provenance import environment
 from ontogeny.runs.reopen import open_at, prepare_again
 from ontogeny.store.run import Checkpoint, Run, open_run
 from ontogeny.store.writer import RunWriter
-from ontogeny.train.anchors import recall
+from ontogeny.train.anchors import read_anchors
 from ontogeny.train.live_training import LiveSession
-from ontogeny.train.session import to_device
+from ontogeny.train.session import make_accelerator, on_device, term_context, to_device, torch_dtype
+from ontogeny.train.trainer_state import TERMS_FILE
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 
 def backfill(
@@ -46,7 +52,9 @@ def backfill(
     with RunWriter.attach(path) as writer:
         tokenizer = load_tokenizer(str(path / "tokenizer"))
         due = {measure.group: frozenset(c.step for c in chosen) for measure in measures}
-        observer = observer_for(writer, measures, tokenizer, recipe, due, saved_weights(run))
+        companions = _companions(run, recipe, tokenizer)
+        objective = _objective(recipe, path, companions)
+        observer = observer_for(writer, measures, tokenizer, objective, recipe, due, saved_weights(run))
         observer.recorded = _recorded(run)
         note = {"measures": [m.model_dump(mode="json") for m in measures], "steps": [c.step for c in chosen]}
         note |= {"unix_s": time.time(), "environment": environment()}
@@ -57,10 +65,13 @@ def backfill(
             total_steps = int(checkpoint.manifest["extra"].get("total_steps") or run.status.get("total_steps") or 0)
             progress = Progress(step=place.step, total_steps=total_steps, epoch=place.epoch)
             if recipe is not None and prepared is not None:
-                session = open_at(run, recipe, prepared, checkpoint, total_steps)
+                session = open_at(run, recipe, prepared, companions, checkpoint, total_steps)
+                observer.objective = session.objective
                 listen(observer.look(session.model, place, progress, LiveSession(session)))
             else:
-                listen(observer.look(to_device(load_verified(run, checkpoint)), place, progress))
+                model = to_device(load_verified(run, checkpoint))
+                _restore_terms(objective, recipe, model, observer.probes, checkpoint)
+                listen(observer.look(model, place, progress))
         writer.flush()
     return [c.step for c in chosen]
 
@@ -90,26 +101,57 @@ def _recorded(run: Run) -> frozenset[tuple[int, str, str]]:
 def observer_for(
     writer: RunWriter,
     measures: Sequence[Measure],
-    tokenizer: Any,
+    tokenizer: "PreTrainedTokenizerFast",
+    objective: Objective,
     recipe: Recipe | None,
     due: Mapping[str, frozenset[int]],
     history: WeightsHistory,
 ) -> Observer:
-    """An observer over the probe sets that the run stored. A run without a recipe had plain next-token loss."""
+    """An observer over the probe sets that the run stored."""
     return Observer(
         writer=writer,
         measures=measures,
         probes=writer.run.probes,
         tokenizer=tokenizer,
-        objective=_objective(recipe, writer.run.path),
+        objective=objective,
         seed=recipe.train.seed if recipe and recipe.train else 0,
         due=due,
         history=history,
     )
 
 
-def _objective(recipe: Recipe | None, run: Path) -> Objective:
-    return Objective(recipe.objective, recall(recipe, run)) if recipe else Objective([TERMS.make("next_token")])
+def _objective(recipe: Recipe | None, run: Path, companions: Companions) -> Objective:
+    if recipe is None:
+        return Objective([TERMS.make("next_token")])  # recorded in somebody else's loop: the usual loss
+    device = make_accelerator("fp32").device
+    return Objective(recipe.objective, on_device(read_anchors(recipe, run), device), companions)
+
+
+def _companions(run: Run, recipe: Recipe | None, tokenizer: "PreTrainedTokenizerFast") -> Companions:
+    if recipe is None or not recipe.companions:
+        return {}
+    companions = open_companions(recipe, tokenizer, run.path.parent, refuse_missing)
+    require_same_companions(run, companions)
+    return companions
+
+
+def _restore_terms(
+    objective: Objective,
+    recipe: Recipe | None,
+    model: "PreTrainedModel",
+    probes: Mapping[str, ProbeSet],
+    checkpoint: Checkpoint,
+) -> None:
+    """The trainable parts of loss terms as they stood at the checkpoint."""
+    saved = checkpoint.trainer_path / TERMS_FILE
+    if recipe is None or recipe.train is None or not saved.exists():
+        return
+    if not objective.modules:
+        widths = side_widths(next(iter(probes.values())).passages) if probes else {}
+        objective.build(term_context(model, objective.companions, widths, recipe.train.seed))
+        for module in objective.modules.values():
+            module.to(model.device, torch_dtype(recipe.train.weights))
+    objective.load_modules(saved, model.device)
 
 
 def _choose(checkpoints: Sequence[Checkpoint], steps: Sequence[int] | None, path: Path) -> list[Checkpoint]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ontogeny.core.recipe import Recipe
 from ontogeny.data.batch_plans import tree_of
-from ontogeny.runs.trial import build_trial, trial
+from ontogeny.runs.trial import trial, trial_materials
 from ontogeny.train.loop import training_steps
 from ontogeny.train.training import Training
 
@@ -20,17 +20,25 @@ RAW = "raw"
 def estimate(recipe: Recipe, *, runs_dir: Path, scratch: Path) -> dict[str, Any]:
     """Seconds, bytes and counts of a run, measured on a few steps, one look and one checkpoint in `scratch`.
 
-    A parent run that is missing is estimated too, and counted in.
+    Parent runs that are missing, of the model or of companions, are estimated too.
     """
-    prepared, model, parent = build_trial(recipe, runs_dir)
+    materials, parents = trial_materials(recipe, runs_dir)
     found: dict[str, Any] = {}
-    if parent is not None:
-        first = estimate(parent, runs_dir=runs_dir, scratch=scratch / "parent")
-        found["trained first"] = f"{parent.name}: {first['steps']} steps, {first['time']}, {first['disk']}"
+    firsts = [estimate(parent, runs_dir=runs_dir, scratch=scratch / f"parent-{i}") for i, parent in enumerate(parents)]
+    if parents:
+        found["trained first"] = "; ".join(
+            f"{parent.name}: {first['steps']} steps, {first['time']}, {first['disk']}"
+            for parent, first in zip(parents, firsts, strict=True)
+        )
+    if materials.companions:
+        found["companions"] = {
+            name: f"{companion.described['parameters']:,} parameters, frozen; in the step's time and in memory"
+            for name, companion in materials.companions.items()
+        }
     if recipe.train is None:
         return {**found, "steps": 0, "time": "one look", "disk": "the measures' arrays"}
     path = scratch / "run"
-    with trial(recipe, prepared, model, path) as training:
+    with trial(materials, path) as training:
         started = time.perf_counter()
         training.at_state()
         stop_s = time.perf_counter() - started

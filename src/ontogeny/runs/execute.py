@@ -2,30 +2,31 @@
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ontogeny.core.contracts import Place, Progress
 from ontogeny.core.errors import OntogenyError, StoreError
-from ontogeny.core.origin import Origin
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import dump_recipe
-from ontogeny.data.prepare import Prepared, prepare
-from ontogeny.data.tokenizer import load_tokenizer
-from ontogeny.models.build import Limits, LoadContext, build_model, is_adapter, read_limits, save_model
+from ontogeny.models.build import is_adapter, save_model
 from ontogeny.objectives.compose import Objective
-from ontogeny.runs.example_difficulty import example_nll
-from ontogeny.runs.generated_corpora import author_of, keep_written, write_corpora
-from ontogeny.runs.parents import check_held_out, origin_of, recipe_of
+from ontogeny.runs.generated_corpora import keep_written
+from ontogeny.runs.materials import Materials, gather, open_companions, open_training, require_same_companions
+from ontogeny.runs.parents import recipe_of
 from ontogeny.runs.provenance import describe, environment
 from ontogeny.runs.reopen import open_at, prepare_again, require_same_texts
 from ontogeny.runs.status import keep_status
 from ontogeny.store.run import Run, open_run
 from ontogeny.store.schema import PROVENANCE
 from ontogeny.store.writer import RunWriter
-from ontogeny.train.anchors import Remembered, keep, remember
-from ontogeny.train.session import Session, open_session, to_device
+from ontogeny.train.anchors import compute_anchors, keep_anchors
+from ontogeny.train.session import to_device
 from ontogeny.train.training import Listener, StageEvent, Training, observer_of, silent
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def execute(recipe: Recipe, *, runs_dir: Path, to: Path | None = None, listen: Listener = silent) -> Path:
@@ -40,12 +41,18 @@ def execute(recipe: Recipe, *, runs_dir: Path, to: Path | None = None, listen: L
         if recipe_of(open_run(path)).recipe_hash != recipe.recipe_hash:
             raise StoreError(f"{path} holds a run of another recipe: choose another directory with --to")
         return _return_or_continue(path, runs_dir, listen)
-    prepared, model, origin = _prepare(recipe, runs_dir, listen)
-    provenance = describe(recipe, prepared.provenance, model, origin.parent if origin else None)
+    materials = _gather(recipe, runs_dir, listen)
+    provenance = describe(
+        recipe,
+        materials.prepared.provenance,
+        materials.model,
+        parent=materials.origin.parent if materials.origin else None,
+        companions={name: dict(companion.described) for name, companion in materials.companions.items()},
+    )
     with RunWriter.create(
         path, recipe_yaml=dump_recipe(recipe), recipe=recipe.as_json(), provenance=provenance
     ) as writer:
-        _begin(recipe, writer, model, origin, prepared, listen)
+        _begin(materials, writer, listen)
     return path
 
 
@@ -63,8 +70,9 @@ def _return_or_continue(path: Path, runs_dir: Path, listen: Listener) -> Path:
 def resume(path: Path, *, steps: int | None = None, runs_dir: Path | None = None, listen: Listener = silent) -> Path:
     """Continue a run from its last checkpoint, bit for bit as if it had not stopped; `steps` extends it.
 
-    `runs_dir`: where a parent run is looked for, by default beside the run. Raises StoreError if a checkpoint is
-    damaged, DataError if the texts have changed since, OntogenyError if the run was not trained here.
+    `runs_dir`: where parent runs are looked for, by default beside the run. Raises StoreError if a checkpoint is
+    damaged or a companion is another one now, DataError if the texts have changed, OntogenyError if the run was not
+    trained here.
     """
     run = open_run(path)
     recipe = _recipe_to_continue(run)
@@ -81,19 +89,21 @@ def resume(path: Path, *, steps: int | None = None, runs_dir: Path | None = None
         raise OntogenyError(f"{path}: only looks at a model; look again with  ontogeny measure {path} --kind …")
     listen(StageEvent(text=f"continuing from step {last.step}: reading the texts again"))
     prepared = prepare_again(run, recipe)
+    missing = _train_first(recipe, runs_dir or path.parent, listen)
+    companions = open_companions(recipe, prepared.tokenizer, runs_dir or path.parent, missing)
+    require_same_companions(run, companions)
     with RunWriter.attach(path) as writer:
         writer.rewind(last.step, last.manifest["extra"]["metrics_rows"])
         _note_resume(writer, last.step, total, steps)
         with keep_status(writer):
-            session = open_at(run, recipe, prepared, last, steps or total)
+            session = open_at(run, recipe, prepared, companions, last, steps or total)
             Training(recipe, session, writer, prepared, listen).carry_out()
     return path
 
 
-def _begin(
-    recipe: Recipe, writer: RunWriter, model: Any, origin: Origin | None, prepared: Prepared, listen: Listener
-) -> None:
+def _begin(materials: Materials, writer: RunWriter, listen: Listener) -> None:
     """From an empty run to a finished one."""
+    recipe, prepared, model = materials.recipe, materials.prepared, materials.model
     keep_written(writer.path, prepared.written)
     prepared.tokenizer.save_pretrained(str(writer.path / "tokenizer"))
     for probe in prepared.probes.values():
@@ -102,22 +112,23 @@ def _begin(
         save_model(_base_of(model), writer.path / "base")
     with keep_status(writer):
         if recipe.train is None:
-            _only_look(recipe, writer, model, prepared, listen)
+            _only_look(materials, writer, listen)
         else:
-            remembered = remember(recipe, to_device(model), prepared, origin)
-            keep(writer.path, remembered)
-            session = _open(recipe, writer.path, model, prepared, remembered)
+            anchors = compute_anchors(recipe, to_device(model), prepared, materials.origin)
+            keep_anchors(writer.path, anchors)
+            session = open_training(materials, writer.path, anchors)
             Training(recipe, session, writer, prepared, listen).carry_out()
 
 
 def _begin_again(recipe: Recipe, run: Run, runs_dir: Path, listen: Listener) -> Path:
     """A run that stopped before its first checkpoint has nothing to continue from."""
-    prepared, model, origin = _prepare(recipe, runs_dir, listen, run.path)
-    require_same_texts(run, prepared)
+    materials = _gather(recipe, runs_dir, listen, run.path)
+    require_same_texts(run, materials.prepared)
+    require_same_companions(run, materials.companions)
     with RunWriter.attach(run.path) as writer:
         writer.rewind(-1, 0)
         _note_resume(writer, 0, None, None)
-        _begin(recipe, writer, model, origin, prepared, listen)
+        _begin(materials, writer, listen)
     return run.path
 
 
@@ -144,67 +155,34 @@ def is_finished(run: Run) -> bool:
     return run.status.get("state") == "finished" and run.status.get("step") == _total_steps(run)
 
 
-def _open(recipe: Recipe, run: Path, model: Any, prepared: Prepared, remembered: Remembered) -> Session:
-    return open_session(
-        recipe,
-        model=model,
-        tokenizer=prepared.tokenizer,
-        examples=prepared.examples,
-        replay=prepared.replay,
-        nll=example_nll(recipe, run, to_device(model), prepared),
-        remembered=remembered,
-    )
-
-
 def run_path(recipe: Recipe, runs_dir: Path) -> Path:
     """Where a recipe's run goes: `<name>-<hash>`."""
     return runs_dir / f"{recipe.name.replace('/', '-')}-{recipe.recipe_hash[:8]}"
 
 
-def _prepare(
-    recipe: Recipe, runs_dir: Path, listen: Listener, begun: Path | None = None
-) -> tuple[Prepared, Any, Origin | None]:
-    """Texts, model, and where it existed before. `begun`: the run, if there is one already."""
-
-    def train_first(parent: Recipe) -> Path:
-        listen(StageEvent(text=f"{recipe.name} starts from {parent.name}, which is trained first"))
-        return execute(parent, runs_dir=runs_dir, listen=listen)
-
-    origin = origin_of(recipe, runs_dir, train_first)
-    if origin is not None and origin.parent is not None:
-        check_held_out(recipe, origin.parent)
+def _gather(recipe: Recipe, runs_dir: Path, listen: Listener, begun: Path | None = None) -> Materials:
+    """Texts and models; parents that have no run yet are trained first. `begun`: the run, if there is one already."""
 
     def tell(text: str) -> None:
         listen(StageEvent(text=text))
 
-    tokenizer, limits = None, Limits()
-    if origin is not None:
-        limits = read_limits(origin)
-        if recipe.tokenizer.path is None and recipe.tokenizer.vocab_size is None:
-            tokenizer = load_tokenizer(origin.tokenizer or origin.path, origin.revision)
-    written = write_corpora(recipe, (lambda: author_of(origin)) if origin else None, tell, begun)
-    prepared = prepare(recipe, tokenizer, limits.vocab_size, limits.context_length, tell, written)
-    tell("building the model")
-    model = build_model(recipe, _load_context(recipe, prepared, origin))
-    return prepared, model, origin
+    return gather(recipe, runs_dir, _train_first(recipe, runs_dir, listen), tell, begun)
 
 
-def _load_context(recipe: Recipe, prepared: Prepared, origin: Origin | None) -> LoadContext:
-    train = recipe.train
-    return LoadContext(
-        tokenizer=prepared.tokenizer,
-        length=recipe.longest,
-        seed=train.seed if train else 0,
-        dropout=train.dropout if train else None,
-        origin=origin,
-    )
+def _train_first(recipe: Recipe, runs_dir: Path, listen: Listener) -> Callable[[Recipe], Path]:
+    def train(parent: Recipe) -> Path:
+        listen(StageEvent(text=f"{recipe.name} starts from {parent.name}, which is trained first"))
+        return execute(parent, runs_dir=runs_dir, listen=listen)
+
+    return train
 
 
-def _base_of(model: Any) -> Any:
+def _base_of(model: "PreTrainedModel") -> "PreTrainedModel":
     """The model below its adapters, as a copy without them."""
     import copy
 
-    return copy.deepcopy(model).unload()
+    without: PreTrainedModel = copy.deepcopy(model).unload()  # type: ignore[operator]
+    return without
 
 
 def _note_resume(writer: RunWriter, step: int, total: int | None, steps: int | None) -> None:
@@ -216,19 +194,15 @@ def _note_resume(writer: RunWriter, step: int, total: int | None, steps: int | N
     writer.update_provenance(resumes=resumes, extensions=extensions)
 
 
-def _only_look(recipe: Recipe, writer: RunWriter, model: Any, prepared: Prepared, listen: Listener) -> None:
+def _only_look(materials: Materials, writer: RunWriter, listen: Listener) -> None:
     from ontogeny.models.weights import effective_weights, fingerprint
 
-    due = dict.fromkeys((m.group for m in recipe.measures), frozenset({0}))
-    observer = observer_of(recipe, writer, prepared, due, Objective(recipe.objective))
-    place = Place(
-        step=0,
-        epoch=0.0,
-        tokens_seen=0,
-        flops=0.0,
-        flops_counted=0.0,
-        weights_sha256=fingerprint(effective_weights(model)),
-    )
+    recipe, model = materials.recipe, materials.model
+    due = dict.fromkeys((measure.group for measure in recipe.measures), frozenset({0}))
+    objective = Objective(recipe.objective, companions=materials.companions)
+    observer = observer_of(recipe, writer, materials.prepared, due, objective)
+    weights_sha256 = fingerprint(effective_weights(model))
+    place = Place(step=0, epoch=0.0, tokens_seen=0, flops=0.0, flops_counted=0.0, weights_sha256=weights_sha256)
     listen(StageEvent(text="looking at the model"))
     listen(observer.look(to_device(model), place, Progress(step=0, total_steps=0, epoch=0.0)))
     writer.set_status(step=0, total_steps=0)

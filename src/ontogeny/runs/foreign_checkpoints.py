@@ -18,6 +18,7 @@ from ontogeny.looking.observer import LookEvent
 from ontogeny.looking.weights_history import WeightsHistory
 from ontogeny.models.build import align_special_tokens, load_causal_lm, read_limits
 from ontogeny.models.weights import effective_weights, fingerprint
+from ontogeny.objectives.compose import Objective
 from ontogeny.runs.backfill import observer_for
 from ontogeny.runs.provenance import describe
 from ontogeny.runs.status import keep_status
@@ -93,7 +94,7 @@ def measure_series(
     tokenizer = load_tokenizer(first.tokenizer or first.path, first.revision)
     prepared = prepare(recipe, tokenizer=tokenizer, vocab_limit=limits.vocab_size, context_length=limits.context_length)
     model = load_causal_lm(first)
-    provenance = describe(recipe, prepared.provenance, model, None)
+    provenance = describe(recipe, prepared.provenance, model)
     provenance["stations"] = [
         {"step": s.step, "name": s.name, "path": s.origin.path, "revision": s.origin.revision} for s in stations
     ]
@@ -107,7 +108,7 @@ def measure_series(
         due = {m.group: frozenset(s.step for s in stations) for m in recipe.measures}
         origins = {station.step: station.origin for station in stations}
         weights = WeightsHistory(lambda: list(origins), lambda step: effective_weights(load_causal_lm(origins[step])))
-        observer = observer_for(writer, recipe.measures, tokenizer, recipe, due, weights)
+        observer = observer_for(writer, recipe.measures, tokenizer, Objective(recipe.objective), recipe, due, weights)
         with keep_status(writer):
             for station in stations:
                 model = to_device(load_causal_lm(station.origin))

@@ -1,9 +1,11 @@
 """Earlier runs as sources of models: found by what shaped their weights."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ontogeny.core.contracts import ModelSource
 from ontogeny.core.errors import DataError, StoreError
 from ontogeny.core.origin import Origin
 from ontogeny.core.recipe import Recipe
@@ -11,6 +13,11 @@ from ontogeny.core.recipe_file import load_recipe, validate
 from ontogeny.models.checkpoints import origin_of_checkpoint
 from ontogeny.store.run import Run, open_run
 from ontogeny.store.schema import RECIPE_JSON
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from ontogeny.models.sources.from_run import FromRun
 
 
 def find_finished_run(runs_dir: Path, train_hash: str) -> Path | None:
@@ -63,17 +70,44 @@ def recipe_of(run: Run) -> Recipe:
     return validate(run.recipe, str(run.path / RECIPE_JSON))
 
 
-def origin_of(recipe: Recipe, runs_dir: Path, missing: Callable[[Recipe], Path]) -> Origin | None:
-    """Where the recipe's model exists already; None if it is made from scratch.
+@dataclass(frozen=True, kw_only=True)
+class StandIn:
+    """A model in memory in the place of one whose run is missing, for a trial."""
 
-    A parent recipe whose run is not below `runs_dir` is given to `missing`, which trains it or raises.
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerFast"
+
+
+Missing = Callable[[Recipe], Path | StandIn]
+"""Called with a parent recipe that has no finished run: trains it, lets a model stand in for it, or raises."""
+
+
+def origin_of(source: ModelSource, runs_dir: Path, missing: Missing) -> Origin | StandIn | None:
+    """Where a model exists already; None if it is made from scratch.
+
+    A parent recipe whose run is not below `runs_dir` is given to `missing`.
     """
 
-    def resolve(source: Any) -> Origin:
-        if source.run is not None:
-            return origin_of_checkpoint(open_run(Path(source.run)), source.step)
-        parent = load_recipe(source.recipe, source.overrides)
+    def resolve(from_run: "FromRun") -> Origin | StandIn:
+        if from_run.run is not None:
+            return origin_of_checkpoint(open_run(Path(from_run.run)), from_run.step)
+        assert from_run.recipe is not None
+        parent = load_recipe(from_run.recipe, from_run.overrides)
         found = find_finished_run(runs_dir, parent.train_hash) or missing(parent)
-        return origin_of_checkpoint(open_run(found), source.step)
+        return found if isinstance(found, StandIn) else origin_of_checkpoint(open_run(found), from_run.step)
 
-    return recipe.model.origin(resolve)
+    return source.origin(resolve)
+
+
+def ancestors_of(recipe: Recipe) -> "list[tuple[FromRun, Recipe]]":
+    """The recipes whose models a recipe starts from or reads as companions, parents before children."""
+    ancestors: list[tuple[FromRun, Recipe]] = []
+
+    def resolve(from_run: "FromRun") -> None:
+        if from_run.recipe is not None:
+            parent = load_recipe(from_run.recipe, from_run.overrides)
+            ancestors.extend([*ancestors_of(parent), (from_run, parent)])
+
+    for source in (recipe.model, *recipe.companions.values()):
+        source.origin(resolve)
+    return ancestors

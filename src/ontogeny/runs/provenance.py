@@ -4,11 +4,15 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.version import __version__
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _PACKAGES = (
     "torch",
@@ -40,8 +44,14 @@ def environment() -> dict[str, Any]:
     }
 
 
-def describe(recipe: Recipe, data: dict[str, Any], model: Any, parent: Any) -> dict[str, Any]:
-    """Provenance of a new run."""
+def describe(
+    recipe: Recipe,
+    data: dict[str, Any],
+    model: "PreTrainedModel",
+    parent: Mapping[str, Any] | None = None,
+    companions: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Provenance of a new run. `parent`: the run that the model comes from; `companions`: of each, what it was."""
     from ontogeny.models.weights import nonembedding_parameters
 
     return {
@@ -58,6 +68,7 @@ def describe(recipe: Recipe, data: dict[str, Any], model: Any, parent: Any) -> d
             "nonembedding_parameters": nonembedding_parameters(model),
             "parent": dict(parent) if parent else None,
         },
+        **({"companions": dict(companions)} if companions else {}),
         "resumes": [],
         "extensions": [],
     }

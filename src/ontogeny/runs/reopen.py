@@ -7,12 +7,12 @@ from ontogeny.core.recipe import Recipe
 from ontogeny.data.prepare import Prepared, prepare
 from ontogeny.data.tokenizer import load_tokenizer
 from ontogeny.models.checkpoints import load_verified
-from ontogeny.runs.example_difficulty import example_nll
 from ontogeny.runs.generated_corpora import read_written
+from ontogeny.runs.materials import Companions, Materials, open_training
 from ontogeny.store.run import Checkpoint, Run
-from ontogeny.train.anchors import recall
+from ontogeny.train.anchors import read_anchors
 from ontogeny.train.control_decisions import ControlDecisions
-from ontogeny.train.session import Session, open_session, to_device
+from ontogeny.train.session import Session
 from ontogeny.train.trainer_state import restore_trainer
 
 
@@ -39,22 +39,21 @@ def require_same_texts(run: Run, prepared: Prepared) -> None:
             )
 
 
-def open_at(run: Run, recipe: Recipe, prepared: Prepared, checkpoint: Checkpoint, total_steps: int | None) -> Session:
+def open_at(
+    run: Run,
+    recipe: Recipe,
+    prepared: Prepared,
+    companions: Companions,
+    checkpoint: Checkpoint,
+    total_steps: int | None,
+) -> Session:
     """The training at that checkpoint: weights, moments, terms, place in the data and what controls had decided.
 
     Raises StoreError if the checkpoint's weights are not those that were saved.
     """
     model = load_verified(run, checkpoint, trainable=True)
-    session = open_session(
-        recipe,
-        model=model,
-        tokenizer=prepared.tokenizer,
-        examples=prepared.examples,
-        replay=prepared.replay,
-        nll=example_nll(recipe, run.path, to_device(model), prepared),
-        remembered=recall(recipe, run.path),
-        total_steps=total_steps,
-    )
+    materials = Materials(recipe=recipe, prepared=prepared, model=model, origin=None, companions=companions)
+    session = open_training(materials, run.path, read_anchors(recipe, run.path), total_steps)
     restore_trainer(session, checkpoint.trainer_path)
     if session.train.controls:
         metrics = run.metrics

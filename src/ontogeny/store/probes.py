@@ -1,6 +1,7 @@
 """Probe sets as Parquet files: one row per passage, with fingerprints that are checked when they are read."""
 
 import itertools
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import numpy as np
 import pyarrow as pa
 
 from ontogeny.core.errors import StoreError, closest
-from ontogeny.core.passages import Passage, ProbeSet
+from ontogeny.core.passages import Passage, ProbeSet, side_widths
 from ontogeny.store import durable
 from ontogeny.store.schema import PROBES, is_file_name
+
+SIDE_COLUMN = "side/"
 
 
 def write_probes(folder: Path, probes: ProbeSet) -> None:
@@ -38,10 +41,18 @@ def write_probes(folder: Path, probes: ProbeSet) -> None:
         pa.array([passage.source for passage in passages], pa.string()),
         pa.array([passage.fingerprint for passage in passages], pa.string()),
     ]
+    widths = side_widths(passages)
+    columns += [_lists([p.sides[name].reshape(-1) for p in passages], np.dtype(np.float32)) for name in widths]
     place = len(StoredProbes(folder))
     about = {"name": probes.name, "about": probes.about, "fingerprint": probes.fingerprint, "place": str(place)}
+    about |= {"sides": json.dumps(widths)} if widths else {}
     durable.make_folder(folder)
-    durable.write_table(path, pa.table(columns, schema=PROBES).replace_schema_metadata(about))
+    durable.write_table(path, pa.table(columns, schema=_schema(widths)).replace_schema_metadata(about))
+
+
+def _schema(widths: Mapping[str, int]) -> pa.Schema:
+    """The columns of a probe set, and one for each side input: float32 [n * d], row after row."""
+    return pa.schema([*PROBES, *(pa.field(SIDE_COLUMN + name, pa.list_(pa.float32())) for name in widths)])
 
 
 def _lists(arrays: list[np.ndarray], dtype: np.dtype) -> pa.ListArray:
@@ -52,16 +63,25 @@ def _lists(arrays: list[np.ndarray], dtype: np.dtype) -> pa.ListArray:
 
 def read_probes(path: Path) -> ProbeSet:
     """Read a probe set. Raises StoreError if it is damaged or does not have the fingerprint it was stored with."""
-    table = durable.read_table(path, PROBES).combine_chunks()
     about = durable.read_labels(path)
+    widths: dict[str, int] = json.loads(about.get("sides", "{}"))
+    table = durable.read_table(path, _schema(widths)).combine_chunks()
     texts, sources = table["text"].to_pylist(), table["source"].to_pylist()
     columns = [_split(table[name]) for name in ("token_ids", "byte_offsets", "supervised")]
+    sides = {name: _split(table[SIDE_COLUMN + name]) for name in widths}
     probes = ProbeSet(
         name=path.stem,
         about=about.get("about", ""),
         passages=tuple(
-            Passage(text=text, token_ids=ids, byte_offsets=offsets, source=source, supervised=supervised)
-            for text, source, ids, offsets, supervised in zip(texts, sources, *columns, strict=True)
+            Passage(
+                text=text,
+                token_ids=ids,
+                byte_offsets=offsets,
+                source=source,
+                supervised=supervised,
+                sides={name: sides[name][row].reshape(-1, width) for name, width in widths.items()},
+            )
+            for row, (text, source, ids, offsets, supervised) in enumerate(zip(texts, sources, *columns, strict=True))
         ),
     )
     if probes.fingerprint != about.get("fingerprint"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.passages import Passage
 from ontogeny.data.batch_plans import shares_at
-from ontogeny.data.collate import collate
+from ontogeny.data.collate import Batch, collate
 from ontogeny.train.loop import step_gradients
 from ontogeny.train.optimizer import set_learning_rate
 from ontogeny.train.session import Session
@@ -34,12 +34,11 @@ class LiveSession:
         """Share that each replay corpus has in the next batch, as asked."""
         return shares_at(self._session.plan, self._session.step)
 
-    def next_batch(self) -> "Mapping[str, Tensor]":
+    def next_batch(self) -> "Batch":
         """What the next step is taken on, in one piece, on the model's device."""
         session = self._session
         passages = [session.examples[i] for i in session.plan.batch_at(session.step)]
-        batch = collate(passages, session.tokenizer.pad_token_id)
-        return {key: value.to(session.accelerator.device) for key, value in batch.items()}
+        return collate(passages, session.tokenizer.pad_token_id).to(session.accelerator.device)
 
     @property
     def planned_batches(self) -> int:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ontogeny.core.contracts import StepEvent, Unit
+from ontogeny.core.contracts import StepEvent
 from ontogeny.core.errors import RunFailedError
 from ontogeny.core.seeds import derive_seed
+from ontogeny.core.terms import Unit
 from ontogeny.data.collate import collate
-from ontogeny.objectives.forward import TrainForward
+from ontogeny.objectives.forward import ModelForward
 from ontogeny.train.optimizer import set_learning_rate
 from ontogeny.train.session import Session
 
@@ -116,13 +117,12 @@ def _sync(session: Session, *, last: bool) -> Any:
     return nullcontext() if last else session.accelerator.no_sync(session.wrapped)
 
 
-def _forward(session: Session, ids: np.ndarray, micro: int, rank: int) -> TrainForward:
+def _forward(session: Session, ids: np.ndarray, micro: int, rank: int) -> ModelForward:
     import torch
 
     torch.manual_seed(micro_batch_seed(session.train.seed, session.step, rank, micro))
     batch = collate([session.examples[i] for i in ids], session.tokenizer.pad_token_id)
-    device = session.accelerator.device
-    return TrainForward(session.wrapped, {name: tensor.to(device) for name, tensor in batch.items()})
+    return session.objective.forward(session.wrapped, batch.to(session.accelerator.device))
 
 
 def micro_batch_seed(seed: int, step: int, rank: int, micro: int) -> int:

@@ -7,20 +7,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ontogeny.core.contracts import Place, Progress
-from ontogeny.core.passages import Passage
+from ontogeny.core.errors import DataError
+from ontogeny.core.passages import Passage, side_widths
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_train import Train
+from ontogeny.core.terms import TermContext
 from ontogeny.data.batch_plans import Plan, make_plan
+from ontogeny.models.body_and_head import sides_taken
+from ontogeny.models.companions import Companion, shape_of
 from ontogeny.models.weights import counted_flops_per_token, effective_weights, fingerprint, nonembedding_parameters
-from ontogeny.objectives.compose import Objective
+from ontogeny.objectives.compose import Anchors, Objective
 from ontogeny.train.allocator import keep_freed_memory
-from ontogeny.train.anchors import Remembered
 from ontogeny.train.optimizer import build_optimizer
 
 if TYPE_CHECKING:
+    import torch
     from accelerate import Accelerator
     from torch import nn
     from torch.optim import AdamW
+    from transformers import PreTrainedModel
 
 
 @dataclass(kw_only=True)
@@ -81,13 +86,15 @@ def open_session(
     examples: Sequence[Passage],
     replay: Mapping[str, tuple[range, float]] | None = None,
     nll: np.ndarray | None = None,
-    remembered: Remembered | None = None,
+    anchors: Anchors | None = None,
+    companions: Mapping[str, Companion] | None = None,
     total_steps: int | None = None,
 ) -> Session:
     """Put model, optimizer, order and objective together, at step 0.
 
-    `replay`: `data.prepare.Prepared.replay`; `nll`: of every example, where the order needs it;
-    `remembered`: what penalties know of the start.
+    `replay`: `data.prepare.Prepared.replay`; `nll`: of every example, where the order needs it; `anchors`: what terms
+    keep of the start; `companions`: frozen models that terms read. Raises DataError where side inputs that passages
+    carry, and those that the model and the terms declare, are not the same.
     """
     from torch import nn
 
@@ -97,14 +104,19 @@ def open_session(
     if accelerator.device.type == "cpu":
         keep_freed_memory()
     device = accelerator.device
-    held = {term: {key: t.to(device) for key, t in one.items()} for term, one in (remembered or {}).items()}
-    objective = Objective(recipe.objective, held)
-    modules = nn.ModuleDict(objective.modules())
-    if train.weights == "float64":
-        modules.double()
+    objective = Objective(recipe.objective, on_device(anchors or {}, device), companions)
+    for companion in objective.companions.values():
+        companion.check(examples, len(tokenizer))
+        companion.model.to(device)
+    widths = side_widths(examples)
+    check_sides(widths, model, objective)
+    if "attentions" in objective.needs:
+        model.set_attn_implementation("eager")  # the fused kernels return no probabilities
+    objective.build(term_context(model, objective.companions, widths, train.seed))
+    modules = nn.ModuleDict(objective.modules)
     flops_counted = counted_flops_per_token(model, recipe.data.length)
     model.to(accelerator.device)
-    modules.to(accelerator.device)
+    modules.to(accelerator.device, torch_dtype(train.weights))
     optimizer = build_optimizer(model, modules.values(), train)
     plan = make_plan(train, [len(example) for example in examples], replay or {}, nll)
     return Session(
@@ -123,6 +135,43 @@ def open_session(
         flops_per_token=6.0 * nonembedding_parameters(model),
         counted_flops_per_token=flops_counted,
     )
+
+
+def torch_dtype(weights: str) -> "torch.dtype":
+    """`float32` or `float64` as torch names it."""
+    import torch
+
+    return torch.float64 if weights == "float64" else torch.float32
+
+
+def on_device(anchors: Anchors, device: "torch.device") -> Anchors:
+    """Anchors where the model computes."""
+    return {label: {key: tensor.to(device) for key, tensor in kept.items()} for label, kept in anchors.items()}
+
+
+def term_context(
+    model: "PreTrainedModel", companions: Mapping[str, Companion], sides: Mapping[str, int], seed: int
+) -> TermContext:
+    """What terms know when they build their trainable parts."""
+    shapes = {name: companion.shape for name, companion in companions.items()}
+    return TermContext(model=shape_of(model), companions=shapes, sides=sides, seed=seed)
+
+
+def check_sides(carried: Mapping[str, int], model: "PreTrainedModel", objective: Objective) -> None:
+    """Raise DataError unless passages carry the side inputs that the model and the terms read, and no others."""
+    taken = sides_taken(model)
+    read = {*taken, *objective.sides}
+    for name in sorted(set(carried) - read):
+        raise DataError(
+            f"the passages of data.train carry the side input '{name}', which neither the model nor a loss term reads: "
+            "choose a model or a term that does, or a corpus without it"
+        )
+    for name in sorted(read - set(carried)):
+        who = "the model" if name in taken else "a loss term"
+        raise DataError(f"{who} reads the side input '{name}', which the passages of data.train do not carry")
+    for name, width in taken.items():
+        if carried[name] != width:
+            raise DataError(f"the side input '{name}' has width {carried[name]}, the model takes {width}")
 
 
 def to_device(model: Any) -> Any:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _OPTIMIZER = "optimizer.safetensors"
-_TERMS = "terms.safetensors"
+TERMS_FILE = "terms.safetensors"
 _STATE = "state.json"
 
 
@@ -26,7 +26,7 @@ def save_trainer(session: Session, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_file(_moments(session), folder / _OPTIMIZER)
     if len(session.modules):
-        save_file({k: v.contiguous() for k, v in session.modules.state_dict().items()}, folder / _TERMS)
+        save_file({k: v.contiguous() for k, v in session.modules.state_dict().items()}, folder / TERMS_FILE)
     state = {"step": session.step, "processes": session.accelerator.num_processes}
     (folder / _STATE).write_text(json.dumps(state), encoding="utf-8")
 
@@ -49,8 +49,7 @@ def restore_trainer(session: Session, folder: Path) -> None:
         raise StoreError(f"{folder / _OPTIMIZER}: holds moments of '{min(unknown)}', which the model does not have")
     for name, moments in states.items():
         session.optimizer.state[parameters[name]] = moments
-    if len(session.modules):
-        session.modules.load_state_dict(load_file(folder / _TERMS, device=str(session.accelerator.device)))
+    session.objective.load_modules(folder / TERMS_FILE, session.accelerator.device)
     state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
     session.step = state["step"]
 

@@ -16,7 +16,7 @@ from ontogeny.integrations.audit.text import plain, terminal
 from ontogeny.looking.forward_passes import run_stream_looks
 from ontogeny.measures.evaluation import Evaluation
 from ontogeny.report.audit_page import Beside, Page, render
-from ontogeny.runs.trial import build_trial, trial
+from ontogeny.runs.trial import trial, trial_materials
 from ontogeny.store import durable
 from ontogeny.train.loop import training_steps
 from ontogeny.train.training import Training
@@ -32,10 +32,10 @@ def audit_recipe(
     if recipe.train is None:
         raise OntogenyError(f"{name}: it trains nothing, so that there is nothing to audit")
     with tempfile.TemporaryDirectory(prefix="ontogeny-audit-") as folder:
-        prepared, model, parent = build_trial(recipe, runs_dir)
-        if parent is not None:
+        materials, missing = trial_materials(recipe, runs_dir)
+        for parent in missing:
             say(f"'{parent.name}' has not been trained yet: the model that its training starts from stands in")
-        with trial(recipe, prepared, model, Path(folder) / "run") as training:
+        with trial(materials, Path(folder) / "run") as training:
             return _watched(recipe, training, steps=steps, skip=skip, say=say)
 
 

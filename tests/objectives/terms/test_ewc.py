@@ -1,6 +1,7 @@
 """Elastic weight consolidation: by hand, as what it does to training, and through interruptions."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -8,20 +9,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ontogeny.core.contracts import Progress, Term, Unit
+from ontogeny.core.contracts import Progress
 from ontogeny.core.errors import RecipeError, StoreError
-from ontogeny.core.penalties import Start
-from ontogeny.core.recipe_data import Take
 from ontogeny.core.recipe_file import validate, validate_component
 from ontogeny.core.schedule import Schedule, Scheduled
-from ontogeny.objectives.anchor import anchored
+from ontogeny.core.takes import Take
+from ontogeny.core.terms import Start, Term, Unit
+from ontogeny.objectives.anchor import anchor_of
 from ontogeny.objectives.compose import Objective
 from ontogeny.objectives.terms.ewc import Ewc
 from ontogeny.runs.backfill import backfill
 from ontogeny.runs.execute import execute, resume
 from ontogeny.store.run import Run, open_run
 from ontogeny.train import loop
-from ontogeny.train.anchors import remember
+from ontogeny.train.anchors import compute_anchors
 from ontogeny.train.loop import training_steps
 from ontogeny.train.session import open_session
 from tests.measures.small import make_model, random_probe
@@ -29,6 +30,11 @@ from tests.small_runs import differences, interrupt_and_resume, tree, write_text
 
 TERM = {"kind": "ewc", "weight": 2.0, "text": {"of": "words/novel", "count": 5}}
 EWC = Ewc(text=Take(of="words/novel"), weight=Schedule(value=3.0))
+
+
+def penalty(term: Term, parameters: dict[str, torch.Tensor], anchor: Any) -> torch.Tensor:
+    """The term's value at these parameters."""
+    return term.value(SimpleNamespace(parameters=parameters, anchor=anchor))[0]  # type: ignore[arg-type]
 
 
 class Line(torch.nn.Module):
@@ -40,9 +46,9 @@ class Line(torch.nn.Module):
 def test_by_hand() -> None:
     """At (1, 2), from 0, with F = (2, 0.5): 1/2 (2 x 1 + 0.5 x 4) = 2; the gradient is F x distance = (2, 1)."""
     model = Line()
-    remembered = anchored(model, {"at": torch.tensor([2.0, 0.5])})
+    anchor = anchor_of(model, {"at": torch.tensor([2.0, 0.5])})
     moved = torch.tensor([1.0, 2.0], requires_grad=True)
-    value = EWC.value({"at": moved}, remembered)
+    value = penalty(EWC, {"at": moved}, anchor)
     value.backward()
     assert value.item() == 2.0
     assert moved.grad is not None
@@ -62,8 +68,8 @@ class Towards(Term):
 def test_training_ends_where_new_and_old_balance() -> None:
     """Minimise 1/2 (x - 1)^2 + 3/2 F x^2: x = 1 / (1 + 3 F). With F = (1, 0): 1/4, and 1 where nothing matters."""
     model = Line()
-    objective = Objective([Towards(), EWC], {"ewc": anchored(model, {"at": torch.tensor([1.0, 0.0])})})
-    forward = type("Forward", (), {"model": model})()
+    objective = Objective([Towards(), EWC], {"ewc": anchor_of(model, {"at": torch.tensor([1.0, 0.0])})})
+    forward: Any = SimpleNamespace(model=model)
     for _ in range(60):
         units: dict[Unit, float] = {"batch": 1.0}
         objective.train_loss(forward, Progress(step=0, total_steps=1, epoch=0), units)[0].backward()
@@ -76,7 +82,7 @@ def test_training_ends_where_new_and_old_balance() -> None:
 def test_it_is_the_divergence_from_the_start() -> None:
     """After a small random change of the weights the term is the mean KL per token from the start, within sampling."""
     model, passages = make_model(dropout=0.0, spread=20.0).eval(), random_probe("a", [24] * 48).passages
-    remembered = EWC.remember(Start(model=model, passages=passages, seed=0))
+    anchor = EWC.anchor(Start(model=model, passages=passages, seed=0))
     ids = torch.from_numpy(np.stack([p.token_ids for p in passages]).astype(np.int64))
     found, expected = [], []
     with torch.no_grad():
@@ -84,10 +90,10 @@ def test_it_is_the_divergence_from_the_start() -> None:
         generator = torch.Generator().manual_seed(1)
         for _ in range(8):
             for name, p in model.named_parameters():
-                p.copy_(remembered[f"start/{name}"] + 2e-3 * torch.randn(p.shape, generator=generator))
+                p.copy_(anchor[f"start/{name}"] + 2e-3 * torch.randn(p.shape, generator=generator))
             after = model(input_ids=ids).logits[:, :-1].log_softmax(-1)
             expected.append(float((before.exp() * (before - after)).sum(-1).mean()))
-            found.append(float(EWC.value(dict(model.named_parameters()), remembered)))
+            found.append(float(penalty(EWC, dict(model.named_parameters()), anchor)))
     assert np.mean(found) == pytest.approx(np.mean(expected), rel=0.1)
 
 
@@ -125,8 +131,8 @@ def _session(folder: Path, accumulate: int) -> Any:
     model = build_model(
         recipe, LoadContext(tokenizer=prepared.tokenizer, length=recipe.data.length, seed=0, dropout=0.0)
     )
-    known = remember(recipe, model, prepared, None)
-    return open_session(recipe, model=model, tokenizer=prepared.tokenizer, examples=prepared.examples, remembered=known)
+    anchors = compute_anchors(recipe, model, prepared, None)
+    return open_session(recipe, model=model, tokenizer=prepared.tokenizer, examples=prepared.examples, anchors=anchors)
 
 
 def test_it_is_counted_once_per_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,13 +155,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_an_interrupted_run_remembers(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Computed once, read afterwards: bit for bit the run that nothing interrupted."""
-    calls, remember_once = [], Ewc.remember
+    calls, anchor_once = [], Ewc.anchor
 
     def counting(self: Ewc, start: Start) -> Any:
         calls.append(1)
-        return remember_once(self, start)
+        return anchor_once(self, start)
 
-    monkeypatch.setattr(Ewc, "remember", counting)
+    monkeypatch.setattr(Ewc, "anchor", counting)
     folder = whole.parent.parent
     parts = interrupt_and_resume(validate(_content(folder), "test"), tmp_path / "runs", 6, monkeypatch)
     assert calls == [1]

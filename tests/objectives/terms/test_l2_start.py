@@ -8,12 +8,13 @@ from pydantic import ValidationError
 from torch import nn
 
 from ontogeny.core.errors import OntogenyError, RecipeError
-from ontogeny.core.penalties import Start
 from ontogeny.core.recipe_file import validate
+from ontogeny.core.terms import Start
 from ontogeny.objectives.terms.ewc import Ewc
 from ontogeny.objectives.terms.l2_start import L2Start
 from ontogeny.runs.execute import execute
 from ontogeny.store.run import open_run
+from tests.objectives.terms.test_ewc import penalty
 from tests.small_runs import tree, write_text
 
 
@@ -21,28 +22,28 @@ def test_by_hand() -> None:
     """From (1, 1) to (3, 0): 1/2 (2^2 + 1^2) = 2.5; its gradient is the difference (2, -1)."""
     model = nn.Linear(2, 1, bias=False)
     nn.init.ones_(model.weight)
-    remembered = L2Start().remember(Start(model=model, passages=(), seed=0))
+    anchor = L2Start().anchor(Start(model=model, passages=(), seed=0))
     moved = torch.tensor([[3.0, 0.0]], requires_grad=True)
-    value = L2Start().value({"weight": moved}, remembered)
+    value = penalty(L2Start(), {"weight": moved}, anchor)
     value.backward()
     assert value.item() == 2.5
     assert moved.grad is not None
     assert moved.grad.tolist() == [[2.0, -1.0]]
-    assert L2Start().value(dict(model.named_parameters()), remembered).item() == 0.0
+    assert penalty(L2Start(), dict(model.named_parameters()), anchor).item() == 0.0
 
 
-def test_what_is_remembered_does_not_move_with_the_model() -> None:
+def test_the_anchor_does_not_move_with_the_model() -> None:
     model = nn.Linear(2, 1)
-    remembered = L2Start().remember(Start(model=model, passages=(), seed=0))
+    anchor = L2Start().anchor(Start(model=model, passages=(), seed=0))
     with torch.no_grad():
         model.bias.add_(2.0)
-    assert L2Start().value(dict(model.named_parameters()), remembered).item() == pytest.approx(2.0)  # 1/2 x 2^2
+    assert penalty(L2Start(), dict(model.named_parameters()), anchor).item() == pytest.approx(2.0)  # 1/2 x 2^2
 
 
 def test_another_model_is_refused() -> None:
-    remembered = L2Start().remember(Start(model=nn.Linear(2, 1), passages=(), seed=0))
+    anchor = L2Start().anchor(Start(model=nn.Linear(2, 1), passages=(), seed=0))
     with pytest.raises(OntogenyError, match="'other'"):
-        L2Start().value({"other": torch.zeros(1)}, remembered)
+        penalty(L2Start(), {"other": torch.zeros(1)}, anchor)
 
 
 def _moved(folder: Path, weight: float, lr: float = 0.002) -> tuple[float, float]:

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from ontogeny.core.errors import RecipeError
-from ontogeny.objectives.forward import TrainForward
-from ontogeny.objectives.terms.reconstruction import Reconstruction as Term
+from ontogeny.objectives.forward import ModelForward
+from ontogeny.objectives.terms.reconstruction import ReconstructionTerm
 from tests.measures.small import make_autoencoder, make_model
 
 VOCABULARY = 60
@@ -22,8 +22,8 @@ def test_the_term_is_the_sum_over_supervised_tokens() -> None:
     supervised[:, 0] = False
     supervised[0, 5:] = False
     mask = torch.ones_like(rows)
-    forward = TrainForward(model, {"input_ids": rows, "attention_mask": mask, "supervised": supervised})
-    value, unit = Term().value(forward)
+    forward = ModelForward(model, {"input_ids": rows, "attention_mask": mask, "supervised": supervised})
+    value, unit = ReconstructionTerm().value(forward)
     with torch.no_grad():
         log_p = model(input_ids=rows, reconstruct=True).logits.log_softmax(dim=-1)
     expected = -sum(
@@ -38,7 +38,7 @@ def test_the_encoder_learns_through_the_term() -> None:
     supervised = torch.ones_like(rows, dtype=torch.bool)
     supervised[:, 0] = False
     batch = {"input_ids": rows, "attention_mask": torch.ones_like(rows), "supervised": supervised}
-    Term().value(TrainForward(model, batch))[0].backward()
+    ReconstructionTerm().value(ModelForward(model, batch))[0].backward()
     assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in model.to_latents.parameters())
     assert any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in model.encoder.parameters())
 
@@ -47,4 +47,4 @@ def test_other_models_are_refused_in_one_line() -> None:
     rows = _rows(1, 5)
     batch = {"input_ids": rows, "attention_mask": rows, "supervised": rows > 0}
     with pytest.raises(RecipeError, match="loss term 'reconstruction' needs an autoencoder, not GPTNeoXForCausalLM"):
-        Term().value(TrainForward(make_model(), batch))
+        ReconstructionTerm().value(ModelForward(make_model(), batch))

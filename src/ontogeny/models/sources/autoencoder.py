@@ -28,7 +28,7 @@ class Autoencoder(ModelSource):
         """Build it."""
         import torch
 
-        from ontogeny.models.autoencoder import TextAutoencoder, TextAutoencoderConfig
+        from ontogeny.models.architectures.text_autoencoder import TextAutoencoder, TextAutoencoderConfig
 
         length = (self.context_length or context.length) + self.latents
         settings = shape(self.size, length, context.tokenizer, context.dropout)

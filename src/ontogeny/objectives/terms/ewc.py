@@ -1,19 +1,19 @@
 """Stay near the start where it matters to an older text."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from ontogeny.core.penalties import Penalty, Start, require_pull
-from ontogeny.core.recipe_data import Take
-from ontogeny.core.schedule import Schedule, Scheduled
+from ontogeny.core.schedule import Schedule
+from ontogeny.core.takes import Take
+from ontogeny.core.terms import Forward, Start, Term, Unit, require_pull
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Ewc(Penalty):
+class Ewc(Term):
     """Elastic weight consolidation (Kirkpatrick et al. 2017): 1/2 sum_i F_i (theta_i - start_i)^2, in nats per token.
 
     F is the diagonal of the Fisher information of the model that training starts from, on passages of `text`: the mean
@@ -28,14 +28,14 @@ class Ewc(Penalty):
     run. Within a run it is not estimated again.
     """
 
-    weight: Scheduled = Schedule(value=1.0)
-    """Strength, over training."""
     text: Take
     """Text that must not be forgotten; 128 passages are a beginning."""
     decay: float = Field(default=0.0, ge=0, le=1)
     """How much of what this term held important in the run before still counts; 0 for none of it."""
     labels: Literal["sampled", "data"] = "sampled"
     """sampled: targets drawn from the model, the true Fisher information. data: the text's own, the empirical one."""
+
+    anchored: ClassVar[bool] = True
 
     @field_validator("weight")
     @classmethod
@@ -47,18 +47,18 @@ class Ewc(Penalty):
         """The text that must not be forgotten."""
         return self.text
 
-    def remember(self, start: Start) -> "Mapping[str, Tensor]":
+    def anchor(self, start: Start) -> "Mapping[str, Tensor]":
         """The weights, and the Fisher information per token of each."""
         from ontogeny.models.fisher import diagonal_fisher
-        from ontogeny.objectives.anchor import anchored, importance_of
+        from ontogeny.objectives.anchor import anchor_of, importance_of
 
         fisher = diagonal_fisher(start.model, start.passages, labels=self.labels, seed=start.seed).per_token()
         for name, before in importance_of(start.earlier).items() if self.decay else ():
             fisher[name] = fisher[name] + self.decay * before.to(fisher[name].device)
-        return anchored(start.model, fisher)
+        return anchor_of(start.model, fisher)
 
-    def value(self, parameters: "Mapping[str, Tensor]", remembered: "Mapping[str, Tensor]") -> "Tensor":
-        """Half the squared distance, weighed."""
+    def value(self, forward: Forward) -> "tuple[Tensor, Unit]":
+        """Half the squared distance from the anchor, weighted by importance."""
         from ontogeny.objectives.anchor import distance
 
-        return distance(parameters, remembered)
+        return distance(forward.parameters, forward.anchor), "batch"

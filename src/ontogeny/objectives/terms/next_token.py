@@ -1,9 +1,8 @@
 """The usual loss of a causal language model."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
-from ontogeny.core.contracts import Term, Unit
-from ontogeny.core.schedule import Schedule, Scheduled
+from ontogeny.core.terms import Forward, Term, TermNeed, Unit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -12,9 +11,8 @@ if TYPE_CHECKING:
 class NextToken(Term):
     """Negative log-likelihood of the supervised tokens: a sum over tokens, in nats."""
 
-    weight: Scheduled = Schedule(value=1.0)
-    """Weight in the objective, over training."""
+    needs: ClassVar[frozenset[TermNeed]] = frozenset({"nll"})
 
-    def value(self, forward: Any) -> "tuple[Tensor, Unit]":
+    def value(self, forward: Forward) -> "tuple[Tensor, Unit]":
         """Sum of NLL over the supervised tokens of the batch; the unit is one supervised token."""
         return forward.nll.where(forward.supervised, 0.0).sum(), "tokens"

@@ -1,31 +1,27 @@
 """The loss of an autoencoder: the text, given what its encoder made of it."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ontogeny.core.contracts import Term, Unit
-from ontogeny.core.schedule import Schedule, Scheduled
+from ontogeny.core.terms import Forward, Term, Unit
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Reconstruction(Term):
+class ReconstructionTerm(Term):
     """Negative log-likelihood of the supervised tokens given the ones before them and the latents of the whole text.
 
     A sum over tokens, in nats; the first token is given, as everywhere. Needs a model that takes `reconstruct`, as
     `model: {kind: autoencoder}` does. Raises RecipeError with any other.
     """
 
-    weight: Scheduled = Schedule(value=1.0)
-    """Weight in the objective, over training."""
-
-    def value(self, forward: Any) -> "tuple[Tensor, Unit]":
+    def value(self, forward: Forward) -> "tuple[Tensor, Unit]":
         """Sum of NLL over the supervised tokens of the batch; the unit is one supervised token."""
         from torch.nn import functional as F
 
-        from ontogeny.models.autoencoder import require
+        from ontogeny.models.architectures.text_autoencoder import require_autoencoder
 
-        require(forward.model, "the loss term 'reconstruction'")
+        require_autoencoder(forward.model, "the loss term 'reconstruction'")
         output = forward.model(
             input_ids=forward.input_ids, attention_mask=forward.attention_mask, use_cache=False, reconstruct=True
         )

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, GPTNeoXConfig, GPTNeoXForCausalLM
 
 from ontogeny.core.errors import RecipeError
+from ontogeny.models.body_and_head import unwrapped
 
 MODEL_TYPE = "ontogeny_text_autoencoder"
 
@@ -101,10 +102,9 @@ def register() -> None:
     AutoModelForCausalLM.register(TextAutoencoderConfig, TextAutoencoder, exist_ok=True)
 
 
-def require(model: Any, wanted_by: str) -> TextAutoencoder:
+def require_autoencoder(model: nn.Module, wanted_by: str) -> TextAutoencoder:
     """The autoencoder inside wrappers. Raises RecipeError, naming who wants it, where there is none."""
-    inner = model.module if hasattr(model, "module") else model
-    inner = inner.get_base_model() if hasattr(inner, "get_base_model") else inner
+    inner = unwrapped(model)
     if not isinstance(inner, TextAutoencoder):
         raise RecipeError(
             f"{wanted_by} needs an autoencoder, not {type(inner).__name__}: write model: {{kind: autoencoder}}"

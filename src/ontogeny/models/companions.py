@@ -1,0 +1,131 @@
+"""Frozen models beside the trained one: loaded, kept from training, run on the same passages."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ontogeny.core.errors import DataError
+from ontogeny.core.passages import Passage
+from ontogeny.core.terms import ModelShape
+from ontogeny.data.collate import collate
+from ontogeny.data.tokenizer import encode_batch, end_of_text_id
+from ontogeny.models.body_and_head import unwrapped
+from ontogeny.models.weights import effective_weights, fingerprint
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+
+@dataclass(frozen=True, kw_only=True)
+class Companion:
+    """A frozen model that loss terms read: in evaluation mode, without gradients, in no optimizer and no checkpoint."""
+
+    name: str
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerFast | None"
+    """Its own; None where it is the trained model's."""
+    described: Mapping[str, Any]
+    """For the provenance: where it came from, fingerprints of weights and tokenizer, number of parameters."""
+
+    @property
+    def shape(self) -> ModelShape:
+        """Its sizes."""
+        return shape_of(self.model)
+
+    def read(self, batch: "dict[str, Tensor]") -> "dict[str, Tensor]":
+        """The batch as it reads it: the same, or the passages' text in its own tokens.
+
+        Raises DataError if a passage is longer than its context.
+        """
+        if self.tokenizer is None:
+            return batch
+        passages: Sequence[Passage] = getattr(batch, "passages", ())
+        if not passages:
+            raise DataError(f"the companion '{self.name}' has a tokenizer of its own and needs the passages' text")
+        own = retokenized(passages, self.tokenizer)
+        self.check_lengths(own)
+        return collate(own, self.tokenizer.pad_token_id or 0).to(batch["input_ids"].device)
+
+    def check(self, passages: Sequence[Passage], vocabulary: int) -> None:
+        """Raise DataError if it cannot read these passages, tokenized for a model of that vocabulary."""
+        if self.tokenizer is None:
+            self.check_lengths(passages)
+            if vocabulary > self.shape.vocabulary:
+                raise DataError(
+                    f"the companion '{self.name}' knows {self.shape.vocabulary} token ids, the tokenizer has "
+                    f"{vocabulary}"
+                )
+
+    def check_lengths(self, passages: Sequence[Passage]) -> None:
+        """Raise DataError if a passage has more tokens than its context holds."""
+        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        longest = max(passages, key=len)
+        if limit is not None and len(longest) > limit:
+            raise DataError(
+                f"passage {longest.source} has {len(longest)} tokens for the companion '{self.name}', whose context "
+                f"holds {limit}: write a shorter data.length"
+            )
+
+
+def freeze(
+    name: str,
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerFast",
+    trained_with: "PreTrainedTokenizerFast",
+    origin: Mapping[str, Any],
+) -> Companion:
+    """A loaded model as a companion of one that is trained with another tokenizer, or the same."""
+    model.requires_grad_(False)
+    model.eval()
+    model.train = lambda mode=True: model  # type: ignore[method-assign] # stays in evaluation mode
+    own, theirs = tokenizer_sha256(tokenizer), tokenizer_sha256(trained_with)
+    described = {
+        **origin,
+        "weights_sha256": fingerprint(effective_weights(model)),
+        "tokenizer_sha256": own,
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
+    return Companion(name=name, model=model, tokenizer=None if own == theirs else tokenizer, described=described)
+
+
+def tokenizer_sha256(tokenizer: "PreTrainedTokenizerFast") -> str:
+    """SHA-256 of all that a tokenizer does, in hex."""
+    return hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+
+
+def retokenized(passages: Sequence[Passage], tokenizer: "PreTrainedTokenizerFast") -> list[Passage]:
+    """The same texts in another tokenizer's tokens; a token is supervised if the byte that it begins with was.
+
+    A passage that ends with a token of no bytes (end of text) ends with this tokenizer's.
+    """
+    encoded = encode_batch(tokenizer, [passage.text for passage in passages])
+    return [_retokenized(passage, *tokens, tokenizer) for passage, tokens in zip(passages, encoded, strict=True)]
+
+
+def _retokenized(
+    passage: Passage, ids: np.ndarray, offsets: np.ndarray, tokenizer: "PreTrainedTokenizerFast"
+) -> Passage:
+    bytes_supervised = np.append(np.repeat(passage.supervised, np.diff(passage.byte_offsets)), False)
+    supervised = bytes_supervised[np.minimum(offsets[:-1], len(bytes_supervised) - 1)]
+    if len(passage) and passage.byte_offsets[-1] == passage.byte_offsets[-2]:
+        ids = np.append(ids, np.int32(end_of_text_id(tokenizer)))
+        offsets = np.append(offsets, offsets[-1])
+        supervised = np.append(supervised, passage.supervised[-1])
+    return replace(passage, token_ids=ids, byte_offsets=offsets, supervised=supervised)
+
+
+def shape_of(model: "nn.Module") -> ModelShape:
+    """The sizes of a model, from its configuration."""
+    base = unwrapped(model)
+    embedding: nn.Embedding = base.get_input_embeddings()  # type: ignore[assignment] # of a text model it is one
+    config = base.config.get_text_config()
+    return ModelShape(
+        width=int(config.hidden_size),
+        blocks=int(config.num_hidden_layers),
+        heads=int(config.num_attention_heads),
+        vocabulary=embedding.num_embeddings,
+    )
