@@ -16,48 +16,20 @@ from ontogeny.core.component import Component
 from ontogeny.core.live import LiveTraining
 from ontogeny.core.origin import Origin
 from ontogeny.core.passages import Passage, ProbeSet
+from ontogeny.core.progress import Place, Progress
 from ontogeny.core.schedule import Cadence
-from ontogeny.core.terms import ForwardPass
+from ontogeny.core.terms import ForwardPass, TrainingObjective
 
 if TYPE_CHECKING:
     import xarray as xr
     from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 Need = Literal["nll", "rank", "entropy", "top1", "logits", "hidden_states", "last_block", "attentions"]
 """What a measure may ask of a shared forward pass."""
 
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """Where training stands at state `step`."""
-
-    step: int
-    total_steps: int
-    epoch: float
-
-    @property
-    def share(self) -> float:
-        """Progress in [0, 1]."""
-        return min(self.step / self.total_steps, 1.0) if self.total_steps else 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """The coordinates of one model state on a run's time axis."""
-
-    step: int
-    epoch: float
-    tokens_seen: int
-    """Tokens that went through the model in training, prompts included, padding not."""
-    flops: float
-    """6 N D: 6 x non-embedding parameters x tokens seen."""
-    flops_counted: float
-    """FLOPs of forward and backward passes as counted operator by operator, per token x tokens seen; NaN if unknown."""
-    weights_sha256: str
-    """Fingerprint of the effective weights: names, dtypes, shapes and bytes, LoRA merged."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,14 +73,13 @@ class Observation:
 class Context:
     """What a measure may look at. The same live, in backfill and in somebody else's loop."""
 
-    model: Any
+    model: "PreTrainedModel"
     """A Hugging Face causal language model on its device (a PeftModel when LoRA is on)."""
-    tokenizer: Any
+    tokenizer: "PreTrainedTokenizerFast"
     place: Place
     progress: Progress
     probes: Mapping[str, ProbeSet]
-    objective: Any
-    """`objectives.compose.Objective`: `objective.evaluate(forward, progress)`."""
+    objective: TrainingObjective
     seed: int
     weights: "Callable[[], Mapping[str, Tensor]]"
     """Effective weights of this state by name (LoRA merged), detached, on CPU."""
@@ -133,7 +104,7 @@ class ForwardBatch(Protocol):
     probe: str
     rows: np.ndarray
     """int64 [B]: which passages of the set."""
-    model: Any
+    model: "PreTrainedModel"
     """For loss terms that run it otherwise."""
     passages: Sequence[Passage]
     input_ids: "Tensor"
@@ -302,6 +273,39 @@ class Order(Component):
         """The examples of epoch `number` in order: a permutation of int64 indices below their number."""
 
 
+class LoadContext(Protocol):
+    """What a model source needs to know: `models.build.LoadContext`."""
+
+    @property
+    def tokenizer(self) -> "PreTrainedTokenizerFast":
+        """What the texts are encoded with."""
+        ...
+
+    @property
+    def length(self) -> int:
+        """Longest sequence of the recipe, in tokens."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of random weights."""
+        ...
+
+    @property
+    def dropout(self) -> float | None:
+        """None: as the model's configuration says."""
+        ...
+
+    @property
+    def origin(self) -> Origin | None:
+        """Where the model exists already, as its source found it."""
+        ...
+
+    def load_pretrained(self, origin: Origin) -> "PreTrainedModel":
+        """Load an existing model in float32, a LoRA adapter merged into it."""
+        ...
+
+
 class ModelSource(Component):
     """Where the model comes from."""
 
@@ -314,11 +318,8 @@ class ModelSource(Component):
         return None
 
     @abstractmethod
-    def load(self, context: Any) -> Any:
-        """Build or load it: returns a Hugging Face causal language model on CPU, float32.
-
-        `context` is `models.build.LoadContext`.
-        """
+    def load(self, context: LoadContext) -> "PreTrainedModel":
+        """Build or load it: a Hugging Face causal language model on CPU, float32."""
 
 
 Severity = Literal["error", "warning", "note"]

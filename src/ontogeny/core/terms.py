@@ -1,7 +1,7 @@
 """Loss terms: what each may read of a forward pass, and what it returns."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
@@ -9,6 +9,7 @@ from pydantic import Field
 
 from ontogeny.core.component import Component
 from ontogeny.core.passages import Passage
+from ontogeny.core.progress import Progress
 from ontogeny.core.schedule import Schedule, Scheduled
 
 if TYPE_CHECKING:
@@ -104,6 +105,39 @@ class Forward(ForwardPass, Protocol):
     @property
     def anchor(self) -> "Mapping[str, Tensor]":
         """What the term kept of the model that training started from; empty if it keeps nothing."""
+        ...
+
+
+class TrainingObjective(Protocol):
+    """The scheduled sum of a recipe's terms, as measures use it: `objectives.compose.Objective`."""
+
+    terms: "tuple[Term, ...]"
+
+    @property
+    def needs(self) -> Set[TermNeed]:
+        """What the terms read of the model's forward pass."""
+        ...
+
+    def forward(self, model: "PreTrainedModel", batch: "dict[str, Tensor]") -> ForwardPass:
+        """A forward pass over a collated batch, run when something is first read of it."""
+        ...
+
+    def companion_forwards(self, batch: "dict[str, Tensor]") -> Mapping[str, ForwardPass]:
+        """The companions' forward passes over a batch."""
+        ...
+
+    def train_loss(
+        self, forward: ForwardPass, progress: Progress, units: Mapping[Unit, float]
+    ) -> "tuple[Tensor, dict[str, Tensor]]":
+        """A share of the step's objective, and of each unweighted term by label."""
+        ...
+
+    def sums(self, forward: ForwardPass) -> dict[str, tuple[float, float]]:
+        """By label: a term's sum over the batch, and the number of its units."""
+        ...
+
+    def combine(self, sums: Mapping[str, tuple[float, float]], progress: Progress) -> tuple[float, dict[str, float]]:
+        """The objective and each unweighted term, from sums that were added up over batches."""
         ...
 
 

@@ -9,12 +9,12 @@ import numpy as np
 from ontogeny.core.contracts import Context, Look, Need, Observation, PassMeasure
 from ontogeny.core.errors import DataError
 from ontogeny.core.passages import Passage, ProbeSet
+from ontogeny.core.terms import TrainingObjective
 from ontogeny.data.collate import Batch, collate
 from ontogeny.looking.batch_plan import plan_batches
 from ontogeny.looking.guard import looking
 from ontogeny.looking.predictions import PREDICTIONS, Predictor
 from ontogeny.models.body_and_head import BodyAndHead
-from ontogeny.objectives.compose import Objective
 
 if TYPE_CHECKING:
     pass
@@ -51,7 +51,7 @@ def forward_probe_set(
     batch_tokens: int,
     *,
     name: str | None = None,
-    objective: Objective | None = None,
+    objective: TrainingObjective | None = None,
 ) -> Iterator[ForwardedBatch]:
     """Run a probe set forward, batch by batch, and describe every prediction as far as needed.
 

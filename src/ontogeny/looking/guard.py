@@ -16,7 +16,7 @@ _ABSENT = object()
 
 
 @contextmanager
-def untouched(model: Any, *, parameters: bool = False, also: "Iterable[nn.Module]" = ()) -> "Iterator[State]":
+def untouched(model: "nn.Module", *, parameters: bool = False, also: "Iterable[nn.Module]" = ()) -> "Iterator[State]":
     """Restore, on leaving, all that a look may have changed; also when it raises. Gives what it will restore.
 
     Restored exactly: training mode of every submodule; `requires_grad`; gradients (inside they are None, afterwards
@@ -64,7 +64,7 @@ def same_random_numbers() -> Iterator[None]:
 
 
 @contextmanager
-def looking(model: Any, *, parameters: bool = False) -> Iterator[None]:
+def looking(model: "nn.Module", *, parameters: bool = False) -> Iterator[None]:
     """`untouched`, in evaluation mode and without gradients."""
     import torch
 
@@ -76,7 +76,7 @@ def looking(model: Any, *, parameters: bool = False) -> Iterator[None]:
 class State:
     """What the modules of a model hold, by module and name: objects, and values of tensors."""
 
-    def __init__(self, model: Any, *, parameters: bool) -> None:
+    def __init__(self, model: "nn.Module", *, parameters: bool) -> None:
         import torch
 
         everywhere = frozenset(vars(torch.nn.Module()))  # what torch itself keeps in each module: modes, hooks, parts

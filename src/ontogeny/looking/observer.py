@@ -3,7 +3,7 @@
 import time
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ontogeny.core.contracts import Context, Observation, PassMeasure, Place, Progress, StateMeasure
 from ontogeny.core.errors import StoreError
@@ -15,6 +15,9 @@ from ontogeny.looking.weights_history import WeightsHistory
 from ontogeny.models.weights import effective_weights
 from ontogeny.objectives.compose import Objective
 from ontogeny.store.writer import RunWriter
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 Measure = PassMeasure | StateMeasure
 
@@ -42,7 +45,7 @@ class Observer:
         writer: RunWriter,
         measures: Sequence[Measure],
         probes: Mapping[str, ProbeSet],
-        tokenizer: Any,
+        tokenizer: "PreTrainedTokenizerFast",
         objective: Objective,
         seed: int,
         due: Mapping[str, frozenset[int]],
@@ -63,7 +66,9 @@ class Observer:
         """Does any measure look at that state?"""
         return any(step in states for states in self.due.values())
 
-    def look(self, model: Any, place: Place, progress: Progress, training: LiveTraining | None = None) -> LookEvent:
+    def look(
+        self, model: "PreTrainedModel", place: Place, progress: Progress, training: LiveTraining | None = None
+    ) -> LookEvent:
         """Let the due measures look at the model, as it stands at `place`, and store what they saw.
 
         Parameters, gradients, mode, RNG and data order are afterwards exactly as before.
@@ -83,7 +88,9 @@ class Observer:
             self.writer.add_metric(place.step, f"measure/{name}", "timing", value)
         return LookEvent(step=place.step, scalars=scalars, seconds=seconds)
 
-    def context(self, model: Any, place: Place, progress: Progress, training: LiveTraining | None = None) -> Context:
+    def context(
+        self, model: "PreTrainedModel", place: Place, progress: Progress, training: LiveTraining | None = None
+    ) -> Context:
         """What measures and controls may look at."""
         return Context(
             model=model,

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ontogeny.core.errors import DataError, OntogenyError
+from ontogeny.core.terms import ModelShape
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +42,19 @@ def sides_taken(model: "nn.Module") -> Mapping[str, int]:
     """Side inputs that a model declares in its attribute `sides`: name and width. Its `forward` takes them by name."""
     sides: Mapping[str, int] = getattr(unwrapped(model), "sides", {})
     return sides
+
+
+def shape_of(model: "nn.Module") -> ModelShape:
+    """The sizes of a model, from its configuration."""
+    base = unwrapped(model)
+    embedding: nn.Embedding = base.get_input_embeddings()  # type: ignore[assignment] # of a text model it is one
+    config = base.config.get_text_config()
+    return ModelShape(
+        width=int(config.hidden_size),
+        blocks=int(config.num_hidden_layers),
+        heads=int(config.num_attention_heads),
+        vocabulary=embedding.num_embeddings,
+    )
 
 
 class BodyAndHead:

@@ -7,14 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ontogeny.core.errors import DataError, RecipeError
 from ontogeny.core.origin import Origin
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_train import Lora
 from ontogeny.data.tokenizer import looks_local
+from ontogeny.models.body_and_head import shape_of
 from ontogeny.models.weights import own_memory
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 _DROPOUT_FIELDS = (
     "dropout",
@@ -31,7 +35,7 @@ _DROPOUT_FIELDS = (
 class LoadContext:
     """What a model source needs to know."""
 
-    tokenizer: Any
+    tokenizer: "PreTrainedTokenizerFast"
     length: int
     """Longest sequence of the recipe, in tokens."""
     seed: int
@@ -39,7 +43,7 @@ class LoadContext:
     origin: Origin | None = None
     """Where the model exists already, as its source found it."""
 
-    def load_pretrained(self, origin: Origin) -> Any:
+    def load_pretrained(self, origin: Origin) -> "PreTrainedModel":
         """Load an existing model in float32, a LoRA adapter merged into it."""
         overrides: dict[str, Any] = {}
         if self.dropout is not None:
@@ -85,7 +89,7 @@ def read_limits(origin: Origin) -> Limits:
     )
 
 
-def load_causal_lm(origin: Origin, *, as_saved: bool = False, **config_overrides: Any) -> Any:
+def load_causal_lm(origin: Origin, *, as_saved: bool = False, **config_overrides: Any) -> "PreTrainedModel":
     """Load a causal language model in float32 (or as it was saved) on CPU; merge its LoRA adapter, if any.
 
     Raises RecipeError if there is none, or if its files are damaged or do not belong together.
@@ -142,13 +146,13 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def build_model(recipe: Recipe, context: LoadContext) -> Any:
+def build_model(recipe: Recipe, context: LoadContext) -> "PreTrainedModel":
     """The recipe's model on CPU, ready to train or to be looked at, adapters added.
 
     Raises DataError if the tokenizer has ids that the model does not know.
     """
     model = recipe.model.load(context)
-    vocab = model.get_input_embeddings().num_embeddings
+    vocab = shape_of(model).vocabulary
     if len(context.tokenizer) > vocab:
         raise DataError(
             f"the tokenizer has {len(context.tokenizer)} ids and the model's vocabulary only {vocab}: "
@@ -160,7 +164,7 @@ def build_model(recipe: Recipe, context: LoadContext) -> Any:
     return model.double() if recipe.train is not None and recipe.train.weights == "float64" else model
 
 
-def align_special_tokens(model: Any, tokenizer: Any) -> None:
+def align_special_tokens(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast") -> None:
     """Make configuration and generation configuration name the tokenizer's special tokens.
 
     A configuration made from scratch carries default ids that are ordinary tokens in a tokenizer trained here; greedy
@@ -173,7 +177,7 @@ def align_special_tokens(model: Any, tokenizer: Any) -> None:
                 setattr(config, name, value)
 
 
-def add_lora(model: Any, lora: Lora, seed: int) -> Any:
+def add_lora(model: "PreTrainedModel", lora: Lora, seed: int) -> "PreTrainedModel":
     """Wrap the model with LoRA adapters; only they stay trainable."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -189,17 +193,18 @@ def add_lora(model: Any, lora: Lora, seed: int) -> Any:
         task_type="CAUSAL_LM",
     )
     try:
-        return get_peft_model(model, config)
+        adapted: PreTrainedModel = get_peft_model(model, config)  # type: ignore[assignment] # it stands for its base
+        return adapted
     except ValueError as error:
         raise RecipeError(f"train.lora.targets: {_first_line(error)}") from None
 
 
-def is_adapter(model: Any) -> bool:
+def is_adapter(model: "PreTrainedModel") -> bool:
     """Is this a model with LoRA adapters?"""
     return hasattr(model, "peft_config")
 
 
-def save_model(model: Any, folder: Path) -> None:
+def save_model(model: "PreTrainedModel", folder: Path) -> None:
     """Write safetensors with save_pretrained; of a model with adapters, the adapters only."""
     with _no_progress_bars():
         model.save_pretrained(str(folder), safe_serialization=True)
@@ -217,12 +222,12 @@ def _forget_origin(folder: Path) -> None:
     (folder / "README.md").unlink(missing_ok=True)
 
 
-def load_checkpoint(model_path: Path, base_path: Path, *, trainable: bool = False) -> Any:
+def load_checkpoint(model_path: Path, base_path: Path, *, trainable: bool = False) -> "PreTrainedModel":
     """Load a checkpoint of ours as it was live: with its adapters on top of the base, unmerged."""
     if not (model_path / "adapter_config.json").exists():
         return load_causal_lm(Origin(path=str(model_path)), as_saved=True)
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(
-        load_causal_lm(Origin(path=str(base_path)), as_saved=True), str(model_path), is_trainable=trainable
-    )
+    base = load_causal_lm(Origin(path=str(base_path)), as_saved=True)
+    adapted: PreTrainedModel = PeftModel.from_pretrained(base, str(model_path), is_trainable=trainable)  # type: ignore[assignment]
+    return adapted

@@ -1,12 +1,15 @@
 """Models as a run saved them: found, verified and loaded."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ontogeny.core.errors import StoreError
 from ontogeny.core.origin import Origin
 from ontogeny.models.build import load_checkpoint
 from ontogeny.models.weights import effective_weights, fingerprint
 from ontogeny.store.run import Checkpoint, Run
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def checkpoint_at(run: Run, step: int | None) -> Checkpoint:
@@ -21,7 +24,7 @@ def checkpoint_at(run: Run, step: int | None) -> Checkpoint:
     raise StoreError(f"{run.path} has no checkpoint at step {step}; there are {[c.step for c in run.checkpoints]}")
 
 
-def load_verified(run: Run, checkpoint: Checkpoint, *, trainable: bool = False) -> Any:
+def load_verified(run: Run, checkpoint: Checkpoint, *, trainable: bool = False) -> "PreTrainedModel":
     """The model of a checkpoint as it was live. Raises StoreError if it no longer has the weights that were saved.
 
     The checkpoint's own files have hashes of their own (`Checkpoint.verify`); this also covers the base below adapters.

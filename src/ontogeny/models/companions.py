@@ -12,11 +12,11 @@ from ontogeny.core.passages import Passage
 from ontogeny.core.terms import ModelShape
 from ontogeny.data.collate import collate
 from ontogeny.data.tokenizer import encode_batch, end_of_text_id
-from ontogeny.models.body_and_head import unwrapped
+from ontogeny.models.body_and_head import shape_of
 from ontogeny.models.weights import effective_weights, fingerprint
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 
@@ -116,16 +116,3 @@ def _retokenized(
         offsets = np.append(offsets, offsets[-1])
         supervised = np.append(supervised, passage.supervised[-1])
     return replace(passage, token_ids=ids, byte_offsets=offsets, supervised=supervised)
-
-
-def shape_of(model: "nn.Module") -> ModelShape:
-    """The sizes of a model, from its configuration."""
-    base = unwrapped(model)
-    embedding: nn.Embedding = base.get_input_embeddings()  # type: ignore[assignment] # of a text model it is one
-    config = base.config.get_text_config()
-    return ModelShape(
-        width=int(config.hidden_size),
-        blocks=int(config.num_hidden_layers),
-        heads=int(config.num_attention_heads),
-        vocabulary=embedding.num_embeddings,
-    )

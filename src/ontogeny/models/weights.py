@@ -7,23 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ontogeny.models.body_and_head import sides_taken, unwrapped
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from transformers import PreTrainedModel
 
 _BLOCK = re.compile(r"(?:^|\.)(?:layers|layer|h|blocks|block)\.(\d+)\.")
 _EMBEDDING = re.compile(r"(?:^|\.)(?:embed(?!_out)|wte|wpe|word_embeddings|position_embeddings|project_in)")
 
 
-def effective_weights(model: Any) -> "dict[str, Tensor]":
+def effective_weights(model: "PreTrainedModel") -> "dict[str, Tensor]":
     """Parameters by name in the model's order: detached, on CPU, tied ones once, LoRA merged into the base's names.
 
     The model is not modified. Tensors that lie on CPU and carry no adapter share memory with the model: copy what has
     to outlive the next update.
     """
-    return {name: tensor.detach().cpu() for name, tensor in _walk(_base(model), "", set(), merge=_is_peft(model))}
+    return {name: tensor.detach().cpu() for name, tensor in _walk(unwrapped(model), "", set(), merge=_is_peft(model))}
 
 
-def own_memory(model: Any) -> None:
+def own_memory(model: "PreTrainedModel") -> None:
     """Move every parameter and buffer into memory of its own, in place; ties stay tied.
 
     Tensors that are mapped from a file begin at any byte. Products of a matrix and a single row then round differently
@@ -45,14 +48,14 @@ def fingerprint(weights: "Mapping[str, Tensor]") -> str:
     return digest.hexdigest()
 
 
-def nonembedding_parameters(model: Any) -> int:
+def nonembedding_parameters(model: "PreTrainedModel") -> int:
     """Parameters of the base model without token and position embeddings and without the output projection.
 
     The N of Kaplan et al., "Scaling Laws for Neural Language Models" (2020); adapters do not count.
     """
     from torch import nn
 
-    base = _base(model)
+    base = unwrapped(model)
     left_out = {id(p) for m in base.modules() if isinstance(m, nn.Embedding) for p in m.parameters(recurse=False)}
     head = base.get_output_embeddings()
     if head is not None:
@@ -61,7 +64,7 @@ def nonembedding_parameters(model: Any) -> int:
     return sum(p.numel() for name, p in named if id(p) not in left_out and not _is_adapter_name(name))
 
 
-def counted_flops_per_token(model: Any, length: int) -> float:
+def counted_flops_per_token(model: "PreTrainedModel", length: int) -> float:
     """FLOPs of one forward and backward pass per token of a sequence of `length`, counted operator by operator.
 
     A multiply-add counts as two. Attention is counted as the full `length x length` square, also where a causal kernel
@@ -81,10 +84,11 @@ def counted_flops_per_token(model: Any, length: int) -> float:
     twins |= {id(b): torch.empty_like(b, device="meta") for b in model.buffers()}
     try:
         twin = copy.deepcopy(model, twins).eval()
-        _base(twin).set_attn_implementation("eager")
+        unwrapped(twin).set_attn_implementation("eager")
         ids = torch.zeros(1, length, dtype=torch.long, device="meta")
         with torch.enable_grad(), FlopCounterMode(display=False) as counter:
-            twin(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits.sum().backward()
+            sides = {name: torch.zeros(1, 1, width, device="meta") for name, width in sides_taken(model).items()}
+            twin(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False, **sides).logits.sum().backward()
     except (RuntimeError, NotImplementedError, ValueError):
         return float("nan")
     return float(counter.get_total_flops()) / length
@@ -111,12 +115,8 @@ def block_axis(names: Iterable[str]) -> np.ndarray:
     return np.array([o if b is None else b for b, o in zip(blocks, outside, strict=True)], dtype=np.int64)
 
 
-def _is_peft(model: Any) -> bool:
+def _is_peft(model: "PreTrainedModel") -> bool:
     return hasattr(model, "peft_config") and hasattr(model, "get_base_model")
-
-
-def _base(model: Any) -> Any:
-    return model.get_base_model() if _is_peft(model) else model
 
 
 def _is_adapter_name(name: str) -> bool:
@@ -158,16 +158,16 @@ def _merged(layer: Any) -> "nn.Module":
     return merged
 
 
-def twin(model: Any, weights: "Mapping[str, Tensor]") -> Any:
+def twin(model: "PreTrainedModel", weights: "Mapping[str, Tensor]") -> "PreTrainedModel":
     """A second model of the same shape with these effective weights, in evaluation mode, on the same device.
 
     Raises KeyError if a weight is missing. Memory: once the model.
     """
     import torch
 
-    base = _base(model)
-    device = next(base.parameters()).device
-    made = type(base)(base.config).to(device).eval()
+    base = unwrapped(model)
+    made = type(base)(base.config).eval()
+    torch.nn.Module.to(made, next(base.parameters()).device)
     with torch.no_grad():
         for name, parameter in made.named_parameters():
             parameter.copy_(weights[name])

@@ -1,7 +1,7 @@
 """How hard each example is for the model that training starts from, for orders that want to know."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,10 +13,13 @@ from ontogeny.looking.guard import looking
 from ontogeny.models.body_and_head import BodyAndHead
 from ontogeny.store import durable, schema
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 BATCH_TOKENS = 4096
 
 
-def example_nll(recipe: Recipe, run: Path, model: Any, prepared: Prepared) -> np.ndarray | None:
+def example_nll(recipe: Recipe, run: Path, model: "PreTrainedModel", prepared: Prepared) -> np.ndarray | None:
     """Mean NLL per token of every example, float64 [n], if the recipe's order needs it; else None.
 
     Computed before training and kept in the run; read from there when a run is continued.
@@ -29,7 +32,7 @@ def example_nll(recipe: Recipe, run: Path, model: Any, prepared: Prepared) -> np
     return np.array(durable.read_json(kept)["nll"], dtype=np.float64)
 
 
-def _measured(model: Any, prepared: Prepared) -> np.ndarray:
+def _measured(model: "PreTrainedModel", prepared: Prepared) -> np.ndarray:
     examples = ProbeSet(name="examples", passages=prepared.examples)
     found = np.zeros(len(examples))
     with looking(model):

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ontogeny.core.contracts import Place, Progress
 from ontogeny.core.errors import StoreError, closest
@@ -24,6 +24,9 @@ from ontogeny.runs.provenance import describe
 from ontogeny.runs.status import keep_status
 from ontogeny.store.writer import RunWriter
 from ontogeny.train.session import to_device
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +122,7 @@ def measure_series(
 
 
 def _look(
-    observer: Any, weights: WeightsHistory, model: Any, station: Station, seen: dict[str, str], last: int
+    observer: Any, weights: WeightsHistory, model: "PreTrainedModel", station: Station, seen: dict[str, str], last: int
 ) -> LookEvent:
     effective = effective_weights(model)
     digest = fingerprint(effective)

@@ -13,8 +13,8 @@ from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_train import Train
 from ontogeny.core.terms import TermContext
 from ontogeny.data.batch_plans import Plan, make_plan
-from ontogeny.models.body_and_head import sides_taken
-from ontogeny.models.companions import Companion, shape_of
+from ontogeny.models.body_and_head import shape_of, sides_taken
+from ontogeny.models.companions import Companion
 from ontogeny.models.weights import counted_flops_per_token, effective_weights, fingerprint, nonembedding_parameters
 from ontogeny.objectives.compose import Anchors, Objective
 from ontogeny.train.allocator import keep_freed_memory
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import nn
     from torch.optim import AdamW
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 
 @dataclass(kw_only=True)
@@ -33,7 +33,7 @@ class Session:
     """A training in progress. `step` is the only thing that moves, with the weights and the optimizer's moments."""
 
     train: Train
-    model: Any
+    model: "PreTrainedModel"
     """As saved and looked at."""
     wrapped: Any
     """As called in training: autocast, distributed."""
@@ -42,7 +42,7 @@ class Session:
     optimizer: "AdamW"
     accelerator: "Accelerator"
     objective: Objective
-    tokenizer: Any
+    tokenizer: "PreTrainedTokenizerFast"
     examples: Sequence[Passage]
     new_examples: int
     """So many of the examples are new text; replayed ones are behind them."""
@@ -81,8 +81,8 @@ class Session:
 def open_session(
     recipe: Recipe,
     *,
-    model: Any,
-    tokenizer: Any,
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerFast",
     examples: Sequence[Passage],
     replay: Mapping[str, tuple[range, float]] | None = None,
     nll: np.ndarray | None = None,
@@ -174,7 +174,7 @@ def check_sides(carried: Mapping[str, int], model: "PreTrainedModel", objective:
             raise DataError(f"the side input '{name}' has width {carried[name]}, the model takes {width}")
 
 
-def to_device(model: Any) -> Any:
+def to_device(model: "PreTrainedModel") -> "PreTrainedModel":
     """Move a model to where training would put it, so that a look afterwards computes as a live one did."""
     return model.to(make_accelerator("fp32").device)
 

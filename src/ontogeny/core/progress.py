@@ -1,0 +1,33 @@
+"""Where training stands."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where training stands at state `step`."""
+
+    step: int
+    total_steps: int
+    epoch: float
+
+    @property
+    def share(self) -> float:
+        """Progress in [0, 1]."""
+        return min(self.step / self.total_steps, 1.0) if self.total_steps else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """The coordinates of one model state on a run's time axis."""
+
+    step: int
+    epoch: float
+    tokens_seen: int
+    """Tokens that went through the model in training, prompts included, padding not."""
+    flops: float
+    """6 N D: 6 x non-embedding parameters x tokens seen."""
+    flops_counted: float
+    """FLOPs of forward and backward passes as counted operator by operator, per token x tokens seen; NaN if unknown."""
+    weights_sha256: str
+    """Fingerprint of the effective weights: names, dtypes, shapes and bytes, LoRA merged."""
