@@ -78,7 +78,7 @@ class Recipe(Settings):
                 self._require_probe(getattr(control, key), "train", "controls", i, key)
             if "replay" not in type(control).decides:
                 continue
-            if not 0 < sum(one.share for one in self.data.replay.values()) < 1:
+            if not 0 < sum(replay.share for replay in self.data.replay.values()) < 1:
                 message = f"'{kind}' decides shares of replayed text: write data.replay with shares below 1 in all"
                 raise refusal(message, "train", "controls", i)
             for j, measure in enumerate(self.measures):

@@ -119,9 +119,9 @@ class Data(Settings):
                 raise refusal(f"'{name}' is a scope of the metrics table: rename the probe set", key, name)
         takes: dict[tuple[str | int, ...], Take] = {("train", i): take for i, take in enumerate(self.train)}
         takes |= {("replay", name): take for name, take in self.replay.items()}
-        replayed = sum(one.share for one in self.replay.values())
+        replayed = sum(replay.share for replay in self.replay.values())
         if replayed > 1 + 1e-9:
-            each = ", ".join(f"data.replay.{name}.share={one.share:g}" for name, one in self.replay.items())
+            each = ", ".join(f"data.replay.{name}.share={replay.share:g}" for name, replay in self.replay.items())
             raise refusal(f"the shares add up to {replayed:g}, more than 1: lower one of {each}", "replay")
         if "new" in self.replay:
             raise refusal("'new' is what data.train takes: call the replay corpus otherwise", "replay", "new")
@@ -146,14 +146,14 @@ class Data(Settings):
 
 def is_trained(take: Mapping[str, Any], trained: Iterable[Mapping[str, Any]]) -> bool | None:
     """Are a probe set's passages taken from what is trained on? None: some are. Both as a recipe has them."""
-    found = False
-    for one in trained:
-        if one.get("of") != take.get("of"):
+    partly = False
+    for training in trained:
+        if training.get("of") != take.get("of"):
             continue
         if take.get("part") is None:
             return True
-        (first, last), (begin, end) = take["part"], one.get("part") or (0.0, 1.0)
+        (first, last), (begin, end) = take["part"], training.get("part") or (0.0, 1.0)
         if begin <= first and last <= end:
             return True
-        found |= first < end and begin < last
-    return None if found else False
+        partly |= first < end and begin < last
+    return None if partly else False

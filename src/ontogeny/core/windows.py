@@ -68,7 +68,7 @@ def _check_share(data: Data, train: Train, mixing: Mixing, window: int) -> None:
     if rest and rest < data.length:
         message = f"the window leaves {rest} tokens, too few for a replayed passage of data.length {data.length}"
         raise refusal(message, "train", "mixing", "max_tokens")
-    shares = sum(one.share for one in data.replay.values())
+    shares = sum(replay.share for replay in data.replay.values())
     if rest and abs(shares - 1) > 1e-9:
         message = f"with percentage_window, shares are of what the window leaves and add up to 1, found {shares:g}"
         raise refusal(message, "data", "replay")

@@ -102,7 +102,7 @@ class State:
     def put_back(self) -> None:
         """Hold the same objects under the same names, with the values that they had."""
         for holder, kept, left in self._names:
-            for name in [*kept, *(one for one in holder if one not in kept and one not in left)]:
+            for name in [*kept, *(name for name in holder if name not in kept and name not in left)]:
                 if holder.get(name, _ABSENT) is not kept.get(name, _ABSENT) and (
                     _is_state(kept.get(name)) or _is_state(holder.get(name)) or name == "forward"
                 ):
@@ -128,8 +128,8 @@ class State:
         elif depth < _DEPTH and type(value) in (list, dict, tuple):
             if type(value) is not tuple:
                 self._contents.append((value, value.copy()))
-            for one in value.values() if isinstance(value, dict) else value:
-                self._keep(one, depth + 1)
+            for part in value.values() if isinstance(value, dict) else value:
+                self._keep(part, depth + 1)
 
 
 def _is_state(value: Any, depth: int = 0) -> bool:
@@ -140,7 +140,7 @@ def _is_state(value: Any, depth: int = 0) -> bool:
     import torch
 
     if isinstance(value, list | tuple | dict) and depth < _DEPTH:
-        return any(_is_state(one, depth + 1) for one in (value.values() if isinstance(value, dict) else value))
+        return any(_is_state(part, depth + 1) for part in (value.values() if isinstance(value, dict) else value))
     return isinstance(value, torch.Tensor | int | float) and not isinstance(value, bool)
 
 

@@ -130,16 +130,16 @@ class Observer:
 
 def scalars_of(group: str, seen: Observation) -> dict[tuple[str, str], float]:
     """The metrics rows of what a measure saw: variables without axes (scope `model`), or over `probe` alone."""
-    found: dict[tuple[str, str], float] = {}
+    scalars: dict[tuple[str, str], float] = {}
     for name, variable in seen.arrays.data_vars.items():
         if variable.dtype.kind not in "fiub":
             continue
         if variable.dims == ():
-            found["model", f"{group}/{name}"] = float(variable)
+            scalars["model", f"{group}/{name}"] = float(variable)
         elif variable.dims == ("probe",):
             for probe, value in zip(seen.arrays["probe"].values, variable.values, strict=True):
-                found[str(probe), f"{group}/{name}"] = float(value)
-    return found
+                scalars[str(probe), f"{group}/{name}"] = float(value)
+    return scalars
 
 
 def check_probes(measures: Sequence[Measure], probes: Mapping[str, ProbeSet]) -> None:

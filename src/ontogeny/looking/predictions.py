@@ -39,7 +39,7 @@ class Predictor:
         """
         import torch
 
-        found = {
+        predictions = {
             name: torch.empty(
                 len(hidden), dtype=torch.int64 if name in ("rank", "top1") else torch.float32, device=hidden.device
             )
@@ -48,8 +48,8 @@ class Predictor:
         for start in range(0, len(hidden) if self.needs else 0, self.rows):
             part = slice(start, start + self.rows)
             for name, values in self._reduce(hidden[part], targets[part]).items():
-                found[name][part] = values
-        return found
+                predictions[name][part] = values
+        return predictions
 
     def _reduce(self, hidden: "Tensor", targets: "Tensor") -> "dict[str, Tensor]":
         logits, first, second = self._rows_of(hidden)
@@ -61,16 +61,16 @@ class Predictor:
                 width = tile.shape[1]
                 softmax.add(tile, first[: len(tile), :width], second[: len(tile), :width])
         of_target = logits.gather(1, targets[:, None])
-        found = {}
+        predictions = {}
         if "nll" in self.needs:
-            found["nll"] = softmax.log_normalizer() - of_target[:, 0]
+            predictions["nll"] = softmax.log_normalizer() - of_target[:, 0]
         if "entropy" in self.needs:
-            found["entropy"] = softmax.entropy()
+            predictions["entropy"] = softmax.entropy()
         if "rank" in self.needs:
-            found["rank"] = self._rank(logits, targets, of_target, first)
+            predictions["rank"] = self._rank(logits, targets, of_target, first)
         if "top1" in self.needs:
-            found["top1"] = logits.argmax(-1)
-        return found
+            predictions["top1"] = logits.argmax(-1)
+        return predictions
 
     def _rows_of(self, hidden: "Tensor") -> "tuple[Tensor, Tensor, Tensor]":
         """Buffers for these rows: logits [n, V], two tiles [n, columns]; made once, reused."""

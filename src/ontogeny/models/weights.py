@@ -102,8 +102,8 @@ def block_of(name: str) -> int | None:
     >>> block_of("lm_head.weight") is None
     True
     """
-    found = _BLOCK.search(name)
-    return int(found.group(1)) if found else None
+    match = _BLOCK.search(name)
+    return int(match.group(1)) if match else None
 
 
 def block_axis(names: Iterable[str]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What a run will cost, from doing a little of it."""
+"""What a run will cost, estimated from a few of its steps."""
 
 import math
 import time
@@ -23,20 +23,20 @@ def estimate(recipe: Recipe, *, runs_dir: Path, scratch: Path) -> dict[str, Any]
     Parent runs that are missing, of the model or of companions, are estimated too.
     """
     materials, parents = trial_materials(recipe, runs_dir)
-    found: dict[str, Any] = {}
+    plan: dict[str, Any] = {}
     firsts = [estimate(parent, runs_dir=runs_dir, scratch=scratch / f"parent-{i}") for i, parent in enumerate(parents)]
     if parents:
-        found["trained first"] = "; ".join(
+        plan["trained first"] = "; ".join(
             f"{parent.name}: {first['steps']} steps, {first['time']}, {first['disk']}"
             for parent, first in zip(parents, firsts, strict=True)
         )
     if materials.companions:
-        found["companions"] = {
+        plan["companions"] = {
             name: f"{companion.described['parameters']:,} parameters, frozen; in the step's time and in memory"
             for name, companion in materials.companions.items()
         }
     if recipe.train is None:
-        return {**found, "steps": 0, "time": "one look", "disk": "the measures' arrays"}
+        return {**plan, "steps": 0, "time": "one look", "disk": "the measures' arrays"}
     path = scratch / "run"
     with trial(materials, path) as training:
         started = time.perf_counter()
@@ -45,7 +45,7 @@ def estimate(recipe: Recipe, *, runs_dir: Path, scratch: Path) -> dict[str, Any]
         steps_s = _time_steps(training.session)
         decisions_s = training.control_decisions.time(training.context())
         bytes_of = _sizes(path)
-    return found | _summary(training, steps_s, stop_s, decisions_s, bytes_of)
+    return plan | _summary(training, steps_s, stop_s, decisions_s, bytes_of)
 
 
 def _time_steps(session: Any) -> float:
@@ -63,7 +63,9 @@ def _summary(
     session = training.session
     looks = len(set().union(*training.observer.due.values())) if training.observer.due else 0
     stops = max(looks, len(training.save_at))
-    counts = {type(one).kind: -(-session.total_steps // one.every) for one in training.control_decisions.controls}
+    counts = {
+        type(control).kind: -(-session.total_steps // control.every) for control in training.control_decisions.controls
+    }
     deciding_s = sum(counts[kind] * seconds for kind, seconds in decisions_s.items())
     total_s = step_s * session.total_steps + stop_s * stops + deciding_s
     disk = bytes_of["checkpoints"] * len(training.save_at) + bytes_of["trajectory.zarr"] * looks
@@ -82,8 +84,8 @@ def _summary(
         f"{looks} looks of {size(bytes_of['trajectory.zarr'])})",
         "costs": {m.group: type(m).cost for m in training.observer.measures}
         | {
-            type(one).kind: f"{counts[kind]} decisions of {decisions_s[kind]:.2g} s: {type(one).cost}"
-            for kind, one in zip(counts, training.control_decisions.controls, strict=True)
+            kind: f"{counts[kind]} decisions of {decisions_s[kind]:.2g} s: {type(control).cost}"
+            for kind, control in zip(counts, training.control_decisions.controls, strict=True)
         },
     }
 

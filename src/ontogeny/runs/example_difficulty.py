@@ -1,4 +1,4 @@
-"""How hard each example is for the model that training starts from, for orders that want to know."""
+"""The loss of each example under the model that training starts from, for orders that sort by it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,9 +34,9 @@ def example_nll(recipe: Recipe, run: Path, model: "PreTrainedModel", prepared: P
 
 def _measured(model: "PreTrainedModel", prepared: Prepared) -> np.ndarray:
     examples = ProbeSet(name="examples", passages=prepared.examples)
-    found = np.zeros(len(examples))
+    mean_nll = np.zeros(len(examples))
     with looking(model):
         for batch in forward_probe_set(BodyAndHead(model), examples, frozenset({"nll"}), BATCH_TOKENS):
             nll = batch.nll.double().cpu().numpy()
-            found[batch.rows] = np.nansum(nll, axis=1) / np.maximum(np.isfinite(nll).sum(axis=1), 1)
-    return found
+            mean_nll[batch.rows] = np.nansum(nll, axis=1) / np.maximum(np.isfinite(nll).sum(axis=1), 1)
+    return mean_nll

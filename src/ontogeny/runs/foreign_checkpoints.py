@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ontogeny.core.contracts import Place, Progress
 from ontogeny.core.errors import StoreError, closest
@@ -45,23 +45,23 @@ def parse_stations(specs: Sequence[str]) -> list[Station]:
     number in a name. Raises StoreError for a name without a number, a step that stands twice, or a sub-directory that
     is not there.
     """
-    found: list[Station] = []
+    stations: list[Station] = []
     for spec in specs:
         base, at, names = spec.partition("@")
         if not at:
-            found.append(_station(Path(base).name, Origin(path=base)))
+            stations.append(_station(Path(base).name, Origin(path=base)))
             continue
         for name in filter(None, names.split(",")):
-            found.append(_station(name, _below(base, name)))
-    found.sort(key=lambda station: station.step)
-    for left, right in itertools.pairwise(found):
+            stations.append(_station(name, _below(base, name)))
+    stations.sort(key=lambda station: station.step)
+    for left, right in itertools.pairwise(stations):
         if left.step == right.step:
             raise StoreError(f"'{left.name}' and '{right.name}' are both step {left.step}: name each step once")
-    if not found:
+    if not stations:
         raise StoreError(
             "--checkpoints needs at least one directory or hub id, such as  ./out@checkpoint-100,checkpoint-200"
         )
-    return found
+    return stations
 
 
 def _below(base: str, name: str) -> Origin:
@@ -122,7 +122,12 @@ def measure_series(
 
 
 def _look(
-    observer: Any, weights: WeightsHistory, model: "PreTrainedModel", station: Station, seen: dict[str, str], last: int
+    observer: Observer,
+    weights: WeightsHistory,
+    model: "PreTrainedModel",
+    station: Station,
+    seen: dict[str, str],
+    last: int,
 ) -> LookEvent:
     effective = effective_weights(model)
     digest = fingerprint(effective)

@@ -37,10 +37,10 @@ def write_corpora(
 
     `author`: the model that training starts from; None if there is none yet, which raises DataError.
     """
-    found = {}
+    generated = {}
     for name, corpus in written_corpora(recipe).items():
         if run is not None and _path(run, name).exists():
-            found[name] = _read(_path(run, name))
+            generated[name] = _read(_path(run, name))
             continue
         if corpus.run is not None:
             model, tokenizer = author_of(origin_of_checkpoint(open_run(Path(corpus.run)), corpus.step))
@@ -53,10 +53,10 @@ def write_corpora(
             )
         tell(f"writing corpus {name}")
         try:
-            found[name] = list(corpus.write(model, tokenizer))
+            generated[name] = list(corpus.write(model, tokenizer))
         except DataError as error:
             raise DataError(f"corpus '{name}': {error}") from None
-    return found
+    return generated
 
 
 def author_of(origin: Origin) -> Author:
@@ -68,7 +68,7 @@ def keep_written(run: Path, written: Written) -> None:
     """Write the documents into the run: JSON lines, a file for each corpus."""
     for name, documents in written.items():
         durable.make_folder(run / schema.WRITTEN_FOLDER)
-        lines = [json.dumps({"text": one.text, "source": one.source}) + "\n" for one in documents]
+        lines = [json.dumps({"text": document.text, "source": document.source}) + "\n" for document in documents]
         durable.write_bytes(_path(run, name), "".join(lines).encode())
 
 

@@ -93,8 +93,8 @@ def origin_of(source: ModelSource, runs_dir: Path, missing: Missing) -> Origin |
             return origin_of_checkpoint(open_run(Path(from_run.run)), from_run.step)
         assert from_run.recipe is not None
         parent = load_recipe(from_run.recipe, from_run.overrides)
-        found = find_finished_run(runs_dir, parent.train_hash) or missing(parent)
-        return found if isinstance(found, StandIn) else origin_of_checkpoint(open_run(found), from_run.step)
+        run = find_finished_run(runs_dir, parent.train_hash) or missing(parent)
+        return run if isinstance(run, StandIn) else origin_of_checkpoint(open_run(run), from_run.step)
 
     return source.origin(resolve)
 

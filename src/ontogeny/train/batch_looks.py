@@ -1,7 +1,6 @@
-"""Batches just before and just after their own step, for measures that sample them."""
+"""The loss of sampled batches just before and just after their own step."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -9,6 +8,7 @@ from ontogeny.core.contracts import BatchMeasure, StepEvent
 from ontogeny.core.passages import ProbeSet
 from ontogeny.looking.forward_passes import forward_probe_set
 from ontogeny.looking.guard import looking
+from ontogeny.looking.observer import Measure
 from ontogeny.models.body_and_head import BodyAndHead
 from ontogeny.train.session import Session
 
@@ -16,12 +16,12 @@ BATCH_TOKENS = 4096
 
 
 class BatchLooks:
-    """Looks at the batches that measures sample. The loss before is the step's own where that is the plain NLL."""
+    """Evaluates the batches that measures sample. Where the step's own loss is the plain NLL, it is the loss before."""
 
-    def __init__(self, session: Session, measures: Sequence[Any]) -> None:
+    def __init__(self, session: Session, measures: Sequence[Measure]) -> None:
         self.session = session
         self.measures = [measure for measure in measures if isinstance(measure, BatchMeasure)]
-        self._halves: BodyAndHead | None = None
+        self._model: BodyAndHead | None = None
         self._before: dict[int, float] = {}
         terms = session.objective.terms
         dropout = any(getattr(module, "p", 0) for module in session.model.modules() if "Drop" in type(module).__name__)
@@ -29,18 +29,18 @@ class BatchLooks:
         self._is_plain = plain and not dropout
 
     def before_step(self) -> None:
-        """The next batch, seen from the present state."""
+        """Evaluate the next batch at the present state."""
         session = self.session
         if session.step < session.total_steps:
             ids = session.plan.batch_at(session.step)
             whole = len(ids) if self._is_plain else -1  # its loss comes with the step
-            counts = {self._count(one, ids) for one in self._sampled(session.step)} - {whole}
+            counts = {self._count(measure, ids) for measure in self._sampled(session.step)} - {whole}
             self._before = {count: self._nll(ids[:count]) for count in counts}
 
     def after_step(self, event: StepEvent) -> dict[str, float]:
-        """What to record of the step: by name of the metric."""
+        """Evaluate the batch after its step; returns metrics by name."""
         ids = np.array(event.example_ids)
-        counts = {one.group: self._count(one, ids) for one in self._sampled(event.step)}
+        counts = {measure.group: self._count(measure, ids) for measure in self._sampled(event.step)}
         before = {len(ids): event.terms["next_token"], **self._before} if self._is_plain else self._before
         after = {count: self._nll(ids[:count]) for count in set(counts.values())}
         return {
@@ -50,7 +50,7 @@ class BatchLooks:
         }
 
     def _count(self, measure: BatchMeasure, ids: np.ndarray) -> int:
-        """How many of a batch's passages, new ones first, the measure wants to see."""
+        """How many of a batch's passages the measure asks for; new ones come first."""
         return int((ids < self.session.new_examples).sum()) if measure.only_new else len(ids)
 
     def _sampled(self, step: int) -> list[BatchMeasure]:
@@ -62,8 +62,8 @@ class BatchLooks:
         batch = ProbeSet(name="batch", passages=[session.examples[i] for i in ids])
         total = count = 0.0
         with looking(session.model):
-            self._halves = self._halves or BodyAndHead(session.model)
-            for seen in forward_probe_set(self._halves, batch, frozenset({"nll"}), BATCH_TOKENS):
-                total += float(seen.nll.where(seen.supervised, seen.nll.new_zeros(())).double().sum())
-                count += float(seen.supervised.sum())
+            self._model = self._model or BodyAndHead(session.model)
+            for forward in forward_probe_set(self._model, batch, frozenset({"nll"}), BATCH_TOKENS):
+                total += float(forward.nll.where(forward.supervised, forward.nll.new_zeros(())).double().sum())
+                count += float(forward.supervised.sum())
         return total / count if count else float("nan")

@@ -60,8 +60,8 @@ def _named(session: Session) -> dict[str, Any]:
 
 
 def _moments(session: Session) -> "dict[str, Tensor]":
-    found = {}
+    moments = {}
     for name, parameter in _named(session).items():
         for moment, tensor in session.optimizer.state.get(parameter, {}).items():
-            found[f"{name}//{moment}"] = tensor.detach().contiguous()
-    return found
+            moments[f"{name}//{moment}"] = tensor.detach().contiguous()
+    return moments

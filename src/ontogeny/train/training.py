@@ -146,7 +146,7 @@ class Training:
         session, step = self.session, self.session.step
         self.listen(StageEvent(text=f"stopped at step {step}: {why}"))
         self.writer.update_provenance(stopped={"step": step, "why": why, "of_steps": session.total_steps})
-        if all(one.step != step for one in self.writer.run.checkpoints):
+        if all(checkpoint.step != step for checkpoint in self.writer.run.checkpoints):
             looked = {group for group, states in self.observer.due.items() if step in states}
             ends = {m.group for m in self.observer.measures if m.at is None} - looked
             self.observer.due = {group: frozenset({step} if group in ends else ()) for group in self.observer.due}
