@@ -14,7 +14,7 @@ from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import dump_recipe
 from ontogeny.data.prepare import prepare
 from ontogeny.data.tokenizer import load_tokenizer, looks_local
-from ontogeny.looking.observer import LookEvent
+from ontogeny.looking.observer import LookEvent, Observer
 from ontogeny.looking.weights_history import WeightsHistory
 from ontogeny.models.build import align_special_tokens, load_causal_lm, read_limits
 from ontogeny.models.weights import effective_weights, fingerprint
