@@ -25,7 +25,7 @@ def code(page: str, path: str) -> str:
 def in_place(page: str, room: str, kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The page's component, as if it lay among ours."""
     package = importlib.import_module(f"ontogeny.{room}")
-    (folder / f"{kind}.py").write_text(code(page, f"src/ontogeny/{room}/{kind}.py"))
+    (folder / f"{kind}.py").write_text(code(page, f"src/ontogeny/{room.replace('.', '/')}/{kind}.py"))
     monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
     _forget(room, kind)
     yield
@@ -40,7 +40,7 @@ def _forget(room: str, kind: str) -> None:
 
 def run_tests(page: str, room: str, kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     """Run the tests that the page has for it; how many there were."""
-    (folder / f"test_{kind}_of_the_page.py").write_text(code(page, f"tests/{room}/test_{kind}.py"))
+    (folder / f"test_{kind}_of_the_page.py").write_text(code(page, f"tests/{room.replace('.', '/')}/test_{kind}.py"))
     monkeypatch.syspath_prepend(folder)
     tests = importlib.import_module(f"test_{kind}_of_the_page")
     names = [name for name in vars(tests) if name.startswith("test_")]
