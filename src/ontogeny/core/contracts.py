@@ -309,6 +309,10 @@ class LoadContext(Protocol):
 class ModelSource(Component):
     """Where the model comes from."""
 
+    @classmethod
+    def register(cls) -> None:
+        """Let transformers' Auto classes load what it builds. Nothing to do for architectures that transformers has."""
+
     def identity(self) -> dict[str, Any]:
         """What of it goes into a recipe's hash."""
         return self.model_dump(mode="json")

@@ -1,15 +1,15 @@
 """Build or load the model of a recipe, with one place that talks to transformers."""
 
-import importlib
 import json
-import pkgutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ontogeny.core.contracts import ModelSource
 from ontogeny.core.errors import DataError, RecipeError
+from ontogeny.core.kinds import find, kinds_of
 from ontogeny.core.origin import Origin
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_train import Lora
@@ -60,11 +60,12 @@ class Limits:
 
 
 def register_architectures() -> None:
-    """Let transformers' Auto classes load the models of `models.architectures`."""
-    from ontogeny.models import architectures
-
-    for module in pkgutil.iter_modules(architectures.__path__, f"{architectures.__name__}."):
-        importlib.import_module(module.name).register()
+    """Let transformers' Auto classes load the models of every source, third parties' too."""
+    room = "ontogeny.models.sources"
+    for kind in kinds_of(room):
+        source = find(room, kind)
+        assert issubclass(source, ModelSource)
+        source.register()
 
 
 def read_config(origin: Origin) -> Any:

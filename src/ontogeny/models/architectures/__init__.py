@@ -1,1 +1,1 @@
-"""Models of our own: one file each, with a `register` that makes them known to transformers' Auto classes."""
+"""Models of our own, which transformers does not have."""

@@ -24,6 +24,13 @@ class Autoencoder(ModelSource):
     context_length: int | None = Field(default=None, ge=2)
     """Longest text in tokens, latents not counted; by default the passage length of the recipe."""
 
+    @classmethod
+    def register(cls) -> None:
+        """Its architecture is ours."""
+        from ontogeny.models.architectures.text_autoencoder import register
+
+        register()
+
     def load(self, context: Any) -> Any:
         """Build it."""
         import torch
