@@ -12,7 +12,7 @@ from ontogeny.core.interventions import Intervention
 from ontogeny.core.kinds import find, kinds_of
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_data import Data, NewText, Replay, TokenizerSettings, Twins
-from ontogeny.core.recipe_file import recipe_schema
+from ontogeny.core.recipe_schema import recipe_schema
 from ontogeny.core.recipe_train import Lora, Mixing, Optimizer, Train
 from ontogeny.core.schedule import Cadence, Schedule
 from ontogeny.core.takes import Take
@@ -57,8 +57,7 @@ def tables() -> str:
     parts = []
     schema = recipe_schema()
     for title, model in BLOCKS.items():
-        block = schema if model is Recipe else schema["$defs"][model.__name__]
-        parts.append(f"### {title}\n\n{_doc(model)}\n\n{_table(block)}")
+        parts.append(f"### {title}\n\n{_doc(model)}\n\n{_table(schema['$defs'][model.__name__])}")
     for title, (room, base) in ROOMS.items():
         parts.append(f"### {title}")
         if room == "ontogeny.measures":
