@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ontogeny.integrations.audit.listening import Hook, logits_of
-from ontogeny.integrations.audit.observed import Pair, TeacherPass
+from ontogeny.integrations.audit.observed import LogitPair, TeacherPass
 from ontogeny.integrations.audit.reading import arguments, drops_out, fingerprints, numpy_of
 from ontogeny.integrations.audit.recording import Forward
 from ontogeny.looking.guard import untouched
@@ -115,7 +115,7 @@ class TeacherListener:
             references = _references(rows["student"], against, valid, temperature)
         kept = {name: one.float().cpu().numpy() for name, one in few.items()}
         seen.distillation.pairs.append(
-            Pair(
+            LogitPair(
                 step=forward.step,
                 length=length,
                 student=kept["student"],

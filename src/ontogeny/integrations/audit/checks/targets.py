@@ -6,9 +6,9 @@ import numpy as np
 
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
-from ontogeny.integrations.audit.checks.loss import NEGLIGIBLE, NO_GRADIENT, next_tokens, supervised, without_padding
-from ontogeny.integrations.audit.observed import Difference
+from ontogeny.integrations.audit.observed import OutputDifference
 from ontogeny.integrations.audit.recording import Forward, Recording
+from ontogeny.integrations.audit.supervision import NEGLIGIBLE, NO_GRADIENT, next_tokens, supervised, without_padding
 from ontogeny.integrations.audit.updates import updates
 
 LEAST_ROWS = 16
@@ -47,7 +47,7 @@ def row_depends_on_padding(seen: Recording) -> Outcome:
     return _rerun(seen, seen.reruns.padded, "padded further", lacks=seen.reruns.padded_lacks)
 
 
-def _rerun(seen: Recording, difference: Difference | None, how: str, *, lacks: str = "") -> Outcome:
+def _rerun(seen: Recording, difference: OutputDifference | None, how: str, *, lacks: str = "") -> Outcome:
     if difference is None:
         return Lacks(what=lacks or seen.reruns.lacks)
     if any(one.time_first for one in seen.forwards):
