@@ -36,7 +36,7 @@ class Targets:
 
 
 @dataclass(kw_only=True)
-class Forward:
+class ForwardRecord:
     """One forward pass in training, with its backward pass."""
 
     step: int
@@ -132,7 +132,7 @@ class Tensors:
 class Recording:
     """Everything that checks may look at."""
 
-    forwards: list[Forward] = field(default_factory=list)
+    forwards: list[ForwardRecord] = field(default_factory=list)
     """Those that were looked at in detail, in order."""
     forwards_in_training: int = 0
     """All of them, with gradients."""

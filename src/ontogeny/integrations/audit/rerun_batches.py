@@ -10,7 +10,7 @@ import numpy as np
 from ontogeny.integrations.audit.observed import Markers
 from ontogeny.integrations.audit.reading import token_ids
 from ontogeny.integrations.audit.recorder_generation import special_ids
-from ontogeny.integrations.audit.recording import Forward
+from ontogeny.integrations.audit.recording import ForwardRecord
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +36,7 @@ TAKEN = ("attention_mask", "position_ids")
 
 
 @dataclass(kw_only=True)
-class Batch:
+class RerunBatch:
     """Arguments of a forward pass [B, T], without those that do not change logits."""
 
     name: str
@@ -50,7 +50,7 @@ class Batch:
     """Arguments that are no tensors, as they were: `use_cache`, without which some models heed packed positions."""
     others: Mapping[str, Any]
     """Further tensors, and whatever may hold some; with these, rows cannot be told apart."""
-    forward: Forward
+    forward: ForwardRecord
     """The pass that it was given to."""
 
     @property
@@ -58,18 +58,18 @@ class Batch:
         """Is it ids, mask and positions [B, T], and nothing else?"""
         return not self.others and all(one is None or one.ndim == 2 for one in (self.mask, self.positions))
 
-    def rows(self, number: int) -> "Batch":
+    def rows(self, number: int) -> "RerunBatch":
         """The first rows; all, where they cannot be told apart."""
         return self if self.others else self.part(slice(0, number), slice(None))
 
-    def part(self, rows: slice, places: slice) -> "Batch":
+    def part(self, rows: slice, places: slice) -> "RerunBatch":
         """Some rows and places; a mask of other axes than [B, T] keeps its places."""
         mask = self.mask if self.mask is None else self.mask[rows] if self.mask.ndim != 2 else self.mask[rows, places]
         positions = None if self.positions is None else self.positions[rows, places]
         return replace(self, ids=self.ids[rows, places], mask=mask, positions=positions, real=self.real[rows, places])
 
 
-def batch_of(forward: Forward, given: Mapping[str, Any], markers: Markers) -> Batch | None:
+def batch_of(forward: ForwardRecord, given: Mapping[str, Any], markers: Markers) -> RerunBatch | None:
     """A copy of what a forward pass was called with; None where its ids are a decoder's own."""
     assert forward.input_ids is not None
     ids = token_ids(given, forward.input_ids.shape, decoder=False)
@@ -85,7 +85,7 @@ def batch_of(forward: Forward, given: Mapping[str, Any], markers: Markers) -> Ba
         if one not in settings
     }
     mask, positions = (None if given.get(one) is None else given[one].detach().clone() for one in TAKEN)
-    return Batch(
+    return RerunBatch(
         name=name,
         ids=ids.detach().clone(),
         mask=mask,
@@ -114,7 +114,7 @@ def markers_of(model: Any, tokenizer: Any) -> Markers:
     return Markers(begin=begin, ends=frozenset(ends), pad=pad)
 
 
-def not_padding(forward: Forward, markers: Markers) -> np.ndarray:
+def not_padding(forward: ForwardRecord, markers: Markers) -> np.ndarray:
     """Which tokens are no padding: bool [B, T]. As the mask says; without one, all but runs of the pad id at the ends.
 
     Where padding and end of text are one token, and no mask is given, the first of the run behind the text is its end.
@@ -129,7 +129,7 @@ def not_padding(forward: Forward, markers: Markers) -> np.ndarray:
     return inner
 
 
-def second_documents(batch: Batch, markers: Markers) -> list[tuple[int, int, int]]:
+def second_documents(batch: RerunBatch, markers: Markers) -> list[tuple[int, int, int]]:
     """(row, first place, place behind) of the second document of each row that holds several.
 
     Documents are told by position ids that begin anew; else by an end of text inside a row, where no row has padding

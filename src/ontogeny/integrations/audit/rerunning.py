@@ -10,9 +10,9 @@ from ontogeny.integrations.audit.dropping import dropping
 from ontogeny.integrations.audit.listening import logits_of
 from ontogeny.integrations.audit.observed import Markers, OutputDifference, Reruns
 from ontogeny.integrations.audit.reading import next_token_nll, numpy_of, token_ids
-from ontogeny.integrations.audit.recording import Forward
+from ontogeny.integrations.audit.recording import ForwardRecord
 from ontogeny.integrations.audit.reloading import Reloading, copied_again, difference
-from ontogeny.integrations.audit.rerun_batches import LEAST_SECOND, Batch, batch_of, markers_of, second_documents
+from ontogeny.integrations.audit.rerun_batches import LEAST_SECOND, RerunBatch, batch_of, markers_of, second_documents
 from ontogeny.looking.guard import looking
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ class Rerunner:
 
     def __init__(self, recorder: "Recorder") -> None:
         self.recorder = recorder
-        self.uneven: Batch | None = None
-        self.packed: Batch | None = None
-        self.any: Batch | None = None
-        self.evaluated: Batch | None = None
+        self.uneven: RerunBatch | None = None
+        self.packed: RerunBatch | None = None
+        self.any: RerunBatch | None = None
+        self.evaluated: RerunBatch | None = None
         self.reloading = Reloading(recorder.heard)
 
     def begin(self) -> None:
@@ -60,7 +60,7 @@ class Rerunner:
         if "saved_model_differs" not in self.recorder.skip:
             self.reloading.begin()
 
-    def keep(self, forward: Forward, given: Mapping[str, Any], logits: "Tensor | None") -> None:
+    def keep(self, forward: ForwardRecord, given: Mapping[str, Any], logits: "Tensor | None") -> None:
         """Keep the batch if none of its kind is kept yet."""
         if forward.input_ids is None or (self.uneven and self.packed):
             return
@@ -91,7 +91,7 @@ class Rerunner:
         if self.evaluated is not None and not self.evaluated.real.all():
             return
         mask = given.get("attention_mask")
-        forward = Forward(step=0, training=False, input_ids=numpy_of(ids))
+        forward = ForwardRecord(step=0, training=False, input_ids=numpy_of(ids))
         if mask is not None and tuple(mask.shape) == tuple(ids.shape):
             forward.attention_mask = numpy_of(mask)
         batch = batch_of(forward, given, self.recorder.seen.markers)
@@ -128,7 +128,7 @@ class Rerunner:
         except _NotAlikeError as error:
             found.lacks = found.reload_lacks = str(error)
 
-    def _invariance(self, found: Reruns, batch: Batch, live: np.ndarray, tolerance: float) -> None:
+    def _invariance(self, found: Reruns, batch: RerunBatch, live: np.ndarray, tolerance: float) -> None:
         model = self.recorder.heard
         found.future = _future(model, batch, live, self.recorder.seen.markers, tolerance)
         if _looks_ahead(found):  # what comes behind a row, padding too, is not the same then
@@ -138,7 +138,7 @@ class Rerunner:
         _padded_further(found, model, batch, live, self.recorder.seen.markers.pad or 0, tolerance)
 
 
-def nll_of(model: Any, batch: Batch) -> np.ndarray:
+def nll_of(model: Any, batch: RerunBatch) -> np.ndarray:
     """NLL of each token, float64 [B, T]; NaN at position 0."""
     given: dict[str, Any] = {batch.name: batch.ids, "attention_mask": batch.mask, "position_ids": batch.positions}
     given = {name: value for name, value in given.items() if value is not None}
@@ -151,7 +151,7 @@ def nll_of(model: Any, batch: Batch) -> np.ndarray:
     return nll
 
 
-def _steady(found: Reruns, model: Any, batch: Batch, tolerance: float) -> None:
+def _steady(found: Reruns, model: Any, batch: RerunBatch, tolerance: float) -> None:
     """Does the model give the same for the same batch twice, and is anything dropped out?
 
     Not where it draws random numbers, or keeps a state from one forward pass to the next; what moves little by little,
@@ -166,7 +166,7 @@ def _steady(found: Reruns, model: Any, batch: Batch, tolerance: float) -> None:
         raise _NotAlikeError("a model that gives the same for the same batch twice, in evaluation mode")
 
 
-def _packing(found: Reruns, model: Any, batch: Batch, markers: Markers, tolerance: float) -> None:
+def _packing(found: Reruns, model: Any, batch: RerunBatch, markers: Markers, tolerance: float) -> None:
     spans = second_documents(batch, markers)
     if not spans:
         return
@@ -180,7 +180,7 @@ def _packing(found: Reruns, model: Any, batch: Batch, markers: Markers, toleranc
     found.positions_begin_anew = batch.positions is not None
 
 
-def _replaced(batch: Batch, spans: Mapping[int, slice], markers: Markers) -> Batch:
+def _replaced(batch: RerunBatch, spans: Mapping[int, slice], markers: Markers) -> RerunBatch:
     """With other ordinary tokens of the batch in these places of rows."""
     import torch
 
@@ -192,7 +192,9 @@ def _replaced(batch: Batch, spans: Mapping[int, slice], markers: Markers) -> Bat
     return replace(batch, ids=ids)
 
 
-def _future(model: Any, batch: Batch, live: np.ndarray, markers: Markers, tolerance: float) -> OutputDifference | None:
+def _future(
+    model: Any, batch: RerunBatch, live: np.ndarray, markers: Markers, tolerance: float
+) -> OutputDifference | None:
     """Tokens that were learned as the next ones, against the same with the later half of them replaced.
 
     None where others than next tokens are learned, as by an encoder. Before the first that is learned, a prompt may
@@ -221,7 +223,7 @@ def _looks_ahead(found: Reruns) -> bool:
     return found.future is not None and found.future.large
 
 
-def _alone(model: Any, batch: Batch, live: np.ndarray, tolerance: float) -> OutputDifference | None:
+def _alone(model: Any, batch: RerunBatch, live: np.ndarray, tolerance: float) -> OutputDifference | None:
     """Each row alone and without padding, against the same row in its batch, whose NLL is `live`."""
     alone, here = [], []
     for row in range(len(live)):
@@ -234,7 +236,7 @@ def _alone(model: Any, batch: Batch, live: np.ndarray, tolerance: float) -> Outp
     return difference(np.concatenate(alone), np.concatenate(here), tolerance) if alone else None
 
 
-def _padded_further(found: Reruns, model: Any, batch: Batch, live: np.ndarray, pad: int, tolerance: float) -> None:
+def _padded_further(found: Reruns, model: Any, batch: RerunBatch, live: np.ndarray, pad: int, tolerance: float) -> None:
     from torch.nn import functional as F
 
     longest = getattr(getattr(model, "config", None), "max_position_embeddings", None)

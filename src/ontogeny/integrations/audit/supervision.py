@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 
 from ontogeny.integrations.audit.observed import Markers
-from ontogeny.integrations.audit.recording import Forward, Recording
+from ontogeny.integrations.audit.recording import ForwardRecord, Recording
 from ontogeny.integrations.audit.rerun_batches import not_padding
 
 NEGLIGIBLE = 0.1
 """Share of the typical weight below which a target is no target, but a trace of another term."""
 
 
-def supervised(seen: Recording, *, misfit: float = 1.0) -> list[Forward]:
+def supervised(seen: Recording, *, misfit: float = 1.0) -> list[ForwardRecord]:
     """Looked-at forward passes over token ids whose gradient at the logits was seen, and fits a cross entropy."""
     return [
         one
@@ -34,7 +34,7 @@ def next_tokens(seen: Recording) -> bool:
 NO_GRADIENT = "a backward pass through logits [batch, time, vocabulary] of a model that is given token ids"
 
 
-def shifted_matches(looked: list[Forward], shift: int) -> tuple[int, int]:
+def shifted_matches(looked: list[ForwardRecord], shift: int) -> tuple[int, int]:
     """How many targets are the token `shift` places on, among those that have one."""
     hit = count = 0
     for one in looked:
@@ -50,7 +50,7 @@ def shifted_matches(looked: list[Forward], shift: int) -> tuple[int, int]:
     return hit, count
 
 
-def real_tokens(one: Forward, markers: Markers | None = None) -> np.ndarray:
+def real_tokens(one: ForwardRecord, markers: Markers | None = None) -> np.ndarray:
     """Which tokens are not padding: bool [B, T], as the mask says; all without one.
 
     With markers whose padding is an end of text: the first of it behind a text that does not end so is its end, though
@@ -68,7 +68,7 @@ def real_tokens(one: Forward, markers: Markers | None = None) -> np.ndarray:
     return real | behind
 
 
-def without_padding(looked: list[Forward], markers: Markers) -> list[np.ndarray]:
+def without_padding(looked: list[ForwardRecord], markers: Markers) -> list[np.ndarray]:
     """`real_tokens` of each forward pass; where no mask is given, or one that masks nothing, by the padding token.
 
     Runs of it behind a text are told from text by their length of 2 or more (behind the end of text, where it is the

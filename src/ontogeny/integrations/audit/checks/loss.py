@@ -4,7 +4,7 @@ import numpy as np
 
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
-from ontogeny.integrations.audit.recording import Forward, Recording
+from ontogeny.integrations.audit.recording import ForwardRecord, Recording
 from ontogeny.integrations.audit.supervision import (
     NEGLIGIBLE,
     NO_GRADIENT,
@@ -56,7 +56,9 @@ def label_shift(seen: Recording) -> Outcome:
     )
 
 
-def _other_positions(looked: list[Forward], seen: Recording, numbers: dict[str, float | int | str]) -> Found | None:
+def _other_positions(
+    looked: list[ForwardRecord], seen: Recording, numbers: dict[str, float | int | str]
+) -> Found | None:
     """The right tokens at the wrong positions, as where logits and labels are laid flat along different axes."""
     same = []
     for one, real in zip(looked, without_padding(looked, seen.markers), strict=True):
@@ -201,17 +203,17 @@ def loss_is_the_mean(seen: Recording) -> Outcome:
     )
 
 
-def _targets(one: Forward) -> int:
+def _targets(one: ForwardRecord) -> int:
     assert one.targets is not None
     return int((one.targets.ids >= 0).sum())
 
 
-def _first_labels(one: Forward) -> int:
+def _first_labels(one: ForwardRecord) -> int:
     """Labels of first tokens: a model shifts them away."""
     return 0 if one.labels is None else int((one.labels[:, 0] != -100).sum())
 
 
-def _mean_nll(one: Forward) -> float | None:
+def _mean_nll(one: ForwardRecord) -> float | None:
     """Of the targets that are next tokens, in nats; None if fewer than most are."""
     assert one.input_ids is not None
     assert one.targets is not None
