@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from ontogeny.core.component import Component
-from ontogeny.core.contracts import Corpus, ModelSource, Order, StateMeasure, StreamMeasure, Term
+from ontogeny.core.contracts import Corpus, ModelSource, Order, StateMeasure, StreamMeasure
 from ontogeny.core.controls import Control
 from ontogeny.core.interventions import Intervention
 from ontogeny.core.kinds import find, kinds_of
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_data import Data, NewText, Replay, TokenizerSettings, Twins
-from ontogeny.core.recipe_file import recipe_schema
+from ontogeny.core.recipe_schema import recipe_schema
 from ontogeny.core.recipe_train import Lora, Mixing, Optimizer, Train
 from ontogeny.core.schedule import Cadence, Schedule
 from ontogeny.core.takes import Take
+from ontogeny.core.terms import Term
 
 PAGE = Path(__file__).with_name("recipes.md")
 BEGIN, END = "<!-- keys: begin -->", "<!-- keys: end -->"
@@ -44,6 +45,12 @@ ROOMS: dict[str, tuple[str, type[Component]]] = {
     "Controls": ("ontogeny.controls", Control),
     "Interventions": ("ontogeny.interventions", Intervention),
 }
+_COMMON = {
+    "Terms": "Every term takes these.",
+    "Controls": "Every control takes these.",
+    "Interventions": "Every intervention takes these.",
+    "Measures": "Every measure takes these; a state measure has no `probes` unless it is listed.",
+}
 _NAMES = {
     Take.__name__: "passages",
     NewText.__name__: "passages",
@@ -57,24 +64,20 @@ def tables() -> str:
     parts = []
     schema = recipe_schema()
     for title, model in BLOCKS.items():
-        block = schema if model is Recipe else schema["$defs"][model.__name__]
-        parts.append(f"### {title}\n\n{_doc(model)}\n\n{_table(block)}")
+        parts.append(f"### {title}\n\n{_doc(model)}\n\n{_table(schema['$defs'][model.__name__])}")
     for title, (room, base) in ROOMS.items():
         parts.append(f"### {title}")
-        if room == "ontogeny.measures":
-            common = base.model_json_schema()
-            parts.append(
-                f"Every measure takes these; a state measure has no `probes` unless it is listed.\n\n{_table(common)}"
-            )
+        if title in _COMMON:
+            parts.append(f"{_COMMON[title]}\n\n{_table(base.model_json_schema())}")
         parts += [_kind(room, kind, base) for kind in kinds_of(room)]
     return "\n\n".join(parts)
 
 
 def _kind(room: str, kind: str, base: type[Component]) -> str:
     cls = find(room, kind)
-    shared = set(StateMeasure.model_fields if issubclass(cls, StateMeasure) else base.model_fields)
+    common = (StateMeasure if issubclass(cls, StateMeasure) else base).model_json_schema().get("properties", {})
     schema = cls.model_json_schema()
-    own = {key: value for key, value in schema.get("properties", {}).items() if key not in shared}
+    own = {key: value for key, value in schema.get("properties", {}).items() if value != common.get(key)}
     table = f"\n\n{_table({**schema, 'properties': own})}" if own else ""
     return f"#### {kind}\n\n{_doc(cls)}{table}"
 

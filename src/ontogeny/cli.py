@@ -313,7 +313,7 @@ def schema(kind: Annotated[str | None, typer.Argument(help="Only this kind of co
 
     Examples:  ontogeny schema > recipe.schema.json  |  ontogeny schema token_nll
     """
-    from ontogeny.core.recipe_file import recipe_schema
+    from ontogeny.core.recipe_schema import recipe_schema
     from ontogeny.verbs.schema import kind_schema
 
     typer.echo(json.dumps(kind_schema(kind) if kind else recipe_schema(), indent=2))

@@ -64,7 +64,7 @@ def modules_after(statement: str) -> set[str]:
         ("import ontogeny", HEAVY | {"numpy", "pandas", "pydantic", "typer"}),
         ("import ontogeny.cli", HEAVY | {"numpy", "pandas", "xarray", "pydantic", "altair", "ruamel"}),
         ("from ontogeny.core.recipe_file import load_recipe; load_recipe('demo')", HEAVY | {"pandas", "xarray"}),
-        ("from ontogeny.core.recipe_file import recipe_schema; recipe_schema()", HEAVY),
+        ("from ontogeny.core.recipe_schema import recipe_schema; recipe_schema()", HEAVY),
         ("import ontogeny.store.run, ontogeny.report.page", HEAVY),
     ],
 )

@@ -11,11 +11,11 @@ from ontogeny.core.recipe_file import (
     apply_overrides,
     dump_recipe,
     load_recipe,
-    recipe_schema,
     shipped_recipes,
     validate,
     validate_component,
 )
+from ontogeny.core.recipe_schema import recipe_schema
 from ontogeny.core.yaml_tree import read_yaml
 from tests.core.test_recipe import BASE
 
@@ -158,7 +158,7 @@ def test_schema_and_model_refuse_the_same(override: str, schema: jsonschema.Draf
 
 
 def test_schema_describes_every_kind(schema: jsonschema.Draft202012Validator) -> None:
-    kinds = {option["title"] for option in schema.schema["properties"]["measures"]["items"]["oneOf"]}
+    kinds = {option["title"] for option in schema.schema["$defs"]["Recipe"]["properties"]["measures"]["items"]["oneOf"]}
     assert {"evaluation", "token_nll", "weight_drift"} <= kinds
 
 

@@ -33,6 +33,22 @@ def test_the_example_is_a_recipe(tmp_path: Path) -> None:
     assert load_recipe(path, overrides[1].split()).name == "first"
 
 
+def test_the_example_that_extends_it_says_what_its_comments_say(tmp_path: Path) -> None:
+    for name, begin in (("first", "example"), ("second", "extending example")):
+        example = re.search(rf"<!-- {begin} -->\n```yaml\n(.*?)```", PAGE, re.DOTALL)
+        assert example
+        (tmp_path / f"{name}.yaml").write_text(example[1])
+    first, second = load_recipe(tmp_path / "first.yaml"), load_recipe(tmp_path / "second.yaml")
+    assert first.train
+    assert second.train
+    assert second.model == first.model.model_copy(update={"size": "micro"})
+    assert (second.train.steps, second.train.epochs) == (100, None)
+    assert second.train.lr == first.train.lr.model_copy(update={"value": 1e-3})
+    assert (second.checkpoints.steps, second.checkpoints.every_epochs) == ((0, 100), None)
+    assert {name: take.count for name, take in second.data.probes.items()} == {"train": 8}
+    assert [measure.group for measure in second.measures] == ["evaluation"]
+
+
 def test_the_tables_are_up_to_date(writer: ModuleType) -> None:
     assert writer.page(PAGE) == PAGE, "run  make docs"
 

@@ -79,6 +79,36 @@ def test_overrides_make_another_run(run: Path, recipe_file: Path, ontogeny) -> N
     assert open_run(other).status["step"] == 2
 
 
+def test_a_recipe_that_extends_a_shipped_one_is_run(recipe_file: Path, tmp_path: Path, ontogeny) -> None:  # type: ignore[no-untyped-def]
+    own = tmp_path / "own.yaml"
+    own.write_text(f"""\
+extends: demo_base
+name: own
+data:
+  corpora: {{code: {{kind: text, path: "{recipe_file.parent / "words" / "*.txt"}"}}, prose: null}}
+  probes: {{code: {{count: 2}}, prose: null}}
+tokenizer: {{vocab_size: 300, corpora: null}}
+model: {{size: pico}}
+train: {{steps: 2, batch: 2}}
+checkpoints: {{steps: [2]}}
+""")
+    called = ontogeny("run", own, "train.seed=1", "--runs", tmp_path, "--quiet", "--json")
+    assert called.code == 0, called.err
+    run = Path(called.json()["run"])
+    kept = read_yaml((run / "recipe.yaml").read_text(), "")[0]
+    assert "extends" not in kept
+    assert kept["train"] == {
+        "seed": 1,
+        "steps": 2,
+        "batch": 2,
+        "lr": {"shape": "cosine", "value": 0.01, "warmup": 0.05, "final": 0.1},  # of demo_base
+    }
+    assert run.name == f"own-{load_recipe(run / 'recipe.yaml').recipe_hash[:8]}"
+    assert list(open_run(run).probes) == ["code"]
+    # the run is found again by its content
+    assert ontogeny("run", own, "train.seed=1", "--runs", tmp_path, "--json").json()["run"] == str(run)
+
+
 def test_list_and_json(run: Path, ontogeny) -> None:  # type: ignore[no-untyped-def]
     listed = ontogeny("list", "--runs", run.parent, "--json").json()
     assert str(run) in [row["run"] for row in listed["runs"]]
@@ -204,6 +234,7 @@ def test_help_and_version_end_well(ontogeny) -> None:  # type: ignore[no-untyped
 WRONG = {
     "unknown recipe": (["run", "demoo"], "did you mean 'demo'"),
     "no recipe": (["run"], "name a recipe"),
+    "unknown recipe to extend": (["run", "{extending}"], "line 1, key 'extends': no recipe 'demoo', neither shipped"),
     "typo in an override": (["run", "{recipe}", "train.lrr=1"], "did you mean 'lr'"),
     "missing text": (["run", "--text", "nowhere.txt"], "no such file"),
     "missing model": (["run", "--text", "{recipe}", "--model", "./nowhere"], "no such directory"),
@@ -230,9 +261,13 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_wrong_use_is_one_line_and_exit_code_2(case: str, run: Path, recipe_file: Path, ontogeny) -> None:  # type: ignore[no-untyped-def]
+def test_wrong_use_is_one_line_and_exit_code_2(
+    case: str, run: Path, recipe_file: Path, tmp_path: Path, ontogeny
+) -> None:  # type: ignore[no-untyped-def]
     arguments, message = WRONG[case]
-    given = [argument.format(run=run, recipe=recipe_file) for argument in arguments]
+    extending = tmp_path / "extending.yaml"
+    extending.write_text("extends: demoo\n")
+    given = [argument.format(run=run, recipe=recipe_file, extending=extending) for argument in arguments]
     where = ["--runs", run.parent] if given[0] in ("run", "measure") else []
     called = ontogeny(*given, *where)
     assert called.code == 2, called.err

@@ -49,7 +49,7 @@ def apply_override(tree: dict[str, Any], override: str, origins: Origins) -> Non
         location = (*location, at)
         if isinstance(node, dict):
             node.setdefault(at, None)
-        below = _opened(node[at])
+        below = opened(node[at])
         if below is not node[at]:
             node[at] = below
             origins[location] = f"override {override}"
@@ -63,7 +63,7 @@ def apply_override(tree: dict[str, Any], override: str, origins: Origins) -> Non
     origins[location] = f"override {override}"
     node[at] = value
     if value is not None:
-        for rival in _rivals(location):
+        for rival in rivals(location):
             node.pop(rival, None)
             origins.pop((*location[:-1], rival), None)
 
@@ -82,10 +82,10 @@ def _override_base(tree: dict[str, Any], override: str, origins: Origins) -> Non
     origins[("model", "overrides")] = f"override {override}"
 
 
-def _rivals(location: Location) -> frozenset[str]:
-    """The keys that an override of this one replaces.
+def rivals(location: Location) -> frozenset[str]:
+    """The keys that setting this one replaces, by an override or in a recipe that extends another.
 
-    Who overrides train.steps wants that length *instead*: the epochs that are in the way may stand in a shipped recipe,
+    Who sets train.steps wants that length *instead*: the epochs that are in the way may stand in a shipped recipe,
     or in one made from --text, where nobody wrote them.
     """
     *above, key = location
@@ -106,7 +106,7 @@ def _value(text: str, override: str) -> Any:
         return text
 
 
-def _opened(node: Any) -> Any:
+def opened(node: Any) -> Any:
     """A bare kind, a plain number or nothing as the mapping that it stands for."""
     if node is None:
         return {}

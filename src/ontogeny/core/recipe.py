@@ -24,6 +24,8 @@ from ontogeny.core.windows import check_windows, windows_of
 class Recipe(Settings):
     """One experiment."""
 
+    extends: str | None = Field(default=None, exclude=True)
+    """Another recipe, by its shipped name or by a path relative to this file, over which this file's keys are laid."""
     name: str = Field(pattern=RUN_NAME)
     """Names the run directory, together with the hash."""
     about: str = ""
@@ -47,6 +49,8 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.extends is not None:  # reading a file takes the key out: a recipe holds the whole content
+            raise refusal("a recipe is extended by a file: write  extends: NAME  there", "extends")
         if (self.train is None) != (not self.data.train):
             raise ValueError("train and data.train come together: say both, or neither to only look at the model")
         check_windows(self.data, self.train)

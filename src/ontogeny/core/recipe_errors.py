@@ -2,16 +2,15 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from collections.abc import Mapping
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from ontogeny.core.component import Component
 from ontogeny.core.errors import closest
-from ontogeny.core.kinds import Room, find
 from ontogeny.core.names import PATTERNS
+from ontogeny.core.recipe_forms import form_below, model_of
 from ontogeny.core.yaml_tree import Location
 
 _EXPECTED = {
@@ -107,38 +106,7 @@ def _found(value: Any) -> str:
 def _fields_at(location: Location, form: Any, tree: Any) -> list[str]:
     """The keys that may stand at a place of a recipe, found by walking down the forms with the recipe in hand."""
     for part in location:
-        form, tree = _form_below(form, tree, part), tree[part]
-    here = _model_of(form, tree)
+        form, tree = form_below(form, tree, part), tree[part]
+    here = model_of(form, tree)
     fields = list(here.model_fields) if here else []
     return ["kind", *fields] if here and issubclass(here, Component) else fields
-
-
-def _form_below(form: Any, node: Any, part: str | int) -> Any:
-    """What a model's field, a dict's value or a tuple's entry must look like."""
-    model = _model_of(form, node)
-    if model is not None:
-        field = model.model_fields[str(part)]
-        return (field.annotation, *field.metadata)
-    containers = [choice for choice in _choices(form) if get_origin(choice) in (dict, tuple)]
-    return get_args(containers[0])[1 if isinstance(part, str) else 0] if containers else None
-
-
-def _model_of(form: Any, node: Any) -> type[BaseModel] | None:
-    """The model that reads `node`: the one that its kind names, or the one that the form mentions."""
-    for choice in _choices(form):
-        if isinstance(choice, Room):
-            return find(choice.package, node["kind"])
-        if isinstance(choice, type) and issubclass(choice, BaseModel):
-            return choice
-    return None
-
-
-def _choices(form: Any) -> Iterator[Any]:
-    """What a form may be, seen through unions and Annotated; the metadata of Annotated first."""
-    if isinstance(form, tuple):
-        for part in reversed(form):
-            yield from _choices(part)
-    elif get_origin(form) in (Annotated, Union, UnionType):
-        yield from _choices(get_args(form))
-    else:
-        yield form

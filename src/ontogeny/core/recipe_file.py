@@ -1,4 +1,4 @@
-"""Read and write recipes: YAML 1.2, dotted overrides, and errors that name file, line and key."""
+"""Read and write recipes: YAML 1.2, `extends:`, dotted overrides, and errors that name file, line and key."""
 
 import copy
 import json
@@ -11,22 +11,22 @@ from pydantic import TypeAdapter, ValidationError
 
 from ontogeny.core.component import Component
 from ontogeny.core.errors import RecipeError, closest
+from ontogeny.core.extends import lay_over
 from ontogeny.core.kinds import Room
 from ontogeny.core.overrides import apply_override
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_errors import explain
-from ontogeny.core.yaml_tree import Location, read_yaml, write_yaml
+from ontogeny.core.yaml_tree import Location, Origins, read_yaml, write_yaml
 
 
 def load_recipe(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """Load a recipe by path, or a shipped one by name, and apply overrides such as ``train.seed=3``.
 
+    What the recipe extends is read first, and its own keys are laid over that.
     Raises RecipeError: one line for each fault, with file, line, key, what is wrong and what to write instead.
     """
-    path, text = _read(name_or_path)
-    tree, origins = read_yaml(text, str(path))
-    if not isinstance(tree, dict):
-        raise RecipeError(f"{path}, line 1: a recipe is a mapping that begins with  name: NAME")
+    path = _find(name_or_path)
+    tree, origins = _read_with_extended((path,))
     for override in overrides:
         apply_override(tree, override, origins)
     return validate(tree, str(path), origins)
@@ -72,11 +72,6 @@ def dump_recipe(recipe: Recipe) -> str:
     return write_yaml(recipe.model_dump(mode="json", exclude_defaults=True))
 
 
-def recipe_schema() -> dict[str, Any]:
-    """JSON Schema of a recipe, with every kind that is installed described."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Recipe.model_json_schema()}
-
-
 def shipped_recipes() -> list[str]:
     """Names of the recipes in the package."""
     return sorted(_names(resources.files("ontogeny") / "recipes", ""))
@@ -90,16 +85,58 @@ def _names(folder: Any, prefix: str) -> Iterator[str]:
             yield prefix + entry.name.removesuffix(".yaml")
 
 
-def _read(name_or_path: str | Path) -> tuple[Path, str]:
-    path = Path(name_or_path)
-    if not path.suffix and not path.is_file():
-        shipped = resources.files("ontogeny") / "recipes" / f"{name_or_path}.yaml"
-        if not shipped.is_file():
-            names = closest(str(name_or_path), shipped_recipes())
-            raise RecipeError(f"no recipe '{name_or_path}', neither shipped nor a file: {names}")
-        path = Path(str(shipped))
+def _read_with_extended(chain: tuple[Path, ...]) -> tuple[dict[str, Any], Origins]:
+    """Plain values of the last file of the chain, laid over the recipe that it extends, if it does.
+
+    The files before it in the chain are those that extend it.
+    """
+    path = chain[-1]
+    own, own_origins = read_yaml(_text(path), str(path))
+    if not isinstance(own, dict):
+        raise RecipeError(f"{path}, line 1: a recipe is a mapping that begins with  name: NAME")
+    extended = own.pop("extends", None)
+    here = f"{own_origins.pop(('extends',), path)}, key 'extends'"
+    if extended is None:
+        return own, own_origins
+    if not isinstance(extended, str):
+        raise RecipeError(f"{here}: expected the name of a shipped recipe or a path, found {json.dumps(extended)}")
+    extended_path = _find_extended(extended, path, here)
+    if extended_path.resolve() in [earlier.resolve() for earlier in chain]:
+        cycle = " extends ".join(map(str, (*chain, extended_path)))
+        raise RecipeError(f"{here}: {cycle}: a recipe cannot extend itself")
+    tree, origins = _read_with_extended((*chain, extended_path))
+    lay_over(tree, origins, own, own_origins)
+    return tree, origins
+
+
+def _find_extended(name_or_path: str, path: Path, here: str) -> Path:
+    """The file that `path` extends: beside it, or a shipped recipe."""
+    beside = path.parent / name_or_path
+    if beside.is_file():
+        return beside
+    if beside.suffix:
+        raise RecipeError(f"{here}: {beside}: no such file")
     try:
-        return path, path.read_text(encoding="utf-8")
+        return _find_shipped(name_or_path)
+    except RecipeError as error:
+        raise RecipeError(f"{here}: {error}") from None
+
+
+def _find(name_or_path: str | Path) -> Path:
+    path = Path(name_or_path)
+    return path if path.suffix or path.is_file() else _find_shipped(str(name_or_path))
+
+
+def _find_shipped(name: str) -> Path:
+    shipped = resources.files("ontogeny") / "recipes" / f"{name}.yaml"
+    if not shipped.is_file():
+        raise RecipeError(f"no recipe '{name}', neither shipped nor a file: {closest(name, shipped_recipes())}")
+    return Path(str(shipped))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -7,7 +7,7 @@ import numpy as np
 
 from ontogeny.integrations.audit.listening import Hook
 from ontogeny.integrations.audit.observed import Branch, Injection
-from ontogeny.integrations.audit.recording import Forward
+from ontogeny.integrations.audit.recording import ForwardRecord
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,7 +81,7 @@ class AdapterListener:
             for adapter, branch in dict(layer.lora_B).items():
                 self._compare(f"{name}.{adapter}", branch, layer.base_layer, float(layer.scaling[adapter]))
 
-    def inject(self, forward: Forward, given: Mapping[str, Any], logits: "Tensor | None") -> None:
+    def inject(self, forward: ForwardRecord, given: Mapping[str, Any], logits: "Tensor | None") -> None:
         """Hold what the model was given as embeddings against the vectors."""
         embeds = given.get("inputs_embeds")
         embeds, self.embedded = (self.embedded if embeds is None else embeds.detach()), None

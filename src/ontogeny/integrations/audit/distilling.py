@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ontogeny.integrations.audit.listening import Hook, logits_of
-from ontogeny.integrations.audit.observed import Pair, TeacherPass
+from ontogeny.integrations.audit.observed import LogitPair, TeacherPass
 from ontogeny.integrations.audit.reading import arguments, drops_out, fingerprints, numpy_of
-from ontogeny.integrations.audit.recording import Forward
+from ontogeny.integrations.audit.recording import ForwardRecord
 from ontogeny.looking.guard import untouched
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class TeacherListener:
         self.recorder = recorder
         self.module: Any = None
         self.start: dict[str, int] = {}
-        self.forward: Forward | None = None
+        self.forward: ForwardRecord | None = None
         self.logits: dict[str, Tensor] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.trainable = False
@@ -74,7 +74,7 @@ class TeacherListener:
             self.trainable = bool(value.requires_grad)
         return tuple(value.shape)
 
-    def student(self, forward: Forward, given: Mapping[str, Any], logits: "Tensor | None") -> None:
+    def student(self, forward: ForwardRecord, given: Mapping[str, Any], logits: "Tensor | None") -> None:
         """The student ran: a micro-batch begins, or its second half."""
         named = self.module is not None or bool(self.recorder.seen.watched.get("teacher_logits")) or self.logits
         if logits is None or not named:
@@ -115,7 +115,7 @@ class TeacherListener:
             references = _references(rows["student"], against, valid, temperature)
         kept = {name: one.float().cpu().numpy() for name, one in few.items()}
         seen.distillation.pairs.append(
-            Pair(
+            LogitPair(
                 step=forward.step,
                 length=length,
                 student=kept["student"],
@@ -176,7 +176,7 @@ class TeacherListener:
             places = [place for place in _spread(batch * length) if (place + 1) % length]
             self.logits["teacher after"] = flat[[place + 1 for place in _few(places)]]
 
-    def _valid(self, forward: Forward) -> dict[str, np.ndarray]:
+    def _valid(self, forward: ForwardRecord) -> dict[str, np.ndarray]:
         """Which of the held positions predict a token that counts: by labels, by mask; and all of them."""
         batch, length = self.shapes["student"][:2]
         masks = {"all": np.ones((batch, length), dtype=bool)}
@@ -213,7 +213,7 @@ def _is_rather(rows: "Tensor", one: "Tensor", other: "Tensor") -> bool:
     return float(F.cosine_similarity(mine, first).mean()) > float(F.cosine_similarity(mine, second).mean())
 
 
-def _ends_pulled(forward: Forward) -> bool | None:
+def _ends_pulled(forward: ForwardRecord) -> bool | None:
     """Does a gradient arrive at the last place of rows that reach it? None where none does, or it is not known."""
     if forward.targets is None or forward.input_ids is None:
         return None

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ontogeny.integrations.audit.seen import Schedule
+from ontogeny.integrations.audit.seen import SchedulerPlan
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,7 +89,7 @@ def scheduler_steps(scheduler: Any) -> int | None:
     return int(taken) if isinstance(taken, int) else None
 
 
-def schedule_of(scheduler: Any, *, steps: int) -> Schedule | None:
+def schedule_of(scheduler: Any, *, steps: int) -> SchedulerPlan | None:
     """What a learning-rate scheduler plans, inside a wrapper or not; None where it does not count its steps."""
     begins = scheduler_steps(scheduler)
     if begins is None:
@@ -98,7 +98,7 @@ def schedule_of(scheduler: Any, *, steps: int) -> Schedule | None:
     kind, horizon = type(inner).__name__, _horizon(inner)
     of_transformers = any(_module(one).startswith("transformers") for one in getattr(inner, "lr_lambdas", ()))
     often = of_transformers or kind in ("OneCycleLR", "CyclicLR") or (horizon or 0) >= MORE_THAN_EPOCHS
-    return Schedule(kind=kind, begins=begins, steps_before=steps, horizon=horizon, for_each_step=often)
+    return SchedulerPlan(kind=kind, begins=begins, steps_before=steps, horizon=horizon, for_each_step=often)
 
 
 def _horizon(scheduler: Any, depth: int = 0) -> int | None:

@@ -15,7 +15,7 @@ class Markers:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
+class OutputDifference:
     """Two runs of the model over the same tokens, which should agree."""
 
     nats: float
@@ -36,23 +36,23 @@ class Reruns:
 
     lacks: str = "the end of an audit with a looked-at batch of token ids"
     """Why nothing was run again."""
-    alone: Difference | None = None
+    alone: OutputDifference | None = None
     """Each row alone and without padding, against the same row in its batch."""
-    future: Difference | None = None
+    future: OutputDifference | None = None
     """Tokens that are learned, against the same with later ones replaced."""
     drops_out: str | None = None
     """A function of torch that has dropped something out in evaluation mode."""
-    evaluated: Difference | None = None
+    evaluated: OutputDifference | None = None
     """The same of a batch that `watch(evaluate=…)` gave the model."""
-    padded: Difference | None = None
+    padded: OutputDifference | None = None
     """The batch with further padding, against the batch as it was."""
     padded_lacks: str = ""
     """Why it was not padded further, where other things were run again."""
-    packed: Difference | None = None
+    packed: OutputDifference | None = None
     """Second documents of rows, with the first one replaced, against the same with the true one."""
     positions_begin_anew: bool = False
     """Do the packed rows' position ids begin anew at each document?"""
-    reloaded: Difference | None = None
+    reloaded: OutputDifference | None = None
     """The model saved and loaded, against the live one."""
     reload_error: str = ""
     """First line of the error with which what was saved does not load."""
@@ -105,7 +105,7 @@ class TeacherPass:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
+class LogitPair:
     """Student's and teacher's logits of one micro-batch, at positions evenly spread over it. n positions."""
 
     step: int
@@ -131,7 +131,7 @@ class Pair:
 
 
 @dataclass(kw_only=True)
-class Distillation:
+class DistillationRecord:
     """What was seen of a teacher."""
 
     same_module: bool = False
@@ -143,7 +143,7 @@ class Distillation:
     """Have its weights changed? None before the end."""
     is_average: bool = False
     """Is it watched as the average of the trained weights, too?"""
-    pairs: list[Pair] = field(default_factory=list)
+    pairs: list[LogitPair] = field(default_factory=list)
     at_equality: float | None = None
     """Norm of `kd_function`'s gradient where student and teacher agree, as a share of that where they do not."""
 

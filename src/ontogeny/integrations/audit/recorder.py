@@ -26,7 +26,7 @@ from ontogeny.integrations.audit.recorder_evaluation import USES, evaluate_at_an
 from ontogeny.integrations.audit.recorder_generation import PassRecorder, special_ids
 from ontogeny.integrations.audit.recorder_gradients import GradientRecorder
 from ontogeny.integrations.audit.recorder_terms import GRADIENT_CHECKS, TermsRecorder, plain_targets
-from ontogeny.integrations.audit.recording import Forward, Recording, Step, Targets, Tensors
+from ontogeny.integrations.audit.recording import ForwardRecord, Recording, Step, Targets, Tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -213,7 +213,7 @@ class Recorder:
         self.seen.forwards_in_training += 1
         if listening.in_transform():
             return
-        forward = Forward(step=len(self.seen.steps), training=bool(module.training))
+        forward = ForwardRecord(step=len(self.seen.steps), training=bool(module.training))
         read: Callable[[Tensor], Targets] | None = None
         if self.looking and (logits is not None or fused is not None):
             given = arguments(module, args, kwargs)
@@ -230,7 +230,7 @@ class Recorder:
             carrier.register_hook(counts if at_head or place else arrives)
 
     def _describe(
-        self, forward: Forward, given: Mapping[str, Any], output: Any, logits: "Tensor | None"
+        self, forward: ForwardRecord, given: Mapping[str, Any], output: Any, logits: "Tensor | None"
     ) -> "Callable[[Tensor], Targets] | None":
         """Write down a forward pass; returns what reads targets off the gradient, where that is possible."""
         loss = getattr(output, "loss", None)
@@ -258,7 +258,9 @@ class Recorder:
         return functools.partial(fused_targets, labels, fused)
 
     @_harmless
-    def _after_backward(self, forward: Forward, read: "Callable[[Tensor], Targets] | None", gradient: "Tensor") -> None:
+    def _after_backward(
+        self, forward: ForwardRecord, read: "Callable[[Tensor], Targets] | None", gradient: "Tensor"
+    ) -> None:
         if self._terms.differentiating:
             return
         self._terms.release()
@@ -277,7 +279,7 @@ class Recorder:
             self._count_backward()
             self._backward_pass = now
 
-    def _comes_again(self, forward: Forward, before: Targets, now: int | None) -> bool:
+    def _comes_again(self, forward: ForwardRecord, before: Targets, now: int | None) -> bool:
         """Does the same loss go backward once more, and add its gradients a second time?"""
         if now in (None, self._backward_pass) or forward.targets is before or not forward.accumulated:
             return False

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ontogeny.integrations.audit.seen import Generation, SpecialIds
+from ontogeny.integrations.audit.seen import GenerationPasses, SpecialIds
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +29,7 @@ class PassRecorder:
     guesses into them), or where adapters are switched off (the reference of preference training).
     """
 
-    def __init__(self, model: Any, found: Generation) -> None:
+    def __init__(self, model: Any, found: GenerationPasses) -> None:
         self.model, self.found = model, found
         self._judging: list[Tensor] = []
         self._trained: list[Tensor] = []
@@ -86,7 +86,7 @@ def _same_rows(some: "Tensor", of: "Tensor") -> bool:
     return bool(alike.any(dim=1).all()) or bool(alike.any(dim=0).all())
 
 
-def _see_generation(found: Generation, given: Mapping[str, Any]) -> None:
+def _see_generation(found: GenerationPasses, given: Mapping[str, Any]) -> None:
     """Is it a step of generation, and how are its prompts padded?"""
     ids, mask = given.get("input_ids"), given.get("attention_mask")
     if found.batches >= MOST_LOOKS or ids is None or mask is None or given.get("decoder_input_ids") is not None:

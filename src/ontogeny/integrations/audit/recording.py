@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ontogeny.integrations.audit.observed import Adapters, Distillation, Markers, Reread, Reruns
-from ontogeny.integrations.audit.seen import Evaluated, Follows, Generation, LossTerms, Schedule, SpecialIds
+from ontogeny.integrations.audit.observed import Adapters, DistillationRecord, Markers, Reread, Reruns
+from ontogeny.integrations.audit.seen import Evaluated, Follows, GenerationPasses, LossTerms, SchedulerPlan, SpecialIds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Targets:
 
 
 @dataclass(kw_only=True)
-class Forward:
+class ForwardRecord:
     """One forward pass in training, with its backward pass."""
 
     step: int
@@ -132,7 +132,7 @@ class Tensors:
 class Recording:
     """Everything that checks may look at."""
 
-    forwards: list[Forward] = field(default_factory=list)
+    forwards: list[ForwardRecord] = field(default_factory=list)
     """Those that were looked at in detail, in order."""
     forwards_in_training: int = 0
     """All of them, with gradients."""
@@ -140,7 +140,7 @@ class Recording:
     steps: list[Step] = field(default_factory=list)
     """All, in order; details only of some."""
     tensors: Tensors | None = None
-    schedule: Schedule | None = None
+    schedule: SchedulerPlan | None = None
     """Of the scheduler that is watched."""
     hears_steps: bool = True
     """Does the optimizer tell of its steps? One that is no torch optimizer, nor wraps one, does not."""
@@ -155,13 +155,13 @@ class Recording:
     """How the averaged weights followed, where `ema` is watched."""
     evaluated: Evaluated | None = None
     """Where `evaluate` is watched and the loop has ended."""
-    generation: Generation = field(default_factory=Generation)
+    generation: GenerationPasses = field(default_factory=GenerationPasses)
     special: SpecialIds | None = None
     """Once the audit has ended."""
     markers: Markers = field(default_factory=Markers)
     reruns: Reruns = field(default_factory=Reruns)
     reread: Reread = field(default_factory=Reread)
-    distillation: Distillation = field(default_factory=Distillation)
+    distillation: DistillationRecord = field(default_factory=DistillationRecord)
     adapters: Adapters = field(default_factory=Adapters)
     mishaps: list[str] = field(default_factory=list)
     """What went wrong inside the audit: where, and the error's line. The run went on."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ontogeny.integrations.audit.observed import Difference, Reruns
+from ontogeny.integrations.audit.observed import OutputDifference, Reruns
 
 MOST_PARAMETERS = 1_000_000_000
 """Of a model that is copied, saved and loaded."""
@@ -80,11 +80,11 @@ def copied_again(model: Any) -> bool:
     return sum(p.numel() for p in model.parameters()) <= MOST_PARAMETERS
 
 
-def difference(first: np.ndarray, second: np.ndarray, tolerance: float) -> Difference:
+def difference(first: np.ndarray, second: np.ndarray, tolerance: float) -> OutputDifference:
     """Mean absolute difference of two NLLs, over tokens that have one in either."""
     off = np.abs(first - second)
     off = off[~(np.isnan(first) & np.isnan(second))]
-    return Difference(nats=float(off.mean()) if len(off) else 0.0, tokens=len(off), tolerance=tolerance)
+    return OutputDifference(nats=float(off.mean()) if len(off) else 0.0, tokens=len(off), tolerance=tolerance)
 
 
 def _beside(module: Any) -> "Iterator[tuple[str, Any]]":

@@ -1,19 +1,18 @@
 """Runs the model again on batches that it was trained on: rows alone, more padding, other first documents, reloaded."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ontogeny.integrations.audit.dropping import dropping
 from ontogeny.integrations.audit.listening import logits_of
-from ontogeny.integrations.audit.observed import Difference, Markers, Reruns
+from ontogeny.integrations.audit.observed import Markers, OutputDifference, Reruns
 from ontogeny.integrations.audit.reading import next_token_nll, numpy_of, token_ids
-from ontogeny.integrations.audit.recorder_generation import special_ids
-from ontogeny.integrations.audit.recording import Forward
+from ontogeny.integrations.audit.recording import ForwardRecord
 from ontogeny.integrations.audit.reloading import Reloading, copied_again, difference
+from ontogeny.integrations.audit.rerun_batches import LEAST_SECOND, RerunBatch, batch_of, markers_of, second_documents
 from ontogeny.looking.guard import looking
 
 if TYPE_CHECKING:
@@ -25,28 +24,10 @@ ROWS = 4
 """Rows of a batch that are run again."""
 FURTHER = 8
 """Places of further padding."""
-LEAST_SECOND = 4
-"""Tokens of a document behind another one."""
 NEXT = 0.9
 """Share of targets that are the next token, of a model that predicts next tokens."""
-IGNORED = frozenset(
-    {
-        "labels",
-        "targets",
-        "shift_labels",
-        "num_items_in_batch",
-        "return_dict",
-        "return_loss",
-        "logits_to_keep",
-        "fused_lm_head",
-        "output_attentions",
-        "output_hidden_states",
-    }
-)
-"""Arguments that do not change logits."""
 INVARIANT = frozenset({"row_depends_on_batch", "row_depends_on_padding", "sees_the_future"})
 """Checks that a batch is run again for, changed in ways that matter to nothing."""
-TAKEN = ("attention_mask", "position_ids")
 
 
 class _NotAlikeError(Exception):
@@ -62,49 +43,15 @@ def attach(recorder: "Recorder") -> None:
     recorder.listeners.at_end.append(runner.run)
 
 
-@dataclass(kw_only=True)
-class Batch:
-    """Arguments of a forward pass [B, T], without those that do not change logits."""
-
-    name: str
-    """Of the argument that takes the ids."""
-    ids: "Tensor"
-    mask: "Tensor | None"
-    positions: "Tensor | None"
-    real: np.ndarray
-    """bool [B, T]: not padding."""
-    settings: Mapping[str, Any]
-    """Arguments that are no tensors, as they were: `use_cache`, without which some models heed packed positions."""
-    others: Mapping[str, Any]
-    """Further tensors, and whatever may hold some; with these, rows cannot be told apart."""
-    forward: Forward
-    """The pass that it was given to."""
-
-    @property
-    def plain(self) -> bool:
-        """Is it ids, mask and positions [B, T], and nothing else?"""
-        return not self.others and all(one is None or one.ndim == 2 for one in (self.mask, self.positions))
-
-    def rows(self, number: int) -> "Batch":
-        """The first rows; all, where they cannot be told apart."""
-        return self if self.others else self.part(slice(0, number), slice(None))
-
-    def part(self, rows: slice, places: slice) -> "Batch":
-        """Some rows and places; a mask of other axes than [B, T] keeps its places."""
-        mask = self.mask if self.mask is None else self.mask[rows] if self.mask.ndim != 2 else self.mask[rows, places]
-        positions = None if self.positions is None else self.positions[rows, places]
-        return replace(self, ids=self.ids[rows, places], mask=mask, positions=positions, real=self.real[rows, places])
-
-
 class Rerunner:
     """Keeps batches while training goes on, and runs them when it is over."""
 
     def __init__(self, recorder: "Recorder") -> None:
         self.recorder = recorder
-        self.uneven: Batch | None = None
-        self.packed: Batch | None = None
-        self.any: Batch | None = None
-        self.evaluated: Batch | None = None
+        self.uneven: RerunBatch | None = None
+        self.packed: RerunBatch | None = None
+        self.any: RerunBatch | None = None
+        self.evaluated: RerunBatch | None = None
         self.reloading = Reloading(recorder.heard)
 
     def begin(self) -> None:
@@ -113,7 +60,7 @@ class Rerunner:
         if "saved_model_differs" not in self.recorder.skip:
             self.reloading.begin()
 
-    def keep(self, forward: Forward, given: Mapping[str, Any], logits: "Tensor | None") -> None:
+    def keep(self, forward: ForwardRecord, given: Mapping[str, Any], logits: "Tensor | None") -> None:
         """Keep the batch if none of its kind is kept yet."""
         if forward.input_ids is None or (self.uneven and self.packed):
             return
@@ -144,7 +91,7 @@ class Rerunner:
         if self.evaluated is not None and not self.evaluated.real.all():
             return
         mask = given.get("attention_mask")
-        forward = Forward(step=0, training=False, input_ids=numpy_of(ids))
+        forward = ForwardRecord(step=0, training=False, input_ids=numpy_of(ids))
         if mask is not None and tuple(mask.shape) == tuple(ids.shape):
             forward.attention_mask = numpy_of(mask)
         batch = batch_of(forward, given, self.recorder.seen.markers)
@@ -181,7 +128,7 @@ class Rerunner:
         except _NotAlikeError as error:
             found.lacks = found.reload_lacks = str(error)
 
-    def _invariance(self, found: Reruns, batch: Batch, live: np.ndarray, tolerance: float) -> None:
+    def _invariance(self, found: Reruns, batch: RerunBatch, live: np.ndarray, tolerance: float) -> None:
         model = self.recorder.heard
         found.future = _future(model, batch, live, self.recorder.seen.markers, tolerance)
         if _looks_ahead(found):  # what comes behind a row, padding too, is not the same then
@@ -191,89 +138,7 @@ class Rerunner:
         _padded_further(found, model, batch, live, self.recorder.seen.markers.pad or 0, tolerance)
 
 
-def batch_of(forward: Forward, given: Mapping[str, Any], markers: Markers) -> Batch | None:
-    """A copy of what a forward pass was called with; None where its ids are a decoder's own."""
-    assert forward.input_ids is not None
-    ids = token_ids(given, forward.input_ids.shape, decoder=False)
-    if ids is None:
-        return None
-    name = next((name for name, value in given.items() if value is ids), "")
-    rest = {one: value for one, value in given.items() if one not in (name, *TAKEN, *IGNORED)}
-    rest = {one: value for one, value in rest.items() if value is not None}
-    settings = {one: value for one, value in rest.items() if _is_setting(value)}
-    others = {
-        one: value.detach().clone() if hasattr(value, "detach") else value
-        for one, value in rest.items()
-        if one not in settings
-    }
-    mask, positions = (None if given.get(one) is None else given[one].detach().clone() for one in TAKEN)
-    return Batch(
-        name=name,
-        ids=ids.detach().clone(),
-        mask=mask,
-        positions=positions,
-        settings=settings,
-        others=others,
-        real=not_padding(forward, markers),
-        forward=forward,
-    )
-
-
-def _is_setting(value: Any) -> bool:
-    """Is it a number, a word or the like, or made of these? A state or a cache is not, and changes as it is used."""
-    if isinstance(value, Mapping | list | tuple):
-        return all(_is_setting(one) for one in (value.values() if isinstance(value, Mapping) else value))
-    return value is None or isinstance(value, bool | int | float | str)
-
-
-def markers_of(model: Any, tokenizer: Any) -> Markers:
-    """What marks begin and end of a text, and padding. Ends that only the generation config names must be markers."""
-    found = special_ids(model, tokenizer)
-    where = "config" if tokenizer is None else "tokenizer"
-    (begin, *_), (pad, *_) = ((*found.given.get((where, name), ()), None) for name in ("bos", "pad"))
-    generation = found.given.get(("generation_config", "eos"), ())
-    ends = {*found.given.get((where, "eos"), ()), *(one for one in generation if one not in found.ordinary)}
-    return Markers(begin=begin, ends=frozenset(ends), pad=pad)
-
-
-def not_padding(forward: Forward, markers: Markers) -> np.ndarray:
-    """Which tokens are no padding: bool [B, T]. As the mask says; without one, all but runs of the pad id at the ends.
-
-    Where padding and end of text are one token, and no mask is given, the first of the run behind the text is its end.
-    """
-    assert forward.input_ids is not None
-    if forward.attention_mask is not None:
-        return forward.attention_mask > 0
-    pads = forward.input_ids == markers.pad
-    inner = ~(np.logical_and.accumulate(pads, axis=1) | np.logical_and.accumulate(pads[:, ::-1], axis=1)[:, ::-1])
-    if markers.pad in markers.ends:
-        inner[:, 1:] |= inner[:, :-1] & pads[:, 1:]
-    return inner
-
-
-def second_documents(batch: Batch, markers: Markers) -> list[tuple[int, int, int]]:
-    """(row, first place, place behind) of the second document of each row that holds several.
-
-    Documents are told by position ids that begin anew; else by an end of text inside a row, where no row has padding
-    (the turns of a conversation end so, too, but conversations are seldom all of one length).
-    """
-    ids = batch.ids.cpu().numpy()
-    found = []
-    for row in range(len(ids)):
-        if batch.positions is not None:
-            starts = np.flatnonzero((batch.positions[row].cpu().numpy() == 0) & batch.real[row])
-        elif batch.real.all() and len(ids[row]) > 2 * LEAST_SECOND:
-            starts = np.append(0, np.flatnonzero(np.isin(ids[row], list(markers.ends))) + 1)
-        else:
-            continue
-        behind = np.append(starts, batch.real[row].nonzero()[0].max(initial=-1) + 1)
-        spans = [(int(a), int(b)) for a, b in pairwise(behind[1:]) if b - a >= LEAST_SECOND]
-        if spans and spans[0][0] >= 2:
-            found.append((row, *spans[0]))
-    return found
-
-
-def nll_of(model: Any, batch: Batch) -> np.ndarray:
+def nll_of(model: Any, batch: RerunBatch) -> np.ndarray:
     """NLL of each token, float64 [B, T]; NaN at position 0."""
     given: dict[str, Any] = {batch.name: batch.ids, "attention_mask": batch.mask, "position_ids": batch.positions}
     given = {name: value for name, value in given.items() if value is not None}
@@ -286,7 +151,7 @@ def nll_of(model: Any, batch: Batch) -> np.ndarray:
     return nll
 
 
-def _steady(found: Reruns, model: Any, batch: Batch, tolerance: float) -> None:
+def _steady(found: Reruns, model: Any, batch: RerunBatch, tolerance: float) -> None:
     """Does the model give the same for the same batch twice, and is anything dropped out?
 
     Not where it draws random numbers, or keeps a state from one forward pass to the next; what moves little by little,
@@ -301,7 +166,7 @@ def _steady(found: Reruns, model: Any, batch: Batch, tolerance: float) -> None:
         raise _NotAlikeError("a model that gives the same for the same batch twice, in evaluation mode")
 
 
-def _packing(found: Reruns, model: Any, batch: Batch, markers: Markers, tolerance: float) -> None:
+def _packing(found: Reruns, model: Any, batch: RerunBatch, markers: Markers, tolerance: float) -> None:
     spans = second_documents(batch, markers)
     if not spans:
         return
@@ -315,7 +180,7 @@ def _packing(found: Reruns, model: Any, batch: Batch, markers: Markers, toleranc
     found.positions_begin_anew = batch.positions is not None
 
 
-def _replaced(batch: Batch, spans: Mapping[int, slice], markers: Markers) -> Batch:
+def _replaced(batch: RerunBatch, spans: Mapping[int, slice], markers: Markers) -> RerunBatch:
     """With other ordinary tokens of the batch in these places of rows."""
     import torch
 
@@ -327,7 +192,9 @@ def _replaced(batch: Batch, spans: Mapping[int, slice], markers: Markers) -> Bat
     return replace(batch, ids=ids)
 
 
-def _future(model: Any, batch: Batch, live: np.ndarray, markers: Markers, tolerance: float) -> Difference | None:
+def _future(
+    model: Any, batch: RerunBatch, live: np.ndarray, markers: Markers, tolerance: float
+) -> OutputDifference | None:
     """Tokens that were learned as the next ones, against the same with the later half of them replaced.
 
     None where others than next tokens are learned, as by an encoder. Before the first that is learned, a prompt may
@@ -356,7 +223,7 @@ def _looks_ahead(found: Reruns) -> bool:
     return found.future is not None and found.future.large
 
 
-def _alone(model: Any, batch: Batch, live: np.ndarray, tolerance: float) -> Difference | None:
+def _alone(model: Any, batch: RerunBatch, live: np.ndarray, tolerance: float) -> OutputDifference | None:
     """Each row alone and without padding, against the same row in its batch, whose NLL is `live`."""
     alone, here = [], []
     for row in range(len(live)):
@@ -369,7 +236,7 @@ def _alone(model: Any, batch: Batch, live: np.ndarray, tolerance: float) -> Diff
     return difference(np.concatenate(alone), np.concatenate(here), tolerance) if alone else None
 
 
-def _padded_further(found: Reruns, model: Any, batch: Batch, live: np.ndarray, pad: int, tolerance: float) -> None:
+def _padded_further(found: Reruns, model: Any, batch: RerunBatch, live: np.ndarray, pad: int, tolerance: float) -> None:
     from torch.nn import functional as F
 
     longest = getattr(getattr(model, "config", None), "max_position_embeddings", None)

@@ -1,6 +1,9 @@
 """What people call the numbers that an evaluation returns."""
 
+import math
 from collections.abc import Iterable, Mapping
+
+from ontogeny.integrations.audit.seen import Evaluated
 
 LOSS = frozenset({"loss", "objective", "total", "total_loss"})
 PERPLEXITY = frozenset({"perplexity", "ppl"})
@@ -36,3 +39,24 @@ def _without(word: str, splits: Iterable[str]) -> str:
         if word.startswith(prefix) and word[len(prefix) : len(prefix) + 1] in ("_", "/", "-"):
             return word[len(prefix) + 1 :]
     return word
+
+
+def two_values(done: Evaluated) -> tuple[float, float] | None:
+    """The same number at both batch sizes: of an NLL, a loss or a perplexity, the first that it returned."""
+    for names in (PLAIN, LOSS, PERPLEXITY):
+        for name, value in done.numbers.items():
+            if bare(name) in names and name in done.at_other_size:
+                return value, done.at_other_size[name]
+    return None
+
+
+def plain_value(done: Evaluated) -> float | None:
+    """The NLL that it returned, or else the loss."""
+    plain = named(done.numbers, PLAIN)
+    return named(done.numbers, LOSS) if plain is None else plain
+
+
+def is_cut_off(logarithm: float) -> bool:
+    """Is it a round number, or the logarithm of a power of ten, of at least 5?"""
+    tens = logarithm / math.log(10)
+    return logarithm >= 5 and min(abs(logarithm - round(logarithm)), abs(tens - round(tens))) < 1e-6

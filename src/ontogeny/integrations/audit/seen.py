@@ -39,7 +39,7 @@ class LossTerms:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule:
+class SchedulerPlan:
     """What a learning-rate scheduler plans."""
 
     kind: str
@@ -148,7 +148,7 @@ class Follows:
 
 
 @dataclass(kw_only=True)
-class Generation:
+class GenerationPasses:
     """What was seen of generation."""
 
     batches: int = 0

@@ -6,7 +6,7 @@ from itertools import groupby
 
 import numpy as np
 
-from ontogeny.integrations.audit.recording import Forward, Recording
+from ontogeny.integrations.audit.recording import ForwardRecord, Recording
 
 PURE = 0.05
 """Misfit below which a gradient is that of a cross entropy."""
@@ -16,7 +16,7 @@ PURE = 0.05
 class Update:
     """A looked-at optimizer step, made of a pure cross entropy."""
 
-    passes: list[list[Forward]]
+    passes: list[list[ForwardRecord]]
     """Backward passes since the gradients were cleared, each with its forward passes."""
     scale: float
     """What a GradScaler multiplied the loss by."""
@@ -26,7 +26,7 @@ class Update:
     """Of the gradients as the optimizer got them."""
 
     @property
-    def forwards(self) -> list[Forward]:
+    def forwards(self) -> list[ForwardRecord]:
         """All forward passes."""
         return [one for group in self.passes for one in group]
 
@@ -80,13 +80,13 @@ def rescaled_later(found: Iterable[Update], total: float) -> bool:
     return total * float(np.median(shares)) <= 1.5 and (not clipped or total > 64)
 
 
-def _pure(one: Forward) -> bool:
+def _pure(one: ForwardRecord) -> bool:
     return one.input_ids is not None and one.targets is not None and one.targets.misfit <= PURE
 
 
-def _by_backward_pass(forwards: list[Forward]) -> list[list[Forward]]:
+def _by_backward_pass(forwards: list[ForwardRecord]) -> list[list[ForwardRecord]]:
     """In order; a forward pass whose backward pass has no number has one of its own."""
-    grouped: dict[int, list[Forward]] = {}
+    grouped: dict[int, list[ForwardRecord]] = {}
     for at, one in enumerate(forwards):
         grouped.setdefault(-1 - at if one.backward_pass is None else one.backward_pass, []).append(one)
     return list(grouped.values())

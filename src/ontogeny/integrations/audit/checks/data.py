@@ -9,9 +9,9 @@ from ontogeny.data.grams import GRAM_WORDS
 from ontogeny.data.overlap import MAX_RATE
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
-from ontogeny.integrations.audit.checks.loss import real_tokens, supervised
 from ontogeny.integrations.audit.recording import Recording
 from ontogeny.integrations.audit.seen import LEAST_ROW
+from ontogeny.integrations.audit.supervision import real_tokens, supervised
 
 LEAST_ROWS = 16
 LEAST_PAIRS = 16

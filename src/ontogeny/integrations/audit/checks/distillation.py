@@ -1,13 +1,12 @@
 """Is the teacher a teacher, and the distillation term a divergence from what it says, in its right size?"""
 
-from typing import Any
-
 import numpy as np
 
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
-from ontogeny.integrations.audit.observed import Pair
+from ontogeny.integrations.audit.observed import LogitPair
 from ontogeny.integrations.audit.recording import Recording
+from ontogeny.integrations.audit.teacher_logits import correlation_of, follows_tokens, softmax, vocabularies
 
 NO_TEACHER = "audit.watch(teacher=…), another module than the student, that runs at a looked-at step"
 NO_LOGITS = "audit.watch(teacher_logits=…) at looked-at steps, beside audit.watch(teacher=…)"
@@ -84,7 +83,7 @@ def teacher_not_detached(seen: Recording) -> Outcome:
 )
 def teacher_fed_with_other_ids(seen: Recording) -> Outcome:
     """The teacher reads ids of its own tokenizer."""
-    tables = _vocabularies(seen)
+    tables = vocabularies(seen)
     fed = {one.step: one.input_ids for one in seen.forwards if one.input_ids is not None}
     pairs = [
         (fed[one.step], one.input_ids)
@@ -125,7 +124,7 @@ def teacher_fed_with_other_ids(seen: Recording) -> Outcome:
 )
 def vocabulary_by_id(seen: Recording) -> Outcome:
     """An id is the same token to student and teacher, or logits are mapped by token."""
-    tables, pairs = _vocabularies(seen), seen.distillation.pairs
+    tables, pairs = vocabularies(seen), seen.distillation.pairs
     if tables is None and pairs:
         return _by_width(pairs)
     if tables is None or not pairs:
@@ -137,7 +136,7 @@ def vocabulary_by_id(seen: Recording) -> Outcome:
     if len(other) <= 0.001 * len(both):
         return Nothing(numbers=numbers)
     moved = [(at, tables[1][names[at]]) for at in other if names[at] in tables[1]]
-    followed = [_follows(pair, moved) for pair in pairs if pair.target is not None and pair.teacher is not None]
+    followed = [follows_tokens(pair, moved) for pair in pairs if pair.target is not None and pair.teacher is not None]
     if any(followed):
         return Nothing(numbers=numbers)
     return Found(
@@ -149,11 +148,11 @@ def vocabulary_by_id(seen: Recording) -> Outcome:
     )
 
 
-def _by_width(pairs: list[Pair]) -> Outcome:
+def _by_width(pairs: list[LogitPair]) -> Outcome:
     """Without tokenizers: is a part of the teacher's probability cut off?"""
     wide = [(one, one.teacher if one.teacher is not None else one.target) for one in pairs]
     beyond = [
-        (one, float(_softmax(there)[:, one.student.shape[1] :].sum(axis=1).mean()))
+        (one, float(softmax(there)[:, one.student.shape[1] :].sum(axis=1).mean()))
         for one, there in wide
         if there is not None and there.shape[1] > one.student.shape[1]
     ]
@@ -167,7 +166,7 @@ def _by_width(pairs: list[Pair]) -> Outcome:
         one.teacher is not None
         and one.target is not None
         and one.target.shape == one.student.shape
-        and _correlation(one.target, one.teacher[:, : one.target.shape[1]]) > 0.99
+        and correlation_of(one.target, one.teacher[:, : one.target.shape[1]]) > 0.99
         for one, _ in beyond
     ]
     first = beyond[0][0]
@@ -183,28 +182,6 @@ def _by_width(pairs: list[Pair]) -> Outcome:
         evidence=(),
         certainty="likely" if all(cut) else "possible",
     )
-
-
-def _follows(pair: Pair, moved: list[tuple[int, int]]) -> bool:
-    """Do the compared logits of tokens, at the student's ids, go with the teacher's at its own?"""
-    assert pair.target is not None
-    assert pair.teacher is not None
-    inside = [(s, t) for s, t in moved if s < pair.target.shape[1] and t < pair.teacher.shape[1]]
-    if len(inside) < 8:
-        return False
-    mine, theirs = (list(side) for side in zip(*inside, strict=True))
-    return _correlation(pair.target[:, mine], pair.teacher[:, theirs]) > 0.99
-
-
-def _vocabularies(seen: Recording) -> tuple[dict[str, int], dict[str, int]] | None:
-    """Token -> id of student and teacher; None where one is not known."""
-    teacher = seen.latest("teacher_tokenizer")
-    tables = [_table(seen.tokenizer), _table(teacher)]
-    return (tables[0], tables[1]) if tables[0] and tables[1] else None
-
-
-def _table(tokenizer: Any) -> dict[str, int]:
-    return dict(tokenizer.get_vocab()) if hasattr(tokenizer, "get_vocab") else {}
 
 
 @check(
@@ -225,7 +202,7 @@ def mass_on_missing_tokens(seen: Recording) -> Outcome:
     for one in pairs:
         assert one.target is not None
         assert one.teacher is not None
-        masses.append(float(_softmax(one.target)[:, one.teacher.shape[1] :].sum(axis=1).mean()))
+        masses.append(float(softmax(one.target)[:, one.teacher.shape[1] :].sum(axis=1).mean()))
     mass = float(np.mean(masses))
     numbers = {"mass": mass, "passes": len(masses)}
     if mass <= 0.01:
@@ -256,7 +233,7 @@ def target_not_the_teachers(seen: Recording) -> Outcome:
         return Lacks(what=NO_LOGITS)
     trainable = sum(one.target_trainable for one in pairs)
     alike = [
-        _correlation(one.target[:, : one.teacher.shape[1]], one.teacher[:, : one.target.shape[1]])
+        correlation_of(one.target[:, : one.teacher.shape[1]], one.teacher[:, : one.target.shape[1]])
         for one in pairs
         if one.teacher is not None and one.target is not None
     ]
@@ -271,7 +248,7 @@ def target_not_the_teachers(seen: Recording) -> Outcome:
             evidence=(),
             certainty="certain",
         )
-    tables = _vocabularies(seen)
+    tables = vocabularies(seen)
     if not alike or (tables is not None and tables[0] != tables[1]):
         return Lacks(what="a teacher that runs at looked-at steps, with the student's vocabulary")
     shifted = [one.ends_pulled for one in pairs if one.ahead and one.ends_pulled is not None]
@@ -354,7 +331,7 @@ def _cause(ratios: list[float], length: float, share: float) -> str | None:
     return causes[nearest] if min(abs(np.log(ratio / nearest)) for ratio in ratios) <= np.log(1.5) else None
 
 
-def _ratios(seen: Recording) -> tuple[dict[str, np.ndarray], Pair | None]:
+def _ratios(seen: Recording) -> tuple[dict[str, np.ndarray], LogitPair | None]:
     """Value of the term / each reference, by its name, over looked-at micro-batches; and one of these."""
     values: dict[int, list[float]] = {}
     for step, value in seen.watched.get("kd", ()):
@@ -397,19 +374,3 @@ def kd_not_least_at_equality(seen: Recording) -> Outcome:
         evidence=(),
         certainty="certain",
     )
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    probabilities: np.ndarray = shifted / shifted.sum(axis=1, keepdims=True)
-    return probabilities
-
-
-def _correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Of two sets of logits [n, V], each position centred, over entries that are finite in both."""
-    a, b = (
-        np.where(np.isfinite(first) & np.isfinite(second), one, np.nan).astype(np.float64) for one in (first, second)
-    )
-    a, b = a - np.nanmean(a, axis=1, keepdims=True), b - np.nanmean(b, axis=1, keepdims=True)
-    size = float(np.sqrt(np.nansum(a * a) * np.nansum(b * b)))
-    return float(np.nansum(a * b)) / size if size else 0.0

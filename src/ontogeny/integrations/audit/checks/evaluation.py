@@ -1,25 +1,18 @@
 """Does evaluation judge what is trained, count every token once, and leave the training alone?"""
 
-import itertools
 import math
-from collections.abc import Mapping
 
 import numpy as np
 
 from ontogeny.core.contracts import Severity
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
+from ontogeny.integrations.audit.evaluated_objective import compare_objectives, learning_weights, near
 from ontogeny.integrations.audit.recording import Recording
-from ontogeny.integrations.audit.returned import LOSS, PERPLEXITY, PLAIN, bare, named
-from ontogeny.integrations.audit.seen import Evaluated, LossTerms
+from ontogeny.integrations.audit.returned import LOSS, PERPLEXITY, PLAIN, is_cut_off, named, plain_value, two_values
 
 NEEDS = "audit.watch(evaluate=…), and the end of the loop"
 ONCE = "one evaluation, a copy of the weights and three passes over them, at the end of the audit"
-
-
-def near(one: float, other: float, share: float) -> bool:
-    """Do two numbers differ by at most that share of the second?"""
-    return abs(one - other) <= share * abs(other)
 
 
 @check(
@@ -210,7 +203,7 @@ def evaluation_counts_once(seen: Recording) -> Outcome:
 def evaluation_token_weighted(seen: Recording) -> Outcome:
     """Every token counts alike."""
     done = seen.evaluated
-    value = None if done is None else _plain_value(done)
+    value = None if done is None else plain_value(done)
     if done is None or value is None or not done.tokens:
         return Lacks(what=f"{NEEDS}, that returns a loss or an NLL of rows that the model was seen to evaluate")
     numbers: dict[str, float | int | str] = {
@@ -253,7 +246,7 @@ def evaluation_depends_on_batch(seen: Recording) -> Outcome:
     """An evaluation returns the same at any batch size."""
     done, alone = seen.evaluated, seen.reruns.evaluated
     noisy = seen.dropout and done is not None and any(one.training for one in done.passes)
-    pair = None if done is None or done.sizes is None or noisy else _two_values(done)
+    pair = None if done is None or done.sizes is None or noisy else two_values(done)
     if done is None or (pair is None and alone is None):
         return Lacks(
             what=f"{NEEDS}: a function that gives the model rows of token ids, or takes a batch_size and "
@@ -283,20 +276,6 @@ def evaluation_depends_on_batch(seen: Recording) -> Outcome:
     )
 
 
-def _two_values(done: Evaluated) -> tuple[float, float] | None:
-    """The same number at both batch sizes: of an NLL, a loss or a perplexity, the first that it returned."""
-    for names in (PLAIN, LOSS, PERPLEXITY):
-        for name, value in done.numbers.items():
-            if bare(name) in names and name in done.at_other_size:
-                return value, done.at_other_size[name]
-    return None
-
-
-def _plain_value(done: Evaluated) -> float | None:
-    plain = named(done.numbers, PLAIN)
-    return named(done.numbers, LOSS) if plain is None else plain
-
-
 @check(
     title="A perplexity that is not exp(NLL)",
     needs=f"{NEEDS}; it returns a perplexity",
@@ -318,7 +297,7 @@ def perplexity_of_nll(seen: Recording) -> Outcome:
     numbers |= {name: value for name, value in (("loss", loss), ("nll", plain)) if value is not None}
     if done.tokens:
         numbers["mean_over_tokens"] = done.token_mean
-    if _cut_off(logarithm) and any(one is not None and one > logarithm + 1e-3 for one in (loss, plain)):
+    if is_cut_off(logarithm) and any(one is not None and one > logarithm + 1e-3 for one in (loss, plain)):
         return Found(
             severity="error",
             statement=f"the perplexity is cut off at {perplexity:.2f} = e^{logarithm:.4g}; "
@@ -328,7 +307,7 @@ def perplexity_of_nll(seen: Recording) -> Outcome:
             certainty="certain",
         )
     lone = loss is None and plain is None and not (done.tokens and abs(logarithm - done.token_mean) <= 0.01)
-    if _cut_off(logarithm) and lone and perplexity >= 1e4:
+    if is_cut_off(logarithm) and lone and perplexity >= 1e4:
         return Found(
             severity="error",
             statement=f"the perplexity is {perplexity:.2f} = e^{logarithm:.4g}, a number "
@@ -339,7 +318,7 @@ def perplexity_of_nll(seen: Recording) -> Outcome:
     truths = [one for one in (plain, done.token_mean if done.tokens else None) if one is not None]
     if any(abs(logarithm - one) <= 0.01 for one in truths):
         return Nothing(numbers=numbers)
-    composite = sum(weight != 0 for weight in _weights(seen).values()) > 1
+    composite = sum(weight != 0 for weight in learning_weights(seen).values()) > 1
     if loss is not None and abs(logarithm - loss) <= 1e-3 * abs(loss):
         if truths and (composite or plain is not None):
             return Found(
@@ -361,16 +340,6 @@ def perplexity_of_nll(seen: Recording) -> Outcome:
     return Lacks(what="a perplexity beside an NLL, or of rows that the model was given labels of")
 
 
-def _cut_off(logarithm: float) -> bool:
-    """Is it a round number, or the logarithm of a power of ten, of at least 5?"""
-    tens = logarithm / math.log(10)
-    return logarithm >= 5 and min(abs(logarithm - round(logarithm)), abs(tens - round(tens))) < 1e-6
-
-
-def _weights(seen: Recording) -> Mapping[str, float]:
-    return next((one.weights for one in reversed(seen.terms) if one.learning), {})
-
-
 @check(
     title="Evaluation of another objective",
     needs="terms and weights that the loss tells the audit in training and in evaluation (watch), or an evaluation "
@@ -385,78 +354,8 @@ def _weights(seen: Recording) -> Mapping[str, float]:
 )
 def evaluation_objective(seen: Recording) -> Outcome:
     """Training and evaluation compute the same objective."""
-    evaluations = [
-        [one for one in group if one.weights and one.training_weights]
-        for learning, group in itertools.groupby(seen.terms, key=lambda one: one.learning)
-        if not learning
-    ]
-    if any(evaluations):
-        return _by_weights([looks for looks in evaluations if looks])
-    done = seen.evaluated
-    loss = None if done is None else named(done.numbers, LOSS)
-    if done is None or loss is None:
-        return Lacks(what=f"terms and weights watched in evaluation, too; or {NEEDS}, that returns its loss")
-    weights = {name: weight for name, weight in _weights(seen).items() if weight != 0}
-    terms = {name: named(done.numbers, frozenset({name.lower(), f"{name.lower()}_loss"})) for name in weights}
-    if len(weights) > 1 and all(value is not None for value in terms.values()):
-        return _by_terms(loss, {name: value for name, value in terms.items() if value is not None}, weights)
-    return _by_nll(seen, done, loss)
-
-
-def _by_weights(evaluations: list[list[LossTerms]]) -> Outcome:
-    off = [weights for looks in evaluations if (weights := _other_weights(looks[0]))]
-    numbers = {"evaluations": len(evaluations), "with_other_weights": len(off)}
-    if len(off) < min(2, len(evaluations)):  # a schedule may jump between the last batch and one evaluation
-        return Nothing(numbers=numbers)
-    said = ", ".join(f"'{name}' {there:g} (training: {here:g})" for name, (there, here) in off[0].items())
-    return Found(
-        severity="error",
-        statement=f"evaluation weighs its terms otherwise than training: {said}; the two losses cannot be compared",
-        numbers=numbers,
-        evidence=(),
-        certainty="certain",
-    )
-
-
-def _other_weights(one: LossTerms) -> dict[str, tuple[float, float]]:
-    """Weights in evaluation and in training, where they differ."""
-    pairs = {name: (weight, one.training_weights.get(name, weight)) for name, weight in one.weights.items()}
-    return {
-        name: pair
-        for name, pair in pairs.items()
-        if not near(pair[0], pair[1], 0.1) and not near(pair[1], pair[0], 0.1)
-    }
-
-
-def _by_terms(loss: float, terms: Mapping[str, float], weights: Mapping[str, float]) -> Outcome:
-    added = sum(weights[name] * value for name, value in terms.items())
-    numbers: dict[str, float | int | str] = {"loss": loss, "with_training_weights": added}
-    if near(loss, added, 0.01):
-        return Nothing(numbers=numbers)
-    return Found(
-        severity="error",
-        statement=f"the evaluation's loss is {loss:.5g}, its terms with training's weights "
-        f"add up to {added:.5g}: another objective",
-        numbers=numbers,
-        evidence=(),
-    )
-
-
-def _by_nll(seen: Recording, done: Evaluated, loss: float) -> Outcome:
-    fits = [one.targets.misfit for one in seen.forwards if one.targets is not None and (one.targets.ids >= 0).any()]
-    if seen.terms or len(fits) < 4 or np.median(fits) > 0.05:
-        return Lacks(what="the terms and weights of the training loss (watch): it is no plain cross entropy")
-    if not done.tokens or not all(one.labelled for one in done.passes):
-        return Lacks(what="an evaluation that gives the model its labels, or terms and weights (watch)")
-    numbers: dict[str, float | int | str] = {"loss": loss, "mean_nll": done.token_mean}
-    if any(near(loss, mean, 0.01) for mean in (done.token_mean, done.batch_mean, done.row_mean)):
-        return Nothing(numbers=numbers)
-    return Found(
-        severity="warning",
-        statement="training minimises a plain cross entropy; the evaluation's loss is "
-        f"{loss:.4g}, and the NLL of its rows {done.token_mean:.4g}",
-        numbers=numbers,
-        evidence=(),
+    return compare_objectives(
+        seen, lacks=f"terms and weights watched in evaluation, too; or {NEEDS}, that returns its loss"
     )
 
 

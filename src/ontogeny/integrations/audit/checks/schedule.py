@@ -5,7 +5,7 @@ import numpy as np
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
 from ontogeny.integrations.audit.recording import Recording
-from ontogeny.integrations.audit.seen import Schedule
+from ontogeny.integrations.audit.seen import SchedulerPlan
 
 LEAST_SCHEDULED = 5
 
@@ -91,7 +91,7 @@ def scheduler_out_of_step(seen: Recording) -> Outcome:
     return Nothing(numbers=numbers)
 
 
-def _scheduler_stands(seen: Recording, plan: Schedule | None, numbers: dict[str, float | int | str]) -> Outcome:
+def _scheduler_stands(seen: Recording, plan: SchedulerPlan | None, numbers: dict[str, float | int | str]) -> Outcome:
     """It took no step: a fault, unless it is one that steps once per epoch and no epoch is over."""
     rows = [len(one.input_ids) for one in seen.forwards if one.input_ids is not None]
     examples, read = seen.latest("examples"), float(np.mean(rows)) * seen.forwards_in_training if rows else 0.0

@@ -6,9 +6,9 @@ import numpy as np
 
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
-from ontogeny.integrations.audit.checks.loss import NEGLIGIBLE, NO_GRADIENT, next_tokens, supervised, without_padding
-from ontogeny.integrations.audit.observed import Difference
-from ontogeny.integrations.audit.recording import Forward, Recording
+from ontogeny.integrations.audit.observed import OutputDifference
+from ontogeny.integrations.audit.recording import ForwardRecord, Recording
+from ontogeny.integrations.audit.supervision import NEGLIGIBLE, NO_GRADIENT, next_tokens, supervised, without_padding
 from ontogeny.integrations.audit.updates import updates
 
 LEAST_ROWS = 16
@@ -47,7 +47,7 @@ def row_depends_on_padding(seen: Recording) -> Outcome:
     return _rerun(seen, seen.reruns.padded, "padded further", lacks=seen.reruns.padded_lacks)
 
 
-def _rerun(seen: Recording, difference: Difference | None, how: str, *, lacks: str = "") -> Outcome:
+def _rerun(seen: Recording, difference: OutputDifference | None, how: str, *, lacks: str = "") -> Outcome:
     if difference is None:
         return Lacks(what=lacks or seen.reruns.lacks)
     if any(one.time_first for one in seen.forwards):
@@ -244,7 +244,7 @@ def prompt_supervised(seen: Recording) -> Outcome:
     )
 
 
-def _prompts(seen: Recording, looked: list[Forward], kept: list[np.ndarray]) -> list[np.ndarray | None]:
+def _prompts(seen: Recording, looked: list[ForwardRecord], kept: list[np.ndarray]) -> list[np.ndarray | None]:
     """Which tokens are prompt, bool [B, T], of each forward pass: as watched, else all before the first label."""
     watched: dict[int, list[np.ndarray]] = {}
     for step, lengths in seen.watched.get("prompt_lengths", ()):
@@ -354,7 +354,7 @@ def _above_neighbours(value: np.ndarray, width: int = 16) -> np.ndarray:
     return found
 
 
-def _row_nll(one: Forward) -> list[tuple[int, float]]:
+def _row_nll(one: ForwardRecord) -> list[tuple[int, float]]:
     """Row and mean NLL over its targets in nats, of rows with enough of them."""
     assert one.targets is not None
     if one.nll is None:
