@@ -29,7 +29,7 @@ class ChangePoint(TypedDict):
 
 
 class NoChangePoint(TypedDict):
-    """Why it cannot be told."""
+    """Why a change point is not assessable."""
 
     assessable: Literal[False]
     lacks: str

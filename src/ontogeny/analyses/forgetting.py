@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 from pydantic import Field
@@ -13,6 +13,7 @@ from ontogeny.core.analyses import Analysis, RecordedRun, Result
 from ontogeny.core.errors import StoreError
 from ontogeny.statistics.corrections import benjamini_hochberg
 from ontogeny.statistics.documents import LEAST_DOCUMENTS
+from ontogeny.statistics.intervals import Interval
 from ontogeny.statistics.paired import (
     PairedDifference,
     chosen_by_others,
@@ -24,19 +25,45 @@ from ontogeny.statistics.paired import (
 
 LEVEL = 0.05
 EARLY_STATES = 3
-"""Checkpoints after the first within the first steps, below which nothing is said of them."""
+"""Checkpoints after the first among the first steps, below which nothing is claimed about them."""
+
+
+class StabilityGap(TypedDict):
+    """Is the loss at the worst checkpoint above the first and above the last?"""
+
+    assessable: Literal[True]
+    above_first: PairedDifference
+    above_last: PairedDifference
+    worst_step: int
+    claimed: bool
+    early_share: dict[str, Interval]
+    """Up to the `last` and up to the `worst` checkpoint: the share of the increase in the first steps."""
+
+
+class NoStabilityGap(TypedDict):
+    """Why it is not assessable."""
+
+    assessable: Literal[False]
+    lacks: str
+
+
+class Plasticity(TypedDict):
+    """How much the loss of the new text fell."""
+
+    fell: PairedDifference
+    share: NotRequired[Interval]
+    """Of the reference run's fall."""
 
 
 class Forgetting(Analysis):
     """Each probe set's loss, and tasks made from it, now against before training and against their best.
 
     Differences are signed so that positive is *worse*, paired by item and taken per document
-    (`paired.paired_difference`).
-    `since_first`: last minus first checkpoint. `since_best`: last minus best (Chaudhry et al. 2018). The best of many
-    noisy checkpoints looks better than it was, so the plain difference is too large on average (`naive`, an upper
-    bound); here the best is chosen on one half of the documents and measured on the other, both ways, over 20 halvings,
-    which is at most the true difference on average (`paired.since_best`; the interval reaches up to that of the plain
-    difference). All are adjusted together by Benjamini and Hochberg.
+    (`paired.paired_difference`). `since_first`: last minus first checkpoint. `since_best`: last minus best (Chaudhry et
+    al. 2018). The best of many noisy checkpoints looks better than it was, so the plain difference is too large on
+    average (`naive`, an upper bound); here the best is chosen on one half of the documents and measured on the other,
+    both ways, over 20 halvings, which is at most the true difference on average (`paired.since_best`; the interval
+    reaches up to that of the plain difference). All are adjusted together by Benjamini and Hochberg.
 
     `stability_gap` (De Lange et al. 2023), of sets that are not trained on: the worst checkpoint, chosen in the same
     way, against the first *and* against the last: a gap is claimed if both intervals exclude 0. `early`: the share of
@@ -48,9 +75,9 @@ class Forgetting(Analysis):
     """
 
     early: float = Field(default=0.1, gt=0, lt=1)
-    """Share of the steps that are the first ones."""
+    """The first steps, as a share of all."""
     reference: str | None = None
-    """Directory of a run whose decrease of the new text's loss is what could be reached, such as one without replay."""
+    """Directory of a run, such as one without replay, whose decrease of the new text's loss is the most to expect."""
 
     def analyze(self, run: RecordedRun) -> Result:
         """Read what was recorded by item, and judge."""
@@ -98,7 +125,7 @@ class Forgetting(Analysis):
         }
         return [items for items in losses_of(other) if items.probe in same]
 
-    def _gap(self, items: Items, random: np.random.Generator) -> dict[str, Any]:
+    def _gap(self, items: Items, random: np.random.Generator) -> StabilityGap | NoStabilityGap:
         """Is there a transient increase, and how much of the increase comes first?"""
         edge = items.step[0] + self.early * (items.step[-1] - items.step[0])
         first = int(((items.step > items.step[0]) & (items.step <= edge)).sum())
@@ -130,7 +157,7 @@ class Forgetting(Analysis):
         }
 
 
-def _share(part: np.ndarray, increase: np.ndarray) -> dict[str, float]:
+def _share(part: np.ndarray, increase: np.ndarray) -> Interval:
     """Part over increase, with Fieller's interval; NaN if nothing increased."""
     value, low, high = fieller_ratio(part, increase) if increase.sum() > 0 else (float("nan"),) * 3
     return {"value": value, "low": low, "high": high}
@@ -179,10 +206,10 @@ class _Change:
         }
 
 
-def _plasticity(items: Items, reference: Sequence[Items]) -> dict[str, Any]:
+def _plasticity(items: Items, reference: Sequence[Items]) -> Plasticity:
     """How much the loss fell from the first to the last checkpoint; its share of the reference's fall."""
     fell = items.total[0] - items.total[-1]
-    plasticity: dict[str, Any] = {"fell": paired_difference(fell, items.weight)}
+    plasticity: Plasticity = {"fell": paired_difference(fell, items.weight)}
     for other in reference:
         if other.probe == items.probe and other.documents == items.documents:
             value, low, high = fieller_ratio(fell, other.total[0] - other.total[-1])
@@ -220,7 +247,7 @@ def _of_set(name: str, row: dict[str, Any]) -> str:
     return f"{sentence}; {basis}"
 
 
-def _of_gap(probe: str, gap: dict[str, Any], early: float) -> str:
+def _of_gap(probe: str, gap: StabilityGap | NoStabilityGap, early: float) -> str:
     if not gap["assessable"]:
         return f"{probe}: a stability gap is not assessable: lacks {gap['lacks']}"
     sentence = (
@@ -238,7 +265,7 @@ def _of_gap(probe: str, gap: dict[str, Any], early: float) -> str:
     return f"{sentence}; the first {early:.0%} of the steps brought {' and '.join(shares)}"
 
 
-def _of_plasticity(probe: str, row: dict[str, Any]) -> str:
+def _of_plasticity(probe: str, row: Plasticity) -> str:
     sentence = f"{probe}: learned {interval_text(row['fell'])} nats per token"
     if "share" in row:
         sentence += f", {interval_text(row['share'], '.0%')} of what the reference run learned"

@@ -18,8 +18,8 @@ class Layers(PassageAnalysis):
     """Time to half of each layer's final effect, and how it goes with depth.
 
     Effect: mean change of compression since checkpoint 0, trained minus novel. `half_epoch`: where it first reaches
-    half of its value at the last checkpoint, interpolated over log(1 + epoch). (When one first becomes significant
-    would measure its size and the sample, not its time.) Only layers whose final effect is significant by max-T are
+    half of its value at the last checkpoint, interpolated over log(1 + epoch). (The time of first significance would
+    depend on the size of the effect and of the sample.) Only layers whose final effect is significant by max-T are
     timed. `rank_correlation` of time with depth (Kendall's tau-b): below 0 late layers move first. Its interval is a
     bootstrap over documents; its p permutes the layers (all orders up to 7 layers).
     """

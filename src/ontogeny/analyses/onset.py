@@ -1,4 +1,4 @@
-"""When passages become memorized, what goes with it, and whether it can be told from the first checkpoint."""
+"""When passages become memorized, what goes with it, and whether the first checkpoint predicts it."""
 
 from functools import partial
 from typing import Any

@@ -18,28 +18,28 @@ LEAST = 20
 """Different batches."""
 LEVEL = 0.05
 SAME = 0.9
-"""Rank correlation of two places above which they are not told apart."""
+"""Rank correlation of two places above which they count as one."""
 
 
 class OrderMemory(Analysis):
-    """Of a ledger's batches: gain by place in training and in the text, and what comes before the next visit.
+    """Batches of a ledger: gain by place in training and in the text, and the loss before the next visit.
 
     `places`: Spearman's correlation of a batch's gain (loss before training minus loss at the end, of batches with the
     same passages the last one) with its place in training and its place in the text, each with the other's ranks held
-    fixed. In a run in the text's order the two are one, which is said; a run with `order: shuffled` tells them apart.
+    fixed. In a run in the text's order the two places are one; a run with `order: shuffled` separates them.
 
-    `anticipation`: at checkpoints between the first and the last epoch, the loss of each batch, the checkpoint's and
-    the batch's mean taken off, by steps since its last visit over the steps of an epoch. Mean of the middle half minus
-    mean of the last tenth: positive says that the loss falls again before the batch comes (anticipatory recovery, Yang
-    et al. 2024), where forgetting alone would let it rise. In a cyclic order the end of the cycle is just before the
-    next visit; in a shuffled one (`control`) a batch that has waited as long is no nearer to it, so the difference from
-    the control is what order does.
+    `anticipation`: at checkpoints between the first and the last epoch, the loss of each batch, minus the checkpoint's
+    and the batch's mean, by steps since its last visit over the steps of an epoch. Mean of the middle half minus mean
+    of the last tenth: positive says that the loss falls again before the batch comes (anticipatory recovery, Yang et
+    al. 2024), where forgetting alone would let it rise. In a cyclic order the end of the cycle is just before the next
+    visit; in a shuffled one (`control`) a batch that has waited as long is no nearer to it, so the difference from the
+    control is what order does.
 
     Neighbours share what happened to them. So intervals and p are by t with as many values as there are independent
-    stretches (the number of batches over their autocorrelation time, a straight line along the order taken
-    off), in the order of training (of the text, for the place in it); with fewer than 12 nothing is said. Bands of the
-    curve are from blocks of neighbours of twice that time. P-values are adjusted together by Benjamini and Hochberg.
-    Batches whose loss is no number at some checkpoint are left out first, and named.
+    stretches (the number of batches over their autocorrelation time, after a straight line along the order is
+    subtracted), in the order of training (of the text, for the place in it); with fewer than 12 nothing is claimed.
+    Bands of the curve are from blocks of neighbours of twice that time. P-values are adjusted together by Benjamini and
+    Hochberg. Batches whose loss is no number at some checkpoint are left out and named.
     """
 
     control: str | None = None

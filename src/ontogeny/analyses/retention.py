@@ -1,4 +1,4 @@
-"""How much of what a batch taught is kept, for how long, and does its place in training matter?"""
+"""How much of a batch's gain is retained, for how long, and does its place in training matter?"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,29 +23,29 @@ UNFIT = 0.001
 
 
 class Retention(Analysis):
-    """Of sampled training batches: the loss at later checkpoints against two references, and what is kept by age.
+    """Sampled training batches: the loss at later checkpoints against two references, and the share retained by age.
 
     `against_before`: loss now minus loss before training (negative: still better than before). `against_after`: loss
-    now minus loss just after the batch's own step (positive: some of it was forgotten). Both signed; `net` takes off
-    what the loss of never-trained passages of the same corpora did in the same time. Batches that are near in training
-    are alike, so intervals and p are by t with as many values as there are independent stretches (the number
-    of batches over their autocorrelation time, a straight line along training taken off); with fewer than 12 nothing is
-    said. Batches whose loss is no number at some checkpoint are left out first, and named.
+    now minus loss just after the batch's own step (positive: some of it was forgotten). Both signed; `net` subtracts
+    the change in the loss of never-trained passages of the same corpora over the same time. Batches that are near in
+    training are alike, so intervals and p are by t with as many values as there are independent stretches (the number
+    of batches over their autocorrelation time, after a straight line along training is subtracted); with fewer than 12
+    nothing is claimed. Batches whose loss is no number at some checkpoint are left out and named.
 
     Retained at an age (steps since the batch's step, in doubling bins): the mean of (loss before training - loss now)
-    over the mean of (loss before training - loss just after), both net where novel text was looked at. To the curve are
-    fitted: flat, a; exponential, exp(-age / tau); power, (1 + age)^-k; by least squares weighted with the bootstrap's
-    variance, compared by AICc. The simplest one within 2 of the best is named, unless it does not fit (chi-squared);
-    parameters with bootstrap intervals. What is resampled is blocks of neighbours of twice the autocorrelation time.
+    over the mean of (loss before training - loss just after), both net if novel text was evaluated. Three curves are
+    fitted by least squares weighted with the bootstrap's variance, and compared by AICc: flat, a; exponential, exp(-age
+    / tau); power, (1 + age)^-k. The simplest one within 2 of the best is named, unless it does not fit (chi-squared);
+    parameters have bootstrap intervals. Blocks of neighbours of twice the autocorrelation time are resampled.
 
     Recency and primacy at the last checkpoint: the gain of the last and of the first third of the batches against the
-    middle third, by t with as many values as independent stretches, the thirds' means taken off (what a gain does
-    within a third counts as chance), adjusted by Benjamini and Hochberg. Repeats: the loss at the end minus the loss
-    just after each repeat.
+    middle third, by t with as many values as independent stretches, the thirds' means subtracted (change within a third
+    counts as chance), adjusted by Benjamini and Hochberg. Repeats: the loss at the end minus the loss just after each
+    repeat.
     """
 
     reference: Literal["against_before", "against_after"] = "against_after"
-    """Which one the verdict speaks of."""
+    """The reference of the verdict."""
 
     def analyze(self, run: RecordedRun) -> Result:
         """Read the ledger and judge."""

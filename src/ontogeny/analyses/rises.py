@@ -1,4 +1,4 @@
-"""Why does the loss rise at times although the rate is fixed? Steps that overshoot, told from batches that differ."""
+"""Why does the loss rise at times? Steps that overshoot, separated from batches that are harder."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,14 +27,14 @@ class Landscape:
 
 
 class Rises(Analysis):
-    """At the looked-at steps: was the rate above the one from which the loss rises, and below the best one?
+    """At the measured steps: was the rate above the one from which the loss rises, and below the best one?
 
-    Break-even is the lowest rate at which a step no longer lowers the loss, read off straight lines between the rates
-    looked at (the first from rate 0, where nothing changes); the best is the looked-at rate with the largest decrease.
+    Break-even is the lowest rate at which a step no longer lowers the loss, by linear interpolation between the rates
+    tried (and rate 0, where nothing changes); the best is the rate tried with the largest decrease.
     Both for `train`, the step's own batch, and `new`, held-out text. The training loss of two steps is that of two
-    batches: where it rose from one to the next, the change is split into what the step did to its own batch, and the
-    rest, which is that the next batch is another one. Counts of one run: steps of one trajectory are no independent
-    sample, so intervals are over seeds alone.
+    batches: if it rose from one to the next, the change is split into the step's effect on its own batch, and the rest,
+    the difference between the batches. Counts describe one run: its steps are no independent sample, so intervals
+    need several seeds.
     """
 
     def analyze(self, run: RecordedRun) -> Result:

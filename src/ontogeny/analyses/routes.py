@@ -1,6 +1,6 @@
 """Does an autoencoder write a passage sooner by itself, or from its latents?"""
 
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
@@ -14,12 +14,27 @@ LEAST = 5
 """Documents, below which nothing is compared."""
 
 
+class RoutesOfGroup(TypedDict):
+    """Mean accuracies of one group of passages at each checkpoint, float64 [C], and their difference, or its lack."""
+
+    generation: np.ndarray
+    reconstruction: np.ndarray
+    n: int
+    """Documents."""
+    lacks: NotRequired[str]
+    difference: NotRequired[np.ndarray]
+    """Reconstruction minus generation."""
+    low: NotRequired[np.ndarray]
+    high: NotRequired[np.ndarray]
+    p_corrected: NotRequired[np.ndarray]
+
+
 class Routes(Analysis):
     """Accuracy of generation (from a passage's beginning) beside that of reconstruction (from its latents).
 
     Both of the same passages by the same decoder, so their difference is taken passage by passage; its mean has a 95%
     percentile bootstrap over documents, and over all checkpoints together a p by flipping the signs of documents
-    (max-T). Trained and novel passages apart: what is reconstructed of novel text was not learned by heart.
+    (max-T). Trained and novel passages apart: reconstruction of novel text cannot be memory.
     """
 
     def analyze(self, run: RecordedRun) -> Result:
@@ -31,35 +46,36 @@ class Routes(Analysis):
         random = np.random.default_rng(self.seed)
         steps, left, right = np.intersect1d(generation.step, reconstruction.step, return_indices=True)
         epoch = generation.epoch[left]
-        groups: dict[str, dict[str, Any]] = {}
+        groups: dict[str, RoutesOfGroup] = {}
         for name, inside in (("trained", generation.trained), ("novel", ~generation.trained)):
             document = generation.document[inside]
             generated = means_by_document(generation.accuracy[left][:, inside], document)
             rebuilt = means_by_document(reconstruction.accuracy[right][:, inside], document)
             difference = rebuilt - generated
             difference = difference[:, np.isfinite(difference).all(axis=0)]
-            groups[name] = {
-                "generation": np.nanmean(generated, axis=1),
-                "reconstruction": np.nanmean(rebuilt, axis=1),
-                "n": difference.shape[1],
-                **_paired(difference, random),
-            }
+            groups[name] = RoutesOfGroup(
+                generation=np.nanmean(generated, axis=1),
+                reconstruction=np.nanmean(rebuilt, axis=1),
+                n=difference.shape[1],
+            )
+            _compare(groups[name], difference, random)
         numbers = {"step": steps, "epoch": epoch, "groups": groups}
         verdict, sentences = _verdict(groups["trained"], epoch), _sentences(groups, epoch)
         return Result(verdict=verdict, sentences=tuple(sentences), reading=_READING, numbers=numbers)
 
 
-def _paired(difference: np.ndarray, random: np.random.Generator) -> dict[str, Any]:
-    """Mean difference at each checkpoint, its interval, and p corrected over checkpoints: of [C, documents]."""
-    n = difference.shape[1]
+def _compare(group: RoutesOfGroup, difference: np.ndarray, random: np.random.Generator) -> None:
+    """Add the mean of `difference` [C, documents], its interval, and p corrected over checkpoints; or what it lacks."""
+    n = group["n"]
     if n < LEAST:
-        return {"lacks": f"{LEAST} documents, it has {n}"}
-    low, high = percentile_interval(difference @ bootstrap_weights(n, random).T, axis=1)
-    p = max_t_of_signs(difference, random)
-    return {"difference": difference.mean(axis=1), "low": low, "high": high, "p_corrected": p}
+        group["lacks"] = f"{LEAST} documents, it has {n}"
+        return
+    group["difference"] = difference.mean(axis=1)
+    group["low"], group["high"] = percentile_interval(difference @ bootstrap_weights(n, random).T, axis=1)
+    group["p_corrected"] = max_t_of_signs(difference, random)
 
 
-def _verdict(trained: dict[str, Any], epoch: np.ndarray) -> str:
+def _verdict(trained: RoutesOfGroup, epoch: np.ndarray) -> str:
     if "lacks" in trained:
         return f"not assessable: lacks {trained['lacks']}"
     sure = trained["p_corrected"] < 0.05
@@ -74,7 +90,7 @@ def _verdict(trained: dict[str, Any], epoch: np.ndarray) -> str:
     return f"trained passages are {better}: most at epoch {epoch[at]:g}, accuracy {abs(difference):.2f} apart"
 
 
-def _sentences(groups: dict[str, dict[str, Any]], epoch: np.ndarray) -> list[str]:
+def _sentences(groups: dict[str, RoutesOfGroup], epoch: np.ndarray) -> list[str]:
     lines = []
     for name, group in groups.items():
         if "lacks" in group:

@@ -1,6 +1,6 @@
 """Tasks one after the other: what does each do to those before it, and to those to come?"""
 
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from pydantic import Field
@@ -16,6 +16,14 @@ from ontogeny.statistics.paired import (
     paired_difference,
     since_best,
 )
+
+
+class TaskDifference(TypedDict):
+    """What stages did to one task, in nats per token."""
+
+    task: str
+    difference: PairedDifference
+    p_adjusted: float
 
 
 class Transfer(Analysis):
@@ -68,7 +76,7 @@ class Transfer(Analysis):
             "R": np.stack([loss.mean for loss in losses], axis=1),
             **{
                 key: [
-                    {"task": tasks.names[j - 1], "difference": difference, "p_adjusted": float(next(adjusted))}
+                    TaskDifference(task=tasks.names[j - 1], difference=difference, p_adjusted=float(next(adjusted)))
                     for j, difference in by_task.items()
                 ]
                 for key, by_task in differences.items()
@@ -125,7 +133,7 @@ def _of_mean(key: str, numbers: dict[str, Any]) -> str:
     return f"{_MEANING[key]}: {interval_text(mean)} nats, mean over {tasks} tasks, n = {mean.documents} documents"
 
 
-def _of_task(key: str, row: dict[str, Any]) -> str:
+def _of_task(key: str, row: TaskDifference) -> str:
     difference = row["difference"]
     p = f", p = {row['p_adjusted']:.3g} adjusted" if np.isfinite(row["p_adjusted"]) else ""
     return f"{row['task']}, {key}: {interval_text(difference)}{p}, n = {difference.documents} documents"

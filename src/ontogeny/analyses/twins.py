@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from pydantic import Field
@@ -32,6 +32,34 @@ class Pairs:
     """Originals' and twins' mean NLL in nats, float64 [C, documents] each."""
     accuracy: tuple[np.ndarray, np.ndarray]
     """Share of positions reproduced, float64 [C, documents] each."""
+
+
+class Curve(TypedDict):
+    """A number with its 95% interval at each checkpoint, float64 [C] each."""
+
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+class Carried(TypedDict):
+    """What training on a probe set carried over to its twins."""
+
+    by: str
+    """How the twins were made."""
+    step: np.ndarray
+    epoch: np.ndarray
+    n: tuple[int, int]
+    """Documents, trained and novel."""
+    says: str
+    accuracy: list[float]
+    """Of originals and twins, at the last checkpoint."""
+    why: NotRequired[str]
+    """Why it is not assessable."""
+    gain: NotRequired[dict[str, Curve]]
+    """Of `original` and `twin`, nats."""
+    carried: NotRequired[Curve]
+    """The twins' gain over the originals'; NaN where the originals surely gained nothing."""
 
 
 class TwinsAnalysis(Analysis):
@@ -66,12 +94,12 @@ class TwinsAnalysis(Analysis):
             numbers={"sets": rows},
         )
 
-    def _compare(self, trained: Pairs, novel: Pairs, random: np.random.Generator) -> dict[str, Any]:
+    def _compare(self, trained: Pairs, novel: Pairs, random: np.random.Generator) -> Carried:
         steps, left, right = np.intersect1d(trained.step, novel.step, return_indices=True)
         nll = np.stack([form[left] for form in trained.nll])  # [form, checkpoint, documents]
         novel_nll = np.stack([form[right] for form in novel.nll])
         sizes = nll.shape[2], novel_nll.shape[2]
-        row: dict[str, Any] = {
+        row: Carried = {
             "by": trained.by,
             "step": steps,
             "epoch": trained.epoch[left],
@@ -80,7 +108,8 @@ class TwinsAnalysis(Analysis):
             "accuracy": [float(form[-1].mean()) for form in trained.accuracy],
         }
         if min(sizes) < LEAST or len(steps) < 2:
-            return row | {"why": f"{min(sizes)} documents and {len(steps)} checkpoints: {LEAST} and 2 are needed"}
+            row["why"] = f"{min(sizes)} documents and {len(steps)} checkpoints: {LEAST} and 2 are needed"
+            return row
         fall, novel_fall = nll[:, :1] - nll, novel_nll[:, :1] - novel_nll  # since before training
         gain = fall.mean(axis=2) - novel_fall.mean(axis=2)
         drawn = _bootstrap_means(fall, random) - _bootstrap_means(novel_fall, random)  # [draws, form, checkpoint]
@@ -89,9 +118,11 @@ class TwinsAnalysis(Analysis):
             form: {"value": gain[i], "low": low[i], "high": high[i]} for i, form in enumerate(("original", "twin"))
         }
         if low[0, -1] <= 0:
-            return row | {"why": "no more was learned of the trained passages than of novel ones"}
-        carried = _carried(gain, drawn, sure=low[0] > 0)
-        return row | {"carried": carried, "says": self._word(carried["low"][-1], carried["high"][-1])}
+            row["why"] = "no more was learned of the trained passages than of novel ones"
+            return row
+        row["carried"] = carried = _carried(gain, drawn, sure=low[0] > 0)
+        row["says"] = self._word(carried["low"][-1], carried["high"][-1])
+        return row
 
     def _word(self, low: float, high: float) -> str:
         """What an interval of the share carried over says."""
@@ -100,14 +131,15 @@ class TwinsAnalysis(Analysis):
         return "also in the other form" if low > 0 else "undecided"
 
 
-def _carried(gain: np.ndarray, drawn: np.ndarray, sure: np.ndarray) -> dict[str, np.ndarray]:
+def _carried(gain: np.ndarray, drawn: np.ndarray, sure: np.ndarray) -> Curve:
     """The twins' gain over the originals' at each checkpoint where that of the originals is `sure`, else NaN."""
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # before training, all gains are 0
         quotient = drawn[:, 1] / np.where(drawn[:, 0] > 0, drawn[:, 0], np.nan)
         low, high = np.nanquantile(quotient, [0.025, 0.975], axis=0)
-        carried = {"value": gain[1] / gain[0], "low": low, "high": high}
-    return {key: np.where(sure, values, np.nan) for key, values in carried.items()}
+        value = gain[1] / gain[0]
+    value, low, high = (np.where(sure, curve, np.nan) for curve in (value, low, high))
+    return {"value": value, "low": low, "high": high}
 
 
 def _bootstrap_means(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -164,14 +196,15 @@ def _pairs(run: RecordedRun, name: str, twins: dict[str, Any]) -> Pairs:
     )
 
 
-def _sentence(name: str, row: dict[str, Any]) -> str:
+def _sentence(name: str, row: Carried) -> str:
     if "carried" not in row:
         return f"{name} ({row['by']}): {row['says']}: {row['why']}"
     gains = ", ".join(
         f"{form} {gain['value'][-1]:+.2f} nats (95% {gain['low'][-1]:+.2f} to {gain['high'][-1]:+.2f})"
         for form, gain in row["gain"].items()
     )
-    value, low, high = (row["carried"][key][-1] for key in ("value", "low", "high"))
+    carried = row["carried"]
+    value, low, high = carried["value"][-1], carried["low"][-1], carried["high"][-1]
     return (
         f"{name} ({row['by']}): {row['says']}. Gained beyond novel text: {gains}; carried over {value:.0%} (95% "
         f"{low:.0%} to {high:.0%}); accuracy {row['accuracy'][0]:.2f} and {row['accuracy'][1]:.2f}; n = {row['n'][0]} "

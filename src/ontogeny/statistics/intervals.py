@@ -4,7 +4,7 @@ None of them is for a series whose neighbours are alike: see `autocorrelation`.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
@@ -13,6 +13,14 @@ Z = 1.959963984540054
 """The 97.5% quantile of the standard normal."""
 DRAWS = 2000
 """Bootstrap samples and permutations."""
+
+
+class Interval(TypedDict):
+    """A value with the ends of its 95% interval; NaN ends where there is none."""
+
+    value: float
+    low: float
+    high: float
 
 
 class MeanInterval(NamedTuple):

@@ -1,12 +1,12 @@
 """The same documents before and after: differences, their ratio, and the best of many checkpoints without its bias."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ontogeny.statistics.documents import LEAST_DOCUMENTS, SPLITS, reporting_halves
-from ontogeny.statistics.intervals import t_quantile, two_sided_p
+from ontogeny.statistics.intervals import Interval, t_quantile, two_sided_p
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +28,12 @@ def _without_interval(documents: int, value: float = float("nan")) -> PairedDiff
     return PairedDifference(value=value, low=nan, high=nan, p=nan, error=nan, documents=documents)
 
 
-def interval_text(difference: PairedDifference | Mapping[str, float], form: str = "+.3f") -> str:
+def interval_text(difference: PairedDifference | Interval, form: str = "+.3f") -> str:
     """Value and interval, ready to print: +0.120 (95% +0.050 to +0.190)."""
     if isinstance(difference, PairedDifference):
         value, low, high = difference.value, difference.low, difference.high
     else:
-        value, low, high = (difference[key] for key in ("value", "low", "high"))
+        value, low, high = difference["value"], difference["low"], difference["high"]
     if np.isnan(low):
         return f"{value:{form}} (no interval)"
     return f"{value:{form}} (95% {low:{form}} to {high:{form}})"

@@ -67,7 +67,7 @@ def _ends(run: RecordedRun, takes: Sequence[Take]) -> tuple[int, ...]:
 
 
 def _count(data: Mapping[str, Any], take: Take) -> int | None:
-    """Passages of one entry of data.train; None if that cannot be told."""
+    """Passages of one entry of data.train; None if it is not recorded."""
     corpus, _, split = str(take["of"]).partition("/")
     in_split: int | None = data["corpora"].get(corpus, {}).get("splits", {}).get(split, {}).get("passages")
     if take.get("count") is not None or in_split is None:
