@@ -213,7 +213,7 @@ def _sentences(numbers: dict[str, Any]) -> list[str]:
     ]
     streams = numbers["streams"]
     if streams["assessable"]:
-        sure = "falls while" if streams["claimed"] else "does not surely fall while"
+        sure = "falls while" if streams["claimed"] else "does not significantly fall while"
         lines.append(f"the easier text ({streams['easy']}) {sure} the harder one ({streams['hard']}) rises")
     for probe, along in numbers.get("mad_and_loss", {}).items():
         lines.append(f"{probe}: {_of_drift(along, numbers['mad']['block'])}")
@@ -224,7 +224,7 @@ def _of_change(name: str, change: dict[str, Any]) -> str:
     last = interval_text(Interval(value=change["value"][-1], low=change["low"][-1], high=change["high"][-1]))
     sure = (np.array(change["p_adjusted"]) < LEVEL) & (np.array(change["value"]) > 0)
     lasting = np.flatnonzero(np.logical_and.accumulate(sure[::-1])[::-1])
-    since = f"; surely worse from step {change['step'][lasting[0]]} on" if len(lasting) else ""
+    since = f"; significantly worse from step {change['step'][lasting[0]]} on" if len(lasting) else ""
     p = change["p_adjusted"][-1]
     adjusted = f", p = {p:.3g} adjusted" if np.isfinite(p) else ""
     return (
@@ -241,8 +241,8 @@ def _of_change_point(point: ChangePoint | NoChangePoint) -> str:
     )
     where = f"step {point['step']:.0f} ({point['low']:.0f} to {point['high']:.0f})"
     if not point["claimed"]:
-        return f"the loss does not surely bend at {where}: {slopes}"
-    caveat = "documents share the run's own wander, so this is of this run alone: only seeds say more"
+        return f"the loss does not bend significantly at {where}: {slopes}"
+    caveat = "all documents share this run's fluctuations, so only other seeds tell whether it recurs"
     return f"the loss bends at {where}: {slopes}; {caveat}"
 
 
@@ -269,7 +269,7 @@ def _of_runs(compared: ArmsCompared) -> list[str]:
             r = f"r = {arm.r:+.2f} (95% {arm.low:+.2f} to {arm.high:+.2f}), n = {arm.n} runs{without}"
             lines.append(f"final MAD and increase of the general loss over runs {name}: {r}")
     if "p" in compared:
-        differ = "differ" if compared["p"] < LEVEL else "do not surely differ"
+        differ = "differ" if compared["p"] < LEVEL else "do not differ significantly"
         z = f"z = {compared['z']:+.2f}, p = {compared['p']:.3g}"
         lines.append(f"with and without replay, these correlations {differ}: {z}")
     return lines

@@ -251,7 +251,7 @@ def _of_gap(probe: str, gap: StabilityGap | NoStabilityGap, early: float) -> str
     if not gap["assessable"]:
         return f"{probe}: a stability gap is not assessable: lacks {gap['lacks']}"
     sentence = (
-        f"{probe}: {'a' if gap['claimed'] else 'no sure'} stability gap: the worst checkpoint is "
+        f"{probe}: {'a' if gap['claimed'] else 'no significant'} stability gap: the worst checkpoint is "
         f"{interval_text(gap['above_first'])} nats above the first and {interval_text(gap['above_last'])} above "
         "the last"
     )
@@ -261,7 +261,7 @@ def _of_gap(probe: str, gap: StabilityGap | NoStabilityGap, early: float) -> str
         if np.isfinite(share["low"])
     ]
     if not shares:
-        return f"{sentence}; how early the increase came is not assessable: there is no sure increase"
+        return f"{sentence}; how early the increase came is not assessable: there is no significant increase"
     return f"{sentence}; the first {early:.0%} of the steps brought {' and '.join(shares)}"
 
 

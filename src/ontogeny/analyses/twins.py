@@ -59,7 +59,7 @@ class Carried(TypedDict):
     gain: NotRequired[dict[str, Curve]]
     """Of `original` and `twin`, nats."""
     carried: NotRequired[Curve]
-    """The twins' gain over the originals'; NaN where the originals surely gained nothing."""
+    """The twins' gain over the originals'; NaN where the originals' gain is not significant."""
 
 
 class TwinsAnalysis(Analysis):
@@ -73,7 +73,7 @@ class TwinsAnalysis(Analysis):
     """
 
     literal: float = Field(default=0.5, gt=0, le=1)
-    """Learning is called word for word where surely less than this is carried over."""
+    """Learning is called word for word if significantly less than this share is carried over."""
 
     def analyze(self, run: RecordedRun) -> Result:
         """Compare every set of twins of trained passages that has one of novel passages made the same way."""
