@@ -14,7 +14,7 @@ from ontogeny.core.analyses import Analysis, RecordedRun, Result
 from ontogeny.core.errors import StoreError
 from ontogeny.statistics.corrections import benjamini_hochberg
 from ontogeny.statistics.correlations import AlongRun, ArmsCompared, compare_arms, correlation_along_run
-from ontogeny.statistics.intervals import Interval
+from ontogeny.statistics.intervals import ValueInterval
 from ontogeny.statistics.paired import PairedDifference, interval_text, paired_difference
 
 LEVEL = 0.05
@@ -221,7 +221,7 @@ def _sentences(numbers: dict[str, Any]) -> list[str]:
 
 
 def _of_change(name: str, change: dict[str, Any]) -> str:
-    last = interval_text(Interval(value=change["value"][-1], low=change["low"][-1], high=change["high"][-1]))
+    last = interval_text(ValueInterval(value=change["value"][-1], low=change["low"][-1], high=change["high"][-1]))
     sure = (np.array(change["p_adjusted"]) < LEVEL) & (np.array(change["value"]) > 0)
     lasting = np.flatnonzero(np.logical_and.accumulate(sure[::-1])[::-1])
     since = f"; significantly worse from step {change['step'][lasting[0]]} on" if len(lasting) else ""

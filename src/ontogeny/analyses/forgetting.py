@@ -13,7 +13,7 @@ from ontogeny.core.analyses import Analysis, RecordedRun, Result
 from ontogeny.core.errors import StoreError
 from ontogeny.statistics.corrections import benjamini_hochberg
 from ontogeny.statistics.documents import LEAST_DOCUMENTS
-from ontogeny.statistics.intervals import Interval
+from ontogeny.statistics.intervals import ValueInterval
 from ontogeny.statistics.paired import (
     PairedDifference,
     chosen_by_others,
@@ -36,7 +36,7 @@ class StabilityGap(TypedDict):
     above_last: PairedDifference
     worst_step: int
     claimed: bool
-    early_share: dict[str, Interval]
+    early_share: dict[str, ValueInterval]
     """Up to the `last` and up to the `worst` checkpoint: the share of the increase in the first steps."""
 
 
@@ -51,7 +51,7 @@ class Plasticity(TypedDict):
     """How much the loss of the new text fell."""
 
     fell: PairedDifference
-    share: NotRequired[Interval]
+    share: NotRequired[ValueInterval]
     """Of the reference run's fall."""
 
 
@@ -157,7 +157,7 @@ class Forgetting(Analysis):
         }
 
 
-def _share(part: np.ndarray, increase: np.ndarray) -> Interval:
+def _share(part: np.ndarray, increase: np.ndarray) -> ValueInterval:
     """Part over increase, with Fieller's interval; NaN if nothing increased."""
     value, low, high = fieller_ratio(part, increase) if increase.sum() > 0 else (float("nan"),) * 3
     return {"value": value, "low": low, "high": high}

@@ -15,7 +15,7 @@ DRAWS = 2000
 """Bootstrap samples and permutations."""
 
 
-class Interval(TypedDict):
+class ValueInterval(TypedDict):
     """A value with the ends of its 95% interval; NaN ends where there is none."""
 
     value: float

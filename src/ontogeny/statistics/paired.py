@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ontogeny.statistics.documents import LEAST_DOCUMENTS, SPLITS, reporting_halves
-from ontogeny.statistics.intervals import Interval, t_quantile, two_sided_p
+from ontogeny.statistics.intervals import ValueInterval, t_quantile, two_sided_p
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ def _without_interval(documents: int, value: float = float("nan")) -> PairedDiff
     return PairedDifference(value=value, low=nan, high=nan, p=nan, error=nan, documents=documents)
 
 
-def interval_text(difference: PairedDifference | Interval, form: str = "+.3f") -> str:
+def interval_text(difference: PairedDifference | ValueInterval, form: str = "+.3f") -> str:
     """Value and interval, ready to print: +0.120 (95% +0.050 to +0.190)."""
     if isinstance(difference, PairedDifference):
         value, low, high = difference.value, difference.low, difference.high
