@@ -12,7 +12,7 @@ import numpy as np
 
 from ontogeny.analyses.groups import Groups
 from ontogeny.analyses.shape import shape_of
-from ontogeny.statistics.robust import mean as robust_mean
+from ontogeny.statistics.robust import geyer_mean
 
 EPOCHS = np.array([0.0, 1, 3, 5, 10, 20, 30, 50, 100])
 DOCUMENTS, DRAWS = 20, 200
@@ -41,7 +41,7 @@ def _covers(length: int, correlation: float, draws: int = 600) -> float:
         series = np.zeros(length + 200)
         for i in range(1, len(series)):
             series[i] = correlation * series[i - 1] + shocks[i]
-        found = robust_mean(series[200:])
+        found = geyer_mean(series[200:])
         held += found.low <= 0 <= found.high
     return held / draws
 

@@ -1,7 +1,7 @@
 """How often the analyses of forgetting claim what is not there, and miss what is: draws from curves of a known shape.
 
 Twelve checkpoints, dense at first, or thirty even ones; noise of 0.1 nats per document and checkpoint, of each
-document's own, and with a shock that all documents of a run share. Shares of 200 draws (300 of `along`).
+document's own, and with a shock that all documents of a run share. Shares of 200 draws (along a run: 300).
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from ontogeny.analyses._change_points import change_point
 from ontogeny.analyses.collapse import Collapse
 from ontogeny.analyses.forgetting import Forgetting
 from ontogeny.analyses.transfer import Transfer
-from ontogeny.statistics.association import across, along
+from ontogeny.statistics.correlations import compare_arms, correlation_along_run
 
 DRAWS = 200
 DENSE = np.array([0, 1, 2, 3, 5, 8, 12, 20, 40, 60, 80, 100])
@@ -148,7 +148,7 @@ def _together() -> dict[str, Any]:
             common = shared * rough(random, count, correlation)
             rise = 8 / (1 + step[1:] / 20)
             curves = [np.cumsum([0, *(rise + common + rough(random, count, correlation))]) for _ in range(6)]
-            return bool(min(along(step, np.array(curves[:5]), curves[5])["p"]) < 0.05)
+            return bool(min(correlation_along_run(step, np.array(curves[:5]), curves[5])["p"]) < 0.05)
 
         return _share(one, 300)
 
@@ -157,7 +157,9 @@ def _together() -> dict[str, Any]:
             random = np.random.default_rng(seed)
             x, y = random.normal(size=(2, 2, n))
             y[0] = r * x[0] + np.sqrt(1 - r * r) * y[0]
-            return bool(across({name: list(zip(x[i], y[i], strict=True)) for i, name in enumerate("ab")})["p"] < 0.05)
+            return bool(
+                compare_arms({name: list(zip(x[i], y[i], strict=True)) for i, name in enumerate("ab")})["p"] < 0.05
+            )
 
         return _share(one, 400)
 

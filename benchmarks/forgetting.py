@@ -143,9 +143,9 @@ def _matrix(figures: dict[str, Any]) -> None:
     age = step[:, None] - trained[None] - 1
     nll = 5 - np.where(age >= 0, np.exp(-np.maximum(age, 0) / 500), 0) + random.normal(0, 0.1, age.shape)
     before, after = (np.full((1, batches), value) for value in (5.0, 4.0))
-    book = TrainedBatches(step=step, trained_at=trained, nll=nll, before=before, after=after, novel=None, epochs=1.0)
+    ledger = TrainedBatches(step=step, trained_at=trained, nll=nll, before=before, after=after, novel=None, epochs=1.0)
     started = time.perf_counter()
-    found = Retention().judge(book)
+    found = Retention().judge(ledger)
     figures["retention of 10,000 batches at 200 checkpoints: seconds (asked: 10, with drawing)"] = {
         "analysis": time.perf_counter() - started,
         "curve": found.numbers["fit"]["name"],

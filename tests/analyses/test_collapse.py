@@ -26,11 +26,11 @@ def test_a_frozen_model_has_not_collapsed() -> None:
 
 
 def test_a_collapse_from_some_step_on() -> None:
-    """A nat from step 150 on, and half of the last words: surely worse from that step on."""
+    """A nat from step 150 on, and half of the last words: significantly worse from that step on."""
     lost = (STEP >= 150).astype(float)
     found = Collapse().judge([items(lost, step=STEP), accuracy(-0.5 * lost)])
     assert found.verdict == ("worse at the end than before training: general: loss, general: accuracy of last words")
-    assert "surely worse from step 150 on" in found.sentences[0]
+    assert "significantly worse from step 150 on" in found.sentences[0]
     change = found.numbers["changes"]["general: accuracy of last words"]
     assert change["value"][-1] == pytest.approx(0.5, abs=0.05)
 

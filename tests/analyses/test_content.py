@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ontogeny.analyses.content import Content, wilson
+from ontogeny.analyses.content import Content
 from ontogeny.analyses.recorded.passages import _copies
 from tests.analyses.tables import table
 
@@ -37,12 +37,6 @@ def test_copies_at_random_do_nothing() -> None:
         accuracy = np.random.default_rng(500 + seed).random((9, 80))
         false += Content().tabulate(table(copies=copies, accuracy=accuracy)).numbers["tests"]["copies"]["p"] < 0.05
     assert false <= 11
-
-
-def test_interval_of_a_share() -> None:
-    """Wilson at 5 of 10: (0.5 + 0.1921) / 1.3841 -+ ..., 0.2366 to 0.7634."""
-    assert wilson(5, 10) == pytest.approx((0.2366, 0.7634), abs=1e-4)
-    assert np.isnan(wilson(0, 0)).all()
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ontogeny.analyses import _order
 from ontogeny.analyses.order_memory import OrderMemory
 from ontogeny.analyses.recorded.trained_batches import TrainedBatches
+from ontogeny.statistics.correlations import rank_correlation_of_series
 
 ITEMS, EPOCHS = 48, 4
 
@@ -168,7 +168,7 @@ def test_a_shuffled_control_tells_what_a_sequence_cannot() -> None:
 def test_rank_correlation_by_hand() -> None:
     """Ranks 1 2 3 4 against 1 2 4 3: 1 - 6 x (0 + 0 + 1 + 1) / (4 x 15) = 0.8."""
     gain, place = np.array([0.1, 0.2, 0.9, 0.3]), np.array([10.0, 20.0, 30.0, 40.0])
-    assert _order.rank_correlation(gain, place, None)["value"] == pytest.approx(0.8)
+    assert rank_correlation_of_series(gain, place, None)["value"] == pytest.approx(0.8)
 
 
 @pytest.mark.parametrize(("count", "rho"), [(88, 0.5), (88, 0.8), (660, 0.8), (660, 0.95)])
@@ -177,7 +177,7 @@ def test_noise_of_neighbours_is_not_taken_for_a_trend(count: int, rho: float) ->
     found = 0
     for seed in range(200):
         gain = ar(np.random.default_rng(seed), count, rho)
-        found += _order.rank_correlation(gain, np.arange(float(count)), None).get("p", 1.0) < 0.05
+        found += rank_correlation_of_series(gain, np.arange(float(count)), None).get("p", 1.0) < 0.05
     assert found <= 18
 
 
@@ -186,7 +186,7 @@ def test_a_place_is_found_below_noise_of_neighbours() -> None:
     found = 0
     for seed in range(20):
         gain = ar(np.random.default_rng(seed), 660, 0.8) + np.linspace(0, 3, 660)
-        found += _order.rank_correlation(gain, np.arange(660.0), None).get("p", 1.0) < 0.05
+        found += rank_correlation_of_series(gain, np.arange(660.0), None).get("p", 1.0) < 0.05
     assert found >= 18
 
 
@@ -213,31 +213,31 @@ def test_batches_whose_loss_is_no_number_are_left_out_and_named() -> None:
 
 
 def test_what_is_lacking() -> None:
-    book = cyclic(forgetting)
+    batches = cyclic(forgetting)
     few = replace(
-        book,
-        trained_at=book.trained_at[:10],
-        nll=book.nll[:, :10],
-        before=book.before[:, :10],
-        after=book.after[:, :10],
-        place=book.place[:10],
-        content=book.content[:10],
+        batches,
+        trained_at=batches.trained_at[:10],
+        nll=batches.nll[:, :10],
+        before=batches.before[:, :10],
+        after=batches.after[:, :10],
+        place=batches.place[:10],
+        content=batches.content[:10],
     )
     assert OrderMemory().judge(few).verdict == "not assessable: lacks 20 different batches, it has 10"
-    old = replace(book, place=None, content=None)
+    old = replace(batches, place=None, content=None)
     assert "recorded without them" in OrderMemory().judge(old).verdict
-    rarely = replace(book, step=book.step[::6], nll=book.nll[::6])
+    rarely = replace(batches, step=batches.step[::6], nll=batches.nll[::6])
     assert "let the ledger look more often" in OrderMemory().judge(rarely).numbers["anticipation"]["lacks"]
 
 
 def test_batches_without_a_loss_leave_the_epoch_as_long_as_it_is() -> None:
     """Six of 48 batches have no loss at three looks: the cycle is 48 steps still, and the recovery is where it was."""
-    book = cyclic(anticipating)
-    holes = book.nll.copy()
+    batches = cyclic(anticipating)
+    holes = batches.nll.copy()
     rows = np.array([15, 20, 30])  # between the first and the last epoch, which end at looks 12 and 36
-    columns = np.flatnonzero(np.isin(book.content, np.arange(6)))
+    columns = np.flatnonzero(np.isin(batches.content, np.arange(6)))
     holes[np.ix_(rows, columns)] = np.nan
-    whole, found = (OrderMemory().judge(one).numbers["anticipation"] for one in (book, replace(book, nll=holes)))
+    whole, found = (OrderMemory().judge(one).numbers["anticipation"] for one in (batches, replace(batches, nll=holes)))
     assert (found["n"], found["steps"]) == (42, 48)
     assert found["value"] == pytest.approx(whole["value"], abs=0.01)
     assert found["low"] > 0
@@ -255,8 +255,8 @@ def test_a_control_that_diverged_is_not_assessable() -> None:
 
 
 def test_batches_without_places_are_not_assessable() -> None:
-    book = cyclic(anticipating)
-    assert book.place is not None
-    found = OrderMemory().judge(replace(book, place=np.full_like(book.place, np.nan)))
+    batches = cyclic(anticipating)
+    assert batches.place is not None
+    found = OrderMemory().judge(replace(batches, place=np.full_like(batches.place, np.nan)))
     lack = "gain and place in training: not assessable, lacks 20 batches that have a place and losses that are numbers"
     assert any(lack in one for one in found.sentences)

@@ -10,7 +10,7 @@ from ontogeny.statistics import autocorrelation
 STEPS, BATCHES = 400, 60
 
 
-def book(
+def batches(
     kept: "object", *, seed: int = 0, noise: float = 0.02, drift: float = 0.0, places: float = 0.0
 ) -> TrainedBatches:
     """Each batch: loss 5, a step takes 1 off, of which `kept(age)` is left. `drift` nats per step for all text alike.
@@ -39,7 +39,7 @@ def book(
 
 @pytest.mark.parametrize("tau", [30.0, 150.0])
 def test_an_exponential_curve(tau: float) -> None:
-    found = Retention().judge(book(lambda age: np.exp(-age / tau))).numbers["fit"]
+    found = Retention().judge(batches(lambda age: np.exp(-age / tau))).numbers["fit"]
     assert found["name"] == "exponential"
     assert found["parameter"] == pytest.approx(tau, rel=0.1)
     assert found["aicc"]["power"] > found["aicc"]["exponential"] + 2
@@ -47,14 +47,14 @@ def test_an_exponential_curve(tau: float) -> None:
 
 @pytest.mark.parametrize("k", [0.2, 0.6])
 def test_a_power_law(k: float) -> None:
-    found = Retention().judge(book(lambda age: (1 + age) ** -k)).numbers["fit"]
+    found = Retention().judge(batches(lambda age: (1 + age) ** -k)).numbers["fit"]
     assert found["name"] == "power"
     assert found["parameter"] == pytest.approx(k, rel=0.15)
 
 
 def test_a_model_that_cannot_forget() -> None:
     """Flat at 1, no loss since just after the step, and 1 nat better than before training."""
-    found = Retention().judge(book(np.ones_like))
+    found = Retention().judge(batches(np.ones_like))
     assert found.numbers["fit"]["name"] == "flat"
     assert found.numbers["fit"]["parameter"] == pytest.approx(1, abs=0.02)
     assert found.numbers["ends"]["against_before"]["value"] == pytest.approx(-1, abs=0.02)
@@ -63,7 +63,7 @@ def test_a_model_that_cannot_forget() -> None:
 
 def test_a_model_that_forgets_all() -> None:
     """Back at the level of before training at once."""
-    found = Retention().judge(book(np.zeros_like))
+    found = Retention().judge(batches(np.zeros_like))
     assert found.numbers["ends"]["against_after"]["value"] == pytest.approx(1, abs=0.02)
     assert found.numbers["ends"]["against_before"]["value"] == pytest.approx(0, abs=0.02)
     assert found.numbers["fit"]["parameter"] == pytest.approx(0, abs=0.03)
@@ -74,7 +74,7 @@ def test_white_noise_is_no_forgetting() -> None:
     """60 draws at 5%: 3 expected, 9 or more have a probability of 0.3%. The same for places (two, adjusted)."""
     claims = places = 0
     for seed in range(60):
-        made = Retention(seed=seed).judge(book(np.ones_like, seed=seed, noise=0.1)).numbers
+        made = Retention(seed=seed).judge(batches(np.ones_like, seed=seed, noise=0.1)).numbers
         end = made["ends"]["against_after"]
         claims += end["low"] > 0 or end["high"] < 0
         places += min(one["p"] for one in made["places"].values()) < 0.05
@@ -84,22 +84,22 @@ def test_white_noise_is_no_forgetting() -> None:
 
 def test_what_all_text_did_is_taken_off() -> None:
     """All text gets 0.002 nats a step better by itself, 0.8 in all; nothing is forgotten: net of it, -1 and 0."""
-    ends = Retention().judge(book(np.ones_like, drift=-0.002)).numbers["ends"]
+    ends = Retention().judge(batches(np.ones_like, drift=-0.002)).numbers["ends"]
     assert ends["against_before"]["value"] == pytest.approx(-1.8, abs=0.03)
     assert ends["against_before, net"]["value"] == pytest.approx(-1, abs=0.03)
     assert ends["against_after, net"]["value"] == pytest.approx(0, abs=0.03)
-    fitted = Retention().judge(book(np.ones_like, drift=-0.002)).numbers["fit"]
+    fitted = Retention().judge(batches(np.ones_like, drift=-0.002)).numbers["fit"]
     assert (fitted["name"], round(fitted["parameter"], 1)) == ("flat", 1.0)
 
 
 def test_a_curve_that_rises_is_none_of_them() -> None:
     """Kept grows to three times what the step gave: later batches taught the same."""
-    found = Retention().judge(book(lambda age: 1 + 2 * np.minimum(age / 100, 1))).numbers["fit"]
+    found = Retention().judge(batches(lambda age: 1 + 2 * np.minimum(age / 100, 1))).numbers["fit"]
     assert found["name"] == "none"
 
 
 def test_recency_is_found_where_it_is_planted() -> None:
-    found = Retention().judge(book(np.ones_like, places=0.5)).numbers["places"]
+    found = Retention().judge(batches(np.ones_like, places=0.5)).numbers["places"]
     assert found["recency"]["value"] == pytest.approx(0.5, abs=0.1)
     assert found["recency"]["p"] < 0.01
     assert found["primacy"]["p"] > 0.05
@@ -123,7 +123,7 @@ def test_the_curve_by_hand() -> None:
 
 
 def test_repeats_and_few_batches() -> None:
-    made = book(np.ones_like)
+    made = batches(np.ones_like)
     twice = TrainedBatches(
         **{
             **made.__dict__,
@@ -171,7 +171,7 @@ def test_batches_that_are_like_their_neighbours_claim_nothing(count: int, rho: f
             gain[i] = rho * gain[i - 1] + np.sqrt(1 - rho**2) * gain[i]
         made = of_gains(gain[300:])
         places += min(one.get("p", 1.0) for one in _places(made).values()) < 0.05
-        ends += autocorrelation.mean(-gain[300:]).get("p", 1.0) < 0.05
+        ends += autocorrelation.detrended_mean(-gain[300:]).get("p", 1.0) < 0.05
     assert places <= 11
     assert ends <= 11
 
@@ -201,7 +201,7 @@ def test_what_is_not_assessable_is_said() -> None:
     assert np.isfinite(lost.numbers["ends"]["against_after"]["value"])
     none = Retention().judge(of_gains(np.full(88, np.nan)))
     assert none.verdict == "not assessable: lacks 8 sampled batches with a finite loss, it has 0 of 88"
-    made = book(np.ones_like)
+    made = batches(np.ones_like)
     novel = np.where(made.step == 40, np.nan, 5.0)
     without = Retention().judge(TrainedBatches(**{**made.__dict__, "novel": novel}))
     assert "net of novel text: not assessable: its loss is no number at 1 of 21 checkpoints" in without.sentences[0]

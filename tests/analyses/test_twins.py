@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ontogeny.analyses.twins import Pairs, Twins
+from ontogeny.analyses.twins import Pairs, TwinsAnalysis
 
 CHECKPOINTS, DOCUMENTS = 4, 24
 
@@ -20,13 +20,13 @@ def _pairs(name: str, gains: tuple[float, float], seed: int, noise: float = 0.3)
 
 
 def _compared(trained: tuple[float, float], novel: tuple[float, float], seed: int = 0) -> dict:
-    found = Twins().compare([_pairs("t", trained, seed)], {"c, swapped": _pairs("n", novel, 1000 + seed)})
+    found = TwinsAnalysis().compare([_pairs("t", trained, seed)], {"c, swapped": _pairs("n", novel, 1000 + seed)})
     return found.numbers["sets"]["t"]
 
 
 def test_by_hand_without_noise() -> None:
     """Trained: falls of 4 and 2 nats; novel: 1 and 0.5. Gains 3 and 1.5, carried over one half, exactly."""
-    one = Twins().compare([_pairs("t", (4, 2), 0, 0)], {"c, swapped": _pairs("n", (1, 0.5), 1, 0)})
+    one = TwinsAnalysis().compare([_pairs("t", (4, 2), 0, 0)], {"c, swapped": _pairs("n", (1, 0.5), 1, 0)})
     row = one.numbers["sets"]["t"]
     assert [row["gain"][form]["value"][-1] for form in ("original", "twin")] == pytest.approx([3, 1.5])
     assert [row["carried"][key][-1] for key in ("value", "low", "high")] == pytest.approx([0.5, 0.5, 0.5])
@@ -52,4 +52,4 @@ def test_nothing_learned_says_nothing() -> None:
 
 
 def test_without_controls_it_is_not_assessable() -> None:
-    assert "not assessable" in Twins().compare([_pairs("t", (4, 1), 0)], {}).verdict
+    assert "not assessable" in TwinsAnalysis().compare([_pairs("t", (4, 1), 0)], {}).verdict

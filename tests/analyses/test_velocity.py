@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ontogeny.analyses.velocity import Velocity, acceleration, knee, sign_changes, velocity
+from ontogeny.analyses.velocity import Velocity, acceleration, sign_changes, velocity
 from tests.analyses.tables import EPOCHS, table
 
 X = np.array([0.0, 1, 3, 4, 8])
@@ -22,11 +22,6 @@ def test_sign_changes_by_hand() -> None:
     low = np.array([[1.0, -1, -2, 1], [-1, -1, -1, -1]])
     high = np.array([[2.0, 1, -1, 2], [1, 1, 1, 1]])
     assert sign_changes(low, high).tolist() == [2, 0]
-
-
-def test_a_knee_is_found_where_it_is() -> None:
-    x = np.arange(9.0)
-    assert knee(x, np.where(x < 5, x, 5)) == pytest.approx((5, -1))
 
 
 def test_a_turn_and_its_change_point() -> None:

@@ -9,7 +9,8 @@ from scipy import stats
 from ontogeny.core.passages import ProbeSet
 from ontogeny.looking.forward_passes import run_stream_looks
 from ontogeny.looking.guard import looking
-from ontogeny.measures.extraction import Extraction, strength, wilson
+from ontogeny.measures.extraction import Extraction, strength
+from ontogeny.statistics.intervals import wilson
 from tests.measures.small import HandBatch, make_context, make_model, passage, random_probe
 
 HIT, MISS = 0, 3

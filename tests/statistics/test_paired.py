@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ontogeny.statistics.paired import chosen_by_others, difference, jackknife, quotient, since_best
+from ontogeny.statistics.paired import chosen_by_others, fieller_ratio, jackknife_error, paired_difference, since_best
 
 
 def test_equal_weights_give_the_paired_t_interval() -> None:
     change = np.array([0.3, -0.1, 0.5, 0.2, 0.6])
-    found = difference(change, np.ones(5))
+    found = paired_difference(change, np.ones(5))
     expected = stats.ttest_1samp(change, 0)
     low, high = expected.confidence_interval()
     assert (found.value, found.low, found.high, found.p) == pytest.approx((0.3, low, high, expected.pvalue))
@@ -20,17 +20,17 @@ def test_unequal_weights_by_hand() -> None:
     of the distances 0.000772, 0.077160, 0.093364, the sum 0.171296, times 2/3 and the root 0.337931.
     """
     total, weight = np.array([2.0, 3.0, 7.0]), np.array([1.0, 2.0, 3.0])
-    assert difference(total, weight).value == 2
-    assert jackknife(total, weight) == pytest.approx(0.337931, abs=1e-6)
+    assert paired_difference(total, weight).value == 2
+    assert jackknife_error(total, weight) == pytest.approx(0.337931, abs=1e-6)
 
 
 def test_what_did_not_change_is_exactly_nothing() -> None:
-    found = difference(np.zeros(6), np.arange(1.0, 7.0))
+    found = paired_difference(np.zeros(6), np.arange(1.0, 7.0))
     assert (found.value, found.low, found.high, found.p) == (0, 0, 0, 1)
 
 
 def test_one_document_has_no_interval() -> None:
-    found = difference(np.array([2.0]), np.array([4.0]))
+    found = paired_difference(np.array([2.0]), np.array([4.0]))
     assert found.value == 0.5
     assert np.isnan([found.low, found.high, found.p]).all()
 
@@ -74,7 +74,7 @@ def test_a_quotient_and_its_coverage() -> None:
     for seed in range(400):
         random = np.random.default_rng(seed)
         below = random.normal(2, 1, 15)
-        value, low, high = quotient(0.5 * below + random.normal(0, 0.5, 15), below)
+        value, low, high = fieller_ratio(0.5 * below + random.normal(0, 0.5, 15), below)
         held += low <= 0.5 <= high
     assert 0.92 <= held / 400 <= 0.98
     assert value == pytest.approx(0.5, abs=0.4)
@@ -82,4 +82,4 @@ def test_a_quotient_and_its_coverage() -> None:
 
 def test_a_quotient_without_a_sure_denominator_is_none() -> None:
     random = np.random.default_rng(0)
-    assert np.isnan(quotient(random.normal(1, 1, 10), random.normal(0, 1, 10))).all()
+    assert np.isnan(fieller_ratio(random.normal(1, 1, 10), random.normal(0, 1, 10))).all()

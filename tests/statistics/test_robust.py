@@ -26,20 +26,13 @@ def test_before_looks_back_only() -> None:
     assert width[3] == pytest.approx(1.4826)
 
 
-def test_autocorrelation_time_of_ar1() -> None:
-    # AR(1) with coefficient r has time (1 + r) / (1 - r): 3 for r = 0.5, 1 for white noise
-    rng = np.random.default_rng(0)
-    assert robust.autocorrelation_time(autocorrelated(rng, 20_000, 1.0, 0.5)) == pytest.approx(3, rel=0.15)
-    assert robust.autocorrelation_time(rng.normal(size=20_000)) == pytest.approx(1, abs=0.1)
-
-
 @pytest.mark.parametrize("rho", [0.0, 0.6])
 def test_intervals_of_a_mean_cover_it(rho: float) -> None:
     """95% intervals over 400 draws of 200 values; the truth is 0. 95% +- 3 sd is 0.917 to 0.983; a little less is known
     of the autocorrelation time, so 0.88 is asked."""
     covered = 0
     for draw in range(400):
-        found = robust.mean(autocorrelated(np.random.default_rng(draw), 200, 1.0, rho))
+        found = robust.geyer_mean(autocorrelated(np.random.default_rng(draw), 200, 1.0, rho))
         covered += found.low <= 0 <= found.high
     assert 0.88 <= covered / 400 <= 0.985
 
@@ -74,26 +67,12 @@ def test_ranks_average_ties() -> None:
     assert robust.ranks(np.array([3.0, 1.0, 3.0])).tolist() == [1.5, 0.0, 1.5]
 
 
-def test_block_permutation_keeps_its_level_under_autocorrelation_and_sees_a_step() -> None:
-    """p < 0.05 in at most 9% of 200 draws of AR(1) noise with coefficient 0.5; a step of 2 sd is always seen."""
-    wrong = 0
-    for draw in range(200):
-        noise = autocorrelated(np.random.default_rng(draw), 200, 1.0, 0.5)
-        wrong += robust.block_permutation(noise, 100) < 0.05
-        assert draw >= 20 or robust.block_permutation(noise + 2.0 * (np.arange(200) >= 100), 100) < 0.05
-    assert wrong / 200 <= 0.09
-
-
-def test_nothing_is_claimed_of_too_few_blocks() -> None:
-    assert robust.block_permutation(np.array([0.0, 0, 0, 9, 9, 9]), 3) == 1.0
-
-
 def test_interval_of_a_mean_by_hand() -> None:
     """1 3 1 3: mean 2, variance 1 about it, / (1 - 1/4) = 4/3; Student's 97.5% for 3 degrees : ours 3.316.
 
     Half the interval is 3.316 * sqrt(4/3 / 4) = 1.914. Exact Student: 3.182, so ours is 4% wide.
     """
-    found = robust.mean(np.array([1.0, 3.0, 1.0, 3.0]))
+    found = robust.geyer_mean(np.array([1.0, 3.0, 1.0, 3.0]))
     assert found.value == 2
     assert found.high - 2 == pytest.approx(1.914, abs=0.001)
 
@@ -101,5 +80,5 @@ def test_interval_of_a_mean_by_hand() -> None:
 @pytest.mark.parametrize("rho", [0.0, 0.5])
 def test_interval_of_a_mean_covers_what_it_promises(rho: float) -> None:
     """200 draws of 200 points: at 95%, at least 178 cover (binomial, 99.9%); uncorrected, 0.5 covers 75%."""
-    intervals = [robust.mean(autocorrelated(np.random.default_rng(i), 200, 1.0, rho)) for i in range(200)]
+    intervals = [robust.geyer_mean(autocorrelated(np.random.default_rng(i), 200, 1.0, rho)) for i in range(200)]
     assert sum(one.low <= 0 <= one.high for one in intervals) >= 178

@@ -1,1 +1,1 @@
-"""What follows from a trajectory: one analysis per file, arrays in, numbers and sentences out. No torch."""
+"""Analyses of one run, one per file: recorded arrays in, numbers and sentences out. No torch. See `core.analyses`."""

@@ -1,73 +1,78 @@
 """Where a curve that many documents trace changes its slope, and how steep it is."""
 
-from typing import Any
+from typing import Literal, TypedDict
 
 import numpy as np
 
 from ontogeny.analyses.recorded.items import Items
-from ontogeny.statistics.paired import LEAST, SPLITS, Difference, difference
+from ontogeny.statistics.documents import LEAST_DOCUMENTS, SPLITS, reporting_halves
+from ontogeny.statistics.intervals import percentile_interval
+from ontogeny.statistics.paired import PairedDifference, paired_difference
+from ontogeny.statistics.segmented import TwoLines, slopes, slopes_of_sides
 
-LEAST_SIDE = 3
 LEAST_CHECKPOINTS = 8
 
 
-def slope(items: Items) -> Difference:
+class ChangePoint(TypedDict):
+    """Where the slope changes, in steps; slopes in units of the loss per 100 steps."""
+
+    assessable: Literal[True]
+    step: float
+    low: float
+    high: float
+    """The middle 95% of the steps chosen by halves of the documents."""
+    before: PairedDifference
+    after: PairedDifference
+    bend: PairedDifference
+    """Slope after minus slope before."""
+    claimed: bool
+
+
+class NoChangePoint(TypedDict):
+    """Why a change point is not assessable."""
+
+    assessable: Literal[False]
+    lacks: str
+
+
+def slope(items: Items) -> PairedDifference:
     """Change of the mean per 100 steps, by least squares over all checkpoints, over documents."""
-    return difference(100 * _slope(items.step, items.total), items.weight)
+    return paired_difference(100 * slopes(items.step, items.total), items.weight)
 
 
-def change_point(items: Items, random: np.random.Generator) -> dict[str, Any]:
+def change_point(items: Items, random: np.random.Generator) -> ChangePoint | NoChangePoint:
     """The step at which two connected lines fit best, and whether the slopes on both sides differ.
 
     The step is chosen on one half of the documents, three checkpoints or more on each side; on the other half each
     document gets a slope before and one after it, by least squares of each side alone; both ways, over 20 halvings.
-    `claimed`: the interval of the difference of slopes excludes 0, and so does that of one slope at least. `low` and
-    `high` of the step: the middle 95% of the choices. A smooth bend has a change point, too.
+    `claimed`: the interval of the difference of slopes excludes 0, and so does that of at least one slope. A smooth
+    bend has a change point, too.
     """
-    if len(items.step) < LEAST_CHECKPOINTS or items.documents < LEAST:
-        lack = f"{LEAST_CHECKPOINTS} checkpoints, it has {len(items.step)}"
-        if len(items.step) >= LEAST_CHECKPOINTS:
-            lack = f"{LEAST} documents with token_nll, it has {items.documents}"
-        return {"assessable": False, "lacks": lack}
-    count, inner = items.documents, range(LEAST_SIDE - 1, len(items.step) - LEAST_SIDE + 1)
-    sides = np.array(
-        [
-            [_slope(items.step[: at + 1], items.total[: at + 1]), _slope(items.step[at:], items.total[at:])]
-            for at in inner
-        ]
-    )
-    unfit = np.array([_unfit(items.step, items.step[at]) for at in inner])
-    total, chosen = np.zeros((2, count)), []
-    for _ in range(SPLITS):
-        first = np.zeros(count, dtype=bool)
-        first[random.permutation(count)[: count // 2]] = True
-        for mine in (first, ~first):
-            at = int(np.square(unfit @ items.total[:, ~mine].sum(axis=1)).sum(axis=1).argmin())
-            total[:, mine] += sides[at][:, mine] / SPLITS
-            chosen.append(items.step[inner[at]])
-    before, after = (difference(100 * one, items.weight) for one in total)
-    bend = difference(100 * (total[1] - total[0]), items.weight)
-    sure = [one.low > 0 or one.high < 0 for one in (before, after)]
-    low, high = np.quantile(chosen, [0.025, 0.975])
+    if len(items.step) < LEAST_CHECKPOINTS:
+        return {"assessable": False, "lacks": f"{LEAST_CHECKPOINTS} checkpoints, it has {len(items.step)}"}
+    if items.documents < LEAST_DOCUMENTS:
+        return {"assessable": False, "lacks": f"{LEAST_DOCUMENTS} documents with token_nll, it has {items.documents}"}
+    lines = TwoLines(items.step)
+    sides = [np.stack(slopes_of_sides(items.step, items.total, int(at))) for at in lines.candidates]
+    total, steps = np.zeros((2, items.documents)), []
+    for half in reporting_halves(items.documents, random):
+        place = lines.best(items.total[:, ~half].sum(axis=1))
+        total[:, half] += sides[place][:, half] / SPLITS
+        steps.append(items.step[lines.candidates[place]])
+    before, after = (paired_difference(100 * side, items.weight) for side in total)
+    bend = paired_difference(100 * (total[1] - total[0]), items.weight)
+    low, high = percentile_interval(np.array(steps))
     return {
         "assessable": True,
-        "step": float(np.median(chosen)),
+        "step": float(np.median(steps)),
         "low": float(low),
         "high": float(high),
         "before": before,
         "after": after,
         "bend": bend,
-        "claimed": bool((bend.low > 0 or bend.high < 0) and any(sure)),
+        "claimed": _excludes_zero(bend) and (_excludes_zero(before) or _excludes_zero(after)),
     }
 
 
-def _slope(x: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Of each column, per unit of x."""
-    centred = x - x.mean()
-    return np.asarray(centred @ (values - values[:1]) / (centred @ centred))
-
-
-def _unfit(x: np.ndarray, at: float) -> np.ndarray:
-    """What two lines that meet at `at` leave of a curve: a matrix [C, C] to multiply it with."""
-    design = np.stack([np.ones(len(x)), x, np.maximum(x - at, 0)], axis=1)
-    return np.asarray(np.eye(len(x)) - design @ np.linalg.pinv(design))
+def _excludes_zero(difference: PairedDifference) -> bool:
+    return bool(difference.low > 0 or difference.high < 0)

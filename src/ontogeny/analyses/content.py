@@ -1,14 +1,18 @@
 """How much is memorized at each checkpoint, by kind of content and by how often it was repeated."""
 
-from typing import Any
-
 import numpy as np
 
 from ontogeny.analyses.recorded.passages import PassageAnalysis, Passages
 from ontogeny.core.analyses import RecordedRun, Result
-from ontogeny.statistics import by_document as stats
+from ontogeny.statistics.documents import means_by_document
+from ontogeny.statistics.intervals import wilson
+from ontogeny.statistics.two_samples import group_difference
 
 LEAST = 5
+"""Documents, in all and of each kind of content, below which nothing is tested."""
+
+Rows = dict[str, list[dict[str, float]]]
+"""By the name of a part of the passages: a row of numbers per checkpoint."""
 
 
 class Content(PassageAnalysis):
@@ -25,103 +29,101 @@ class Content(PassageAnalysis):
         return self.tabulate(self.passages(run))
 
     def tabulate(self, table: Passages) -> Result:
-        """The same, from passages laid side by side."""
-        from scipy import stats as scipy_stats
-
+        """The same, from a table of passages."""
         random = np.random.default_rng(self.seed)
         kept = table.trained & np.isfinite(table.memorized).all(axis=0)
-        corpus = np.array([str(one).partition(":")[0] for one in table.source])
-        rows = {"all": _rows(table, kept)}
+        corpus = np.array([str(source).partition(":")[0] for source in table.source])
+        rows: Rows = {"all": _rows(table, kept)}
         parts = {f"content {name}": kept & (corpus == name) for name in np.unique(corpus[kept])}
         parts |= {f"{n} copies": kept & (table.copies == n) for n in np.unique(table.copies[kept])}
-        rows |= {name: _rows(table, mask) for name, mask in parts.items() if len(parts) > 2}
-        gap = [self._gap(table, c, random) for c in range(len(table.step))]
-        final = stats.by_document(np.where(kept, table.accuracy[-1], np.nan), table.document)
-        copies = stats.by_document(table.copies.astype(float), table.document)
-        known = np.isfinite(final)
-        tests: dict[str, Any] = {}
-        if len(np.unique(copies[known])) > 1 and known.sum() >= LEAST and np.ptp(final[known]) > 0:
-            found = scipy_stats.spearmanr(copies[known], final[known])
-            tests["copies"] = {"rho": float(found.statistic), "p": float(found.pvalue), "n": int(known.sum())}
-        of_document = {d: corpus[table.document == d][0] for d in np.unique(table.document)}
-        label = np.array([of_document[d] for d in range(table.documents)])
-        groups = [final[known & (label == one)] for one in np.unique(label[known])]
-        if len(groups) > 1 and all(len(one) >= LEAST for one in groups) and np.ptp(final[known]) > 0:
-            test = scipy_stats.kruskal(*groups)
-            tests["content"] = {"H": float(test.statistic), "p": float(test.pvalue), "n": int(known.sum())}
+        if len(parts) > 2:  # one kind of content and one number of copies would repeat the whole
+            rows |= {name: _rows(table, chosen) for name, chosen in parts.items()}
+        gap = [_gap(table, checkpoint, random) for checkpoint in range(len(table.step))]
+        tests = _tests(table, kept, corpus)
         last = rows["all"][-1]
         verdict = (
             f"{last['memorized']} of {last['n']} trained passages are memorized at the end "
             f"({last['share']:.0%}, 95% {last['low']:.0%} to {last['high']:.0%})"
         )
         numbers = {"step": table.step, "epoch": table.epoch, "rows": rows, "gap": gap, "tests": tests}
-        return Result(
-            verdict=verdict, sentences=tuple(_sentences(rows, gap, tests, table)), reading=_READING, numbers=numbers
-        )
-
-    @staticmethod
-    def _gap(table: Passages, checkpoint: int, random: np.random.Generator) -> dict[str, float]:
-        nll = stats.by_document(table.nll[checkpoint], table.document)
-        trained = stats.by_document(table.trained.astype(float), table.document) > 0.5
-        found = stats.effect(nll[~trained], nll[trained], random)
-        return {"value": found.value, "low": found.low, "high": found.high}
+        sentences = tuple(_sentences(rows, gap, tests, table))
+        return Result(verdict=verdict, sentences=sentences, reading=_READING, numbers=numbers)
 
 
-def _rows(table: Passages, mask: np.ndarray) -> list[dict[str, float]]:
-    """One row per checkpoint."""
-    n = int(mask.sum())
-    rows = []
-    for c in range(len(table.step)):
-        memorized = int((table.memorized[c, mask] > 0.5).sum())
-        low, high = wilson(memorized, n)
-        rows.append(
-            {
-                "n": n,
-                "memorized": memorized,
-                "share": memorized / n if n else float("nan"),
-                "low": low,
-                "high": high,
-                "mean_accuracy": float(table.accuracy[c, mask].mean()) if n else float("nan"),
-                "median_accuracy": float(np.median(table.accuracy[c, mask])) if n else float("nan"),
-            }
-        )
-    return rows
+def _gap(table: Passages, checkpoint: int, random: np.random.Generator) -> dict[str, float]:
+    nll = means_by_document(table.nll[checkpoint], table.document)
+    trained = means_by_document(table.trained.astype(float), table.document) > 0.5
+    gap = group_difference(nll[~trained], nll[trained], random)
+    return {"value": gap.value, "low": gap.low, "high": gap.high}
 
 
-def wilson(found: int, n: int) -> tuple[float, float]:
-    """95% Wilson interval of a share."""
-    from scipy.stats import binomtest
+def _rows(table: Passages, chosen: np.ndarray) -> list[dict[str, float]]:
+    """One row per checkpoint; `chosen` bool [P]."""
+    n, nan = int(chosen.sum()), float("nan")
+    memorized = (table.memorized[:, chosen] > 0.5).sum(axis=1)
+    share = memorized / n if n else np.full(len(memorized), nan)
+    low, high = wilson(share, np.array(n))
+    accuracy = table.accuracy[:, chosen]
+    return [
+        {
+            "n": n,
+            "memorized": int(memorized[i]),
+            "share": float(share[i]),
+            "low": float(low[i]),
+            "high": float(high[i]),
+            "mean_accuracy": float(accuracy[i].mean()) if n else nan,
+            "median_accuracy": float(np.median(accuracy[i])) if n else nan,
+        }
+        for i in range(len(table.step))
+    ]
 
-    if not n:
-        return float("nan"), float("nan")
-    interval = binomtest(found, n).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)
+
+def _tests(table: Passages, kept: np.ndarray, corpus: np.ndarray) -> dict[str, dict[str, float]]:
+    """Final accuracy over documents against copies and content; only those that can be tested."""
+    from scipy import stats
+
+    final = means_by_document(np.where(kept, table.accuracy[-1], np.nan), table.document)
+    copies = means_by_document(table.copies.astype(float), table.document)
+    known = np.isfinite(final)
+    if not known.any() or np.ptp(final[known]) == 0:
+        return {}
+    n = int(known.sum())
+    tests: dict[str, dict[str, float]] = {}
+    if len(np.unique(copies[known])) > 1 and n >= LEAST:
+        spearman = stats.spearmanr(copies[known], final[known])
+        tests["copies"] = {"rho": float(spearman.statistic), "p": float(spearman.pvalue), "n": n}
+    content_of = {d: corpus[table.document == d][0] for d in np.unique(table.document)}
+    content = np.array([content_of[d] for d in range(table.documents)])
+    groups = [final[known & (content == name)] for name in np.unique(content[known])]
+    if len(groups) > 1 and all(len(group) >= LEAST for group in groups):
+        kruskal = stats.kruskal(*groups)
+        tests["content"] = {"H": float(kruskal.statistic), "p": float(kruskal.pvalue), "n": n}
+    return tests
 
 
 def _sentences(
-    rows: dict[str, list[dict[str, float]]], gap: list[dict[str, float]], tests: dict[str, Any], table: Passages
+    rows: Rows, gap: list[dict[str, float]], tests: dict[str, dict[str, float]], table: Passages
 ) -> list[str]:
     lines = [
-        f"{name}: {one['memorized']} of {one['n']} memorized at the end, accuracy {one['mean_accuracy']:.2f} on "
-        f"average, {one['median_accuracy']:.2f} in the median"
-        for name, (*_, one) in rows.items()
+        f"{name}: {last['memorized']} of {last['n']} memorized at the end, accuracy {last['mean_accuracy']:.2f} on "
+        f"average, {last['median_accuracy']:.2f} in the median"
+        for name, (*_, last) in rows.items()
     ]
+    first, last = gap[0], gap[-1]
     lines.append(
-        f"novel minus trained NLL: {gap[0]['value']:+.2f} nats at the start, {gap[-1]['value']:+.2f} at the end (95% "
-        f"{gap[-1]['low']:+.2f} to {gap[-1]['high']:+.2f}); perplexities {np.exp(gap[-1]['value']):.3g} to 1"
+        f"novel minus trained NLL: {first['value']:+.2f} nats at the start, {last['value']:+.2f} at the end (95% "
+        f"{last['low']:+.2f} to {last['high']:+.2f}); perplexities {np.exp(last['value']):.3g} to 1"
     )
-    half = next((i for i, one in enumerate(rows["all"]) if one["share"] >= 0.5), None)
-    lines.append(
-        "half of the passages are never memorized"
-        if half is None
-        else f"half of the passages are memorized by epoch {table.epoch[half]:g}"
-    )
-    if "copies" in tests:
-        one = tests["copies"]
-        lines.append(f"copies against accuracy: rho = {one['rho']:+.2f}, p = {one['p']:.4f}, n = {one['n']} documents")
-    if "content" in tests:
-        one = tests["content"]
-        lines.append(f"kinds of content differ: H = {one['H']:.1f}, p = {one['p']:.4f}, n = {one['n']} documents")
+    half = next((i for i, row in enumerate(rows["all"]) if row["share"] >= 0.5), None)
+    if half is None:
+        lines.append("half of the passages are never memorized")
+    else:
+        lines.append(f"half of the passages are memorized by epoch {table.epoch[half]:g}")
+    if (test := tests.get("copies")) is not None:
+        rho = f"rho = {test['rho']:+.2f}, p = {test['p']:.4f}"
+        lines.append(f"copies against accuracy: {rho}, n = {test['n']} documents")
+    if (test := tests.get("content")) is not None:
+        lines.append(f"kinds of content differ: H = {test['H']:.1f}, p = {test['p']:.4f}, n = {test['n']} documents")
     return lines
 
 

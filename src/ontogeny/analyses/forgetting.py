@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 from pydantic import Field
@@ -11,23 +11,59 @@ from pydantic import Field
 from ontogeny.analyses.recorded.items import Items, losses_of, tasks_of
 from ontogeny.core.analyses import Analysis, RecordedRun, Result
 from ontogeny.core.errors import StoreError
-from ontogeny.statistics import by_document as stats
-from ontogeny.statistics.paired import LEAST, Difference, chosen_by_others, difference, interval, quotient, since_best
+from ontogeny.statistics.corrections import benjamini_hochberg
+from ontogeny.statistics.documents import LEAST_DOCUMENTS
+from ontogeny.statistics.intervals import ValueInterval
+from ontogeny.statistics.paired import (
+    PairedDifference,
+    chosen_by_others,
+    fieller_ratio,
+    interval_text,
+    paired_difference,
+    since_best,
+)
 
 LEVEL = 0.05
 EARLY_STATES = 3
-"""Checkpoints after the first within the first steps, below which nothing is said of them."""
+"""Checkpoints after the first among the first steps, below which nothing is claimed about them."""
+
+
+class StabilityGap(TypedDict):
+    """Is the loss at the worst checkpoint above the first and above the last?"""
+
+    assessable: Literal[True]
+    above_first: PairedDifference
+    above_last: PairedDifference
+    worst_step: int
+    claimed: bool
+    early_share: dict[str, ValueInterval]
+    """Up to the `last` and up to the `worst` checkpoint: the share of the increase in the first steps."""
+
+
+class NoStabilityGap(TypedDict):
+    """Why it is not assessable."""
+
+    assessable: Literal[False]
+    lacks: str
+
+
+class Plasticity(TypedDict):
+    """How much the loss of the new text fell."""
+
+    fell: PairedDifference
+    share: NotRequired[ValueInterval]
+    """Of the reference run's fall."""
 
 
 class Forgetting(Analysis):
     """Each probe set's loss, and tasks made from it, now against before training and against their best.
 
-    Differences are signed so that positive is *worse*, paired by item and taken per document (`paired.difference`).
-    `since_first`: last minus first checkpoint. `since_best`: last minus best (Chaudhry et al. 2018). The best of many
-    noisy checkpoints looks better than it was, so the plain difference is too large on average (`naive`, an upper
-    bound); here the best is chosen on one half of the documents and measured on the other, both ways, over 20 halvings,
-    which is at most the true difference on average (`paired.since_best`; the interval reaches up to that of the plain
-    difference). All are adjusted together by Benjamini and Hochberg.
+    Differences are signed so that positive is *worse*, paired by item and taken per document
+    (`paired.paired_difference`). `since_first`: last minus first checkpoint. `since_best`: last minus best (Chaudhry et
+    al. 2018). The best of many noisy checkpoints looks better than it was, so the plain difference is too large on
+    average (`naive`, an upper bound); here the best is chosen on one half of the documents and measured on the other,
+    both ways, over 20 halvings, which is at most the true difference on average (`paired.since_best`; the interval
+    reaches up to that of the plain difference). All are adjusted together by Benjamini and Hochberg.
 
     `stability_gap` (De Lange et al. 2023), of sets that are not trained on: the worst checkpoint, chosen in the same
     way, against the first *and* against the last: a gap is claimed if both intervals exclude 0. `early`: the share of
@@ -39,15 +75,16 @@ class Forgetting(Analysis):
     """
 
     early: float = Field(default=0.1, gt=0, lt=1)
-    """Share of the steps that are the first ones."""
+    """The first steps, as a share of all."""
     reference: str | None = None
-    """Directory of a run whose decrease of the new text's loss is what could be reached, such as one without replay."""
+    """Directory of a run, such as one without replay, whose decrease of the new text's loss is the most to expect."""
 
     def analyze(self, run: RecordedRun) -> Result:
         """Read what was recorded by item, and judge."""
         losses = losses_of(run)
-        corpora = {str(one.get("of")).partition("/")[0] for one in (run.recipe.get("data") or {}).get("train") or ()}
-        if len(corpora) < 2 and not any(one.role == "general" for one in losses):
+        takes = (run.recipe.get("data") or {}).get("train") or ()
+        corpora = {str(take.get("of")).partition("/")[0] for take in takes}
+        if len(corpora) < 2 and not any(items.role == "general" for items in losses):
             raise StoreError(
                 f"{run.path} needs two checkpoints of a probe set of text that it is not trained on, to say what it "
                 "forgot: add general: {of: OTHER_CORPUS/SPLIT} to data.probes, and token_nll to measures"
@@ -57,21 +94,22 @@ class Forgetting(Analysis):
     def judge(self, items: Sequence[Items], reference: Sequence[Items] = ()) -> Result:
         """The same, from numbers by document; `reference`: those of another run."""
         random = np.random.default_rng(self.seed)
-        found = [_Found.of(one, random) for one in items if np.isfinite(one.total).all()]
-        lost = [one.name for one in items if not np.isfinite(one.total).all()]
-        p = np.array([one.p for row in found for one in (row.since_first, row.since_best)])
-        adjusted = stats.benjamini_hochberg(p).reshape(-1, 2)
+        known = [numbers for numbers in items if np.isfinite(numbers.total).all()]
+        lost = [numbers.name for numbers in items if not np.isfinite(numbers.total).all()]
+        changes = [_Change.of(numbers, random) for numbers in known]
+        p = np.array([[change.since_first.p, change.since_best.p] for change in changes]).reshape(-1, 2)
+        adjusted = benjamini_hochberg(p.ravel()).reshape(-1, 2)
         sets = {
-            row.items.name: row.numbers | {"p_adjusted": {"since_first": float(a), "since_best": float(b)}}
-            for row, (a, b) in zip(found, adjusted, strict=True)
+            change.items.name: change.numbers | {"p_adjusted": {"since_first": float(a), "since_best": float(b)}}
+            for change, (a, b) in zip(changes, adjusted, strict=True)
         }
-        losses = [one for one in items if one.what == "loss" and one.name not in lost]
-        gaps = {one.probe: self._gap(one, random) for one in losses if one.role == "general"}
-        learned = {one.probe: _plasticity(one, reference) for one in losses if one.role != "general"}
+        losses = [numbers for numbers in known if numbers.what == "loss"]
+        gaps = {loss.probe: self._gap(loss, random) for loss in losses if loss.role == "general"}
+        learned = {loss.probe: _plasticity(loss, reference) for loss in losses if loss.role != "general"}
         numbers = {"sets": sets, "stability_gap": gaps, "plasticity": learned, "no_number": lost, "early": self.early}
-        sentences = [_of_set(name, one) for name, one in sets.items()]
-        sentences += [_of_gap(probe, one, self.early) for probe, one in gaps.items()]
-        sentences += [_of_plasticity(probe, one) for probe, one in learned.items()]
+        sentences = [_of_set(name, row) for name, row in sets.items()]
+        sentences += [_of_gap(probe, gap, self.early) for probe, gap in gaps.items()]
+        sentences += [_of_plasticity(probe, row) for probe, row in learned.items()]
         sentences += [f"{name}: not assessable: it is no number at some checkpoint" for name in lost]
         return Result(verdict=_verdict(sets, lost), sentences=tuple(sentences), reading=_READING, numbers=numbers)
 
@@ -85,141 +123,153 @@ class Forgetting(Analysis):
             for name in other.probes
             if name in run.probes and other.probes[name].fingerprint == run.probes[name].fingerprint
         }
-        return [one for one in losses_of(other) if one.probe in same]
+        return [items for items in losses_of(other) if items.probe in same]
 
-    def _gap(self, items: Items, random: np.random.Generator) -> dict[str, Any]:
+    def _gap(self, items: Items, random: np.random.Generator) -> StabilityGap | NoStabilityGap:
         """Is there a transient increase, and how much of the increase comes first?"""
         edge = items.step[0] + self.early * (items.step[-1] - items.step[0])
         first = int(((items.step > items.step[0]) & (items.step <= edge)).sum())
-        if items.documents < LEAST or first < EARLY_STATES:
-            lack = (
-                f"{EARLY_STATES} checkpoints in the first {self.early:.0%} of the steps, it has {first}"
-                if first < EARLY_STATES
-                else f"{LEAST} documents with token_nll, it has {items.documents}"
-            )
+        if first < EARLY_STATES:
+            lack = f"{EARLY_STATES} checkpoints in the first {self.early:.0%} of the steps, it has {first}"
             return {"assessable": False, "lacks": lack}
-        ends = {
-            name: chosen_by_others(items.total - items.total[at], items.weight, lambda c: int(c.argmax()), random)
-            for name, at in (("first", 0), ("last", -1))
-        }
-        above = {name: difference(total, items.weight) for name, total in ends.items()}
-        early = np.array([np.interp(edge, items.step, own) for own in items.total.T]) - items.total[0]
-        up_to = {"last": items.total[-1] - items.total[0], "worst": ends["first"]}
-        shares = {}
-        for name, increase in up_to.items():
-            value, low, high = quotient(early, increase) if increase.sum() > 0 else (float("nan"),) * 3
-            shares[name] = {"value": value, "low": low, "high": high}
+        if items.documents < LEAST_DOCUMENTS:
+            lack = f"{LEAST_DOCUMENTS} documents with token_nll, it has {items.documents}"
+            return {"assessable": False, "lacks": lack}
+
+        def worst_minus(checkpoint: int) -> np.ndarray:
+            risen = items.total - items.total[checkpoint]
+            return chosen_by_others(risen, items.weight, lambda curve: int(curve.argmax()), random)
+
+        worst_minus_first, worst_minus_last = worst_minus(0), worst_minus(-1)
+        above_first = paired_difference(worst_minus_first, items.weight)
+        above_last = paired_difference(worst_minus_last, items.weight)
+        early = np.array([np.interp(edge, items.step, loss) for loss in items.total.T]) - items.total[0]
         return {
             "assessable": True,
-            "above_first": above["first"],
-            "above_last": above["last"],
+            "above_first": above_first,
+            "above_last": above_last,
             "worst_step": int(items.step[items.mean.argmax()]),
-            "claimed": bool(min(one.low for one in above.values()) > 0),
-            "early_share": shares,
+            "claimed": bool(min(above_first.low, above_last.low) > 0),
+            "early_share": {
+                "last": _share(early, items.total[-1] - items.total[0]),
+                "worst": _share(early, worst_minus_first),
+            },
         }
+
+
+def _share(part: np.ndarray, increase: np.ndarray) -> ValueInterval:
+    """Part over increase, with Fieller's interval; NaN if nothing increased."""
+    value, low, high = fieller_ratio(part, increase) if increase.sum() > 0 else (float("nan"),) * 3
+    return {"value": value, "low": low, "high": high}
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Found:
-    """What one number of one probe set did."""
+class _Change:
+    """How one number of one probe set changed."""
 
     items: Items
-    since_first: Difference
-    since_best: Difference
+    since_first: PairedDifference
+    since_best: PairedDifference
     naive: float
+    """Last minus best, the best chosen on the same documents: too large on average."""
 
     @classmethod
-    def of(cls, items: Items, random: np.random.Generator) -> "_Found":
+    def of(cls, items: Items, random: np.random.Generator) -> "_Change":
         cost = items.worse * (items.total - items.total[-1])
         curve = cost.sum(axis=1) / items.weight.sum()
         return cls(
             items=items,
-            since_first=difference(-cost[0], items.weight),
+            since_first=paired_difference(-cost[0], items.weight),
             since_best=since_best(cost, items.weight, random),
             naive=float(0.0 - curve.min()),
         )
 
     @property
     def numbers(self) -> dict[str, Any]:
-        one = self.items
-        changes = [difference(one.total[i] - one.total[0], one.weight) for i in range(len(one.step))]
+        items = self.items
+        changes = [paired_difference(total - items.total[0], items.weight) for total in items.total]
         return {
-            "probe": one.probe,
-            "role": one.role,
-            "what": one.what,
-            "unit": one.unit,
-            "worse": one.worse,
-            "n": one.items,
-            "documents": one.documents,
-            "step": one.step,
-            "mean": one.mean,
+            "probe": items.probe,
+            "role": items.role,
+            "what": items.what,
+            "unit": items.unit,
+            "worse": items.worse,
+            "n": items.items,
+            "documents": items.documents,
+            "step": items.step,
+            "mean": items.mean,
             "change": {key: [getattr(change, key) for change in changes] for key in ("value", "low", "high")},
             "since_first": self.since_first,
             "since_best": self.since_best,
             "naive": self.naive,
-            "best_step": int(one.step[(one.worse * one.mean).argmin()]),
+            "best_step": int(items.step[(items.worse * items.mean).argmin()]),
         }
 
 
-def _plasticity(items: Items, reference: Sequence[Items]) -> dict[str, Any]:
+def _plasticity(items: Items, reference: Sequence[Items]) -> Plasticity:
     """How much the loss fell from the first to the last checkpoint; its share of the reference's fall."""
     fell = items.total[0] - items.total[-1]
-    found: dict[str, Any] = {"fell": difference(fell, items.weight)}
+    plasticity: Plasticity = {"fell": paired_difference(fell, items.weight)}
     for other in reference:
         if other.probe == items.probe and other.documents == items.documents:
-            value, low, high = quotient(fell, other.total[0] - other.total[-1])
-            found["share"] = {"value": value, "low": low, "high": high}
-    return found
+            value, low, high = fieller_ratio(fell, other.total[0] - other.total[-1])
+            plasticity["share"] = {"value": value, "low": low, "high": high}
+    return plasticity
 
 
 def _verdict(sets: dict[str, Any], lost: list[str]) -> str:
-    known = {name: one for name, one in sets.items() if one["role"] != "trained"}
+    untrained = {name: row for name, row in sets.items() if row["role"] != "trained"}
     sure = {
-        key: [n for n, one in known.items() if one["p_adjusted"][key] < LEVEL and one[key].value > 0]
+        key: [name for name, row in untrained.items() if row["p_adjusted"][key] < LEVEL and row[key].value > 0]
         for key in ("since_first", "since_best")
     }
     worse, below = sure["since_first"], [name for name in sure["since_best"] if name not in sure["since_first"]]
-    said = [f"worse than before training: {', '.join(worse)}"] if worse else []
-    said += [f"worse than at their best: {', '.join(below)}"] if below else []
-    if said:
-        return "; ".join(said)
-    if lost or all(np.isnan(one["since_first"].p) for one in known.values()):
+    parts = [f"worse than before training: {', '.join(worse)}"] if worse else []
+    parts += [f"worse than at their best: {', '.join(below)}"] if below else []
+    if parts:
+        return "; ".join(parts)
+    if lost or all(np.isnan(row["since_first"].p) for row in untrained.values()):
         return "not assessable: no number with an interval; token_nll gives one for each passage"
     return "nothing that was looked at is surely worse than before training, or than at its best"
 
 
-def _of_set(name: str, one: dict[str, Any]) -> str:
-    basis = f"n = {one['n']} from {one['documents']} documents" if one["n"] else "only the mean is known"
-    p = one["p_adjusted"]
-    said = f"{name} ({one['role']}), {one['unit']}, positive is worse: since before training "
-    said += interval(one["since_first"])
-    said += f", p = {p['since_first']:.3g} adjusted" if one["since_first"].p >= 0 else ""
-    if np.isnan(one["since_best"].value):
-        return f"{said}; since the best, step {one['best_step']}, at most {one['naive']:+.3f}; {basis}"
-    said += f"; since the best {interval(one['since_best'])}, p = {p['since_best']:.3g} adjusted"
-    flattered = f", {one['naive']:+.3f} if the best step, {one['best_step']}, is chosen on the same documents"
-    return f"{said}{flattered if one['naive'] else ''}; {basis}"
+def _of_set(name: str, row: dict[str, Any]) -> str:
+    basis = f"n = {row['n']} from {row['documents']} documents" if row["n"] else "only the mean is known"
+    p, naive = row["p_adjusted"], row["naive"]
+    sentence = f"{name} ({row['role']}), {row['unit']}, positive is worse: since before training "
+    sentence += interval_text(row["since_first"])
+    sentence += f", p = {p['since_first']:.3g} adjusted" if row["since_first"].p >= 0 else ""
+    if np.isnan(row["since_best"].value):
+        return f"{sentence}; since the best, step {row['best_step']}, at most {naive:+.3f}; {basis}"
+    sentence += f"; since the best {interval_text(row['since_best'])}, p = {p['since_best']:.3g} adjusted"
+    if naive:
+        sentence += f", {naive:+.3f} if the best step, {row['best_step']}, is chosen on the same documents"
+    return f"{sentence}; {basis}"
 
 
-def _of_gap(probe: str, one: dict[str, Any], early: float) -> str:
-    if not one["assessable"]:
-        return f"{probe}: a stability gap is not assessable: lacks {one['lacks']}"
-    said = f"{probe}: {'a' if one['claimed'] else 'no sure'} stability gap: the worst checkpoint is "
-    said += f"{interval(one['above_first'])} nats above the first and {interval(one['above_last'])} above the last"
-    last, worst = one["early_share"]["last"], one["early_share"]["worst"]
-    if np.isnan(last["low"]) and np.isnan(worst["low"]):
-        return f"{said}; how early the increase came is not assessable: there is no sure increase"
+def _of_gap(probe: str, gap: StabilityGap | NoStabilityGap, early: float) -> str:
+    if not gap["assessable"]:
+        return f"{probe}: a stability gap is not assessable: lacks {gap['lacks']}"
+    sentence = (
+        f"{probe}: {'a' if gap['claimed'] else 'no significant'} stability gap: the worst checkpoint is "
+        f"{interval_text(gap['above_first'])} nats above the first and {interval_text(gap['above_last'])} above "
+        "the last"
+    )
     shares = [
-        f"{interval(s, '.0%')} of the increase up to the {name}"
-        for name, s in one["early_share"].items()
-        if np.isfinite(s["low"])
+        f"{interval_text(share, '.0%')} of the increase up to the {name}"
+        for name, share in gap["early_share"].items()
+        if np.isfinite(share["low"])
     ]
-    return f"{said}; the first {early:.0%} of the steps brought {' and '.join(shares)}"
+    if not shares:
+        return f"{sentence}; how early the increase came is not assessable: there is no significant increase"
+    return f"{sentence}; the first {early:.0%} of the steps brought {' and '.join(shares)}"
 
 
-def _of_plasticity(probe: str, one: dict[str, Any]) -> str:
-    said = f"{probe}: learned {interval(one['fell'])} nats per token"
-    return f"{said}, {interval(one['share'], '.0%')} of what the reference run learned" if "share" in one else said
+def _of_plasticity(probe: str, row: Plasticity) -> str:
+    sentence = f"{probe}: learned {interval_text(row['fell'])} nats per token"
+    if "share" in row:
+        sentence += f", {interval_text(row['share'], '.0%')} of what the reference run learned"
+    return sentence
 
 
 _READING = (

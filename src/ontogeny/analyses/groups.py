@@ -7,11 +7,17 @@ from pydantic import Field
 
 from ontogeny.analyses.recorded.passages import PassageAnalysis, Passages
 from ontogeny.core.analyses import RecordedRun, Result
-from ontogeny.statistics import by_document as stats
+from ontogeny.statistics.corrections import bonferroni
+from ontogeny.statistics.documents import halves_of_groups, means_by_document
+from ontogeny.statistics.permutations import max_t
+from ontogeny.statistics.two_samples import group_difference, welch_t
 
 LEVEL = 0.05
 LEAST = 5
 """Documents in a group, below which nothing is claimed."""
+
+Contrast = dict[str, Any]
+"""Numbers of one contrast by name: of every later checkpoint and layer, or what it `lacks`."""
 
 
 class Groups(PassageAnalysis):
@@ -38,27 +44,18 @@ class Groups(PassageAnalysis):
         return self.compare(self.passages(run))
 
     def compare(self, table: Passages) -> Result:
-        """The same, from passages laid side by side."""
+        """The same, from a table of passages."""
         random = np.random.default_rng(self.seed)
         at, memorized = status(table)
-        change = table.score - table.score[:1]
-        documents = _Documents(table, change, memorized)
+        documents = _Documents(table, memorized)
         contrasts = {
             "exposure": self._contrast(documents.change, documents.trained, documents.novel, random),
             "memorization": self._contrast(documents.change, documents.memorized, documents.unmemorized, random),
         }
-        known = [one for one in contrasts.values() if "lacks" not in one]
-        for one in known:
-            one["p_corrected"] = np.minimum(one["p_corrected"] * len(known), 1)
-        groups = {
-            "memorized": documents.memorized,
-            "trained, not memorized": documents.unmemorized,
-            "trained": documents.trained,
-            "novel": documents.novel,
-        }
-        means = {
-            name: np.nanmean(documents.change[..., chosen], axis=-1) for name, chosen in groups.items() if chosen.any()
-        }
+        assessable = [contrast for contrast in contrasts.values() if "lacks" not in contrast]
+        for contrast in assessable:
+            contrast["p_corrected"] = bonferroni(contrast["p_corrected"], len(assessable))
+        groups = documents.groups
         verdict, kind = _verdict(contrasts)
         numbers = {
             "verdict": kind,
@@ -68,54 +65,66 @@ class Groups(PassageAnalysis):
             "epoch": table.epoch,
             "layer": table.layer,
             "contrasts": contrasts,
-            "means": means,
-            "documents": {name: int(chosen.sum()) for name, chosen in groups.items()},
+            "means": {
+                name: np.nanmean(documents.change[..., inside], axis=-1)
+                for name, inside in groups.items()
+                if inside.any()
+            },
+            "documents": {name: int(inside.sum()) for name, inside in groups.items()},
         }
         return Result(verdict=verdict, sentences=tuple(_sentences(contrasts, table)), reading=_READING, numbers=numbers)
 
     def _contrast(
-        self, change: np.ndarray, one: np.ndarray, other: np.ndarray, random: np.random.Generator
-    ) -> dict[str, Any]:
-        """Both labels are bool [documents]; `change` is [checkpoints, layers, documents]."""
-        sizes = int(one.sum()), int(other.sum())
+        self, change: np.ndarray, first: np.ndarray, second: np.ndarray, random: np.random.Generator
+    ) -> Contrast:
+        """First group minus second, both bool [documents]; `change` is [checkpoints, layers, documents]."""
+        sizes = int(first.sum()), int(second.sum())
         if min(sizes) < LEAST:
             return {"n": sizes, "lacks": f"{LEAST} documents in each group, it has {sizes[0]} and {sizes[1]}"}
-        both = one | other
-        rows = change[1:][..., both].reshape(-1, both.sum())
-        label = one[both]
-        p = stats.max_t(rows, label, random, self.permutations).reshape(change.shape[0] - 1, -1)
-        every = [[stats.effect(layer[one], layer[other], random) for layer in checkpoint] for checkpoint in change[1:]]
-        last = change[-1]
-        choose, report = stats.halves([np.flatnonzero(one), np.flatnonzero(other)], random)
-        of = {name: np.isin(np.arange(len(one)), part) for name, part in (("choose", choose), ("report", report))}
-        t = stats.welch(last[:, one & of["choose"]], last[:, other & of["choose"]])
-        best = int(np.abs(t).argmax())
-        found = stats.effect(last[best, one & of["report"]], last[best, other & of["report"]], random)
+        both, later, last = first | second, change[1:], change[-1]
+        rows = later[..., both].reshape(-1, both.sum())
+        p = max_t(rows, first[both], random, self.permutations).reshape(later.shape[:2])
+        differences = [[group_difference(row[first], row[second], random) for row in layers] for layers in later]
+        choose, report = halves_of_groups([np.flatnonzero(first), np.flatnonzero(second)], random)
+        choosing, reporting = (np.isin(np.arange(len(first)), half) for half in (choose, report))
+        best = int(np.abs(welch_t(last[:, first & choosing], last[:, second & choosing])).argmax())
         fields = ("value", "low", "high", "t", "p", "r")
         return {
             "n": sizes,
-            **{key: np.array([[getattr(e, key) for e in row] for row in every]) for key in fields},
+            **{key: np.array([[getattr(cell, key) for cell in row] for row in differences]) for key in fields},
             "p_corrected": p,
             "best_layer": best,
-            "best_on_other_half": found,
+            "best_on_other_half": group_difference(
+                last[best, first & reporting], last[best, second & reporting], random
+            ),
         }
 
 
 class _Documents:
-    """Changes per document, and which group each document is of: bool [documents]."""
+    """Change of compression since checkpoint 0, [C, layers, documents]; documents of each group, bool [documents]."""
 
-    def __init__(self, table: Passages, change: np.ndarray, memorized: np.ndarray) -> None:
-        self.change = stats.by_document(change, table.document)
-        self.trained = stats.by_document(table.trained.astype(float), table.document) > 0.5
+    def __init__(self, table: Passages, memorized: np.ndarray) -> None:
+        self.change = means_by_document(table.score - table.score[:1], table.document)
+        self.trained = means_by_document(table.trained.astype(float), table.document) > 0.5
         self.novel = ~self.trained
-        share = stats.by_document(np.where(table.trained, memorized, np.nan), table.document)
+        share = means_by_document(np.where(table.trained, memorized, np.nan), table.document)
         self.memorized = self.trained & (share >= 0.5)
         self.unmemorized = self.trained & (share < 0.5)
+
+    @property
+    def groups(self) -> dict[str, np.ndarray]:
+        """By the name that is shown."""
+        return {
+            "memorized": self.memorized,
+            "trained, not memorized": self.unmemorized,
+            "trained": self.trained,
+            "novel": self.novel,
+        }
 
 
 def status(table: Passages) -> tuple[int, np.ndarray]:
     """The checkpoint that decides who counts as memorized, and the passages' status there: float [P]."""
-    shares = stats.by_document(np.where(table.trained, table.memorized, np.nan), table.document)
+    shares = means_by_document(np.where(table.trained, table.memorized, np.nan), table.document)
     smaller = np.minimum((shares >= 0.5).sum(axis=1), (shares < 0.5).sum(axis=1))
     at = len(table.step) - 1
     if smaller[at] < LEAST and smaller.max() > smaller[at]:
@@ -123,47 +132,48 @@ def status(table: Passages) -> tuple[int, np.ndarray]:
     return at, table.memorized[at]
 
 
-def _verdict(contrasts: dict[str, dict[str, Any]]) -> tuple[str, str]:
+def _verdict(contrasts: dict[str, Contrast]) -> tuple[str, str]:
     """What the contrasts say together, in a sentence and in a word."""
-    found = {name: "lacks" not in one and bool((one["p_corrected"] < LEVEL).any()) for name, one in contrasts.items()}
+    sure = {
+        name: "lacks" not in contrast and bool((contrast["p_corrected"] < LEVEL).any())
+        for name, contrast in contrasts.items()
+    }
     lacking = contrasts["memorization"].get("lacks")
-    if found["memorization"]:
-        return (
-            "signs of memorization: memorized passages changed otherwise than passages trained on as much",
-            "memorization",
-        )
-    if found["exposure"]:
+    if sure["memorization"]:
+        sentence = "signs of memorization: memorized passages changed otherwise than passages trained on as much"
+        return sentence, "memorization"
+    if sure["exposure"]:
         more = f"; memorization itself is not assessable: lacks {lacking}" if lacking else ""
-        return (
+        sentence = (
             f"signs of training exposure{'' if lacking else ', not of memorization'}: trained passages changed "
-            f"otherwise than novel ones{more}",
-            "exposure",
+            f"otherwise than novel ones{more}"
         )
+        return sentence, "exposure"
     if "lacks" in contrasts["exposure"]:
         return f"not assessable: lacks {contrasts['exposure']['lacks']}", "not assessable"
     return "neither: no layer changed otherwise for trained or for memorized passages", "neither"
 
 
-def _sentences(contrasts: dict[str, dict[str, Any]], table: Passages) -> list[str]:
-    contrasted = sum("lacks" not in one for one in contrasts.values())
-    words = {"exposure": ("trained", "novel"), "memorization": ("memorized", "trained, not memorized")}
+def _sentences(contrasts: dict[str, Contrast], table: Passages) -> list[str]:
+    contrasted = sum("lacks" not in contrast for contrast in contrasts.values())
+    words = {"exposure": "trained against novel", "memorization": "memorized against trained, not memorized"}
     lines = []
-    for name, one in contrasts.items():
-        left, right = words[name]
-        if "lacks" in one:
-            lines.append(f"{left} against {right}: not assessable, lacks {one['lacks']}")
+    for name, contrast in contrasts.items():
+        if "lacks" in contrast:
+            lines.append(f"{words[name]}: not assessable, lacks {contrast['lacks']}")
             continue
-        at, layer = np.unravel_index(int(np.abs(one["t"]).argmax()), one["t"].shape)
+        at, layer = np.unravel_index(int(np.abs(contrast["t"]).argmax()), contrast["t"].shape)
+        largest = {key: contrast[key][at, layer] for key in ("value", "low", "high", "r", "p_corrected")}
         lines.append(
-            f"{left} against {right} (n = {one['n'][0]} and {one['n'][1]} documents): largest at block "
-            f"{table.layer[layer]}, epoch {table.epoch[at + 1]:g}: {one['value'][at, layer]:+.3f} nats, 95% "
-            f"{one['low'][at, layer]:+.3f} to {one['high'][at, layer]:+.3f}, r = {one['r'][at, layer]:.2f}, p = "
-            f"{one['p_corrected'][at, layer]:.4f} corrected over {one['t'].size} tests and {contrasted} contrasts; "
-            f"{int((one['p_corrected'] < LEVEL).sum())} of them below {LEVEL}"
+            f"{words[name]} (n = {contrast['n'][0]} and {contrast['n'][1]} documents): largest at block "
+            f"{table.layer[layer]}, epoch {table.epoch[at + 1]:g}: {largest['value']:+.3f} nats, 95% "
+            f"{largest['low']:+.3f} to {largest['high']:+.3f}, r = {largest['r']:.2f}, p = "
+            f"{largest['p_corrected']:.4f} corrected over {contrast['t'].size} tests and {contrasted} contrasts; "
+            f"{int((contrast['p_corrected'] < LEVEL).sum())} of them below {LEVEL}"
         )
-        best = one["best_on_other_half"]
+        best = contrast["best_on_other_half"]
         lines.append(
-            f"block {table.layer[one['best_layer']]}, chosen on half of the documents, on the other half (n = "
+            f"block {table.layer[contrast['best_layer']]}, chosen on half of the documents, on the other half (n = "
             f"{best.n[0]} and {best.n[1]}): {best.value:+.3f} nats, 95% {best.low:+.3f} to {best.high:+.3f}, "
             f"p = {best.p:.4f}"
         )

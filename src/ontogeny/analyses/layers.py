@@ -5,17 +5,21 @@ from pydantic import Field
 
 from ontogeny.analyses.recorded.passages import PassageAnalysis, Passages
 from ontogeny.core.analyses import RecordedRun, Result
-from ontogeny.statistics import by_document as stats
+from ontogeny.statistics.documents import means_by_document
+from ontogeny.statistics.permutations import TIE, max_t, permutation_p
 
 LEAST_LAYERS = 4
+LEAST_CHECKPOINTS = 4
+LEAST_DOCUMENTS = 5
+"""In each group."""
 
 
 class Layers(PassageAnalysis):
     """Time to half of each layer's final effect, and how it goes with depth.
 
     Effect: mean change of compression since checkpoint 0, trained minus novel. `half_epoch`: where it first reaches
-    half of its value at the last checkpoint, interpolated over log(1 + epoch). (When one first becomes significant
-    would measure its size and the sample, not its time.) Only layers whose final effect is significant by max-T are
+    half of its value at the last checkpoint, interpolated over log(1 + epoch). (The time of first significance would
+    depend on the size of the effect and of the sample.) Only layers whose final effect is significant by max-T are
     timed. `rank_correlation` of time with depth (Kendall's tau-b): below 0 late layers move first. Its interval is a
     bootstrap over documents; its p permutes the layers (all orders up to 7 layers).
     """
@@ -28,31 +32,31 @@ class Layers(PassageAnalysis):
         return self.time(self.passages(run))
 
     def time(self, table: Passages) -> Result:
-        """The same, from passages laid side by side."""
+        """The same, from a table of passages."""
         random = np.random.default_rng(self.seed)
-        change = stats.by_document(table.score - table.score[:1], table.document)
-        trained = stats.by_document(table.trained.astype(float), table.document) > 0.5
+        change = means_by_document(table.score - table.score[:1], table.document)
+        trained = means_by_document(table.trained.astype(float), table.document) > 0.5
         sizes = int(trained.sum()), int((~trained).sum())
         numbers = {"layer": table.layer, "epoch": table.epoch, "n": sizes}
-        if min(sizes) < 5 or len(table.epoch) < 4:
-            lack = "4 checkpoints and 5 documents in each group"
+        if min(sizes) < LEAST_DOCUMENTS or len(table.epoch) < LEAST_CHECKPOINTS:
+            lack = f"{LEAST_CHECKPOINTS} checkpoints and {LEAST_DOCUMENTS} documents in each group"
             return Result(verdict=f"not assessable: lacks {lack}", sentences=(), reading=_READING, numbers=numbers)
-        p = stats.max_t(change[-1], trained, random, self.permutations)
+        p = max_t(change[-1], trained, random, self.permutations)
         timed = np.flatnonzero(p < 0.05)
         x = np.log1p(table.epoch)
 
-        def times(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-            effect = change[..., one].mean(axis=-1) - change[..., other].mean(axis=-1)
+        def times(trained_ids: np.ndarray, novel_ids: np.ndarray) -> np.ndarray:
+            effect = change[..., trained_ids].mean(axis=-1) - change[..., novel_ids].mean(axis=-1)
             return np.array([half_time(x, effect[:, layer]) for layer in timed])
 
-        own, others = np.flatnonzero(trained), np.flatnonzero(~trained)
-        half = times(own, others)
-        full = np.full(len(table.layer), np.nan)
-        full[timed] = np.expm1(half)
-        numbers |= {"half_epoch": full, "p_final_effect": p}
+        ids = np.flatnonzero(trained), np.flatnonzero(~trained)
+        half = times(*ids)
+        half_epoch = np.full(len(table.layer), np.nan)
+        half_epoch[timed] = np.expm1(half)
+        numbers |= {"half_epoch": half_epoch, "p_final_effect": p}
         sentences = [
-            f"block {b}: half of its final effect by epoch {full[i]:.2g}"
-            if np.isfinite(full[i])
+            f"block {b}: half of its final effect by epoch {half_epoch[i]:.2g}"
+            if np.isfinite(half_epoch[i])
             else f"block {b}: no final effect to time (p = {p[i]:.3f} corrected)"
             for i, b in enumerate(table.layer)
         ]
@@ -60,18 +64,14 @@ class Layers(PassageAnalysis):
             verdict = f"not assessable: lacks {LEAST_LAYERS} layers with a final effect, it has {len(timed)}"
             return Result(verdict=verdict, sentences=tuple(sentences), reading=_READING, numbers=numbers)
         tau = kendall(timed, half)
-        drawn = [
-            kendall(timed, times(random.choice(own, len(own)), random.choice(others, len(others)))) for _ in range(1000)
-        ]
-        low, high = (float(one) for one in np.nanquantile(drawn, [0.025, 0.975]))
+        drawn = [kendall(timed, times(*(random.choice(group, len(group)) for group in ids))) for _ in range(1000)]
+        low, high = (float(end) for end in np.nanquantile(drawn, [0.025, 0.975]))  # NaN: two layers at no time
         p_order = permuted_order(half, random, self.permutations)
         numbers |= {"rank_correlation": tau, "low": low, "high": high, "p": p_order}
-        clear = p_order < 0.05 and low * high > 0
-        verdict = (
-            ("late layers move first" if tau < 0 else "early layers move first")
-            if clear
-            else "no order: as far as can be told, layers move at the same time"
-        )
+        if p_order < 0.05 and low * high > 0:
+            verdict = "late layers move first" if tau < 0 else "early layers move first"
+        else:
+            verdict = "no order: as far as can be told, layers move at the same time"
         sentences.append(
             f"time to half against depth: tau = {tau:+.2f}, 95% {low:+.2f} to {high:+.2f}, p = {p_order:.4f} "
             f"({len(timed)} layers, n = {sizes[0]} and {sizes[1]} documents)"
@@ -92,7 +92,7 @@ def half_time(x: np.ndarray, effect: np.ndarray) -> float:
 
 
 def kendall(depth: np.ndarray, time: np.ndarray) -> float:
-    """Kendall's tau-b."""
+    """Kendall's tau-b of depth and time, [layers] each."""
     from scipy.stats import kendalltau
 
     return float(kendalltau(depth, time).statistic)
@@ -106,9 +106,9 @@ def permuted_order(time: np.ndarray, random: np.random.Generator, draws: int) ->
     observed = abs(kendall(depth, time))
     if len(time) <= 7:
         every = [abs(kendall(depth, np.array(order))) for order in permutations(time)]
-        return float(np.mean(np.array(every) >= observed - 1e-12))
+        return float(np.mean(np.array(every) >= observed - TIE))
     drawn = [abs(kendall(depth, random.permutation(time))) for _ in range(draws)]
-    return float((1 + (np.array(drawn) >= observed - 1e-12).sum()) / (1 + draws))
+    return float(permutation_p(observed, np.array(drawn)))
 
 
 _READING = (

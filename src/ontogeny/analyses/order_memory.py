@@ -5,39 +5,41 @@ from typing import Any
 
 import numpy as np
 
-from ontogeny.analyses import _order
+from ontogeny.analyses._cycles import Cycles, cycles_of, draws_for
 from ontogeny.analyses.recorded.trained_batches import TrainedBatches, finite, trained_batches_of
 from ontogeny.core.analyses import Analysis, RecordedRun, Result
 from ontogeny.statistics import autocorrelation
-from ontogeny.statistics import by_document as stats
+from ontogeny.statistics.autocorrelation import SeriesEstimate
+from ontogeny.statistics.corrections import benjamini_hochberg
+from ontogeny.statistics.correlations import rank_correlation_of_series
 from ontogeny.store.run import open_run
 
 LEAST = 20
 """Different batches."""
 LEVEL = 0.05
 SAME = 0.9
-"""Rank correlation of two places above which they are not told apart."""
+"""Rank correlation of two places above which they count as one."""
 
 
 class OrderMemory(Analysis):
-    """Of a ledger's batches: gain by place in training and in the text, and what comes before the next visit.
+    """Batches of a ledger: gain by place in training and in the text, and the loss before the next visit.
 
     `places`: Spearman's correlation of a batch's gain (loss before training minus loss at the end, of batches with the
     same passages the last one) with its place in training and its place in the text, each with the other's ranks held
-    fixed. In a run in the text's order the two are one, which is said; a run with `order: shuffled` tells them apart.
+    fixed. In a run in the text's order the two places are one; a run with `order: shuffled` separates them.
 
-    `anticipation`: at checkpoints between the first and the last epoch, the loss of each batch, the checkpoint's and
-    the batch's mean taken off, by steps since its last visit over the steps of an epoch. Mean of the middle half minus
-    mean of the last tenth: positive says that the loss falls again before the batch comes (anticipatory recovery, Yang
-    et al. 2024), where forgetting alone would let it rise. In a cyclic order the end of the cycle is just before the
-    next visit; in a shuffled one (`control`) a batch that has waited as long is no nearer to it, so the difference from
-    the control is what order does.
+    `anticipation`: at checkpoints between the first and the last epoch, the loss of each batch, minus the checkpoint's
+    and the batch's mean, by steps since its last visit over the steps of an epoch. Mean of the middle half minus mean
+    of the last tenth: positive says that the loss falls again before the batch comes (anticipatory recovery, Yang et
+    al. 2024), where forgetting alone would let it rise. In a cyclic order the end of the cycle is just before the next
+    visit; in a shuffled one (`control`) a batch that has waited as long is no nearer to it, so the difference from the
+    control is what order does.
 
     Neighbours share what happened to them. So intervals and p are by t with as many values as there are independent
-    stretches (the number of batches over their autocorrelation time, a straight line along the order taken
-    off), in the order of training (of the text, for the place in it); with fewer than 12 nothing is said. Bands of the
-    curve are from blocks of neighbours of twice that time. P-values are adjusted together by Benjamini and Hochberg.
-    Batches whose loss is no number at some checkpoint are left out first, and named.
+    stretches (the number of batches over their autocorrelation time, after a straight line along the order is
+    subtracted), in the order of training (of the text, for the place in it); with fewer than 12 nothing is claimed.
+    Bands of the curve are from blocks of neighbours of twice that time. P-values are adjusted together by Benjamini and
+    Hochberg. Batches whose loss is no number at some checkpoint are left out and named.
     """
 
     control: str | None = None
@@ -45,147 +47,146 @@ class OrderMemory(Analysis):
 
     def analyze(self, run: RecordedRun) -> Result:
         """Read the ledgers and judge. Raises StoreError, too, if the control cannot be read."""
-        return self.judge(
-            trained_batches_of(run), trained_batches_of(open_run(Path(self.control))) if self.control else None
-        )
+        control = trained_batches_of(open_run(Path(self.control))) if self.control else None
+        return self.judge(trained_batches_of(run), control)
 
-    def judge(self, book: TrainedBatches, control: TrainedBatches | None = None) -> Result:
-        """The same, from ledgers laid side by side."""
-        whole, whole_control = book, control
-        book, left_out = finite(book)
-        last = _last_visits(book)
-        if last.sum() < LEAST or book.place is None:
-            lack = (
-                f"{LEAST} different batches, it has {last.sum()}"
-                if book.place is not None
-                else "the places of batches: this ledger was recorded without them"
-            )
-            return Result(
-                verdict=f"not assessable: lacks {lack}",
-                sentences=tuple(left_out),
-                reading=_READING,
-                numbers={"n": int(last.sum())},
-            )
+    def judge(self, batches: TrainedBatches, control: TrainedBatches | None = None) -> Result:
+        """The same, from the tables of ledgers."""
+        sound, left_out = finite(batches)
+        count = int(_last_visits(sound).sum())
+        if count < LEAST or sound.place is None:
+            lack = f"{LEAST} different batches, it has {count}"
+            if sound.place is None:
+                lack = "the places of batches: this ledger was recorded without them"
+            verdict, sentences = f"not assessable: lacks {lack}", tuple(left_out)
+            return Result(verdict=verdict, sentences=sentences, reading=_READING, numbers={"n": count})
+        numbers: dict[str, Any] = {"n": count, "epochs": sound.epochs, "places": _places(sound, sound.place)}
         if control is not None:
-            control, theirs = finite(control)
-            left_out += [f"control: {one}" for one in theirs]
-        random = np.random.default_rng(self.seed)
-        numbers: dict[str, Any] = {"n": int(last.sum()), "epochs": book.epochs, "places": _places(book)}
-        if control is not None and control.place is not None:
-            numbers["places, control"] = _places(control)
-        numbers["anticipation"] = _anticipation(whole, whole_control, random)
+            sound_control, left_out_there = finite(control)
+            left_out += [f"control: {sentence}" for sentence in left_out_there]
+            if sound_control.place is not None:
+                numbers["places, control"] = _places(sound_control, sound_control.place)
+        # An epoch is as long as all that was trained on, so the whole ledgers, not those without the lost batches.
+        numbers["anticipation"] = _anticipation(batches, control, np.random.default_rng(self.seed))
         _adjust(numbers)
-        return Result(
-            verdict=_verdict(numbers), sentences=(*left_out, *_sentences(numbers)), reading=_READING, numbers=numbers
-        )
+        sentences = (*left_out, *_sentences(numbers))
+        return Result(verdict=_verdict(numbers), sentences=sentences, reading=_READING, numbers=numbers)
 
 
-def _last_visits(book: TrainedBatches) -> np.ndarray:
+def _last_visits(batches: TrainedBatches) -> np.ndarray:
     """Batches whose passages do not come again: bool [B]."""
-    if book.content is None:
-        return np.ones(book.batches, dtype=bool)
+    if batches.content is None:
+        return np.ones(batches.count, dtype=bool)
     last: dict[int, int] = {}
-    for i in np.argsort(book.trained_at, kind="stable").tolist():
-        last[int(book.content[i])] = i
-    return np.isin(np.arange(book.batches), list(last.values()))
+    for i in np.argsort(batches.trained_at, kind="stable").tolist():
+        last[int(batches.content[i])] = i
+    return np.isin(np.arange(batches.count), list(last.values()))
 
 
-def _places(book: TrainedBatches) -> dict[str, Any]:
-    """Correlations of gain with place in training and in the text."""
-    assert book.place is not None
-    chosen = _last_visits(book) & np.isfinite(book.place)
-    gain = (book.nll[0] - book.nll[-1])[chosen]
-    training, text = book.trained_at[chosen].astype(float), book.place[chosen]
-    found: dict[str, Any] = {"n": len(gain), "trained_at": training, "place": text, "gain": gain}
+def _places(batches: TrainedBatches, place: np.ndarray) -> dict[str, Any]:
+    """Correlations of gain with the place in training and in the text; `place` [B] is that in the text."""
+    chosen = _last_visits(batches) & np.isfinite(place)
+    gain = (batches.nll[0] - batches.nll[-1])[chosen]
+    training, text = batches.trained_at[chosen].astype(float), place[chosen]
+    numbers: dict[str, Any] = {"n": len(gain), "trained_at": training, "place": text, "gain": gain}
     if len(gain) < LEAST:
         lack = f"{LEAST} batches that have a place and losses that are numbers, it has {len(gain)}"
-        return {**found, "alike": float("nan"), "training": {"value": float("nan"), "lacks": lack}}
-    alike = float(_alike(training, text))
-    found["alike"] = alike
+        return {**numbers, "alike": float("nan"), "training": {"value": float("nan"), "lacks": lack}}
+    numbers["alike"] = alike = _rank_correlation(training, text)
     if abs(alike) > SAME:
-        return {**found, "both": _order.rank_correlation(gain, training, None)}
-    found["training"] = _order.rank_correlation(gain, training, text)
-    return {**found, "text": _order.rank_correlation(gain, text, training)}
+        return {**numbers, "both": _gain_and_place(gain, training)}
+    numbers["training"] = _gain_and_place(gain, training, given=text)
+    return {**numbers, "text": _gain_and_place(gain, text, given=training)}
 
 
-def _alike(one: np.ndarray, other: np.ndarray) -> float:
-    """Rank correlation."""
+def _gain_and_place(gain: np.ndarray, place: np.ndarray, given: np.ndarray | None = None) -> SeriesEstimate:
+    if np.ptp(gain) <= autocorrelation.NO_SPREAD and np.ptp(place):
+        return {"value": float("nan"), "lacks": "any difference between gains"}
+    return rank_correlation_of_series(gain, place, given)
+
+
+def _rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     from scipy.stats import rankdata
 
-    return float(np.corrcoef(rankdata(one), rankdata(other))[0, 1])
+    return float(np.corrcoef(rankdata(first), rankdata(second))[0, 1])
 
 
-def _anticipation(book: TrainedBatches, control: TrainedBatches | None, random: np.random.Generator) -> dict[str, Any]:
-    cycles = _order.cycles_of(book)
+def _anticipation(
+    batches: TrainedBatches, control: TrainedBatches | None, random: np.random.Generator
+) -> dict[str, Any]:
+    cycles = cycles_of(batches)
     if isinstance(cycles, str):
         return {"lacks": cycles}
-    found = _of_cycles(cycles, random)
-    other = "a control: add  --set control=RUN  of a shuffled run" if control is None else _order.cycles_of(control)
-    if isinstance(other, str):
-        return {**found, "control": {"lacks": other}}
-    theirs = _of_cycles(other, random)
-    return {**found, "control": {**theirs, "difference": autocorrelation.apart(found, theirs)}}
+    numbers, estimate = _of_cycles(cycles, random)
+    if control is None:
+        return {**numbers, "control": {"lacks": "a control: add  --set control=RUN  of a shuffled run"}}
+    control_cycles = cycles_of(control)
+    if isinstance(control_cycles, str):
+        return {**numbers, "control": {"lacks": control_cycles}}
+    control_numbers, control_estimate = _of_cycles(control_cycles, random)
+    difference = autocorrelation.welch_difference(estimate, control_estimate)
+    return {**numbers, "control": {**control_numbers, "difference": difference}}
 
 
-def _of_cycles(cycles: _order.Cycles, random: np.random.Generator) -> dict[str, Any]:
-    """The contrast, and the curve with its band."""
+def _of_cycles(cycles: Cycles, random: np.random.Generator) -> tuple[dict[str, Any], SeriesEstimate]:
+    """The contrast with the curve and its band, as numbers; and the contrast by itself."""
     contrasts = cycles.contrasts()
     count = len(contrasts)
-    found: dict[str, Any]
-    found = (
-        {"value": float(contrasts.mean()), "lacks": "any difference between losses"}
-        if np.ptp(cycles.residual) <= autocorrelation.NO_SPREAD
-        else autocorrelation.mean(contrasts)
-    )
-    length = autocorrelation.block_length(count, float(found.get("stretches", count)))
-    draws = autocorrelation.block_weights(count, length, random, _order.draws_for(count))
-    curve = cycles.curve(draws)
-    if "lacks" in found:
+    estimate: SeriesEstimate
+    if np.ptp(cycles.residual) <= autocorrelation.NO_SPREAD:
+        estimate = {"value": float(contrasts.mean()), "lacks": "any difference between losses"}
+    else:
+        estimate = autocorrelation.detrended_mean(contrasts)
+    length = autocorrelation.block_length(count, estimate.get("stretches", float(count)))
+    curve = cycles.curve(autocorrelation.block_weights(count, length, random, draws_for(count)))
+    if "lacks" in estimate:
         curve |= {key: np.full_like(curve[key], np.nan) for key in ("low", "high")}
-    return {"n": count, "steps": cycles.steps, **found, "curve": curve}
+    return {"n": count, "steps": cycles.steps, **estimate, "curve": curve}, estimate
 
 
 def _adjust(numbers: dict[str, Any]) -> None:
     """Replace p-values by adjusted ones."""
     tests = [
-        one[key]
-        for name, one in numbers.items()
+        places[key]
+        for name, places in numbers.items()
         if name.startswith("places")
         for key in ("both", "training", "text")
-        if "p" in one.get(key, {})
+        if "p" in places.get(key, {})
     ]
     tests += [numbers["anticipation"]] if "p" in numbers["anticipation"] else []
-    for test, p in zip(tests, stats.benjamini_hochberg(np.array([one["p"] for one in tests])), strict=True):
+    for test, p in zip(tests, benjamini_hochberg(np.array([test["p"] for test in tests])), strict=True):
         test["p"] = float(p)
     numbers["tests"] = len(tests)
 
 
 def _verdict(numbers: dict[str, Any]) -> str:
-    one = numbers["anticipation"]
-    found = "p" in one and one["p"] < LEVEL and one["low"] > 0
-    control = one.get("control", {})
-    places = numbers["places"]
+    contrast, places = numbers["anticipation"], numbers["places"]
     if not numbers["tests"]:
         lack = next(places[key]["lacks"] for key in ("both", "training", "text") if "lacks" in places.get(key, {}))
         return f"not assessable: lacks {lack}"
-    if found and "low" in control.get("difference", {}):
-        if control["difference"]["low"] > 0:
-            return "anticipatory recovery: the loss falls before a batch comes again, more than in the control"
-        return "the loss falls late in the cycle, but not more than in the control: not by the order"
-    if found:
-        return (
-            f"the loss falls before a batch comes again; whether by the order: not assessable, lacks "
-            f"{control.get('lacks') or control['difference']['lacks']}"
-        )
-    words = ["no memory of the order was found"]
-    if "p" in one and one["p"] < LEVEL and one["high"] < 0:
-        words = ["no memory of the order was found: the loss rises until a batch comes again"]
+    significant = contrast.get("p", 1.0) < LEVEL
+    if significant and contrast["low"] > 0:
+        return _of_recovery(contrast["control"])
+    parts = ["no memory of the order was found"]
+    if significant and contrast["high"] < 0:
+        parts = ["no memory of the order was found: the loss rises until a batch comes again"]
     if _sure(places, "both"):
-        words += ["gain goes with the place in the sequence", _told_apart(numbers.get("places, control", {}))]
+        parts += ["gain goes with the place in the sequence", _told_apart(numbers.get("places, control", {}))]
     if _sure(places, "training"):
-        words += ["gain goes with the place in training, the place in the text held fixed"]
+        parts += ["gain goes with the place in training, the place in the text held fixed"]
     lack = next((places[key]["lacks"] for key in ("both", "training") if "lacks" in places.get(key, {})), None)
-    return "; ".join(words + ([f"gain and place: not assessable, lacks {lack}"] if lack else []))
+    return "; ".join(parts + ([f"gain and place: not assessable, lacks {lack}"] if lack else []))
+
+
+def _of_recovery(control: dict[str, Any]) -> str:
+    """What a loss that falls before a batch comes again means beside the control."""
+    difference = control.get("difference", {})
+    if "low" not in difference:
+        lack = control.get("lacks") or difference["lacks"]
+        return f"the loss falls before a batch comes again; whether by the order: not assessable, lacks {lack}"
+    if difference["low"] > 0:
+        return "anticipatory recovery: the loss falls before a batch comes again, more than in the control"
+    return "the loss falls late in the cycle, but not more than in the control: not by the order"
 
 
 def _sure(places: dict[str, Any], key: str) -> bool:
@@ -193,7 +194,7 @@ def _sure(places: dict[str, Any], key: str) -> bool:
 
 
 def _told_apart(control: dict[str, Any]) -> str:
-    """What a shuffled control says of a place that is one in training and in the text."""
+    """What a shuffled control says of a place that is the same in training and in the text."""
     if any("p" not in control.get(key, {}) for key in ("training", "text")):
         return (
             "the places in training and in the text are one here, so this is no evidence of order: train with "
@@ -209,34 +210,36 @@ def _p(value: float) -> str:
 
 def _sentences(numbers: dict[str, Any]) -> list[str]:
     words = {"both": "in training and text, which are one here", "training": "in training", "text": "in the text"}
-    lines = []
+    tests, lines = numbers["tests"], []
     for name, whose in (("places", ""), ("places, control", "control: ")):
-        for key, one in ((key, numbers[name][key]) for key in words if key in numbers.get(name, {})):
-            what, of = f"{whose}gain and place {words[key]}", f"n = {numbers[name]['n']} batches"
-            if "lacks" in one:
-                lines.append(f"{what}: not assessable, lacks {one['lacks']} ({of})")
+        places = numbers.get(name, {})
+        for key in (key for key in words if key in places):
+            estimate, what, of = places[key], f"{whose}gain and place {words[key]}", f"n = {places['n']} batches"
+            if "lacks" in estimate:
+                lines.append(f"{what}: not assessable, lacks {estimate['lacks']} ({of})")
                 continue
             lines.append(
-                f"{what}: Spearman {one['value']:+.2f}, 95% {one['low']:+.2f} to {one['high']:+.2f}, p {_p(one['p'])} "
-                f"adjusted over {numbers['tests']} ({of}, about {one['stretches']:.0f} independent)"
+                f"{what}: Spearman {estimate['value']:+.2f}, 95% {estimate['low']:+.2f} to {estimate['high']:+.2f}, "
+                f"p {_p(estimate['p'])} adjusted over {tests} ({of}, about {estimate['stretches']:.0f} independent)"
             )
-    one = numbers["anticipation"]
-    if "lacks" in one:
-        return [*lines, f"what comes before the next visit: not assessable, lacks {one['lacks']}"]
+    contrast = numbers["anticipation"]
+    if "lacks" in contrast:
+        return [*lines, f"what comes before the next visit: not assessable, lacks {contrast['lacks']}"]
     lines.append(
-        f"loss in the middle of the cycle minus in its last tenth: {one['value']:+.4f} nats, 95% {one['low']:+.4f} to "
-        f"{one['high']:+.4f}, p {_p(one['p'])} adjusted over {numbers['tests']} (n = {one['n']} batches)"
+        f"loss in the middle of the cycle minus in its last tenth: {contrast['value']:+.4f} nats, 95% "
+        f"{contrast['low']:+.4f} to {contrast['high']:+.4f}, p {_p(contrast['p'])} adjusted over {tests} "
+        f"(n = {contrast['n']} batches)"
     )
-    control = one["control"]
-    lack = control.get("lacks") or control["difference"].get("lacks")
-    if lack:
+    control = contrast["control"]
+    difference = control.get("difference", {})
+    if lack := control.get("lacks") or difference.get("lacks"):
         return [*lines, f"against a control: not assessable, lacks {lack}"]
-    apart = control["difference"]
-    return [
-        *lines,
+    lines.append(
         f"control: {control['value']:+.4f} nats, 95% {control['low']:+.4f} to {control['high']:+.4f} (n = "
-        f"{control['n']} batches); difference {apart['value']:+.4f}, {apart['low']:+.4f} to {apart['high']:+.4f}",
-    ]
+        f"{control['n']} batches); difference {difference['value']:+.4f}, {difference['low']:+.4f} to "
+        f"{difference['high']:+.4f}"
+    )
+    return lines
 
 
 _READING = (

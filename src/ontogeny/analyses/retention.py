@@ -1,5 +1,7 @@
-"""How much of what a batch taught is kept, for how long, and does its place in training matter?"""
+"""How much of a batch's gain is retained, for how long, and does its place in training matter?"""
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -8,7 +10,9 @@ import numpy as np
 from ontogeny.analyses.recorded.trained_batches import TrainedBatches, finite, trained_batches_of
 from ontogeny.core.analyses import Analysis, RecordedRun, Result
 from ontogeny.statistics import autocorrelation
-from ontogeny.statistics import by_document as stats
+from ontogeny.statistics.autocorrelation import SeriesEstimate
+from ontogeny.statistics.corrections import benjamini_hochberg
+from ontogeny.statistics.intervals import DRAWS, percentile_interval
 
 LEAST = 8
 """Batches."""
@@ -19,146 +23,210 @@ UNFIT = 0.001
 
 
 class Retention(Analysis):
-    """Of sampled training batches: the loss at later checkpoints against two references, and what is kept by age.
+    """Sampled training batches: the loss at later checkpoints against two references, and the share retained by age.
 
     `against_before`: loss now minus loss before training (negative: still better than before). `against_after`: loss
-    now minus loss just after the batch's own step (positive: some of it was forgotten). Both signed; `net` takes off
-    what the loss of never-trained passages of the same corpora did in the same time. Batches that are near in training
-    are alike, so intervals and p are by t with as many values as there are independent stretches (the number
-    of batches over their autocorrelation time, a straight line along training taken off); with fewer than 12 nothing is
-    said. Batches whose loss is no number at some checkpoint are left out first, and named.
+    now minus loss just after the batch's own step (positive: some of it was forgotten). Both signed; `net` subtracts
+    the change in the loss of never-trained passages of the same corpora over the same time. Batches that are near in
+    training are alike, so intervals and p are by t with as many values as there are independent stretches (the number
+    of batches over their autocorrelation time, after a straight line along training is subtracted); with fewer than 12
+    nothing is claimed. Batches whose loss is no number at some checkpoint are left out and named.
 
     Retained at an age (steps since the batch's step, in doubling bins): the mean of (loss before training - loss now)
-    over the mean of (loss before training - loss just after), both net where novel text was looked at. To the curve are
-    fitted: flat, a; exponential, exp(-age / tau); power, (1 + age)^-k; by least squares weighted with the bootstrap's
-    variance, compared by AICc. The simplest one within 2 of the best is named, unless it does not fit (chi-squared);
-    parameters with bootstrap intervals. What is resampled is blocks of neighbours of twice the autocorrelation time.
+    over the mean of (loss before training - loss just after), both net if novel text was evaluated. Three curves are
+    fitted by least squares weighted with the bootstrap's variance, and compared by AICc: flat, a; exponential, exp(-age
+    / tau); power, (1 + age)^-k. The simplest one within 2 of the best is named, unless it does not fit (chi-squared);
+    parameters have bootstrap intervals. Blocks of neighbours of twice the autocorrelation time are resampled.
 
     Recency and primacy at the last checkpoint: the gain of the last and of the first third of the batches against the
-    middle third, by t with as many values as independent stretches, the thirds' means taken off (what a gain does
-    within a third counts as chance), adjusted by Benjamini and Hochberg. Repeats: the loss at the end minus the loss
-    just after each repeat.
+    middle third, by t with as many values as independent stretches, the thirds' means subtracted (change within a third
+    counts as chance), adjusted by Benjamini and Hochberg. Repeats: the loss at the end minus the loss just after each
+    repeat.
     """
 
     reference: Literal["against_before", "against_after"] = "against_after"
-    """Which one the verdict speaks of."""
+    """The reference of the verdict."""
 
     def analyze(self, run: RecordedRun) -> Result:
         """Read the ledger and judge."""
         return self.judge(trained_batches_of(run))
 
-    def judge(self, book: TrainedBatches) -> Result:
-        """The same, from a ledger laid side by side."""
-        had = book.batches
-        book, left_out = finite(book)
-        if book.batches < LEAST:
-            finite_ones = (
-                f" with a finite loss, it has {book.batches} of {had}"
-                if left_out and had >= LEAST
-                else f", it has {book.batches}"
-            )
-            lack = f"not assessable: lacks {LEAST} sampled batches{finite_ones}"
-            return Result(verdict=lack, sentences=tuple(left_out), reading=_READING, numbers={"n": book.batches})
-        of_end = _at_the_end(book)
-        ends = {name: autocorrelation.mean(values) for name, values in of_end.items()}
-        curve = retained(book, np.random.default_rng(self.seed))
-        fitted = fit(curve)
-        places = _places(book)
-        repeats = [autocorrelation.mean(book.nll[-1] - after) for after in book.after] if len(book.after) > 1 else []
+    def judge(self, batches: TrainedBatches) -> Result:
+        """The same, from the table of a ledger."""
+        sampled = batches.count
+        batches, left_out = finite(batches)
+        if batches.count < LEAST:
+            has = f", it has {batches.count}"
+            if left_out and sampled >= LEAST:
+                has = f" with a finite loss, it has {batches.count} of {sampled}"
+            verdict, n = f"not assessable: lacks {LEAST} sampled batches{has}", batches.count
+            return Result(verdict=verdict, sentences=tuple(left_out), reading=_READING, numbers={"n": n})
+        ends = {name: autocorrelation.detrended_mean(change) for name, change in _at_the_end(batches).items()}
+        curve = retained(batches, np.random.default_rng(self.seed))
+        since_repeat = [batches.nll[-1] - after for after in batches.after] if len(batches.after) > 1 else []
         numbers = {
-            "n": book.batches,
-            "left_out": had - book.batches,
-            "step": book.step,
-            "trained_at": book.trained_at,
-            "epochs": book.epochs,
+            "n": batches.count,
+            "left_out": sampled - batches.count,
+            "step": batches.step,
+            "trained_at": batches.trained_at,
+            "epochs": batches.epochs,
             "ends": ends,
-            "curve": {key: values for key, values in curve.items() if key not in ("draws", "ages")},
-            "fit": fitted,
-            "places": places,
-            "repeats": repeats,
+            "curve": curve.numbers,
+            "fit": fit(curve),
+            "places": _places(batches),
+            "repeats": [autocorrelation.detrended_mean(change) for change in since_repeat],
         }
-        return Result(
-            verdict=_verdict(ends[self.reference], self.reference),
-            reading=_READING,
-            numbers=numbers,
-            sentences=(*left_out, *_sentences(book, numbers)),
-        )
+        verdict, sentences = _verdict(ends[self.reference], self.reference), (*left_out, *_sentences(batches, numbers))
+        return Result(verdict=verdict, sentences=sentences, reading=_READING, numbers=numbers)
 
 
-def _places(book: TrainedBatches) -> dict[str, dict[str, Any]]:
-    """Gain of the first and last third against the middle third; the book is in the order of training."""
-    design = np.zeros((book.batches, 3))
-    for third, inside in enumerate(np.array_split(np.arange(book.batches), 3)):
+def _places(batches: TrainedBatches) -> dict[str, SeriesEstimate]:
+    """Gain of the first and last third against the middle third; the batches are in the order of training."""
+    design = np.zeros((batches.count, 3))
+    for third, inside in enumerate(np.array_split(np.arange(batches.count), 3)):
         design[inside, third] = 1
-    gain = book.nll[0] - book.nll[-1]
-    found = autocorrelation.fitted(gain, design, np.array([[1.0, -1.0, 0.0], [0.0, -1.0, 1.0]]))
-    if "lacks" not in found[0]:
-        adjusted = stats.benjamini_hochberg(np.array([one["p"] for one in found]))
-        found = [one | {"p": float(p)} for one, p in zip(found, adjusted, strict=True)]
+    gain = batches.nll[0] - batches.nll[-1]
+    against_middle = np.array([[1.0, -1.0, 0.0], [0.0, -1.0, 1.0]])
+    primacy, recency = autocorrelation.contrasts_of_fit(gain, design, against_middle)
+    if "lacks" not in primacy:
+        adjusted = benjamini_hochberg(np.array([primacy["p"], recency["p"]]))
+        primacy["p"], recency["p"] = (float(p) for p in adjusted)
     elif np.ptp(gain) <= autocorrelation.NO_SPREAD:
-        found = [one | {"lacks": "any difference between gains"} for one in found]
-    return dict(zip(("primacy", "recency"), found, strict=True))
+        primacy["lacks"] = recency["lacks"] = "any difference between gains"
+    return {"primacy": primacy, "recency": recency}
 
 
-def _at_the_end(book: TrainedBatches) -> dict[str, np.ndarray]:
+def _at_the_end(batches: TrainedBatches) -> dict[str, np.ndarray]:
     """Signed changes of each batch's loss up to the last checkpoint, by reference."""
-    found = {"against_before": book.nll[-1] - book.nll[0], "against_after": book.nll[-1] - book.after[-1]}
-    if book.novel is not None:
-        then = np.interp(book.trained_at + 1, book.step, book.novel)
-        found["against_before, net"] = found["against_before"] - (book.novel[-1] - book.novel[0])
-        found["against_after, net"] = found["against_after"] - (book.novel[-1] - then)
-    return found
+    last = batches.nll[-1]
+    changes = {"against_before": last - batches.nll[0], "against_after": last - batches.after[-1]}
+    if batches.novel is not None:
+        novel_after = np.interp(batches.trained_at + 1, batches.step, batches.novel)
+        changes["against_before, net"] = changes["against_before"] - (batches.novel[-1] - batches.novel[0])
+        changes["against_after, net"] = changes["against_after"] - (batches.novel[-1] - novel_after)
+    return changes
 
 
-def retained(book: TrainedBatches, random: np.random.Generator) -> dict[str, np.ndarray]:
-    """Share of a batch's gain that is kept, by age in steps: `age`, `value`, `low`, `high`, `n`, `draws` of each bin.
+@dataclass(frozen=True, kw_only=True)
+class RetentionCurve:
+    """Share of a batch's gain that is kept, by age in steps, in A bins of doubling width."""
 
-    Bins double. `age` is the mean age in a bin, `n` its batches, `ages` up to 64 quantiles of the ages in it. Only
-    checkpoints at or after the batch's own step count. `draws` are from a bootstrap of blocks of neighbours in training
-    (`block_weights`), twice as long as the longest autocorrelation time of what a batch kept beyond its bin's
-    share, lines on its place and its age taken off; a bin with too few
-    independent stretches has no interval (NaN) and does not count for the length.
+    age: np.ndarray
+    """float64 [A]: mean age."""
+    value: np.ndarray
+    """float64 [A]"""
+    low: np.ndarray
+    high: np.ndarray
+    """float64 [A]: 95% interval; NaN in a bin with too few independent stretches."""
+    n: np.ndarray
+    """int64 [A]: batches."""
+    draws: np.ndarray
+    """float64 [A, draws]: bootstrap values."""
+    ages: np.ndarray
+    """float64 [A, 64]: quantiles of the ages."""
+
+    @property
+    def numbers(self) -> dict[str, np.ndarray]:
+        """What is kept in the run."""
+        return {"age": self.age, "value": self.value, "low": self.low, "high": self.high, "n": self.n}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Bin:
+    """One bin of ages, from B batches."""
+
+    ages: np.ndarray
+    """int64 [n]: of every batch and checkpoint in it."""
+    inside: np.ndarray
+    """bool [B]: has the batch a checkpoint at such an age?"""
+    kept: np.ndarray
+    """float64 [B]: mean gain that is kept at such an age."""
+    value: float
+    stretches: float
+
+    @property
+    def sure(self) -> bool:
+        """Has it independent stretches enough for an interval?"""
+        return not autocorrelation.lacks(self.stretches)
+
+
+def retained(batches: TrainedBatches, random: np.random.Generator) -> RetentionCurve:
+    """The retention curve, with a bootstrap of blocks of neighbours in training.
+
+    Blocks are twice as long as the longest autocorrelation time of what a batch kept beyond its bin's share, lines on
+    its place and its age subtracted; bins with too few independent stretches do not count for the length.
     """
-    age = book.step[:, None] - (book.trained_at[None] + 1)
-    kept, given = book.nll[:1] - book.nll, book.nll[0] - book.after[-1]
-    if book.novel is not None:
-        kept = kept - (book.novel[0] - book.novel)[:, None]
-        given = given - (book.novel[0] - np.interp(book.trained_at + 1, book.step, book.novel))
-    bins = []
+    given = batches.nll[0] - batches.after[-1]
+    if batches.novel is not None:
+        novel_after = np.interp(batches.trained_at + 1, batches.step, batches.novel)
+        given = given - (batches.novel[0] - novel_after)
+    bins = list(_bins(batches, given))
+    times = [part.inside.sum() / part.stretches for part in bins if part.sure]
+    length = autocorrelation.block_length(batches.count, batches.count / max(times, default=1.0))
+    weights = autocorrelation.block_weights(batches.count, length, random, DRAWS) / batches.count
+    draws = np.array([_share(part, given, weights) for part in bins]).reshape(len(bins), DRAWS)
+    ends = [
+        percentile_interval(drawn) if part.sure else (np.nan, np.nan) for part, drawn in zip(bins, draws, strict=True)
+    ]
+    middles = (np.arange(64) + 0.5) / 64
+    return RetentionCurve(
+        age=np.array([part.ages.mean() for part in bins]),
+        value=np.array([part.value for part in bins]),
+        low=np.array([low for low, _ in ends]),
+        high=np.array([high for _, high in ends]),
+        n=np.array([part.inside.sum() for part in bins]),
+        draws=draws,
+        ages=np.array([np.quantile(part.ages, middles) for part in bins]),
+    )
+
+
+def _bins(batches: TrainedBatches, given: np.ndarray) -> Iterator[_Bin]:
+    """Bins with enough batches that gained something together. Only checkpoints at or after a batch's step count."""
+    age = batches.step[:, None] - (batches.trained_at[None] + 1)
+    kept = batches.nll[:1] - batches.nll
+    if batches.novel is not None:
+        kept = kept - (batches.novel[0] - batches.novel)[:, None]
     for low, high in pairwise([0, 1, *(2 ** np.arange(1, 40))]):
-        inside = (age >= low) & (age < high)
-        of_batch = inside.any(axis=0)
-        if of_batch.sum() < LEAST or given[of_batch].sum() <= 0:
+        at_age = (age >= low) & (age < high)
+        inside, looks = at_age.any(axis=0), np.maximum(at_age.sum(axis=0), 1)
+        if inside.sum() < LEAST or given[inside].sum() <= 0:
             continue
-        mine = np.where(inside, kept, 0).sum(axis=0) / np.maximum(inside.sum(axis=0), 1)
-        value = float(mine[of_batch].sum() / given[of_batch].sum())
-        beyond = (mine - value * given)[of_batch]
-        mean_age = (np.where(inside, age, 0).sum(axis=0) / np.maximum(inside.sum(axis=0), 1))[of_batch]
-        design = np.column_stack([autocorrelation.line(len(beyond)), mean_age - mean_age.mean()])
-        bins.append((age[inside], of_batch, mine, value, autocorrelation.stretches(beyond, design)))
-    sure = [not autocorrelation.lacks(held) for *_, held in bins]
-    times = [of_batch.sum() / held for (_, of_batch, _, _, held), is_sure in zip(bins, sure, strict=True) if is_sure]
-    length = autocorrelation.block_length(book.batches, book.batches / max(times, default=1.0))
-    draws = autocorrelation.block_weights(book.batches, length, random, stats.DRAWS) / book.batches
-    rows: dict[str, list[Any]] = {key: [] for key in ("age", "value", "low", "high", "n", "draws", "ages")}
-    for (ages, of_batch, mine, value, _), is_sure in zip(bins, sure, strict=True):
-        drawn = (draws @ np.where(of_batch, mine, 0)) / np.maximum(draws @ np.where(of_batch, given, 0), 1e-12)
-        low, high = np.quantile(drawn, [0.025, 0.975]) if is_sure else (np.nan, np.nan)
-        found = (ages.mean(), value, low, high, of_batch.sum(), drawn, np.quantile(ages, (np.arange(64) + 0.5) / 64))
-        for key, one in zip(rows, found, strict=True):
-            rows[key].append(one)
-    return {key: np.array(values) for key, values in rows.items()}
+        mean_kept = np.where(at_age, kept, 0).sum(axis=0) / looks
+        mean_age = (np.where(at_age, age, 0).sum(axis=0) / looks)[inside]
+        value = float(mean_kept[inside].sum() / given[inside].sum())
+        beyond = (mean_kept - value * given)[inside]
+        design = np.column_stack([autocorrelation.line_design(len(beyond)), mean_age - mean_age.mean()])
+        stretches = autocorrelation.independent_stretches(beyond, design)
+        yield _Bin(ages=age[at_age], inside=inside, kept=mean_kept, value=value, stretches=stretches)
 
 
-_CURVES: dict[str, Any] = {
-    "flat": np.full_like,
-    "exponential": lambda age, tau: np.exp(-age / tau),
-    "power": lambda age, k: (1 + age) ** -k,
+def _share(part: _Bin, given: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The share kept in each bootstrap sample: of weights [draws, B], float64 [draws]."""
+    above, below = np.where(part.inside, part.kept, 0), np.where(part.inside, given, 0)
+    return np.asarray((weights @ above) / np.maximum(weights @ below, 1e-12))
+
+
+def _flat(age: np.ndarray, a: float) -> np.ndarray:
+    return np.full_like(age, a)
+
+
+def _exponential(age: np.ndarray, tau: float) -> np.ndarray:
+    return np.asarray(np.exp(-age / tau))
+
+
+def _power(age: np.ndarray, k: float) -> np.ndarray:
+    return np.asarray((1 + age) ** -k)
+
+
+_CURVES: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
+    "flat": _flat,
+    "exponential": _exponential,
+    "power": _power,
 }
 _SYMBOL = {"flat": "a", "exponential": "tau_steps", "power": "k"}
 
 
-def fit(curve: dict[str, np.ndarray], refits: int = 200) -> dict[str, Any]:
+def fit(curve: RetentionCurve, refits: int = 200) -> dict[str, Any]:
     """The simplest of the curves that fit: `name`, `parameter`, its `low` and `high`, the AICc of each, and `p` of fit.
 
     A curve is averaged over the ages in a bin, as the data are; bins without an interval are left out. *none*, if
@@ -166,54 +234,60 @@ def fit(curve: dict[str, np.ndarray], refits: int = 200) -> dict[str, Any]:
     """
     from scipy.stats import chi2
 
-    sure = np.isfinite(curve["low"].astype(float))
+    sure, bins = np.isfinite(curve.low), len(curve.age)
     if sure.sum() < 4:
-        with_interval = " with an interval" if len(sure) >= 4 else ""
-        return {
-            "name": "not assessable",
-            "lacks": f"4 ages{with_interval}, it has {sure.sum() if with_interval else len(sure)}",
-        }
-    curve = {key: values[sure] for key, values in curve.items()}
-    sigma = np.maximum(curve["draws"].std(axis=1, ddof=1), 1e-3)
-    found = {name: _fitted(name, curve["ages"], curve["value"], sigma) for name in _CURVES}
-    aicc = {name: one["aicc"] for name, one in found.items()}
+        lack = f"4 ages with an interval, it has {sure.sum()}" if bins >= 4 else f"4 ages, it has {bins}"
+        return {"name": "not assessable", "lacks": lack}
+    ages, draws = curve.ages[sure], curve.draws[sure]
+    sigma = np.maximum(draws.std(axis=1, ddof=1), 1e-3)
+    fits = {name: _fitted(name, ages, curve.value[sure], sigma) for name in _CURVES}
+    aicc = {name: fitted.aicc for name, fitted in fits.items()}
     best = min(aicc, key=lambda name: aicc[name])
     alike = [name for name in _CURVES if aicc[name] <= aicc[best] + MARGIN]
     name = "flat" if "flat" in alike else best
-    again = [_fitted(name, curve["ages"], drawn, sigma)["parameter"] for drawn in curve["draws"].T[:refits]]
-    low, high = np.quantile(again, [0.025, 0.975])
-    p = float(chi2.sf(found[name]["chi2"], len(sigma) - 1))
+    low, high = percentile_interval(np.array([_fitted(name, ages, row, sigma).parameter for row in draws.T[:refits]]))
+    p = float(chi2.sf(fits[name].chi2, len(sigma) - 1))
     return {
         "name": name if p >= UNFIT else "none",
         "best": name,
         "symbol": _SYMBOL[name],
         "p": p,
         "aicc": aicc,
-        "parameter": found[name]["parameter"],
+        "parameter": fits[name].parameter,
         "low": float(low),
         "high": float(high),
         "alike": alike,
     }
 
 
-def _fitted(name: str, ages: np.ndarray, value: np.ndarray, sigma: np.ndarray) -> dict[str, float]:
-    """`ages` [bins, quantiles]."""
+@dataclass(frozen=True, kw_only=True)
+class _Fit:
+    parameter: float
+    aicc: float
+    chi2: float
+
+
+def _fitted(name: str, ages: np.ndarray, value: np.ndarray, sigma: np.ndarray) -> _Fit:
+    """Weighted least squares of one parameter; `ages` [bins, quantiles], `value` and `sigma` [bins]."""
     from scipy.optimize import minimize_scalar
 
-    def loss(parameter: float) -> float:
-        at = parameter if name == "flat" else np.exp(parameter)
-        return float((((value - _CURVES[name](ages, at).mean(axis=1)) / sigma) ** 2).sum())
+    def natural(parameter: float) -> float:  # tau and k are positive: searched in their logarithm
+        return float(parameter if name == "flat" else np.exp(parameter))
+
+    def chi2(parameter: float) -> float:
+        expected = _CURVES[name](ages, natural(parameter)).mean(axis=1)
+        return float((((value - expected) / sigma) ** 2).sum())
 
     bounds = (-5.0, 5.0) if name == "flat" else (-12.0, 16.0)
     coarse = np.linspace(*bounds, 60)
-    start = coarse[int(np.argmin([loss(one) for one in coarse]))]
+    start = coarse[int(np.argmin([chi2(parameter) for parameter in coarse]))]
     width = coarse[1] - coarse[0]
-    best = minimize_scalar(loss, bounds=(start - width, start + width), method="bounded")
+    best = minimize_scalar(chi2, bounds=(start - width, start + width), method="bounded")
     aicc = float(best.fun) + 2 + 4 / max(len(value) - 2, 1)
-    return {"parameter": float(best.x if name == "flat" else np.exp(best.x)), "aicc": aicc, "chi2": float(best.fun)}
+    return _Fit(parameter=natural(best.x), aicc=aicc, chi2=float(best.fun))
 
 
-def _verdict(end: dict[str, Any], reference: str) -> str:
+def _verdict(end: SeriesEstimate, reference: str) -> str:
     what = "before training" if reference == "against_before" else "just after their step"
     if "lacks" in end:
         return (
@@ -228,57 +302,63 @@ def _verdict(end: dict[str, Any], reference: str) -> str:
     return f"the loss of trained batches at the end does not differ from that {what}: {by}"
 
 
-def _interval(one: dict[str, Any]) -> str:
-    if "lacks" in one:
-        return f"{one['value']:+.3f} nats, an interval is not assessable: lacks {one['lacks']}"
-    return f"{one['value']:+.3f} nats, 95% {one['low']:+.3f} to {one['high']:+.3f}"
+def _interval(estimate: SeriesEstimate) -> str:
+    if "lacks" in estimate:
+        return f"{estimate['value']:+.3f} nats, an interval is not assessable: lacks {estimate['lacks']}"
+    return f"{estimate['value']:+.3f} nats, 95% {estimate['low']:+.3f} to {estimate['high']:+.3f}"
 
 
-def _sentences(book: TrainedBatches, numbers: dict[str, Any]) -> list[str]:
+def _sentences(batches: TrainedBatches, numbers: dict[str, Any]) -> list[str]:
     words = {"against_before": "since before training", "against_after": "since just after their step"}
     lines = []
-    for name, one in numbers["ends"].items():
+    for name, end in numbers["ends"].items():
         base, _, net = name.partition(", ")
         lines.append(
-            f"{words[base]}{', net of novel text' if net else ''}: {_interval(one)} (n = {book.batches} batches, about "
-            f"{one['stretches']:.0f} independent)"
+            f"{words[base]}{', net of novel text' if net else ''}: {_interval(end)} (n = {batches.count} batches, "
+            f"about {end['stretches']:.0f} independent)"
         )
-    curve, fitted = numbers["curve"], numbers["fit"]
-    if len(curve["age"]):
-        net = " beyond novel text" if book.novel is not None else ""
-        between = (
-            "no interval" if np.isnan(curve["low"][-1]) else f"95% {curve['low'][-1]:.0%} to {curve['high'][-1]:.0%}"
-        )
-        lines.append(
-            f"retained of what was gained{net} by a batch's own step: {curve['value'][0]:.0%} after "
-            f"{curve['age'][0]:.0f} steps, {curve['value'][-1]:.0%} ({between}) after "
-            f"{curve['age'][-1]:,.0f}"
-        )
-    if "lacks" in fitted:
-        lines.append(f"the curve's shape: not assessable, lacks {fitted['lacks']}")
-    elif fitted["name"] == "none":
-        lines.append(f"the curve is neither flat nor exponential nor a power law (p of fit {fitted['p']:.2g})")
-    else:
-        lines.append(
-            f"the curve is {fitted['name']}, {fitted['symbol']} = {fitted['parameter']:.3g} (95% {fitted['low']:.3g} "
-            f"to {fitted['high']:.3g}); fit alike: {', '.join(fitted['alike'])}"
-        )
-    for name, one in numbers["places"].items():
-        third = "first" if name == "primacy" else "last"
-        said = (
-            f"not assessable, lacks {one['lacks']}"
-            if "lacks" in one
-            else (
-                f"95% {one['low']:+.3f} to {one['high']:+.3f}, p = {one['p']:.4f} adjusted over 2, about "
-                f"{one['stretches']:.0f} independent"
-            )
-        )
-        lines.append(f"{name}: the {third} third gained {one['value']:+.3f} nats beside the middle third, {said}")
-    for i, one in enumerate(numbers["repeats"]):
-        lines.append(f"repeat {i + 1}: at the end, from just after it: {_interval(one)}")
-    if book.epochs > 1.01:
-        lines.append(f"{book.epochs:.1f} epochs: the same passages came again in other batches, which hides forgetting")
+    lines += _of_curve(numbers["curve"], beyond=" beyond novel text" if batches.novel is not None else "")
+    lines.append(_of_fit(numbers["fit"]))
+    lines += [_of_place(name, estimate) for name, estimate in numbers["places"].items()]
+    for i, estimate in enumerate(numbers["repeats"]):
+        lines.append(f"repeat {i + 1}: at the end, from just after it: {_interval(estimate)}")
+    if batches.epochs > 1.01:
+        epochs = f"{batches.epochs:.1f} epochs"
+        lines.append(f"{epochs}: the same passages came again in other batches, which hides forgetting")
     return lines
+
+
+def _of_curve(curve: dict[str, np.ndarray], beyond: str) -> list[str]:
+    if not len(curve["age"]):
+        return []
+    low, high = curve["low"][-1], curve["high"][-1]
+    interval = "no interval" if np.isnan(low) else f"95% {low:.0%} to {high:.0%}"
+    return [
+        f"retained of what was gained{beyond} by a batch's own step: {curve['value'][0]:.0%} after "
+        f"{curve['age'][0]:.0f} steps, {curve['value'][-1]:.0%} ({interval}) after {curve['age'][-1]:,.0f}"
+    ]
+
+
+def _of_fit(fitted: dict[str, Any]) -> str:
+    if "lacks" in fitted:
+        return f"the curve's shape: not assessable, lacks {fitted['lacks']}"
+    if fitted["name"] == "none":
+        return f"the curve is neither flat nor exponential nor a power law (p of fit {fitted['p']:.2g})"
+    return (
+        f"the curve is {fitted['name']}, {fitted['symbol']} = {fitted['parameter']:.3g} (95% {fitted['low']:.3g} "
+        f"to {fitted['high']:.3g}); fit alike: {', '.join(fitted['alike'])}"
+    )
+
+
+def _of_place(name: str, estimate: SeriesEstimate) -> str:
+    third = "first" if name == "primacy" else "last"
+    gained = f"{name}: the {third} third gained {estimate['value']:+.3f} nats beside the middle third"
+    if "lacks" in estimate:
+        return f"{gained}, not assessable, lacks {estimate['lacks']}"
+    return (
+        f"{gained}, 95% {estimate['low']:+.3f} to {estimate['high']:+.3f}, p = {estimate['p']:.4f} adjusted over 2, "
+        f"about {estimate['stretches']:.0f} independent"
+    )
 
 
 _READING = (

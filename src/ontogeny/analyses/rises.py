@@ -1,76 +1,85 @@
-"""Why does the loss rise at times although the rate is fixed? Steps that overshoot, told from batches that differ."""
+"""Why does the loss rise at times? Steps that overshoot, separated from batches that are harder."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ontogeny.core.analyses import Analysis, RecordedRun, Result
 from ontogeny.core.errors import StoreError
 
+if TYPE_CHECKING:
+    import xarray as xr
+
 
 @dataclass(frozen=True, kw_only=True)
 class Landscape:
-    """What `lr_landscape` saw at L states that a step follows."""
+    """What `lr_landscape` recorded at L states that a step follows."""
 
     rates: np.ndarray
-    """float64 [R]: learning rates looked at, rising."""
+    """float64 [R]: learning rates tried, rising."""
     decrease: dict[str, np.ndarray]
     """float64 [L, R] by batch: relative decrease of the loss after one step; `train` is the step's own batch."""
     scheduled: np.ndarray
     """float64 [L]: the rate that the step had."""
     change: np.ndarray
-    """float64 [L]: training loss at the next step, of its batch, minus at this one, of its own; relative."""
+    """float64 [L]: training loss of the next step on its batch minus that of this step on its own; relative."""
 
 
 class Rises(Analysis):
-    """At the looked-at steps: was the rate above the one from which the loss rises, and below the best one?
+    """At the measured steps: was the rate above the one from which the loss rises, and below the best one?
 
-    Break-even is the lowest rate at which a step no longer lowers the loss, read off straight lines between the rates
-    looked at (the first from rate 0, where nothing changes); the best is the looked-at rate with the largest decrease.
+    Break-even is the lowest rate at which a step no longer lowers the loss, by linear interpolation between the rates
+    tried (and rate 0, where nothing changes); the best is the rate tried with the largest decrease.
     Both for `train`, the step's own batch, and `new`, held-out text. The training loss of two steps is that of two
-    batches: where it rose from one to the next, the change is split into what the step did to its own batch, and the
-    rest, which is that the next batch is another one. Counts of one run: steps of one trajectory are no independent
-    sample, so intervals are over seeds alone.
+    batches: if it rose from one to the next, the change is split into the step's effect on its own batch, and the rest,
+    the difference between the batches. Counts describe one run: its steps are no independent sample, so intervals
+    need several seeds.
     """
 
     def analyze(self, run: RecordedRun) -> Result:
         """Read the landscape and judge."""
         return self.judge(landscape_of(run))
 
-    def judge(self, seen: Landscape) -> Result:
-        """The same, from what was seen."""
-        looks = len(seen.scheduled)
-        numbers: dict[str, Any] = {"looks": looks}
+    def judge(self, landscape: Landscape) -> Result:
+        """The same, from a landscape."""
+        states = len(landscape.scheduled)
+        numbers: dict[str, Any] = {"looks": states}
         sentences = []
-        for name, decrease in seen.decrease.items():
-            even = np.array([break_even(seen.rates, one) for one in decrease])
-            best = seen.rates[decrease.argmax(axis=1)]
-            above = int((seen.scheduled > even).sum())
-            ratio = float(np.median(seen.scheduled / best))
-            numbers[name] = {"above": above, "share": above / looks, "of_best": ratio, "break_even": even, "best": best}
+        for name, decrease in landscape.decrease.items():
+            even = np.array([break_even(landscape.rates, at_state) for at_state in decrease])
+            best = landscape.rates[decrease.argmax(axis=1)]
+            above = int((landscape.scheduled > even).sum())
+            ratio = float(np.median(landscape.scheduled / best))
+            numbers[name] = {
+                "above": above,
+                "share": above / states,
+                "of_best": ratio,
+                "break_even": even,
+                "best": best,
+            }
             sentences.append(
-                f"{_NAMES.get(name, name)}: the rate was above break-even at {above} of {looks} looked-at steps; in "
+                f"{_NAMES.get(name, name)}: the rate was above break-even at {above} of {states} looked-at steps; in "
                 f"the median it was {ratio:.2g} times the best rate"
             )
-        rose = seen.change > 0
         own = -np.array(
             [
-                np.interp(rate, [0, *seen.rates], [0, *one], right=np.nan)
-                for rate, one in zip(seen.scheduled, seen.decrease["train"], strict=True)
+                np.interp(rate, [0, *landscape.rates], [0, *decrease], right=np.nan)
+                for rate, decrease in zip(landscape.scheduled, landscape.decrease["train"], strict=True)
             ]
         )
-        overshot = int((own[rose] > 0).sum())
-        numbers |= {"rose": int(rose.sum()), "overshot": overshot, "own": own, "change": seen.change}
+        rose = landscape.change > 0
+        rises, overshot = int(rose.sum()), int((own[rose] > 0).sum())
+        numbers |= {"rose": rises, "overshot": overshot, "own": own, "change": landscape.change}
         sentences.append(
-            f"the training loss was higher at the next step at {int(rose.sum())} of {looks}; at {overshot} of these "
+            f"the training loss was higher at the next step at {rises} of {states}; at {overshot} of these "
             "the step had raised the loss of its own batch, at the others the next batch was a harder one"
         )
         return Result(verdict=_verdict(numbers), sentences=tuple(sentences), reading=_READING, numbers=numbers)
 
 
 def break_even(rates: np.ndarray, decrease: np.ndarray) -> float:
-    """The lowest rate at which the loss no longer falls; infinite if it falls at every rate looked at."""
+    """The lowest rate at which the loss no longer falls; infinite if it falls at every rate tried."""
     x, y = np.array([0, *rates]), np.array([0, *decrease])
     not_falling = np.flatnonzero(y[1:] <= 0)
     if not len(not_falling):
@@ -81,27 +90,27 @@ def break_even(rates: np.ndarray, decrease: np.ndarray) -> float:
 
 def landscape_of(run: RecordedRun) -> Landscape:
     """Read it. Raises StoreError naming what the run lacks."""
-    seen = next((one for name in run.measures if _is_landscape(one := run.measure(name))), None)
-    if seen is None:
+    data = next((data for name in run.measures if _is_landscape(data := run.measure(name))), None)
+    if data is None:
         raise StoreError(f"{run.path} has no measure 'lr_landscape' of one step: add it to the recipe's measures")
     rate, loss = (run.series(name, "train").set_index("step")["value"] for name in ("learning_rate", "loss"))
-    steps = seen.step.values
+    steps = data.step.values
     kept = [i for i in np.argsort(steps) if steps[i] in rate.index and {steps[i], steps[i] + 1} <= set(loss.index)]
     if not kept:
         raise StoreError(f"{run.path}: no step follows the states at which 'lr_landscape' looked")
     at = steps[kept]
     before, after = loss.loc[at].to_numpy(float), loss.loc[at + 1].to_numpy(float)
-    batches = [str(name) for name in seen.batch.values if name != "general"]
+    batches = [str(name) for name in data.batch.values if name != "general"]
     return Landscape(
-        rates=seen.learning_rate.values.astype(np.float64),
+        rates=data.learning_rate.values.astype(np.float64),
         scheduled=rate.loc[at].to_numpy(float),
         change=(after - before) / before,
-        decrease={name: seen["decrease"].sel(batch=name).values[kept].astype(np.float64) for name in batches},
+        decrease={name: data["decrease"].sel(batch=name).values[kept].astype(np.float64) for name in batches},
     )
 
 
-def _is_landscape(seen: Any) -> bool:
-    return bool(seen.attrs.get("kind") == "lr_landscape" and seen.attrs.get("horizon") == 1)
+def _is_landscape(data: "xr.Dataset") -> bool:
+    return bool(data.attrs.get("kind") == "lr_landscape" and data.attrs.get("horizon") == 1)
 
 
 def _verdict(numbers: dict[str, Any]) -> str:

@@ -8,14 +8,16 @@ from pydantic import Field
 
 from ontogeny.analyses.recorded.passages import PassageAnalysis
 from ontogeny.core.analyses import RecordedRun, Result
-from ontogeny.statistics import by_document as stats
+from ontogeny.statistics.documents import LEAST_DOCUMENTS, halves_of_groups, means_by_document
+from ontogeny.statistics.intervals import MeanInterval, t_interval
+from ontogeny.statistics.segmented import LEAST_SIDE, TwoLines, slopes_of_sides
 
-LEAST_SIDE = 3
 LEAST = 2 * LEAST_SIDE
 """Checkpoints below which no turn can be claimed."""
 LEVEL = 0.05
 
 Name = Literal["flat", "linear", "saturating", "U", "inverted U", "not assessable"]
+TURNS: tuple[Name, Name] = ("U", "inverted U")
 
 
 class Shape(PassageAnalysis):
@@ -34,133 +36,113 @@ class Shape(PassageAnalysis):
     """
 
     against_novel: bool = Field(default=True)
-    """Take the mean trajectory of the novel passages off each document's."""
+    """Subtract the mean trajectory of the novel passages from each document's."""
 
     def analyze(self, run: RecordedRun) -> Result:
         """Name every layer's shape."""
         table = self.passages(run)
-        mine = stats.by_document(table.score[..., table.trained], table.document[table.trained])
+        trajectories = means_by_document(table.score[..., table.trained], table.document[table.trained])
         if self.against_novel:
-            mine = mine - table.score[..., ~table.trained].mean(axis=-1)[..., None]
-        found = {}
-        for name, x in (("epoch", table.epoch), ("log_epoch", np.log1p(table.epoch))):
-            found[name] = [
-                shape_of(x, mine[:, layer], np.random.default_rng((self.seed, layer)), tests=len(table.layer))
-                for layer in range(len(table.layer))
-            ]
+            trajectories = trajectories - table.score[..., ~table.trained].mean(axis=-1)[..., None]
+        shapes = {"epoch": self._shapes(table.epoch, trajectories)}
+        shapes["log_epoch"] = self._shapes(np.log1p(table.epoch), trajectories)
         sentences = [
-            f"block {layer}: {one.name} over epochs, {other.name} over log epochs ({one.why})"
-            for layer, one, other in zip(table.layer, found["epoch"], found["log_epoch"], strict=True)
+            f"block {layer}: {by_epoch.name} over epochs, {by_log.name} over log epochs ({by_epoch.why})"
+            for layer, by_epoch, by_log in zip(table.layer, shapes["epoch"], shapes["log_epoch"], strict=True)
         ]
-        turns = [int(b) for b, one in zip(table.layer, found["epoch"], strict=True) if one.name in ("U", "inverted U")]
-        verdict = (
-            f"a turn at blocks {turns} in this run; whether it recurs is not assessable with one seed"
-            if turns
-            else "no layer turns"
-            if len(table.epoch) >= LEAST
-            else f"whether a layer turns is not assessable: lacks {LEAST} checkpoints, it has {len(table.epoch)}"
-        )
-        numbers = {"epoch": table.epoch, "layer": table.layer, "shapes": found, "n": mine.shape[-1]}
+        turns = [int(b) for b, shape in zip(table.layer, shapes["epoch"], strict=True) if shape.name in TURNS]
+        if turns:
+            verdict = f"a turn at blocks {turns} in this run; whether it recurs is not assessable with one seed"
+        elif len(table.epoch) >= LEAST:
+            verdict = "no layer turns"
+        else:
+            verdict = f"whether a layer turns is not assessable: lacks {LEAST} checkpoints, it has {len(table.epoch)}"
+        numbers = {"epoch": table.epoch, "layer": table.layer, "shapes": shapes, "n": trajectories.shape[-1]}
         return Result(verdict=verdict, sentences=tuple(sentences), reading=_READING, numbers=numbers)
+
+    def _shapes(self, x: np.ndarray, trajectories: np.ndarray) -> "list[CurveShape]":
+        """Of each layer; `trajectories` [C, layers, documents]."""
+        layers = trajectories.shape[1]
+        return [
+            shape_of(x, trajectories[:, layer], np.random.default_rng((self.seed, layer)), tests=layers)
+            for layer in range(layers)
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class CurveShape:
     """The shape of one curve, and why it is called so."""
 
     name: Name
     why: str
-    break_at: float
+    break_at: float = float("nan")
     """Where the lines meet, in units of x; NaN below six checkpoints."""
-    before: float
-    after: float
+    before: float = float("nan")
+    after: float = float("nan")
     """Mean slopes per unit of x on the documents that did not choose the break."""
-    p_before: float
-    p_after: float
+    p_before: float = float("nan")
+    p_after: float = float("nan")
     """Two-sided, uncorrected."""
     change: float
     """Last minus first, mean over documents."""
     p_change: float
 
 
-def shape_of(x: np.ndarray, values: np.ndarray, random: np.random.Generator, tests: int = 1) -> Found:
-    """The shape of a curve that many documents trace. `x` [C] rises, `values` is [C, documents]."""
+def shape_of(x: np.ndarray, values: np.ndarray, random: np.random.Generator, tests: int = 1) -> CurveShape:
+    """The shape of a curve that many documents trace. `x` [C] rises, `values` is [C, documents].
+
+    `tests`: how many curves are tested together, for Bonferroni.
+    """
     level = LEVEL / tests
     values = values[:, np.isfinite(values).all(axis=0)]
-    change, _, _, p_change = stats.mean_interval(values[-1] - values[0])
-    moved = p_change < level
-    nan = float("nan")
-    if len(x) < LEAST or values.shape[1] < 4:
-        name: Name = "linear" if moved else "flat"
-        lack = f"{LEAST} checkpoints" if len(x) < LEAST else "4 documents"
-        return Found(
-            name=name,
-            why=f"a turn is not assessable: lacks {lack}; change {change:+.3f}, p = {p_change:.3g}",
-            break_at=nan,
-            before=nan,
-            after=nan,
-            p_before=nan,
-            p_after=nan,
-            change=change,
-            p_change=p_change,
-        )
-    choose, report = stats.halves([np.arange(values.shape[1])], random)
-    at = _break(x, values[:, choose].mean(axis=1))
-    slopes = _slopes(x, values[:, report], at)
-    (before, _, _, p_before), (after, _, _, p_after) = (stats.mean_interval(one) for one in slopes)
-    both = p_before < level and p_after < level
+    change = t_interval(values[-1] - values[0])
+    changed = change.p < level
+    name: Name
+    if len(x) < LEAST or values.shape[1] < LEAST_DOCUMENTS:
+        name = "linear" if changed else "flat"
+        lack = f"{LEAST} checkpoints" if len(x) < LEAST else f"{LEAST_DOCUMENTS} documents"
+        why = f"a turn is not assessable: lacks {lack}; change {change.value:+.3f}, p = {change.p:.3g}"
+        return CurveShape(name=name, why=why, change=change.value, p_change=change.p)
+    choose, report = halves_of_groups([np.arange(values.shape[1])], random)
+    lines = TwoLines(x)
+    at = int(lines.candidates[lines.best(values[:, choose].mean(axis=1))])
+    slopes_before, slopes_after = slopes_of_sides(x, values[:, report], at)
+    before, after = t_interval(slopes_before), t_interval(slopes_after)
     name = "flat"
-    if both and before * after < 0:
-        name = "U" if before < 0 else "inverted U"
-    elif moved or (p_before < level and before * change > 0):
-        less = stats.mean_interval(np.sign(before) * (slopes[1] - 0.5 * slopes[0]))
-        name = "saturating" if p_before < level and less[0] < 0 and less[3] < level else "linear"
-    why = f"slopes {before:+.3g} (p = {p_before:.2g}) and {after:+.3g} (p = {p_after:.2g}) around {x[at]:.3g}"
-    return Found(
+    if before.p < level and after.p < level and before.value * after.value < 0:
+        name = "U" if before.value < 0 else "inverted U"
+    elif changed or (before.p < level and before.value * change.value > 0):
+        # Below 0: the slope after has less than half the size of that before, in the same direction.
+        less = t_interval(np.sign(before.value) * (slopes_after - 0.5 * slopes_before))
+        name = "saturating" if before.p < level and less.value < 0 and less.p < level else "linear"
+    return CurveShape(
         name=name,
-        why=why,
+        why=f"slopes {_with_p(before)} and {_with_p(after)} around {x[at]:.3g}",
         break_at=float(x[at]),
-        before=before,
-        after=after,
-        p_before=p_before,
-        p_after=p_after,
-        change=change,
-        p_change=p_change,
+        before=before.value,
+        after=after.value,
+        p_before=before.p,
+        p_after=after.p,
+        change=change.value,
+        p_change=change.p,
     )
 
 
+def _with_p(slope: MeanInterval) -> str:
+    return f"{slope.value:+.3g} (p = {slope.p:.2g})"
+
+
 def recurs(shapes: list[Name], least: int = 5) -> Name:
-    """The shape over seeds: that which a turn has in all but at most one fifth of at least five runs; else *not
-    assessable* with fewer, or the most frequent simpler shape.
+    """The shape over seeds: a turn, if at least 80% of five or more runs have it; *not assessable*, if some of fewer
+    runs do; else the most frequent simpler shape.
     """
-    simple: list[Name] = [one for one in shapes if one in ("flat", "linear", "saturating")]
-    turns: list[Name] = ["U", "inverted U"]
-    for turn in turns:
+    for turn in TURNS:
         if len(shapes) >= least and shapes.count(turn) >= 0.8 * len(shapes):
             return turn
-    if len(shapes) < least and any(one in turns for one in shapes):
+    if len(shapes) < least and any(shape in TURNS for shape in shapes):
         return "not assessable"
+    simple: list[Name] = [shape for shape in shapes if shape in ("flat", "linear", "saturating")]
     return max(simple, key=simple.count) if simple else "not assessable"
-
-
-def _break(x: np.ndarray, curve: np.ndarray) -> int:
-    """The checkpoint at which two connected lines, three checkpoints or more on each side, fit the curve best."""
-    best, at = np.inf, LEAST_SIDE - 1
-    for i in range(LEAST_SIDE - 1, len(x) - LEAST_SIDE + 1):
-        design = np.stack([np.ones(len(x)), x, np.maximum(x - x[i], 0)], axis=1)
-        rest = curve - design @ np.linalg.lstsq(design, curve, rcond=None)[0]
-        if float(rest @ rest) < best:
-            best, at = float(rest @ rest), i
-    return at
-
-
-def _slopes(x: np.ndarray, values: np.ndarray, at: int) -> tuple[np.ndarray, np.ndarray]:
-    """Each document's slope up to the break and from it on, by least squares of each side alone: [documents] each."""
-    found = []
-    for part in (slice(0, at + 1), slice(at, len(x))):
-        centred = x[part] - x[part].mean()
-        found.append(centred @ values[part] / (centred @ centred))
-    return found[0], found[1]
 
 
 _READING = (

@@ -1,18 +1,29 @@
 """Tasks one after the other: what does each do to those before it, and to those to come?"""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypedDict
 
 import numpy as np
 from pydantic import Field
 
+from ontogeny.analyses.recorded.items import Items
 from ontogeny.analyses.recorded.task_stages import Tasks, tasks_in
 from ontogeny.core.analyses import Analysis, RecordedRun, Result
-from ontogeny.statistics import by_document as stats
-from ontogeny.statistics.paired import Difference, average, difference, interval, since_best
+from ontogeny.statistics.corrections import benjamini_hochberg
+from ontogeny.statistics.paired import (
+    PairedDifference,
+    interval_text,
+    mean_of_differences,
+    paired_difference,
+    since_best,
+)
 
-if TYPE_CHECKING:
-    from ontogeny.analyses.recorded.items import Items
+
+class TaskDifference(TypedDict):
+    """What stages did to one task, in nats per token."""
+
+    task: str
+    difference: PairedDifference
+    p_adjusted: float
 
 
 class Transfer(Analysis):
@@ -46,68 +57,65 @@ class Transfer(Analysis):
     def compare(self, tasks: Tasks) -> Result:
         """The same, from losses at the ends of the stages."""
         random = np.random.default_rng(self.seed)
-        last = len(tasks.probes)
-        over = {
-            "learned": range(1, last + 1),
-            "backward": range(1, last),
-            "forward": range(2, last + 1),
-            "forgetting": range(1, last),
+        losses, last = tasks.probes, len(tasks.probes)
+        differences = {
+            "learned": {j: _between(losses[j - 1], j - 1, j) for j in range(1, last + 1)},
+            "backward": {j: _between(losses[j - 1], j, last) for j in range(1, last)},
+            "forward": {j: _between(losses[j - 1], 0, j - 1) for j in range(2, last + 1)},
+            "forgetting": {
+                j: since_best(losses[j - 1].total[1:], losses[j - 1].weight, random) for j in range(1, last)
+            },
         }
-        apart: dict[str, Callable[[Items, int], Difference]] = {
-            "learned": lambda one, j: _between(one, j - 1, j),
-            "backward": lambda one, j: _between(one, j, last),
-            "forward": lambda one, j: _between(one, 0, j - 1),
-            "forgetting": lambda one, j: since_best(one.total[1:], one.weight, random),
-        }
-        found = {key: [apart[key](tasks.probes[j - 1], j) for j in js] for key, js in over.items()}
-        p = stats.benjamini_hochberg(np.array([one.p for key in found for one in found[key]]))
-        adjusted = dict(zip([(key, j) for key, js in over.items() for j in js], p, strict=True))
+        p = [difference.p for by_task in differences.values() for difference in by_task.values()]
+        adjusted = iter(benjamini_hochberg(np.array(p)))
         numbers: dict[str, Any] = {
             "tasks": tasks.names,
-            "probes": [one.probe for one in tasks.probes],
-            "step": tasks.probes[0].step,
-            "documents": [one.documents for one in tasks.probes],
-            "R": np.stack([one.mean for one in tasks.probes], axis=1),
+            "probes": [loss.probe for loss in losses],
+            "step": losses[0].step,
+            "documents": [loss.documents for loss in losses],
+            "R": np.stack([loss.mean for loss in losses], axis=1),
             **{
                 key: [
-                    {"task": tasks.names[j - 1], "difference": one, "p_adjusted": float(adjusted[key, j])}
-                    for j, one in zip(over[key], found[key], strict=True)
+                    TaskDifference(task=tasks.names[j - 1], difference=difference, p_adjusted=float(next(adjusted)))
+                    for j, difference in by_task.items()
                 ]
-                for key in over
+                for key, by_task in differences.items()
             },
-            "mean": {key: average(one) for key, one in found.items()},
-            "naive": [float(one.mean[-1] - one.mean[1:].min()) for one in tasks.probes[:-1]],
+            "mean": {key: mean_of_differences(list(by_task.values())) for key, by_task in differences.items()},
+            "naive": [float(loss.mean[-1] - loss.mean[1:].min()) for loss in losses[:-1]],
         }
-        sentences = [_matrix(numbers), *(_of_mean(key, numbers) for key in over)]
-        sentences += [_of_task(key, one) for key in over for one in numbers[key]]
+        sentences = [_matrix(numbers), *(_of_mean(key, numbers) for key in differences)]
+        sentences += [_of_task(key, row) for key in differences for row in numbers[key]]
         return Result(verdict=_verdict(numbers), sentences=tuple(sentences), reading=_READING, numbers=numbers)
 
 
-def _between(one: "Items", before: int, after: int) -> Difference:
+def _between(loss: Items, before: int, after: int) -> PairedDifference:
     """How much lower the loss is after than before."""
-    return difference(one.total[before] - one.total[after], one.weight)
+    return paired_difference(loss.total[before] - loss.total[after], loss.weight)
 
 
 def _verdict(numbers: dict[str, Any]) -> str:
-    sure = {
-        key: [one for one in numbers[key] if one["p_adjusted"] < 0.05] for key in ("backward", "forward", "forgetting")
-    }
-    if all(np.isnan(one["p_adjusted"]) for key in sure for one in numbers[key]):
+    if all(np.isnan(row["p_adjusted"]) for key in ("backward", "forward", "forgetting") for row in numbers[key]):
         return "not assessable: no loss with an interval; token_nll gives one for each passage"
-    lost = [one["task"] for one in sure["backward"] if one["difference"].value < 0]
-    gained = [one["task"] for one in sure["backward"] if one["difference"].value > 0]
-    ahead = {sign: [one["task"] for one in sure["forward"] if one["difference"].value * sign > 0] for sign in (1, -1)}
-    said = [f"later tasks took from {', '.join(lost)}"] if lost else []
-    said += [f"later tasks gave to {', '.join(gained)}"] if gained else []
-    said += [f"earlier tasks helped {', '.join(ahead[1])}"] if ahead[1] else []
-    said += [f"earlier tasks harmed {', '.join(ahead[-1])}"] if ahead[-1] else []
-    return "; ".join(said) or "no task surely changed another"
+
+    def surely(key: str, sign: int) -> list[str]:
+        rows = [row for row in numbers[key] if row["p_adjusted"] < 0.05]
+        return [row["task"] for row in rows if row["difference"].value * sign > 0]
+
+    parts = {
+        "later tasks took from": surely("backward", -1),
+        "later tasks gave to": surely("backward", 1),
+        "earlier tasks helped": surely("forward", 1),
+        "earlier tasks harmed": surely("forward", -1),
+    }
+    sentences = [f"{words} {', '.join(names)}" for words, names in parts.items() if names]
+    return "; ".join(sentences) or "no task surely changed another"
 
 
 def _matrix(numbers: dict[str, Any]) -> str:
+    stages = ["before training", *(f"after {name}" for name in numbers["tasks"])]
     rows = [
-        f"{'before training' if i == 0 else f'after {name}'} " + " ".join(f"{value:.3f}" for value in row)
-        for i, (name, row) in enumerate(zip(("", *numbers["tasks"]), numbers["R"], strict=True))
+        f"{stage} {' '.join(f'{value:.3f}' for value in row)}" for stage, row in zip(stages, numbers["R"], strict=True)
     ]
     return f"R, nats per token on {', '.join(numbers['probes'])}: {'; '.join(rows)}"
 
@@ -121,13 +129,14 @@ _MEANING = {
 
 
 def _of_mean(key: str, numbers: dict[str, Any]) -> str:
-    one = numbers["mean"][key]
-    return f"{_MEANING[key]}: {interval(one)} nats, mean over {len(numbers[key])} tasks, n = {one.documents} documents"
+    mean, tasks = numbers["mean"][key], len(numbers[key])
+    return f"{_MEANING[key]}: {interval_text(mean)} nats, mean over {tasks} tasks, n = {mean.documents} documents"
 
 
-def _of_task(key: str, one: dict[str, Any]) -> str:
-    p = f", p = {one['p_adjusted']:.3g} adjusted" if np.isfinite(one["p_adjusted"]) else ""
-    return f"{one['task']}, {key}: {interval(one['difference'])}{p}, n = {one['difference'].documents} documents"
+def _of_task(key: str, row: TaskDifference) -> str:
+    difference = row["difference"]
+    p = f", p = {row['p_adjusted']:.3g} adjusted" if np.isfinite(row["p_adjusted"]) else ""
+    return f"{row['task']}, {key}: {interval_text(difference)}{p}, n = {difference.documents} documents"
 
 
 _READING = (

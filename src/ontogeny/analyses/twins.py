@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from pydantic import Field
@@ -11,7 +11,8 @@ from ontogeny.analyses.recorded.passages import places, roles_of
 from ontogeny.core.analyses import Analysis, RecordedRun, Result
 from ontogeny.core.errors import StoreError
 from ontogeny.core.passages import document_of
-from ontogeny.statistics import by_document as stats
+from ontogeny.statistics.documents import means_by_document
+from ontogeny.statistics.intervals import bootstrap_weights, percentile_interval
 
 LEAST = 5
 """Documents on each side."""
@@ -33,7 +34,35 @@ class Pairs:
     """Share of positions reproduced, float64 [C, documents] each."""
 
 
-class Twins(Analysis):
+class Curve(TypedDict):
+    """A number with its 95% interval at each checkpoint, float64 [C] each."""
+
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+class Carried(TypedDict):
+    """What training on a probe set carried over to its twins."""
+
+    by: str
+    """How the twins were made."""
+    step: np.ndarray
+    epoch: np.ndarray
+    n: tuple[int, int]
+    """Documents, trained and novel."""
+    says: str
+    accuracy: list[float]
+    """Of originals and twins, at the last checkpoint."""
+    why: NotRequired[str]
+    """Why it is not assessable."""
+    gain: NotRequired[dict[str, Curve]]
+    """Of `original` and `twin`, nats."""
+    carried: NotRequired[Curve]
+    """The twins' gain over the originals'; NaN where the originals' gain is not significant."""
+
+
+class TwinsAnalysis(Analysis):
     """What training gained on the passages, beside what it gained on their twins.
 
     A gain is the fall of the mean NLL (nats) since the checkpoint before training, of trained text beyond that of novel
@@ -44,7 +73,7 @@ class Twins(Analysis):
     """
 
     literal: float = Field(default=0.5, gt=0, le=1)
-    """Learning is called word for word where surely less than this is carried over."""
+    """Learning is called word for word if significantly less than this share is carried over."""
 
     def analyze(self, run: RecordedRun) -> Result:
         """Compare every set of twins of trained passages that has one of novel passages made the same way."""
@@ -54,75 +83,68 @@ class Twins(Analysis):
     def compare(self, trained: list[Pairs], novel: dict[str, Pairs]) -> Result:
         """The same, from pairs; `novel` by the way in which twins are made."""
         random = np.random.default_rng(self.seed)
-        rows = {one.name: self._compare(one, novel[one.by], random) for one in trained if one.by in novel}
-        known = {name: one for name, one in rows.items() if one["says"] != "not assessable"}
-        verdict = (
-            "; ".join(f"{name} ({one['by']}): {one['says']}" for name, one in (known or rows).items())
-            or "not assessable: no twins of novel passages to compare with"
-        )
+        rows = {pairs.name: self._compare(pairs, novel[pairs.by], random) for pairs in trained if pairs.by in novel}
+        assessable = {name: row for name, row in rows.items() if row["says"] != "not assessable"}
+        shown = assessable or rows
+        verdict = "; ".join(f"{name} ({row['by']}): {row['says']}" for name, row in shown.items())
         return Result(
-            verdict=verdict,
+            verdict=verdict or "not assessable: no twins of novel passages to compare with",
             sentences=tuple(map(_sentence, rows, rows.values())),
             reading=_READING,
             numbers={"sets": rows},
         )
 
-    def _compare(self, trained: Pairs, novel: Pairs, random: np.random.Generator) -> dict[str, Any]:
+    def _compare(self, trained: Pairs, novel: Pairs, random: np.random.Generator) -> Carried:
         steps, left, right = np.intersect1d(trained.step, novel.step, return_indices=True)
-        mine = np.stack([one[left] for one in trained.nll])
-        other = np.stack([one[right] for one in novel.nll])
-        sizes = mine.shape[2], other.shape[2]
-        row: dict[str, Any] = {
+        nll = np.stack([form[left] for form in trained.nll])  # [form, checkpoint, documents]
+        novel_nll = np.stack([form[right] for form in novel.nll])
+        sizes = nll.shape[2], novel_nll.shape[2]
+        row: Carried = {
             "by": trained.by,
             "step": steps,
             "epoch": trained.epoch[left],
             "n": sizes,
             "says": "not assessable",
+            "accuracy": [float(form[-1].mean()) for form in trained.accuracy],
         }
-        row["accuracy"] = [float(one[-1].mean()) for one in trained.accuracy]
         if min(sizes) < LEAST or len(steps) < 2:
-            return row | {"why": f"{min(sizes)} documents and {len(steps)} checkpoints: {LEAST} and 2 are needed"}
-        mine, other = mine[:, :1] - mine, other[:, :1] - other  # falls since before training
-        gain = mine.mean(axis=2) - other.mean(axis=2)
-        draws = [_drawn(values, random) for values in (mine, other)]
-        drawn = draws[0] - draws[1]  # [draws, form, checkpoint]
+            row["why"] = f"{min(sizes)} documents and {len(steps)} checkpoints: {LEAST} and 2 are needed"
+            return row
+        fall, novel_fall = nll[:, :1] - nll, novel_nll[:, :1] - novel_nll  # since before training
+        gain = fall.mean(axis=2) - novel_fall.mean(axis=2)
+        drawn = _bootstrap_means(fall, random) - _bootstrap_means(novel_fall, random)  # [draws, form, checkpoint]
+        low, high = percentile_interval(drawn)
         row["gain"] = {
-            name: {
-                "value": gain[i],
-                "low": np.quantile(drawn[:, i], 0.025, axis=0),
-                "high": np.quantile(drawn[:, i], 0.975, axis=0),
-            }
-            for i, name in enumerate(("original", "twin"))
+            form: {"value": gain[i], "low": low[i], "high": high[i]} for i, form in enumerate(("original", "twin"))
         }
-        if row["gain"]["original"]["low"][-1] <= 0:
-            return row | {"why": "no more was learned of the trained passages than of novel ones"}
-        sure = row["gain"]["original"]["low"] > 0
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # before training, all gains are 0
-            quotient = drawn[:, 1] / np.where(drawn[:, 0] > 0, drawn[:, 0], np.nan)
-            carried = {
-                "value": gain[1] / gain[0],
-                "low": np.nanquantile(quotient, 0.025, axis=0),
-                "high": np.nanquantile(quotient, 0.975, axis=0),
-            }
-        carried = {key: np.where(sure, values, np.nan) for key, values in carried.items()}
-        row["carried"] = carried
-        low, high = carried["low"][-1], carried["high"][-1]
-        if high < self.literal:
-            row["says"] = "word for word" if low <= 0 else "mostly word for word"
-        elif low > 0:
-            row["says"] = "also in the other form"
-        else:
-            row["says"] = "undecided"
+        if low[0, -1] <= 0:
+            row["why"] = "no more was learned of the trained passages than of novel ones"
+            return row
+        row["carried"] = carried = _carried(gain, drawn, sure=low[0] > 0)
+        row["says"] = self._word(carried["low"][-1], carried["high"][-1])
         return row
 
+    def _word(self, low: float, high: float) -> str:
+        """What an interval of the share carried over says."""
+        if high < self.literal:
+            return "word for word" if low <= 0 else "mostly word for word"
+        return "also in the other form" if low > 0 else "undecided"
 
-def _drawn(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Bootstrap means [draws, form, checkpoint] of [form, checkpoint, documents], documents drawn whole."""
-    n = values.shape[2]
-    weight = random.multinomial(n, np.full(n, 1 / n), stats.DRAWS) / n
-    drawn: np.ndarray = np.moveaxis(values @ weight.T, 2, 0)
-    return drawn
+
+def _carried(gain: np.ndarray, drawn: np.ndarray, sure: np.ndarray) -> Curve:
+    """The twins' gain over the originals' at each checkpoint where that of the originals is `sure`, else NaN."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # before training, all gains are 0
+        quotient = drawn[:, 1] / np.where(drawn[:, 0] > 0, drawn[:, 0], np.nan)
+        low, high = np.nanquantile(quotient, [0.025, 0.975], axis=0)
+        value = gain[1] / gain[0]
+    value, low, high = (np.where(sure, curve, np.nan) for curve in (value, low, high))
+    return {"value": value, "low": low, "high": high}
+
+
+def _bootstrap_means(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """[draws, form, checkpoint] of [form, checkpoint, documents]; a document is drawn with its twin."""
+    return np.moveaxis(values @ bootstrap_weights(values.shape[2], random).T, 2, 0)
 
 
 def pairs_of(run: RecordedRun) -> tuple[list[Pairs], dict[str, Pairs]]:
@@ -149,40 +171,44 @@ def pairs_of(run: RecordedRun) -> tuple[list[Pairs], dict[str, Pairs]]:
 
 
 def _pairs(run: RecordedRun, name: str, twins: dict[str, Any]) -> Pairs:
-    written = run.measure("reproduction")
-    if not {name, twins["of"]} <= set(map(str, written.probe_of_passage.values)):
-        raise StoreError(f"{run.path}: reproduction looked only at some probe sets: it needs {twins['of']} and {name}")
+    reproduction = run.measure("reproduction")
+    originals = str(twins["of"])
+    if not {name, originals} <= set(map(str, reproduction.probe_of_passage.values)):
+        raise StoreError(f"{run.path}: reproduction looked only at some probe sets: it needs {originals} and {name}")
     passages = run.probes[name].passages
     corpus = str(passages[0].source).partition(":")[0]
-    at = [places(written, [(of, i) for i in range(len(passages))]) for of in (twins["of"], name)]
-    kept = np.isfinite(written["nll"].values[0][at]).all(axis=0)
-    _, document = np.unique([document_of(one.source) for one in passages], return_inverse=True)
+    at = [places(reproduction, [(probe, i) for i in range(len(passages))]) for probe in (originals, name)]
+    kept = np.isfinite(reproduction["nll"].values[0][at]).all(axis=0)
+    _, document = np.unique([document_of(passage.source) for passage in passages], return_inverse=True)
 
     def forms(variable: str) -> tuple[np.ndarray, np.ndarray]:
-        values = written[variable].values.astype(np.float64)
-        original, twin = (stats.by_document(values[:, one[kept]], document[kept]) for one in at)
+        values = reproduction[variable].values.astype(np.float64)
+        original, twin = (means_by_document(values[:, rows[kept]], document[kept]) for rows in at)
         return original, twin
 
     return Pairs(
         name=name,
         by=f"{corpus}, {twins['by']}",
-        step=written.step.values,
-        epoch=written.epoch.values.astype(np.float64),
+        step=reproduction.step.values,
+        epoch=reproduction.epoch.values.astype(np.float64),
         nll=forms("nll"),
         accuracy=forms("accuracy"),
     )
 
 
-def _sentence(name: str, one: dict[str, Any]) -> str:
-    if "carried" not in one:
-        return f"{name} ({one['by']}): {one['says']}: {one['why']}"
-    gains = {form: (found["value"][-1], found["low"][-1], found["high"][-1]) for form, found in one["gain"].items()}
-    said = ", ".join(f"{form} {v:+.2f} nats (95% {a:+.2f} to {b:+.2f})" for form, (v, a, b) in gains.items())
-    value, low, high = (one["carried"][key][-1] for key in ("value", "low", "high"))
+def _sentence(name: str, row: Carried) -> str:
+    if "carried" not in row:
+        return f"{name} ({row['by']}): {row['says']}: {row['why']}"
+    gains = ", ".join(
+        f"{form} {gain['value'][-1]:+.2f} nats (95% {gain['low'][-1]:+.2f} to {gain['high'][-1]:+.2f})"
+        for form, gain in row["gain"].items()
+    )
+    carried = row["carried"]
+    value, low, high = carried["value"][-1], carried["low"][-1], carried["high"][-1]
     return (
-        f"{name} ({one['by']}): {one['says']}. Gained beyond novel text: {said}; carried over {value:.0%} (95% "
-        f"{low:.0%} to {high:.0%}); accuracy {one['accuracy'][0]:.2f} and {one['accuracy'][1]:.2f}; n = {one['n'][0]} "
-        f"trained and {one['n'][1]} novel documents"
+        f"{name} ({row['by']}): {row['says']}. Gained beyond novel text: {gains}; carried over {value:.0%} (95% "
+        f"{low:.0%} to {high:.0%}); accuracy {row['accuracy'][0]:.2f} and {row['accuracy'][1]:.2f}; n = {row['n'][0]} "
+        f"trained and {row['n'][1]} novel documents"
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ontogeny.diagnosis.rules.stability import excess
-from ontogeny.statistics import robust
+from ontogeny.statistics import autocorrelation, robust
 from ontogeny.store.history import History, Series
 
 APART_SD = 3.0
@@ -30,7 +30,7 @@ class Compared:
     """Robust sd of the difference about its own curve."""
     parted_at: int | None
     """Step from which the smoothed difference stays beyond 3 sd of its noise to the end; None if there is none."""
-    final: robust.Estimate
+    final: robust.CurveEstimate
     """Second minus first over the last tenth, with a 95% interval."""
     level: float
     """Median of the first over the last tenth."""
@@ -98,12 +98,12 @@ def _compare(name: str, one: Series, other: Series) -> Compared | None:
     )
 
 
-def _final(difference: np.ndarray, tail: np.ndarray) -> robust.Estimate:
+def _final(difference: np.ndarray, tail: np.ndarray) -> robust.CurveEstimate:
     """The mean over the tail; how its noise hangs together is told by the whole difference about its own curve."""
     if len(difference) < 50:
-        return robust.mean(tail)
+        return robust.geyer_mean(tail)
     rest = difference - robust.smooth(difference, max(len(difference) // 5, 5) | 1)
-    return robust.mean(tail, robust.autocorrelation_time(rest))
+    return robust.geyer_mean(tail, autocorrelation.geyer_time(rest))
 
 
 def _spikes(series: Series) -> tuple[int, ...]:
@@ -129,7 +129,7 @@ def _parting(steps: np.ndarray, difference: np.ndarray, noise: float) -> int | N
     smooth = robust.smooth(difference, window)
     error = 1.25 * robust.spread(difference - smooth) / np.sqrt(window)
     rest = difference - robust.smooth(difference, max(n // 5, 5) | 1)
-    error *= np.sqrt(robust.autocorrelation_time(rest))
+    error *= np.sqrt(autocorrelation.geyer_time(rest))
     floor = 1e-12 + 1e-9 * float(np.abs(difference).max())
     apart = np.abs(smooth) > APART_SD * error + floor
     last = _final(difference, robust.ends(difference)[1])

@@ -8,6 +8,7 @@ from pydantic import Field
 from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Observation, StreamMeasure
 from ontogeny.looking.axes import FlatAxes, numpy_of, variable
 from ontogeny.models.decoding import continue_greedily
+from ontogeny.statistics.intervals import wilson
 
 
 class Extraction(StreamMeasure):
@@ -162,11 +163,3 @@ def strength(hits: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 def _mean(values: np.ndarray) -> float:
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if len(finite) else float("nan")
-
-
-def wilson(share: np.ndarray, n: np.ndarray, z: float = 1.959963984540054) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's score interval for a share (Wilson 1927); NaN where n is 0."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-        half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return centre - half, centre + half

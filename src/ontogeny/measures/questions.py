@@ -12,7 +12,7 @@ from ontogeny.core.recipe_kinds import AnyCorpus
 from ontogeny.looking.axes import variable
 from ontogeny.looking.batch_plan import plan_batches
 from ontogeny.measures.continuation import passage_of_ids
-from ontogeny.measures.extraction import wilson
+from ontogeny.statistics.intervals import wilson
 
 if TYPE_CHECKING:
     from ontogeny.data.questions import Question

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Observation, StreamMeasure
 from ontogeny.looking.axes import FlatAxes, numpy_of, variable
-from ontogeny.measures.extraction import wilson
 from ontogeny.models.decoding import continue_greedily
+from ontogeny.statistics.intervals import wilson
 
 PREFIXES = (5, 10, 20, 50)
 

@@ -1,8 +1,15 @@
-"""How many independent values a series holds whose neighbours are alike, and what that leaves of a mean or a trend."""
+"""How many independent values a series holds whose neighbours are alike, and what that leaves of a mean or a trend.
 
-from typing import Any
+Two estimates of the autocorrelation time, with different aims: `largest_time` takes the largest of several and corrects
+for what a fit subtracted, so that claims hold (analyses); `geyer_time` is the usual one, close on average and too small
+for short series (diagnosis of logs).
+"""
+
+from typing import NotRequired, TypedDict
 
 import numpy as np
+
+from ontogeny.statistics.intervals import t_quantile, two_sided_p
 
 LEAST = 12.0
 """Independent stretches, below which nothing is said of a series (rates: docs/statistics.md)."""
@@ -10,17 +17,60 @@ NO_SPREAD = 1e-6
 """Nats: differences that single precision makes."""
 
 
-def time_of(values: np.ndarray, design: np.ndarray) -> float:
-    """Autocorrelation time of what a least-squares fit on `design` [n, q] leaves of a series [n], at least 1.
+class SeriesEstimate(TypedDict):
+    """A number derived from a series, with its 95% interval, or what it `lacks`."""
+
+    value: float
+    low: NotRequired[float]
+    high: NotRequired[float]
+    p: NotRequired[float]
+    """Two-sided, uncorrected."""
+    error: NotRequired[float]
+    """Standard error."""
+    freedom: NotRequired[float]
+    """Degrees of freedom."""
+    stretches: NotRequired[float]
+    """Independent values in the series."""
+    lacks: NotRequired[str]
+    """What is missing for an interval, ready to print."""
+
+
+def geyer_time(values: np.ndarray) -> float:
+    """Integrated autocorrelation time 1 + 2 sum rho_k of the residuals about a straight line; at least 1.
+
+    Summed while the pair rho_2k + rho_2k+1 is positive (Geyer, "Practical Markov chain Monte Carlo", 1992). 1 below 8
+    values. Too small for a series shorter than about 50 times: see `robust.geyer_mean`.
+    """
+    n = len(values)
+    if n < 8:
+        return 1.0
+    x = np.arange(n)
+    rest = values - np.polyval(np.polyfit(x, values, 1), x)
+    variance = float(np.dot(rest, rest))
+    if variance <= 0:
+        return 1.0
+    size = 1 << (2 * n - 1).bit_length()  # padded, so that the circular correlation is the plain one
+    spectrum = np.fft.rfft(rest, size)
+    rho = np.fft.irfft(spectrum * np.conj(spectrum), size)[: n // 2] / variance
+    total = -1.0
+    for first, second in zip(rho[0::2], rho[1::2], strict=False):
+        if first + second <= 0:
+            break
+        total += 2 * (first + second)
+    return max(total, 1.0)
+
+
+def largest_time(values: np.ndarray, design: np.ndarray) -> float:
+    """Autocorrelation time of the residuals of a series [n] about a least-squares fit on `design` [n, q]; at least 1.
 
     1 + 2 sum of r_k, the factor by which the variance of a mean exceeds that of independent values (Bartlett 1946;
     Sokal 1997, "Monte Carlo methods in statistical mechanics", 2). The largest of these estimates is taken, because
-    each of them is too small more often than too large: that of an AR(1), (1 + r) / (1 - r), with r = r_1 + 2 r_1 / n
-    against its bias (Kendall 1954); the sum up to lag 1, 2, 4, ... n / 3 q, if it is above 1.96 sqrt(lags / n), as in
-    2.5% of independent series (which finds a slow wave below noise, too).
+    each is too small more often than too large: that of an AR(1), (1 + r) / (1 - r), with r = r_1 + 2 r_1 / n against
+    its bias (Kendall 1954); the sum up to lag 1, 2, 4, ... n / 3 q, if it exceeds 1.96 sqrt(lags / n), as in 2.5% of
+    independent series (this finds a slow wave below noise, too).
 
-    What the fit took is given back: each column takes a variance of s^2 time / n off every lag, so that is added, and
-    the times are found again, until nothing changes; infinity where that does not end below n / q.
+    Each fitted column lowers the covariance at every lag by s^2 time / n. That is added back, and the time estimated
+    again, until nothing changes; infinity if that does not converge below n / q.
     """
     n, q = design.shape
     rest = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
@@ -29,21 +79,21 @@ def time_of(values: np.ndarray, design: np.ndarray) -> float:
         return 1.0
     covariance = np.correlate(rest, rest, "full")[n - 1 : n - 1 + max(n // 2, 2)]
     raw = covariance / (n - np.arange(len(covariance))) / spread
-    found = 1.0
+    time = 1.0
     for _ in range(200):
-        taken = q * found / n
-        if taken >= 1:
+        subtracted = q * time / n
+        if subtracted >= 1:
             return float("inf")
-        back = taken / (1 - taken)
-        again = _time((raw[1:] + back) / (1 + back), n, q)
-        if again <= found + 1e-6 * n:
-            return found
-        found = again
-    return found
+        back = subtracted / (1 - subtracted)
+        longer = _largest_of_estimates((raw[1:] + back) / (1 + back), n, q)
+        if longer <= time + 1e-6 * n:
+            return time
+        time = longer
+    return time
 
 
-def _time(r: np.ndarray, n: int, q: int) -> float:
-    """Of correlations at lags 1, 2, ..."""
+def _largest_of_estimates(r: np.ndarray, n: int, q: int) -> float:
+    """The time, from correlations at lags 1, 2, ..."""
     lags = 2 ** np.arange(int(np.log2(max(n / 3 / q, 1))) + 1)
     sums = np.cumsum(r)[lags[lags <= len(r)] - 1]
     summed = 1 + 2 * float(np.max(sums, initial=0.0, where=sums > 1.96 * np.sqrt(lags[: len(sums)] / n)))
@@ -51,105 +101,95 @@ def _time(r: np.ndarray, n: int, q: int) -> float:
     return max(1.0, summed, (1 + first) / (1 - first) if first < 1 else float("inf"))
 
 
-def stretches(values: np.ndarray, design: np.ndarray) -> float:
-    """Independent values: their number over the autocorrelation time."""
-    return len(values) / time_of(values, design)
+def independent_stretches(values: np.ndarray, design: np.ndarray) -> float:
+    """Independent values that a series [n] holds beside a fit on `design` [n, q]: n over the autocorrelation time."""
+    return len(values) / largest_time(values, design)
 
 
-def lacks(count: float) -> str:
+def lacks(stretches: float) -> str:
     """What a series of that many independent stretches is short of; empty if nothing."""
-    return "" if count >= LEAST else f"{LEAST:.0f} independent stretches, it has about {count:.1f}"
+    return "" if stretches >= LEAST else f"{LEAST:.0f} independent stretches, it has about {stretches:.1f}"
 
 
-def fitted(values: np.ndarray, design: np.ndarray, contrasts: np.ndarray) -> list[dict[str, Any]]:
-    """Each contrast [c, q] of a least-squares fit of a series on `design`: `value`, `low`, `high`, `p`, `stretches`.
+def contrasts_of_fit(values: np.ndarray, design: np.ndarray, contrasts: np.ndarray) -> list[SeriesEstimate]:
+    """Each contrast (row of [c, q]) of the coefficients of a least-squares fit of a series [n] on `design` [n, q].
 
-    As with independent values, but with as many of them as there are independent stretches m: the variance is
-    (sum of squares / n) m / (m - q) over a share m / n of (X'X), the interval and p are by t with m - q degrees of
-    freedom (effective sample size: Bayley and Hammersley 1946). Without enough stretches, or where nothing differs,
-    `value` and what it `lacks`.
+    As with independent values, but with the number m of independent stretches in place of n: the variance is (sum of
+    squares / n) m / (m - q) over a share m / n of (X'X), interval and p are by t with m - q degrees of freedom
+    (effective sample size: Bayley and Hammersley 1946). With too few stretches, or if nothing differs, an estimate has
+    only its `value` and what it `lacks`.
     """
-    from scipy.stats import t
-
     q = design.shape[1]
     beta = np.linalg.lstsq(design, values, rcond=None)[0]
     value = contrasts @ beta
-    count = stretches(values, design)
-    lack = "any difference between the values" if np.ptp(values) <= NO_SPREAD else lacks(count)
+    stretches = independent_stretches(values, design)
+    lack = "any difference between the values" if np.ptp(values) <= NO_SPREAD else lacks(stretches)
     if lack:
-        return [{"value": float(one), "lacks": lack, "stretches": count} for one in value]
+        return [{"value": float(contrast), "lacks": lack, "stretches": stretches} for contrast in value]
     rest = values - design @ beta
-    spread = float(rest @ rest) / (count - q)
+    degrees = stretches - q
+    spread = float(rest @ rest) / degrees
     inverse = np.linalg.inv(design.T @ design)
-    error = np.sqrt(np.maximum(spread * np.einsum("ci,ij,cj->c", contrasts, inverse, contrasts), 1e-24))
-    half = float(t.ppf(0.975, count - q)) * error
-    p = 2 * t.sf(np.abs(value) / error, count - q)
-    return [
-        {
-            "value": float(value[i]),
-            "low": float(value[i] - half[i]),
-            "high": float(value[i] + half[i]),
-            "p": float(p[i]),
-            "error": float(error[i]),
-            "freedom": count - q,
-            "stretches": count,
-        }
-        for i in range(len(value))
-    ]
+    variance = spread * np.einsum("ci,ij,cj->c", contrasts, inverse, contrasts)
+    errors = np.sqrt(np.maximum(variance, 1e-24))  # a perfect fit has an error of rounding, not of 0
+    return [_by_t(float(v), float(error), degrees, stretches) for v, error in zip(value, errors, strict=True)]
 
 
-def line(count: int) -> np.ndarray:
-    """A level and a straight line without mean: float64 [count, 2]."""
-    return np.stack([np.ones(count), np.arange(count) - (count - 1) / 2], axis=1)
-
-
-def mean(values: np.ndarray) -> dict[str, Any]:
-    """Of a series, as `fitted`, a straight line along it taken off; equal values have an interval without width."""
-    if np.ptp(values) <= NO_SPREAD:
-        value = float(values.mean())
-        return {
-            "value": value,
-            "low": value,
-            "high": value,
-            "p": float(abs(value) <= NO_SPREAD),
-            "error": 0.0,
-            "freedom": len(values) - 1.0,
-            "stretches": float(len(values)),
-        }
-    return fitted(values, line(len(values)), np.array([[1.0, 0.0]]))[0]
-
-
-def apart(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Difference of two independent means, by Welch's t."""
-    from scipy.stats import t
-
-    value = one["value"] - other["value"]
-    for each in (one, other):
-        if "lacks" in each:
-            return {"value": value, "lacks": each["lacks"]}
-    squares = [each["error"] ** 2 for each in (one, other)]
-    error = float(np.sqrt(max(sum(squares), 1e-24)))
-    below = sum(square**2 / each["freedom"] for square, each in zip(squares, (one, other), strict=True))
-    freedom = error**4 / below if below > 0 else min(one["freedom"], other["freedom"])
-    half = float(t.ppf(0.975, freedom)) * error
+def _by_t(value: float, error: float, degrees: float, stretches: float) -> SeriesEstimate:
+    half = t_quantile(degrees) * error
     return {
         "value": value,
         "low": value - half,
         "high": value + half,
+        "p": two_sided_p(value, error, degrees),
         "error": error,
-        "freedom": freedom,
-        "p": float(2 * t.sf(abs(value) / error, freedom)),
+        "freedom": degrees,
+        "stretches": stretches,
     }
 
 
-def block_length(count: int, independent: float) -> int:
-    """Twice the autocorrelation time, less one: 1 where values are independent."""
-    return int(np.clip(np.ceil(round(2 * count / max(independent, 1.0) - 1, 9)), 1, max(count // 2, 1)))
+def line_design(count: int) -> np.ndarray:
+    """A level and a straight line with mean 0: float64 [count, 2]."""
+    return np.stack([np.ones(count), np.arange(count) - (count - 1) / 2], axis=1)
+
+
+def detrended_mean(values: np.ndarray) -> SeriesEstimate:
+    """Mean of a series [n], its interval from the residuals about a straight line, as `contrasts_of_fit`.
+
+    Equal values have an interval of width 0. A steady trend is no noise here; use it for "where does the level lie",
+    not for "does it change". Independent values: `intervals.t_interval`, which needs fewer.
+    """
+    if np.ptp(values) <= NO_SPREAD:
+        value, n = float(values.mean()), float(len(values))
+        exact: SeriesEstimate = {"value": value, "low": value, "high": value, "p": float(abs(value) <= NO_SPREAD)}
+        return exact | {"error": 0.0, "freedom": n - 1.0, "stretches": n}
+    return contrasts_of_fit(values, line_design(len(values)), np.array([[1.0, 0.0]]))[0]
+
+
+def welch_difference(first: SeriesEstimate, second: SeriesEstimate) -> SeriesEstimate:
+    """`first` minus `second`, of two independent series, by Welch's t (degrees of freedom: Satterthwaite 1946)."""
+    value = first["value"] - second["value"]
+    for estimate in (first, second):
+        if "lacks" in estimate:
+            return {"value": value, "lacks": estimate["lacks"]}
+    squares = first["error"] ** 2, second["error"] ** 2
+    error = float(np.sqrt(max(sum(squares), 1e-24)))
+    below = squares[0] ** 2 / first["freedom"] + squares[1] ** 2 / second["freedom"]
+    degrees = error**4 / below if below > 0 else min(first["freedom"], second["freedom"])
+    half = t_quantile(degrees) * error
+    difference: SeriesEstimate = {"value": value, "low": value - half, "high": value + half, "error": error}
+    return difference | {"freedom": degrees, "p": two_sided_p(value, error, degrees)}
+
+
+def block_length(count: int, stretches: float) -> int:
+    """Twice the autocorrelation time, less one, for `count` values that hold so many stretches: 1 if independent."""
+    return int(np.clip(np.ceil(round(2 * count / max(stretches, 1.0) - 1, 9)), 1, max(count // 2, 1)))
 
 
 def block_weights(count: int, length: int, random: np.random.Generator, draws: int) -> np.ndarray:
-    """Bootstrap of blocks of neighbours, in a circle (Politis and Romano 1992): how often each item is drawn, float64
-    [draws, count].
+    """How often each of `count` values is in each bootstrap sample of blocks of neighbours: float64 [draws, count].
+
+    The series is closed to a circle, so that all values are drawn alike often (Politis and Romano 1992).
     """
     starts = random.integers(0, count, (draws, -(-count // length)))
     index = ((starts[..., None] + np.arange(length)) % count).reshape(draws, -1)[:, :count]

@@ -1,12 +1,12 @@
-"""Means and shares with their uncertainty: what was resampled, how many, and a 95% interval."""
+"""Means and shares ready to print: with a 95% interval, and in words what it rests on and how it was made."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
 
-Z = 1.959963984540054
+from ontogeny.statistics.intervals import Z, t_quantile, wilson
+
 PAIRED = "t intervals, paired, clustered by document"
 SEEDS_FOR_T = 5
 """A claim about training needs so many seeds; with fewer, the range over them is shown and no interval."""
@@ -79,7 +79,7 @@ def clustered_mean(totals: np.ndarray, weights: np.ndarray, clusters: Sequence[s
         return Estimate(value=mean, low=np.nan, high=np.nan, n=n, basis=f"{basis}, too few for an interval")
     sums = np.bincount(index, weights=totals - mean * weights)
     error = float(np.sqrt(groups / (groups - 1) * np.sum(sums**2)) / weights.sum())
-    half = float(stdtrit(groups - 1, 0.975)) * error
+    half = t_quantile(groups - 1) * error
     return Estimate(value=mean, low=mean - half, high=mean + half, n=n, basis=basis, how=PAIRED)
 
 
@@ -100,7 +100,7 @@ def mean_over_seeds(values: Sequence[float]) -> Estimate:
     if least == most:
         basis = f"{n} seeds, all alike"
         return Estimate(value=mean, low=np.nan, high=np.nan, n=n, basis=basis, least=least, most=most)
-    half = float(stdtrit(n - 1, 0.975) * array.std(ddof=1) / np.sqrt(n))
+    half = t_quantile(n - 1) * float(array.std(ddof=1) / np.sqrt(n))
     return Estimate(
         value=mean,
         low=mean - half,
@@ -132,12 +132,8 @@ def share(count: int, n: int, units: str) -> Estimate:
     """A share with its 95% score interval (Wilson 1927), as the measure `extraction` gives it."""
     if n == 0:
         return Estimate(value=np.nan, low=np.nan, high=np.nan, n=0, basis=f"no {units}")
-    p, z2 = count / n, Z**2
-    centre, half = (
-        (p + z2 / (2 * n)) / (1 + z2 / n),
-        Z / (1 + z2 / n) * float(np.sqrt(p * (1 - p) / n + z2 / (4 * n**2))),
-    )
-    low, high = 0.0 if count == 0 else centre - half, 1.0 if count == n else centre + half
+    p = count / n
+    low, high = (float(end) for end in wilson(np.array(p), np.array(n)))
     return Estimate(value=p, low=low, high=high, n=n, basis=f"{n} {units}", how="Wilson intervals")
 
 

@@ -1,18 +1,16 @@
-"""Before and after, paired by document: differences, their ratio, and the best of many checkpoints without its bias."""
+"""The same documents before and after: differences, their ratio, and the best of many checkpoints without its bias."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-SPLITS = 20
-"""Random halvings of the documents that a choice is averaged over."""
-LEAST = 4
-"""Documents, below which none can choose for the others."""
+from ontogeny.statistics.documents import LEAST_DOCUMENTS, SPLITS, reporting_halves
+from ontogeny.statistics.intervals import ValueInterval, t_quantile, two_sided_p
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
+class PairedDifference:
     """A mean difference with its 95% interval; NaN ends where there is one document, or a value is no number."""
 
     value: float
@@ -25,54 +23,54 @@ class Difference:
     documents: int
 
 
-def unknown(documents: int, value: float = float("nan")) -> Difference:
-    """A difference without an interval."""
+def _without_interval(documents: int, value: float = float("nan")) -> PairedDifference:
     nan = float("nan")
-    return Difference(value=value, low=nan, high=nan, p=nan, error=nan, documents=documents)
+    return PairedDifference(value=value, low=nan, high=nan, p=nan, error=nan, documents=documents)
 
 
-def interval(one: Difference | dict[str, float], form: str = "+.3f") -> str:
-    """Value and interval as text."""
-    value, low, high = (one[key] if isinstance(one, dict) else getattr(one, key) for key in ("value", "low", "high"))
+def interval_text(difference: PairedDifference | ValueInterval, form: str = "+.3f") -> str:
+    """Value and interval, ready to print: +0.120 (95% +0.050 to +0.190)."""
+    if isinstance(difference, PairedDifference):
+        value, low, high = difference.value, difference.low, difference.high
+    else:
+        value, low, high = difference["value"], difference["low"], difference["high"]
     if np.isnan(low):
         return f"{value:{form}} (no interval)"
     return f"{value:{form}} (95% {low:{form}} to {high:{form}})"
 
 
-def difference(total: np.ndarray, weight: np.ndarray) -> Difference:
+def paired_difference(total: np.ndarray, weight: np.ndarray) -> PairedDifference:
     """sum(total) / sum(weight) over documents, float64 [D] each, with a t interval (D - 1 degrees of freedom).
 
-    The standard error is the jackknife's: with m_g the ratio without document g, and m their mean,
+    `total`: the change summed over the items of each document; `weight`: what the mean is per, such as its tokens. The
+    standard error is the jackknife's: with m_g the ratio without document g, and m their mean,
     se^2 = (D - 1) / D * sum (m_g - m)^2 (Efron and Tibshirani, "An Introduction to the Bootstrap", 11). It keeps the
     passages of a document together, and is the usual standard error of a mean where all weights are equal.
     """
     n = len(weight)
     value = float(total.sum() / weight.sum()) if n and weight.sum() > 0 else float("nan")
     if n < 2 or not np.isfinite(value):
-        return unknown(n, value)
-    return _by_t(value, jackknife(total, weight), n - 1, n)
+        return _without_interval(n, value)
+    return _by_t(value, jackknife_error(total, weight), n - 1, n)
 
 
-def average(parts: Sequence[Difference]) -> Difference:
-    """The mean of differences that rest on different documents; degrees of freedom by Welch and Satterthwaite."""
-    m, documents = len(parts), sum(one.documents for one in parts)
-    value, squares = float(np.mean([one.value for one in parts])), np.square([one.error / m for one in parts])
+def mean_of_differences(parts: Sequence[PairedDifference]) -> PairedDifference:
+    """The unweighted mean of differences over disjoint documents; degrees of freedom by Welch and Satterthwaite."""
+    m, documents = len(parts), sum(part.documents for part in parts)
+    value, squares = float(np.mean([part.value for part in parts])), np.square([part.error / m for part in parts])
     if not np.isfinite(squares).all():
-        return unknown(documents, value)
-    below = sum(square**2 / (one.documents - 1) for square, one in zip(squares, parts, strict=True))
+        return _without_interval(documents, value)
+    below = sum(square**2 / (part.documents - 1) for square, part in zip(squares, parts, strict=True))
     return _by_t(value, float(np.sqrt(squares.sum())), squares.sum() ** 2 / below if below > 0 else 1.0, documents)
 
 
-def _by_t(value: float, error: float, freedom: float, documents: int) -> Difference:
-    from scipy.special import stdtr, stdtrit
-
-    half = float(stdtrit(freedom, 0.975)) * error
-    p = float(2 * stdtr(freedom, -abs(value) / error)) if error > 0 else float(value == 0)
-    return Difference(value=value, low=value - half, high=value + half, p=p, error=error, documents=documents)
+def _by_t(value: float, error: float, degrees: float, documents: int) -> PairedDifference:
+    half, p = t_quantile(degrees) * error, two_sided_p(value, error, degrees)
+    return PairedDifference(value=value, low=value - half, high=value + half, p=p, error=error, documents=documents)
 
 
-def jackknife(total: np.ndarray, weight: np.ndarray) -> float:
-    """Standard error of sum(total) / sum(weight) over documents."""
+def jackknife_error(total: np.ndarray, weight: np.ndarray) -> float:
+    """Standard error of sum(total) / sum(weight) over documents, float64 [D] each."""
     n = len(weight)
     without = (total.sum() - total) / (weight.sum() - weight)
     return float(np.sqrt((n - 1) / n * np.square(without - without.mean()).sum()))
@@ -86,45 +84,40 @@ def chosen_by_others(
     `total` [C, D], `weight` [D]; `choose` takes a mean curve [C] and gives a checkpoint, as `np.argmin` does. The half
     that a document is in never chooses for it, so that its noise cannot make its own checkpoint look best.
     """
-    count = total.shape[1]
-    found = np.zeros(count)
-    for _ in range(SPLITS):
-        first = np.zeros(count, dtype=bool)
-        first[random.permutation(count)[: count // 2]] = True
-        for mine in (first, ~first):
-            at = choose(total[:, ~mine].sum(axis=1) / weight[~mine].sum())
-            found[mine] += total[at, mine]
-    return found / SPLITS
+    chosen = np.zeros(total.shape[1])
+    for half in reporting_halves(total.shape[1], random):
+        at = choose(total[:, ~half].sum(axis=1) / weight[~half].sum())
+        chosen[half] += total[at, half]
+    return chosen / SPLITS
 
 
-def since_best(cost: np.ndarray, weight: np.ndarray, random: np.random.Generator) -> Difference:
+def since_best(cost: np.ndarray, weight: np.ndarray, random: np.random.Generator) -> PairedDifference:
     """Last minus lowest checkpoint of `cost` [C, D] (sums over the items of a document; higher is worse).
 
     Value, p and the lower end of the interval: the lowest checkpoint is chosen by other documents. As they may choose
-    another, that is too small on average where several are about as low; so the upper end is, where that is higher,
-    the one of the difference from the lowest on the same documents, which is too large on average.
+    another, that is too small on average where several are about as low. So the upper end is the larger of that
+    interval's and the one of the difference from the lowest on the same documents, which is too large on average.
+    Below `documents.LEAST_DOCUMENTS` documents all is NaN.
     """
-    if cost.shape[1] < LEAST:
-        return unknown(cost.shape[1])
+    if cost.shape[1] < LEAST_DOCUMENTS:
+        return _without_interval(cost.shape[1])
     risen = cost[-1] - cost
-    found = difference(chosen_by_others(risen, weight, lambda curve: int(curve.argmax()), random), weight)
-    flattered = difference(risen[int(risen.sum(axis=1).argmax())], weight)
-    return replace(found, high=max(found.high, flattered.high))
+    difference = paired_difference(chosen_by_others(risen, weight, lambda curve: int(curve.argmax()), random), weight)
+    upper_bound = paired_difference(risen[int(risen.sum(axis=1).argmax())], weight)
+    return replace(difference, high=max(difference.high, upper_bound.high))
 
 
-def quotient(above: np.ndarray, below: np.ndarray) -> tuple[float, float, float]:
-    """sum(above) / sum(below) over documents [D], and Fieller's 95% interval; NaN unless the lower sum is surely not 0.
+def fieller_ratio(above: np.ndarray, below: np.ndarray) -> tuple[float, float, float]:
+    """sum(above) / sum(below) over documents, float64 [D] each, and Fieller's 95% interval: value, low, high.
 
-    The interval holds the ratios r for which sum(above - r * below) does not differ from 0 by t (Fieller 1954).
+    The interval holds the ratios r for which sum(above - r * below) does not differ from 0 by t (Fieller 1954). All NaN
+    unless the lower sum is significantly different from 0; a percentile bootstrap would give an interval even then.
     """
-    from scipy.special import stdtrit
-
-    n = len(above)
-    nan = float("nan")
+    n, nan = len(above), float("nan")
     if n < 2:
         return nan, nan, nan
     a, b = float(above.mean()), float(below.mean())
-    squared = float(stdtrit(n - 1, 0.975)) ** 2
+    squared = t_quantile(n - 1) ** 2
     (aa, ab), (_, bb) = np.cov(above, below) * squared / n
     lead = b * b - bb
     if not lead > 0:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ontogeny.analyses.across._least_share import falling, least_share
+from ontogeny.analyses.across._least_share import least_share
 
 
 def test_by_hand() -> None:
@@ -20,12 +20,6 @@ def test_by_hand() -> None:
     )
     rises = np.array([0.06, 0.03, 0.01])[:, None] + np.array([0.001, -0.001])
     assert least_share([0, 0.2, 0.6], rises, 0.02).words.startswith("between 0.2 and 0.6 (95%: more than 0);")
-
-
-def test_means_that_rise_are_pooled() -> None:
-    assert falling(np.array([5.0, 1.0, 3.0, 0.0])).tolist() == [5, 2, 2, 0]
-    assert falling(np.array([1.0, 2.0, 3.0])).tolist() == [2, 2, 2]
-    assert falling(np.array([3.0, 2.0, 1.0])).tolist() == [3, 2, 1]
 
 
 def test_none_of_those_tested_and_the_smallest() -> None:

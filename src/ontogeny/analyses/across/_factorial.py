@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 
-from ontogeny.statistics.by_document import mean_interval
+from ontogeny.statistics.intervals import t_interval
 
 LEAST = 5
 """Seeds in each cell, below which nothing is claimed."""
@@ -130,7 +130,7 @@ def _effects(table: np.ndarray, contrasts: Sequence[_Contrast], paired: bool) ->
     found = []
     for factor, level, against, where, weights in contrasts:
         each = table @ weights
-        value, low, high, p = mean_interval(each) if paired else _unpaired(table, weights)
+        value, low, high, p = t_interval(each) if paired else _unpaired(table, weights)
         varies = np.ptp(each) if paired else np.ptp(table, axis=0).max()
         if varies <= NO_SPREAD * (1 + np.abs(table).max()):
             low, high, p = (float("nan"),) * 3

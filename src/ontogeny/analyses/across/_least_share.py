@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ontogeny.statistics.by_document import mean_interval
+from ontogeny.statistics.intervals import t_interval
+from ontogeny.statistics.isotonic import non_increasing
 
 LEAST = 5
 """Seeds, below which nothing is claimed."""
@@ -73,25 +74,13 @@ def least_share(shares: Sequence[float], rises: np.ndarray, bound: float) -> Lea
             seeds=seeds,
             why_not=f"a loss is not finite at {where}",
         )
-    ends = np.array([mean_interval(one)[:3] for one in rises])
-    mean = falling(ends[:, 0])
+    ends = np.array([t_interval(one)[:3] for one in rises])
+    mean = non_increasing(ends[:, 0])
     sure = (nan, nan)
     if seeds > 1:
-        sure = (_gap(tested, falling(ends[:, 1]), bound)[0], _gap(tested, falling(ends[:, 2]), bound)[1])
+        sure = (_gap(tested, non_increasing(ends[:, 1]), bound)[0], _gap(tested, non_increasing(ends[:, 2]), bound)[1])
     line = _first_within(np.array(tested), mean, bound)
     return LeastShare(between=_gap(tested, mean, bound), sure=sure, line=line, tested=tested, seeds=seeds)
-
-
-def falling(values: np.ndarray) -> np.ndarray:
-    """The closest values, by least squares, that never rise: pooled means of neighbours that do. NaN if one is NaN."""
-    pools: list[tuple[float, int]] = []
-    for one in values:
-        mean, n = float(one), 1
-        while pools and pools[-1][0] < mean:
-            before, m = pools.pop()
-            mean, n = (before * m + mean * n) / (m + n), m + n
-        pools.append((mean, n))
-    return np.repeat([mean for mean, _ in pools], [n for _, n in pools])
 
 
 def _gap(shares: Sequence[float], curve: np.ndarray, bound: float) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ontogeny.statistics.by_document import mean_interval
+from ontogeny.statistics.intervals import t_interval
 
 LEAST = 5
 """Seeds, below which nothing is claimed."""
@@ -74,7 +74,7 @@ def _at(
     if level >= start:
         return f"a run starts at a loss of {start:.4f}, below {level:.4f}"
     there = np.array([[read_at(run, level) for run in arm] for arm in (first, second)])
-    value, low, high, p = mean_interval(there[1, :, 1] - there[0, :, 1])
+    value, low, high, p = t_interval(there[1, :, 1] - there[0, :, 1])
     steps = there[..., 0].mean(axis=1)
     return Matched(
         level=level, value=value, low=low, high=high, p=p, n=len(first), steps=(float(steps[0]), float(steps[1]))

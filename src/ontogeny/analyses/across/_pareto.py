@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ontogeny.statistics.by_document import mean_interval
+from ontogeny.statistics.intervals import t_interval
 
 LEAST = 5
 """Seeds of each configuration, below which nothing is claimed."""
@@ -169,5 +169,5 @@ def _within(
 
 def interval(values: np.ndarray) -> Interval:
     """Of float [seeds]."""
-    value, low, high, _ = mean_interval(values)
+    value, low, high, _ = t_interval(values)
     return Interval(value=value, low=low, high=high)

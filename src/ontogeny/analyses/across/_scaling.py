@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ontogeny.statistics.by_document import mean_interval
+from ontogeny.statistics.intervals import t_interval
 
 LEAST = 5
 """Seeds at each x, below which nothing is claimed."""
@@ -70,7 +70,7 @@ def power_law(x: Sequence[float] | np.ndarray, y: np.ndarray) -> Law | str:
     centred = at - at.mean(axis=0)
     k = (centred * logs).sum(axis=0) / (centred**2).sum(axis=0)
     fits = np.stack([logs.mean(axis=0) - k * at.mean(axis=0), k], axis=1)
-    value, low, high, _ = mean_interval(k)
+    value, low, high, _ = t_interval(k)
     n, seeds = y.shape
     spread = float(((logs - logs.mean(axis=1, keepdims=True)) ** 2).sum())
     scatter = float(np.sqrt(spread / (n * (seeds - 1)))) if seeds > 1 else float("nan")
@@ -98,8 +98,8 @@ def shifted_law(x: Sequence[float], y: np.ndarray) -> Law | str:
     at = np.array(x, dtype=np.float64) / np.exp(np.mean(np.log(x)))
     found = np.array([_with_floor(at, one) for one in y.T])
     scale = float(np.exp(np.mean(np.log(x))))
-    k, k_low, k_high, _ = mean_interval(found[:, 2])
-    floor, floor_low, floor_high, _ = mean_interval(found[:, 0])
+    k, k_low, k_high, _ = t_interval(found[:, 2])
+    floor, floor_low, floor_high, _ = t_interval(found[:, 0])
     c = float((found[:, 1] * scale ** found[:, 2]).mean())
     return Law(
         x=tuple(x),

@@ -8,7 +8,7 @@ import numpy as np
 
 from ontogeny.analyses.shape import recurs
 from ontogeny.core.analyses import Result
-from ontogeny.statistics.by_document import mean_interval
+from ontogeny.statistics.intervals import t_interval
 
 LEAST = 5
 """Seeds, below which nothing is claimed."""
@@ -56,7 +56,7 @@ def over_seeds(runs: Sequence[Mapping[str, Mapping[str, Any]]]) -> Result | None
 
 def _overshooting(rises: Sequence[Mapping[str, Any]]) -> str:
     """At what share of the looked-at steps the rate was too high: mean over seeds."""
-    value, low, high, _ = mean_interval(np.array([one["new"]["share"] for one in rises]))
+    value, low, high, _ = t_interval(np.array([one["new"]["share"] for one in rises]))
     return (
         f"a step raised the loss of held-out new text at {value:.0%} of the looked-at steps (95% t interval over "
         f"{len(rises)} seeds: {low:.0%} to {high:.0%})"

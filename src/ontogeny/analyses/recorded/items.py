@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from ontogeny.analyses.recorded.passages import roles_of
+from ontogeny.core.analyses import RecordedRun
 from ontogeny.core.passages import document_of
 
 if TYPE_CHECKING:
@@ -45,13 +46,28 @@ class Items:
 
     @property
     def documents(self) -> int:
-        """How many; a set of which only the mean is known counts as one."""
+        """D; a set of which only the mean is known counts as one document."""
         return len(self.weight)
 
     @property
     def mean(self) -> np.ndarray:
         """float64 [C]"""
         return np.asarray(self.total.sum(axis=1) / self.weight.sum())
+
+
+class _Quantity(NamedTuple):
+    """Which number an item has: the fields of `Items` that say so."""
+
+    what: str
+    unit: str
+    worse: Literal[1, -1]
+
+
+_LOSS = _Quantity("loss", "nats per token", 1)
+_LAST_WORD_LOSS = _Quantity("loss of last words", "nats per word", 1)
+_LAST_WORD_ACCURACY = _Quantity("accuracy of last words", "share", -1)
+_ACC = _Quantity("acc of continuations", "share", -1)
+_ACC_NORM = _Quantity("acc_norm of continuations", "share", -1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +85,7 @@ class Segments:
 
     @classmethod
     def of(cls, data: "xr.Dataset") -> "Segments":
-        """Where a new passage or probe set begins, there a segment does."""
+        """A segment begins where the passage's id or the probe set changes."""
         probe = data["probe_of_token"].to_numpy().astype(str)
         passage = data["passage"].to_numpy().astype(np.int64)
         new = np.ones(len(passage), dtype=bool)
@@ -80,44 +96,43 @@ class Segments:
         )
 
 
-def role_of(run: Any, probe: str) -> Role:
+def role_of(run: RecordedRun, probe: str) -> Role:
     """What a probe set is to the training of a run."""
     trained = roles_of(run).get(probe)
     return "general" if trained is None else "trained" if trained else "held out"
 
 
-def losses_of(run: Any) -> list[Items]:
-    """The loss of each probe set but twins: by document where `token_nll` looked, else its mean from `evaluation`."""
+def losses_of(run: RecordedRun) -> list[Items]:
+    """The loss of each probe set but twins: by document if `token_nll` recorded it, else its mean from `evaluation`."""
     return list(_losses(run)) or list(_mean_losses(run))
 
 
-def tasks_of(run: Any) -> list[Items]:
-    """`cloze` and `continuation` of each probe set, as far as they were recorded."""
-    found: list[Items] = []
+def tasks_of(run: RecordedRun) -> list[Items]:
+    """What `cloze` and `continuation` recorded of each probe set; empty without them."""
+    items: list[Items] = []
     if (cloze := of_kind(run, "cloze")) is not None:
-        nll, hit = (cloze[name].values.astype(np.float64) for name in ("nll_nats", "correct"))
-        found += _of_items(run, cloze, nll, "loss of last words", "nats per word", 1)
-        found += _of_items(run, cloze, hit, "accuracy of last words", "share", -1)
+        items += _of_items(run, cloze, cloze["nll_nats"].values.astype(np.float64), _LAST_WORD_LOSS)
+        items += _of_items(run, cloze, cloze["correct"].values.astype(np.float64), _LAST_WORD_ACCURACY)
     if (endings := of_kind(run, "continuation")) is not None:
         nll = endings["nll_nats"].values.astype(np.float64)
         best = nll == nll.min(axis=2, keepdims=True)
-        found += _of_items(run, endings, best[..., 0] / best.sum(axis=2), "acc of continuations", "share", -1)
+        items += _of_items(run, endings, best[..., 0] / best.sum(axis=2), _ACC)  # ties share the credit
         if "credit_per_byte" in endings:
-            values = endings["credit_per_byte"].values.astype(np.float64)
-            found += _of_items(run, endings, values, "acc_norm of continuations", "share", -1)
-    return found
+            items += _of_items(run, endings, endings["credit_per_byte"].values.astype(np.float64), _ACC_NORM)
+    return items
 
 
-def harness_of(run: Any) -> list[Items]:
+def harness_of(run: RecordedRun) -> list[Items]:
     """Tasks of the evaluation harness, each item counted as a document of its own."""
     data = of_kind(run, "lm_eval")
     if data is None:
         return []
     tasks, metrics = (data[f"{name}_of_item"].values.astype(str) for name in ("task", "metric"))
-    found = []
+    items = []
     for task, metric in dict.fromkeys(zip(tasks, metrics, strict=True)):
-        mine = (tasks == task) & (metrics == metric)
-        found.append(
+        inside = (tasks == task) & (metrics == metric)
+        count = int(inside.sum())
+        items.append(
             Items(
                 probe=str(task),
                 role="general",
@@ -125,109 +140,100 @@ def harness_of(run: Any) -> list[Items]:
                 unit="as the harness has it",
                 worse=1 if metric in LOWER_IS_BETTER else -1,
                 step=data.step.values.astype(np.int64),
-                total=data["value"].values[:, mine].astype(np.float64),
-                weight=np.ones(int(mine.sum())),
-                items=int(mine.sum()),
+                total=data["value"].values[:, inside].astype(np.float64),
+                weight=np.ones(count),
+                items=count,
             )
         )
-    return found
+    return items
 
 
-def of_kind(run: Any, kind: str) -> Any:
-    """What the first measure of that kind saw, whatever it is called; None without one, or with a single checkpoint."""
-    listed = {str(one.get("name") or one["kind"]): str(one["kind"]) for one in run.recipe.get("measures") or ()}
-    for group in sorted(run.measures, key=lambda one: (one != kind, one)):
+def of_kind(run: RecordedRun, kind: str) -> "xr.Dataset | None":
+    """What the first measure of that kind recorded, whatever its name; None without two checkpoints of one."""
+    listed = {
+        str(measure.get("name") or measure["kind"]): str(measure["kind"])
+        for measure in run.recipe.get("measures") or ()
+    }
+    for group in sorted(run.measures, key=lambda name: (name != kind, name)):
         data = run.measure(group)
         if data.attrs.get("kind", listed.get(group, group)) == kind and data.sizes.get("checkpoint", 0) > 1:
             return data
     return None
 
 
-def _looked_at(run: Any, names: np.ndarray) -> list[str]:
+def _present(run: RecordedRun, names: np.ndarray) -> list[str]:
     """Probe sets among these that still are the run's and are no twins, in order."""
     twins = (run.recipe.get("data") or {}).get("twins") or {}
     return [name for name in dict.fromkeys(map(str, names)) if name in run.probes and name not in twins]
 
 
-def _losses(run: Any) -> Iterator[Items]:
+def _losses(run: RecordedRun) -> Iterator[Items]:
     data = of_kind(run, "token_nll")
     if data is None or not data.sizes.get("token", 0):
         return
-    segments, counted = Segments.of(data), data["position"].values > 0
+    segments, counted = Segments.of(data), data["position"].values > 0  # a passage's first token is not predicted
     nats = np.empty((data.sizes["checkpoint"], len(segments.starts)))
-    for i in range(len(nats)):
+    for i in range(len(nats)):  # one checkpoint at a time, in bounded memory
         row = data["nll_nats"].isel(checkpoint=i).values.astype(np.float64)
         nats[i] = np.add.reduceat(np.where(counted, row, 0.0), segments.starts)
     tokens = np.add.reduceat(counted.astype(np.float64), segments.starts)
-    for probe in _looked_at(run, segments.probe):
-        mine = (segments.probe == probe) & (tokens > 0)
-        if mine.any():
-            yield _gathered(
-                run,
-                probe,
-                data.step.values,
-                segments.passage[mine],
-                nats[:, mine],
-                tokens[mine],
-                "loss",
-                "nats per token",
-                1,
-            )
+    for probe in _present(run, segments.probe):
+        inside = (segments.probe == probe) & (tokens > 0)
+        if inside.any():
+            passage, step = segments.passage[inside], data.step.values
+            yield _by_document(run, probe, step, passage, nats[:, inside], tokens[inside], _LOSS)
 
 
-def _mean_losses(run: Any) -> Iterator[Items]:
+def _mean_losses(run: RecordedRun) -> Iterator[Items]:
     data = of_kind(run, "evaluation")
-    for i, probe in enumerate(map(str, data["probe"].values) if data is not None else ()):
-        if probe in _looked_at(run, data["probe"].values):
+    if data is None:
+        return
+    present = _present(run, data["probe"].values)
+    for i, probe in enumerate(map(str, data["probe"].values)):
+        if probe in present:
             yield Items(
                 probe=probe,
                 role=role_of(run, probe),
-                what="loss",
-                unit="nats per token",
-                worse=1,
                 step=data.step.values.astype(np.int64),
                 total=data["nll"].values[:, [i]].astype(np.float64),
                 weight=np.ones(1),
                 items=0,
+                **_LOSS._asdict(),
             )
 
 
-def _of_items(run: Any, data: Any, values: np.ndarray, what: str, unit: str, worse: Literal[1, -1]) -> Iterator[Items]:
+def _of_items(run: RecordedRun, data: "xr.Dataset", values: np.ndarray, quantity: _Quantity) -> Iterator[Items]:
     """`values` [checkpoints, items]."""
     names, ids = data["probe_of_item"].values.astype(str), data["passage_of_item"].values
-    for probe in _looked_at(run, names):
-        mine = names == probe
-        yield _gathered(
-            run, probe, data.step.values, ids[mine], values[:, mine], np.ones(int(mine.sum())), what, unit, worse
-        )
+    for probe in _present(run, names):
+        inside = names == probe
+        weight = np.ones(int(inside.sum()))
+        yield _by_document(run, probe, data.step.values, ids[inside], values[:, inside], weight, quantity)
 
 
-def _gathered(
-    run: Any,
+def _by_document(
+    run: RecordedRun,
     probe: str,
     step: np.ndarray,
     passage: np.ndarray,
     values: np.ndarray,
     weight: np.ndarray,
-    what: str,
-    unit: str,
-    worse: Literal[1, -1],
+    quantity: _Quantity,
 ) -> Items:
+    """Sums of `values` [checkpoints, items] and `weight` [items] over the items of each document."""
     passages = run.probes[probe].passages
     sources = [document_of(passages[int(i)].source) for i in passage]
-    names, place = np.unique(np.array(sources, dtype=str), return_inverse=True)
+    names, index = np.unique(np.array(sources, dtype=str), return_inverse=True)
 
-    def of_documents(numbers: np.ndarray) -> np.ndarray:  # equal rows give equal sums, which a product may not
-        return np.stack([numbers[..., place == i].sum(axis=-1) for i in range(len(names))], axis=-1)
+    def summed(numbers: np.ndarray) -> np.ndarray:  # equal rows give equal sums, which a matrix product may not
+        return np.stack([numbers[..., index == i].sum(axis=-1) for i in range(len(names))], axis=-1)
 
     return Items(
         probe=probe,
         role=role_of(run, probe),
-        what=what,
-        unit=unit,
-        worse=worse,
         step=step.astype(np.int64),
-        total=of_documents(values),
-        weight=of_documents(weight),
+        total=summed(values),
+        weight=summed(weight),
         items=len(passage),
+        **quantity._asdict(),
     )

@@ -18,14 +18,14 @@ MEASURE = "token_nll"
 
 @dataclass(frozen=True, kw_only=True)
 class PassageLosses:
-    """Axes: C checkpoints, P passages of all probe sets that were looked at, in order of the token axis."""
+    """C checkpoints, P passages of all probe sets that were measured, in the order of the token axis."""
 
     steps: np.ndarray
     """int64 [C]"""
     nats: np.ndarray
     """float64 [C, P]: NLL summed over all tokens of a passage but its first; NaN if one of them is not a number."""
     tokens: np.ndarray
-    """int64 [P]: how many tokens that is."""
+    """int64 [P]: how many tokens that sum is over."""
     probe: np.ndarray
     """str [P]"""
     passage: np.ndarray
@@ -39,20 +39,20 @@ class PassageLosses:
         return self.nats / np.where(self.tokens > 0, self.tokens, np.nan)
 
     def of(self, probe: str) -> np.ndarray:
-        """bool [P]: passages of that set that have more than one token."""
+        """bool [P]: passages of that probe set with more than one token."""
         return (self.probe == probe) & (self.tokens > 0)
 
     def change(self, probe: str, first: int, last: int) -> Estimate:
         """Mean change in nats per token between two checkpoints (indices), paired by passage."""
-        mine = self.of(probe)
-        difference = self.nats[last, mine] - self.nats[first, mine]
-        documents = [document_of(str(source)) for source in self.source[mine]]
-        return clustered_mean(difference, self.tokens[mine].astype(float), documents, "passages")
+        inside = self.of(probe)
+        difference = self.nats[last, inside] - self.nats[first, inside]
+        documents = [document_of(str(source)) for source in self.source[inside]]
+        return clustered_mean(difference, self.tokens[inside].astype(float), documents, "passages")
 
     def level(self, probe: str) -> np.ndarray:
-        """float64 [C]: nats per token of a whole set."""
-        mine = self.of(probe)
-        return self.nats[:, mine].sum(axis=1) / max(int(self.tokens[mine].sum()), 1)
+        """float64 [C]: nats per token of a whole probe set."""
+        inside = self.of(probe)
+        return self.nats[:, inside].sum(axis=1) / max(int(self.tokens[inside].sum()), 1)
 
 
 _READ: "WeakKeyDictionary[RunView, PassageLosses | None]" = WeakKeyDictionary()

@@ -1,8 +1,8 @@
-"""What measures saw of each passage at each checkpoint, laid side by side."""
+"""What measures recorded of each passage at each checkpoint, as one table."""
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from ontogeny.core.passages import document_of
 from ontogeny.core.recipe_data import is_trained
 
 if TYPE_CHECKING:
-    pass
+    import xarray as xr
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,16 +44,16 @@ class Passages:
     source: np.ndarray
     """text [P]: corpus and document."""
     copies: np.ndarray
-    """int64 [P]: how often the text stands in the training data, as far as the name of its document says; else 1."""
+    """int64 [P]: how often the text stands in the training data, if the name of its document says so; else 1."""
 
     @property
     def documents(self) -> int:
-        """How many there are."""
+        """Number of documents."""
         return int(self.document.max()) + 1 if len(self.document) else 0
 
 
 class PassageAnalysis(Analysis):
-    """An analysis of passages: their compression, and how much of them a model writes."""
+    """The base of analyses of passages: their compression, and how much of them a model reproduces."""
 
     of: Literal["generation", "reconstruction"] = "generation"
     """What the model writes from a passage's beginning, or an autoencoder from its latents."""
@@ -61,7 +61,7 @@ class PassageAnalysis(Analysis):
     """Which compression."""
 
     def passages(self, run: RecordedRun) -> Passages:
-        """What it analyzes. Raises StoreError naming what the run lacks."""
+        """The table to analyze. Raises StoreError naming what the run lacks."""
         return passages_of(run, score=self.score, of=self.of)
 
 
@@ -71,8 +71,9 @@ def passages_of(run: RecordedRun, *, score: str = "score", of: str = "generation
     `score`: `score` or `scale_free`; `of`: `generation`, or `reconstruction` by an autoencoder. Raises StoreError
     naming what the run lacks.
     """
-    needed = ("compression", "reproduction") if of == "generation" else ("reconstruction", "reconstruction")
-    for group in needed:
+    groups = ("compression", "reproduction") if of == "generation" else ("reconstruction", "reconstruction")
+    needed = " and ".join(dict.fromkeys(groups))
+    for group in groups:
         if group not in run.measures:
             raise StoreError(
                 f"{run.path} has no measure '{group}': add it to the recipe, or  ontogeny measure {run.path} "
@@ -84,51 +85,53 @@ def passages_of(run: RecordedRun, *, score: str = "score", of: str = "generation
             f"{run.path} needs a probe set of text that it trains on, and one of the same corpus that it does not: add "
             "train: {of: CORPUS/train} and novel: {of: CORPUS/novel} to data.probes"
         )
-    states, written = (run.measure(group) for group in needed)
+    states, written = (run.measure(group) for group in groups)
     common, left, right = np.intersect1d(states.step.values, written.step.values, return_indices=True)
     if len(common) < 2 or common[0] != 0:
+        raise StoreError(f"{run.path}: {needed} need two common checkpoints, the first at step 0")
+    measured = set(map(str, states.probe_of_passage.values)) & set(map(str, written.probe_of_passage.values))
+    if {roles[name] for name in measured & set(roles)} != {True, False}:
         raise StoreError(
-            f"{run.path}: {' and '.join(dict.fromkeys(needed))} need two common checkpoints, the first at step 0"
+            f"{run.path}: {needed} need a trained and a novel probe set that all looked at: it is "
+            f"{', '.join(sorted(measured)) or 'none'}"
         )
-    seen = set(map(str, states.probe_of_passage.values)) & set(map(str, written.probe_of_passage.values))
-    if {roles[name] for name in seen & set(roles)} != {True, False}:
-        raise StoreError(
-            f"{run.path}: {' and '.join(dict.fromkeys(needed))} need a trained and a novel probe set that all looked "
-            f"at: it is {', '.join(sorted(seen)) or 'none'}"
-        )
-    keys = [(name, i) for name in roles if name in seen for i in range(len(run.probes[name].passages))]
+    keys = [(name, i) for name in roles if name in measured for i in range(len(run.probes[name].passages))]
     at_state, at_written = places(states, keys), places(written, keys)
-    chosen = [run.probes[name].passages[i] for name, i in keys]
-    source = np.array([document_of(one.source) for one in chosen], dtype=object)
-    originals = [_COPY.sub(r"\1", str(one)) for one in source]  # copies of a document are one document
-    labels = np.array([f"{n}/{s}" for (n, _), s in zip(keys, originals, strict=True)])
+    passages = [run.probes[name].passages[i] for name, i in keys]
+    source = np.array([document_of(passage.source) for passage in passages], dtype=object)
+    originals = [_COPY.sub(r"\1", str(name)) for name in source]  # copies of a document are one document
+    labels = np.array([f"{probe}/{original}" for (probe, _), original in zip(keys, originals, strict=True)])
     _, document = np.unique(labels, return_inverse=True)
+
+    def reproduced(variable: str) -> np.ndarray:
+        return np.asarray(written[variable].values[right][:, at_written].astype(np.float64))
+
     return Passages(
         step=common,
         epoch=states.epoch.values[left].astype(np.float64),
         layer=states.block.values,
         score=states[f"passage_{score}"].values[left][:, :, at_state].astype(np.float64),
-        memorized=written["memorized"].values[right][:, at_written].astype(np.float64),
-        accuracy=written["accuracy"].values[right][:, at_written].astype(np.float64),
-        nll=written["nll"].values[right][:, at_written].astype(np.float64),
-        length=np.array([len(one) for one in chosen], dtype=np.int64),
+        memorized=reproduced("memorized"),
+        accuracy=reproduced("accuracy"),
+        nll=reproduced("nll"),
+        length=np.array([len(passage) for passage in passages], dtype=np.int64),
         trained=np.array([roles[name] for name, _ in keys]),
         document=document,
         name=np.array([f"{name}/{i}" for name, i in keys], dtype=object),
         source=source,
-        copies=np.array([_copies(str(one)) for one in source], dtype=np.int64),
+        copies=np.array([_copies(str(name)) for name in source], dtype=np.int64),
     )
 
 
 def roles_of(run: RecordedRun) -> dict[str, bool]:
     """Probe sets that are trained on (True) or are other text of the same corpora (False), trained ones first.
 
-    As the recipe has it; by the names `train` and `novel` where it does not say.
+    From the recipe; without one, by the names `train` and `novel`.
     """
     data = run.recipe.get("data") or {}
     trained = data.get("train") or ()
     splits = {str(take.get("of")) for take in trained}
-    corpora = {one.partition("/")[0] for one in splits}
+    corpora = {split.partition("/")[0] for split in splits}
     roles = {
         name: bool(is_trained(take, trained))
         for name, take in (data.get("probes") or {}).items()
@@ -141,9 +144,9 @@ def roles_of(run: RecordedRun) -> dict[str, bool]:
     return dict(sorted(roles.items(), key=lambda item: not item[1]))
 
 
-def places(measured: Any, keys: list[tuple[str, int]]) -> np.ndarray:
-    """Where the passages stand on a measure's axis."""
-    names, ids = measured.probe_of_passage.values, measured.passage_id.values
+def places(data: "xr.Dataset", keys: list[tuple[str, int]]) -> np.ndarray:
+    """Where the passages (probe set, id) stand on a measure's passage axis: int64 [keys]. KeyError if one is not."""
+    names, ids = data.probe_of_passage.values, data.passage_id.values
     place = {(str(name), int(i)): at for at, (name, i) in enumerate(zip(names, ids, strict=True))}
     return np.array([place[key] for key in keys], dtype=np.int64)
 

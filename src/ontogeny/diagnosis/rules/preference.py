@@ -43,7 +43,7 @@ def quarters(series: Series) -> tuple[np.ndarray, np.ndarray]:
     return values[:count], values[-count:]
 
 
-def _grew(series: Series | None) -> robust.Estimate | None:
+def _grew(series: Series | None) -> robust.CurveEstimate | None:
     """Last quarter minus first quarter; None without the series or with fewer than 16 values."""
     if series is None or len(series.clean()) < LEAST_ENTRIES:
         return None

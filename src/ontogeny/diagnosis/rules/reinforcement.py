@@ -5,7 +5,7 @@ import numpy as np
 from ontogeny.diagnosis.objective import Objective
 from ontogeny.diagnosis.rule import Found, Lacks, Nothing, points, rule
 from ontogeny.diagnosis.view import View
-from ontogeny.statistics import robust
+from ontogeny.statistics import autocorrelation, robust
 from ontogeny.store.history import Series
 
 REINFORCEMENT = frozenset({Objective.REINFORCEMENT})
@@ -95,7 +95,7 @@ def reward_collapse(view: View) -> Found | Nothing | Lacks:
     best = int(np.argmax(running[: -window or None])) if len(running) > window else 0
     top, last = values[best : best + window], values[-window:]
     rest = values - np.pad(running, (window // 2, window - 1 - window // 2), mode="edge")
-    error = float(np.std(rest) * np.sqrt(2 / window * robust.autocorrelation_time(rest)))
+    error = float(np.std(rest) * np.sqrt(2 / window * autocorrelation.geyer_time(rest)))
     fall, covered = float(top.mean() - last.mean()), float(np.ptp(running))
     numbers = {
         "best": float(top.mean()),
