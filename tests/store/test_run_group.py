@@ -115,5 +115,5 @@ def test_the_epoch_after_the_last_step_is_that_of_the_checkpoint(tmp_path: Path)
     # Rows of steps end at 17 / 11 = 1.545; the checkpoint after the last step is at 18 / 11 = 1.636.
     for name, groups in (("looked", {"evaluation": "evaluation"}), ("not", {})):
         view = view_of(tmp_path / name, **groups)
-        epochs = RunGroup([view._run]).epochs_at(view, np.array([0, 9, 18]))
+        epochs = RunGroup([view.run]).epochs_at(view, np.array([0, 9, 18]))
         assert epochs == pytest.approx([0, 9 / 11, 18 / 11])

@@ -1,7 +1,6 @@
 """Many runs of one recipe: every combination of some settings, each with several seeds."""
 
 import hashlib
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -10,18 +9,22 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from ontogeny.analyses.across import scaling
+from ontogeny.analyses.recorded.loss_curves import new_text, outcomes, results
 from ontogeny.core.errors import OntogenyError, RunFailedError, StoreError
 from ontogeny.core.overrides import BASE
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import load_recipe
+from ontogeny.report.page import write_report
 from ontogeny.runs.execute import execute, is_finished, run_path
 from ontogeny.runs.parents import find_finished_run
 from ontogeny.store import durable
 from ontogeny.store.lock import RunLock
 from ontogeny.store.run import open_run
 from ontogeny.store.schema import LOCK, PROVENANCE
-from ontogeny.verbs import sweep_results, sweep_scaling
-from ontogeny.verbs.report import report
+from ontogeny.verbs import sweep_results
+from ontogeny.verbs.report import diagnose_and_analyze
+from ontogeny.verbs.sweep_prediction import predict_held_out
 from ontogeny.verbs.sweep_processes import Command, SweepInterruptedError, Tell, ended_by_signals, processes, run_all
 
 _SEEDS = {"train.seed": "--seeds N", f"{BASE}.train.seed": "--base-seeds"}
@@ -215,8 +218,10 @@ def _write(folder: Path, points: Sequence[Point], errors: Mapping[str, str | Non
     _list(folder, points, errors)
     finished = [point for point in points if errors[point.run.name] is None]
     if finished:
+        paths = [point.run for point in finished]
+        diagnose_and_analyze(paths)
         sweep_results.write(folder, _rows(finished), levels)
-        report([point.run for point in finished], to=folder / "report.html")
+        write_report([open_run(path) for path in paths], out=folder / "report.html")
 
 
 def plan(points: Sequence[Point], runs_dir: Path, jobs: int | None) -> dict[str, Any]:
@@ -257,12 +262,12 @@ def _held_out(points: Sequence[Point], hold_out: str | None) -> tuple[str, str] 
     if not any(point.levels.get(key) == level for point in points):
         varied = "  ".join(f"{key}={level}" for key, level in points[0].levels.items())
         raise OntogenyError(f"--hold-out {hold_out}: no run has that; write one of the levels, such as {varied}")
-    if not sweep_scaling.may_be_size(key):
+    if not scaling.may_be_size(key):
         raise OntogenyError(f"--hold-out {key}: it is neither a size, a length nor a share, so no law is of it")
-    lack = sweep_scaling.why_no_law(key, level, {point.levels[key] for point in points} - {level})
+    lack = scaling.why_no_law(key, level, {point.levels[key] for point in points} - {level})
     if lack:
         raise OntogenyError(f"--hold-out {hold_out}: {lack}")
-    if not sweep_scaling.is_number(key) and not all(_ancestors(point.recipe) for point in points):
+    if not scaling.is_number(key) and not all(_ancestors(point.recipe) for point in points):
         raise OntogenyError(
             f"--hold-out {key}: how large that is, is not known before it is run; hold out a length, a share, or a "
             "size of the model that runs start from (base.model.size)"
@@ -274,25 +279,24 @@ def _foretell(
     folder: Path, held: tuple[str, str], known: Sequence[Point], last: Sequence[Point], runs_dir: Path
 ) -> None:
     """Predict the runs to come from those that are there."""
-    rows = _rows(known)
-    ends = sweep_results.read(rows)
+    table = outcomes(sweep_results.group_of(_rows(known)))
     already = any(find_finished_run(runs_dir, point.recipe.train_hash) is not None for point in last)
     seeds = len({point.seed for point in last})
-    sweep_scaling.foretell(
+    predict_held_out(
         folder,
         held,
         _size_before(last[0], held, runs_dir),
         seeds,
-        sweep_results.results(rows, ends),
+        results(table),
         list(known[0].levels),
-        sweep_results.new_text(ends),
+        new_text(table),
         already,
     )
 
 
 def _size_before(point: Point, held: tuple[str, str], runs_dir: Path) -> float:
     """What a level is a number of, before it is run: itself, or the parameters of the model that it starts from."""
-    if sweep_scaling.is_number(held[0]):
+    if scaling.is_number(held[0]):
         return float(held[1])
     found = find_finished_run(runs_dir, _ancestors(point.recipe)[-1][2].train_hash)
     if found is None:
@@ -301,7 +305,7 @@ def _size_before(point: Point, held: tuple[str, str], runs_dir: Path) -> float:
 
 
 def _rows(points: Sequence[Point]) -> list[sweep_results.Row]:
-    return [(point.levels, point.seed, point.run) for point in points]
+    return [(point.levels, point.run) for point in points]
 
 
 def _parents(points: Sequence[Point], runs_dir: Path) -> dict[str, Command]:
@@ -346,10 +350,6 @@ def _digest(points: Sequence[Point]) -> str:
 
 def described(folder: Path) -> dict[str, Any]:
     """What the command line prints of a sweep."""
-    listed = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))["points"]
-    said = {
-        path.stem: path.read_text(encoding="utf-8").rstrip().splitlines()
-        for path in (folder / f"{name}.txt" for name in sweep_results.TEXTS)
-        if path.exists()
-    }
-    return {"runs": len(listed), **said, "table": str(folder / "results.csv"), "page": str(folder / "report.html")}
+    points = durable.read_json(folder / "sweep.json")["points"]
+    texts = sweep_results.text_files(folder)
+    return {"runs": len(points), **texts, "table": str(folder / "results.csv"), "page": str(folder / "report.html")}

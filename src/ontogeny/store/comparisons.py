@@ -1,0 +1,59 @@
+"""Where results of analyses over several runs are kept, and which runs they are of."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ontogeny.store import durable, schema
+
+if TYPE_CHECKING:
+    from ontogeny.store.run import Run
+    from ontogeny.store.run_group import RunGroup
+
+RUNS = "runs"
+"""Key of a kept result: name and weights of each run that it is of, in order."""
+
+
+def folder_of(runs: "RunGroup") -> Path:
+    """`comparison-<hash of the runs' names>` beside the first run. The order counts: the first is the baseline."""
+    names = "\n".join(run.path.resolve().name for run in runs.runs)
+    return runs.runs[0].path.parent / f"comparison-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
+
+
+def keep(folder: Path, kind: str, result: Mapping[str, Any], runs: "RunGroup") -> None:
+    """Write a result, plain values, to `analyses/<kind>.json` of a folder, with the runs that it is of."""
+    durable.make_folder(folder / schema.ANALYSES_FOLDER)
+    content = {**result, RUNS: identities(runs)}
+    durable.write_json(folder / schema.ANALYSES_FOLDER / f"{kind}.json", content)
+
+
+def kept(runs: "RunGroup") -> dict[str, dict[str, Any]]:
+    """Results by kind that are kept for exactly these runs, with the weights that they have now, in this order.
+
+    Read from the group's own folder first, then from `folder_of`.
+    """
+    expected = identities(runs)
+    results: dict[str, dict[str, Any]] = {}
+    for folder in (runs.results_folder, folder_of(runs)):
+        for path in sorted((folder / schema.ANALYSES_FOLDER).glob("*.json")) if folder is not None else ():
+            result = durable.read_json(path)
+            if result.get(RUNS) == expected:
+                results.setdefault(path.stem, {key: value for key, value in result.items() if key != RUNS})
+    return results
+
+
+def identities(runs: "RunGroup") -> list[dict[str, str]]:
+    """Of each run its directory's name, and the fingerprint of its last saved or measured weights (else "")."""
+    return [{"name": view.path.resolve().name, "weights_sha256": _last_weights(view.run)} for view in runs.runs]
+
+
+def _last_weights(run: "Run") -> str:
+    if run.checkpoints:
+        return run.checkpoints[-1].place.weights_sha256
+    last = max(
+        (run.measure(group).isel(checkpoint=-1) for group in run.measures if run.measure(group).sizes["checkpoint"]),
+        key=lambda state: int(state["step"]),
+        default=None,
+    )
+    return "" if last is None else str(last["weights_sha256"].item())
