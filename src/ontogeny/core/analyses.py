@@ -165,10 +165,25 @@ class AnalysisAcross(Component):
         """Compute it. Raises StoreError, "lacks ...", where the group lacks what it needs."""
 
 
+def not_assessable(lack: Exception) -> Result:
+    """In place of the result of an analysis that a run or a group lacks something for."""
+    return Result(verdict=f"not assessable: {lack}", sentences=(), reading="", numbers={})
+
+
+def failed(kind: str, runs: str, error: Exception) -> Result:
+    """In place of the result of an analysis that raised an error it should not; `runs`: directories, as typed."""
+    return Result(
+        verdict=f"failed, which is a defect of ontogeny ({type(error).__name__}: {error})",
+        sentences=(),
+        reading=f"ontogeny --debug analyze {runs} --kind {kind}  shows where.",
+        numbers={},
+    )
+
+
 def one_line(sentence: str) -> str:
-    """A sentence of `Result` without its line breaks: a heading and its lines, separated by semicolons."""
+    """A sentence of `Result` without line breaks and full stop: the heading, and its lines separated by semicolons."""
     heading, *lines = [line.strip() for line in sentence.splitlines()]
-    return f"{heading} {'; '.join(lines)}".rstrip()
+    return f"{heading} {'; '.join(lines)}".rstrip(" .")
 
 
 def plain(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from ontogeny.core.analyses import ROOM_ACROSS, one_line, plain
+from ontogeny.core.analyses import ROOM_ACROSS, failed, not_assessable, one_line, plain
 from ontogeny.core.errors import StoreError
 from ontogeny.core.kinds import find, kinds_of
 from ontogeny.store import comparisons
@@ -54,12 +54,11 @@ def over_runs(runs: "RunGroup") -> list[dict[str, Any]]:
 
 
 def _computed(kind: str, runs: "RunGroup") -> dict[str, Any]:
-    nothing: dict[str, Any] = {"sentences": [], "reading": "", "numbers": {}}
     try:
-        analysis = cast("AnalysisAcross", find(ROOM_ACROSS, kind)())
-        result: dict[str, Any] = plain(analysis.analyze(runs))
+        result = cast("AnalysisAcross", find(ROOM_ACROSS, kind)()).analyze(runs)
     except StoreError as lack:
-        return {"verdict": f"not assessable: {lack}", **nothing}
-    except Exception as error:
-        return {"verdict": f"failed, which is a defect of ontogeny ({type(error).__name__}: {error})", **nothing}
-    return result
+        result = not_assessable(lack)
+    except Exception as error:  # noqa: BLE001 - a page of many runs is not lost to one analysis
+        result = failed(kind, " ".join(str(run.path) for run in runs.runs), error)
+    computed: dict[str, Any] = plain(result)
+    return computed

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from ontogeny.core.analyses import ROOM, ROOM_ACROSS, Analysis, AnalysisAcross, Result, plain
+from ontogeny.core.analyses import ROOM, ROOM_ACROSS, Analysis, AnalysisAcross, Result, failed, not_assessable, plain
 from ontogeny.core.errors import OntogenyError, StoreError
 from ontogeny.core.kinds import find, kinds_of
 from ontogeny.core.recipe_file import apply_overrides, validate_component
@@ -40,7 +40,7 @@ def analyze(path: Path, kinds: Sequence[str], settings: Sequence[str]) -> dict[s
     )
     if not results:
         raise next(iter(lacking.values()))
-    return results | {kind: _not_assessable(lack) for kind, lack in lacking.items()}
+    return results | {kind: plain(not_assessable(lack)) for kind, lack in lacking.items()}
 
 
 def analyze_if_it_can(path: Path) -> None:
@@ -88,7 +88,7 @@ def compare(
         command=" ".join(str(run.path) for run in runs.runs),
         made=by_kind,
     )
-    return results | {kind: _not_assessable(lack) for kind, lack in lacking.items()}
+    return results | {kind: plain(not_assessable(lack)) for kind, lack in lacking.items()}
 
 
 def _carry_out(
@@ -118,7 +118,7 @@ def _carry_out(
         except Exception as error:  # a training of hours must not lose its page to one analysis
             if kinds:
                 raise
-            result = _failed(kind, command, error)
+            result = failed(kind, command, error)
         content = {**plain(result), "settings": analysis.model_dump(mode="json")}
         results[keep(analysis, content)] = content
     return results, lacking
@@ -130,19 +130,6 @@ def _require_kinds(kinds: Sequence[str], room: str, *, other: str, hint: str) ->
         if kind in kinds_of(other) and kind not in kinds_of(room):
             subject = "compares several runs" if other == ROOM_ACROSS else "is an analysis of one run"
             raise OntogenyError(f"--kind {kind}: it {subject}: {hint}")
-
-
-def _not_assessable(lack: StoreError) -> PlainResult:
-    return {"verdict": f"not assessable: {lack}", "sentences": [], "reading": "", "numbers": {}}
-
-
-def _failed(kind: str, runs: str, error: Exception) -> Result:
-    return Result(
-        verdict=f"failed, which is a defect of ontogeny ({type(error).__name__}: {error})",
-        sentences=(),
-        numbers={},
-        reading=f"ontogeny --debug analyze {runs} --kind {kind}  shows where.",
-    )
 
 
 def _that_take(room: str, settings: Sequence[str]) -> list[str]:
