@@ -40,10 +40,10 @@ def write(folder: Path, rows: Sequence[Row], levels: Sequence[float] = ()) -> No
     runs = group_of(rows)
     table = results(outcomes(runs))
     durable.write_bytes(folder / "results.csv", table.to_csv(index=False).encode())
-    found = compare(runs, [], [], folder, made=[MatchedArms(levels=tuple(levels))])
-    if "front" in found["pareto"]["numbers"]:
-        durable.write_json(folder / "pareto.json", found["pareto"]["numbers"]["front"])
-    texts = _texts(found)
+    analyzed = compare(runs, [], [], folder, made=[MatchedArms(levels=tuple(levels))])
+    if "front" in analyzed["pareto"]["numbers"]:
+        durable.write_json(folder / "pareto.json", analyzed["pareto"]["numbers"]["front"])
+    texts = _texts(analyzed)
     if outcome := outcome_text(folder, list(rows[0][0]), table):
         texts["scaling"].append(outcome)
     for name, paragraphs in texts.items():
@@ -59,14 +59,14 @@ def text_files(folder: Path) -> dict[str, list[str]]:
     }
 
 
-def _texts(found: Mapping[str, PlainResult]) -> dict[str, list[str]]:
+def _texts(analyzed: Mapping[str, PlainResult]) -> dict[str, list[str]]:
     """Paragraphs by file."""
     texts = {
-        name: [sentence for kind in kinds for sentence in found[kind]["sentences"]] for name, kinds in FILES.items()
+        name: [sentence for kind in kinds for sentence in analyzed[kind]["sentences"]] for name, kinds in FILES.items()
     }
-    texts["effects"] = texts["effects"] or [found["factorial"]["verdict"]]
-    for kind in _others(found):
-        verdict, sentences, reading = (found[kind][key] for key in ("verdict", "sentences", "reading"))
+    texts["effects"] = texts["effects"] or [analyzed["factorial"]["verdict"]]
+    for kind in _others(analyzed):
+        verdict, sentences, reading = (analyzed[kind][key] for key in ("verdict", "sentences", "reading"))
         assessable = not verdict.startswith("not assessable")
         texts[kind] = [verdict, *sentences, *([f"How to read it: {reading}"] if reading else [])] if assessable else []
     return texts

@@ -144,7 +144,7 @@ def predictions(
     """
     name, values = next(iter(quantities(key, rows).items()), ("", pd.Series(dtype=float)))
     if not name:
-        raise StoreError("the runs that came before do not differ in size, so no law is of it")
+        raise StoreError("the runs that came before do not differ in size, so no law can predict it")
     predicted: list[dict[str, object]] = []
     for response in ("general increase", f"nll {new}"):
         for where, part in parts(rows, [other for other in varied if other != key]):
