@@ -119,7 +119,7 @@ def analyze(
     run_dirs: Annotated[list[Path], typer.Argument(help="One run, or several to compare.", metavar="RUN…")],
     kind: Annotated[list[str] | None, typer.Option("--kind", help="Which analysis; repeat. By default all.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="A setting of it, as score=scale_free.")] = None,
-    to: Annotated[Path | None, typer.Option("--to", help="Keep what is said of several runs in this folder.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="Of several runs: keep the results in this folder.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Test what was recorded of a run: groups, onset, shapes, order of layers, velocity. No torch.
@@ -137,7 +137,7 @@ def analyze(
     if len(run_dirs) > 1:
         results = verb.analyze_across(run_dirs, kind or [], settings or [], to)
     elif to is not None:
-        raise OntogenyError("--to is for several runs: what is said of one is kept in its own directory")
+        raise OntogenyError("--to is for several runs; results of one run are kept in its directory")
     else:
         results = verb.analyze(run_dirs[0], kind or [], settings or [])
     tell(results, as_json, verb.text)

@@ -37,4 +37,4 @@ def test_a_folder_of_the_group_comes_first(two: list[Run]) -> None:
 def test_weights_tell_runs_of_one_name_apart(two: list[Run]) -> None:
     """The fingerprint is that of the last measured state where no checkpoint was saved."""
     expected = str(two[0].measure("token_nll").isel(checkpoint=-1)["weights_sha256"].item())
-    assert comparisons.identities(RunGroup(two))[0] == {"name": "a", "weights_sha256": expected}
+    assert RunGroup(two).identities[0] == {"name": "a", "weights_sha256": expected}

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from ontogeny.store import durable, schema
 
 if TYPE_CHECKING:
-    from ontogeny.store.run import Run
     from ontogeny.store.run_group import RunGroup
 
 RUNS = "runs"
@@ -24,7 +23,7 @@ def folder_of(runs: "RunGroup") -> Path:
 def keep(folder: Path, kind: str, result: Mapping[str, Any], runs: "RunGroup") -> None:
     """Write a result, plain values, to `analyses/<kind>.json` of a folder, with the runs that it is of."""
     durable.make_folder(folder / schema.ANALYSES_FOLDER)
-    content = {**result, RUNS: identities(runs)}
+    content = {**result, RUNS: runs.identities}
     durable.write_json(folder / schema.ANALYSES_FOLDER / f"{kind}.json", content)
 
 
@@ -33,7 +32,7 @@ def kept(runs: "RunGroup") -> dict[str, dict[str, Any]]:
 
     Read from the group's own folder first, then from `folder_of`.
     """
-    expected = identities(runs)
+    expected = runs.identities
     results: dict[str, dict[str, Any]] = {}
     for folder in (runs.results_folder, folder_of(runs)):
         for path in sorted((folder / schema.ANALYSES_FOLDER).glob("*.json")) if folder is not None else ():
@@ -41,19 +40,3 @@ def kept(runs: "RunGroup") -> dict[str, dict[str, Any]]:
             if result.get(RUNS) == expected:
                 results.setdefault(path.stem, {key: value for key, value in result.items() if key != RUNS})
     return results
-
-
-def identities(runs: "RunGroup") -> list[dict[str, str]]:
-    """Of each run its directory's name, and the fingerprint of its last saved or measured weights (else "")."""
-    return [{"name": view.path.resolve().name, "weights_sha256": _last_weights(view.run)} for view in runs.runs]
-
-
-def _last_weights(run: "Run") -> str:
-    if run.checkpoints:
-        return run.checkpoints[-1].place.weights_sha256
-    last = max(
-        (run.measure(group).isel(checkpoint=-1) for group in run.measures if run.measure(group).sizes["checkpoint"]),
-        key=lambda state: int(state["step"]),
-        default=None,
-    )
-    return "" if last is None else str(last["weights_sha256"].item())

@@ -199,6 +199,13 @@ class RunGroup:
         )
 
     @cached_property
+    def identities(self) -> list[dict[str, str]]:
+        """Each run's directory name, and the fingerprint of its last saved weights, else of the last measured ones."""
+        return [
+            {"name": view.path.resolve().name, "weights_sha256": _last_weights(view.run) or ""} for view in self.runs
+        ]
+
+    @cached_property
     def inseparable(self) -> Mapping[str, tuple[str, ...]]:
         """By setting of the bands' levels: others that change only when it does; none where levels were given."""
         return {} if self._levels is not None else differences.levels([band.runs for band in self.bands])[1]
@@ -278,6 +285,14 @@ class RunGroup:
     def log_spaced(self) -> bool:
         """Are checkpoints evenly spaced over the logarithm of the step?"""
         return any((run.recipe.get("checkpoints") or {}).get("log_spaced") for run in self.runs)
+
+
+def _last_weights(run: "Run") -> str | None:
+    if checkpoints := run.checkpoints:
+        return checkpoints[-1].place.weights_sha256
+    measured = [data for group in run.measures if (data := run.measure(group)).sizes.get("checkpoint", 0)]
+    states = [(int(data["step"][-1]), str(data["weights_sha256"][-1].item())) for data in measured]
+    return max(states, default=(0, None))[1]
 
 
 def _nothing() -> pd.DataFrame:

@@ -249,6 +249,6 @@ def _verdict(laws: Sequence[FittedLaw]) -> str:
     if not fitted:
         return f"not assessable: no law ({laws[0]['why_not']})"
     if not any(law.claims for law in fitted):
-        return f"{len(fitted)} power laws fitted: {NO_CLAIM}"
+        return f"{len(fitted)} power law{'s' if len(fitted) > 1 else ''} fitted: {NO_CLAIM}"
     shown = sum(law.claims and not law.k_low <= 0 <= law.k_high for law in fitted)
     return f"{shown} of {len(fitted)} power laws show a dependence (intervals not corrected)"

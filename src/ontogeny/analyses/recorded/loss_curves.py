@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -41,8 +42,17 @@ class LossCurves:
         return float(new), float(general)
 
 
+_READ: "WeakKeyDictionary[ComparedRun, LossCurves | None]" = WeakKeyDictionary()
+
+
 def loss_curves(run: "ComparedRun") -> LossCurves | None:
-    """Read them from the metrics of `evaluation`; None unless probe sets were evaluated at two checkpoints."""
+    """From the metrics of `evaluation`; None without two evaluated checkpoints. Read once per view."""
+    if run not in _READ:
+        _READ[run] = _read(run)
+    return _READ[run]
+
+
+def _read(run: "ComparedRun") -> LossCurves | None:
     rows = run.metrics.get(run.name_of("evaluation/nll"))
     if rows is None:
         return None
