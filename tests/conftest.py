@@ -2,5 +2,6 @@
 
 from tests.report.hand_made import make_run, run
 from tests.small_runs import recipe, texts
+from tests.verbs.conftest import ontogeny
 
-__all__ = ["make_run", "recipe", "run", "texts"]
+__all__ = ["make_run", "ontogeny", "recipe", "run", "texts"]

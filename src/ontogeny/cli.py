@@ -128,10 +128,11 @@ def sweep(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run every combination of some settings, with several seeds, and put all on one page. Continues where it stopped.
+    """Run every combination of some settings with several seeds, and show all on one page. Continues where it stopped.
 
     Writes the table of results, main effects and interaction, what is learned against what is lost (Pareto front), and
-    power laws over sizes, lengths and shares, with intervals over seeds. Commas in brackets part no values: [],[{a: 1}]
+    power laws over sizes, lengths and shares, with intervals over seeds. Values are separated by commas, except in
+    brackets: [],[{a: 1}]
 
     Examples:  ontogeny sweep mine.yaml --vary train.lr=0.001,0.003 --vary data.replay.general.share=0.05,0.25  |
     ontogeny sweep forgetting/replay --vary base.model.size=nano,micro --base-seeds
@@ -263,9 +264,10 @@ def report(
     live: Annotated[bool, typer.Option("--live", help="Only the page, reloading itself.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write the page of a run, its figures, summary.csv and report.txt. Several runs are overlaid.
+    """Write the page of a run, its figures, summary.csv and report.txt. Several runs are overlaid and compared.
 
-    Runs that differ only in the seed become one band.
+    Runs that differ only in the seed become one band. Analyses over the runs are read where `ontogeny analyze` kept
+    them, else computed.
 
     Examples:  ontogeny report runs/demo-1a2b3c4d  |  ontogeny report runs/a runs/b --to both.html
     """

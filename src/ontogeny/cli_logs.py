@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ontogeny.cli_shared import AsJson, RunDir, tell
+from ontogeny.cli_shared import AsJson, tell
 from ontogeny.core.errors import OntogenyError
 
 logs = typer.Typer()
@@ -116,17 +116,28 @@ def watch(
 
 @logs.command()
 def analyze(
-    run_dir: RunDir,
+    run_dirs: Annotated[list[Path], typer.Argument(help="One run, or several to compare.", metavar="RUN…")],
     kind: Annotated[list[str] | None, typer.Option("--kind", help="Which analysis; repeat. By default all.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="A setting of it, as score=scale_free.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="Of several runs: keep the results in this folder.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Test what was recorded of a run: groups, onset, shapes, order of layers, velocity. No torch.
 
-    Examples:  ontogeny analyze runs/memorization-quick-1a2b3c4d  |
-    ontogeny analyze runs/memorization-quick-1a2b3c4d --kind groups --set score=scale_free
-    """
-    from ontogeny.verbs.analyze import analyze as carry_out
-    from ontogeny.verbs.analyze import text
+    Several runs are compared by what differs between their recipes: effects of settings, the Pareto front of learning
+    against forgetting, the same loss of new text, power laws, the least replay, what recurs over seeds. The results
+    are kept in analyses/ of comparison-<hash> beside the first run.
 
-    tell(carry_out(run_dir, kind or [], settings or []), as_json, text)
+    Examples:  ontogeny analyze runs/memorization-quick-1a2b3c4d  |
+    ontogeny analyze runs/memorization-quick-1a2b3c4d --kind groups --set score=scale_free  |
+    ontogeny analyze runs/replay-* --kind pareto
+    """
+    from ontogeny.verbs import analyze as verb
+
+    if len(run_dirs) > 1:
+        results = verb.analyze_across(run_dirs, kind or [], settings or [], to)
+    elif to is not None:
+        raise OntogenyError("--to is for several runs; results of one run are kept in its directory")
+    else:
+        results = verb.analyze(run_dirs[0], kind or [], settings or [])
+    tell(results, as_json, verb.text)

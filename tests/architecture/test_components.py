@@ -20,6 +20,8 @@ ROOMS = [
     "ontogeny.data.corpora",
     "ontogeny.data.orders",
     "ontogeny.models.sources",
+    "ontogeny.analyses",
+    "ontogeny.analyses.across",
 ]
 KINDS = [(room, kind) for room in ROOMS for kind in kinds_of(room)]
 

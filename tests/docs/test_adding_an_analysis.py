@@ -10,7 +10,8 @@ from tests.docs.pages import DOCS, in_place, run_tests
 PAGE = (DOCS / "adding_an_analysis.md").read_text(encoding="utf-8")
 
 
-def test_the_pages_test_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with in_place(PAGE, "analyses", "lengths", tmp_path, monkeypatch):
-        assert run_tests(PAGE, "analyses", "lengths", tmp_path, monkeypatch) == 2
-        assert "lengths" in kinds.kinds_of("ontogeny.analyses")
+@pytest.mark.parametrize(("room", "kind"), [("analyses", "lengths"), ("analyses.across", "overfitting")])
+def test_the_pages_tests_pass(room: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with in_place(PAGE, room, kind, tmp_path, monkeypatch):
+        assert run_tests(PAGE, room, kind, tmp_path, monkeypatch) == 2
+        assert kind in kinds.kinds_of(f"ontogeny.{room}")

@@ -115,5 +115,24 @@ def test_the_epoch_after_the_last_step_is_that_of_the_checkpoint(tmp_path: Path)
     # Rows of steps end at 17 / 11 = 1.545; the checkpoint after the last step is at 18 / 11 = 1.636.
     for name, groups in (("looked", {"evaluation": "evaluation"}), ("not", {})):
         view = view_of(tmp_path / name, **groups)
-        epochs = RunGroup([view._run]).epochs_at(view, np.array([0, 9, 18]))
+        epochs = RunGroup([view.run]).epochs_at(view, np.array([0, 9, 18]))
         assert epochs == pytest.approx([0, 9 / 11, 18 / 11])
+
+
+def test_given_levels_take_the_recipes_place(make_run: MakeRun) -> None:
+    """Two runs of one recipe and two seeds, of which a sweep says that they differ in the rate."""
+    runs = [make_run(NLL, f"r{i}", seed=seed) for i, seed in enumerate((0, 0, 1, 1))]
+    given = [{"train.lr": "0.1"}, {"train.lr": "0.2"}] * 2
+    bands = RunGroup(runs, levels=given).bands
+    assert [(band.label, [run.name for run in band.runs], band.seeds) for band in bands] == [
+        ("train.lr=0.1", ["r0", "r2"], (0, 1)),
+        ("train.lr=0.2", ["r1", "r3"], (0, 1)),
+    ]
+    assert [band.levels for band in bands] == given[:2]
+
+
+def test_seeds_name_the_base_where_the_runs_own_are_alike(make_run: MakeRun) -> None:
+    models = [{"kind": "from_run", "overrides": [f"train.seed={seed}"]} for seed in (1, 2)]
+    runs = [make_run(NLL, f"r{i}", recipe={"model": model}) for i, model in enumerate(models)]
+    (band,) = RunGroup(runs).bands
+    assert band.seeds == ("0, base 1", "0, base 2")

@@ -9,12 +9,9 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
-from ontogeny.analyses.across._endpoints import Ends
-from ontogeny.analyses.across._pareto import analyze
 from ontogeny.core.errors import RunFailedError, StoreError
 from ontogeny.store.lock import RunLock
 from ontogeny.store.run import open_run
@@ -23,7 +20,6 @@ from ontogeny.verbs import sweep as verb
 from ontogeny.verbs import sweep_processes
 from ontogeny.verbs.sweep import _digest, points_of, split_values, sweep
 from ontogeny.verbs.sweep_processes import Command, SweepInterruptedError, ended_by_signals, run_all
-from ontogeny.verbs.sweep_results import decay_text, effects_text, matched_text, no_progress_text, replay_text, results
 from tests.small_runs import write_text
 from tests.verbs.conftest import Call
 from tests.verbs.test_analyze import RECIPE
@@ -357,113 +353,3 @@ def test_seeds_of_the_base(child: Path, tmp_path: Path) -> None:
     assert [point.recipe.model.overrides for point in points] == [(f"train.seed={seed}",) for seed in (0, 0, 1, 1)]
     plain = points_of(str(child), [], ["train.lr=0.1,0.2"], 2, tmp_path)
     assert {point.recipe.model.overrides for point in plain} == {()}
-
-
-def row(new: list[float], general: list[float]) -> Ends:
-    losses = {"n": np.array(new), "g": np.array(general)}
-    return Ends(
-        run="r", seed=0, steps=np.array([0, 5, 10]), losses=losses, new="n", general="g", parameters=1000, tokens=640
-    )
-
-
-def test_the_table_by_hand() -> None:
-    """New text from 4 over 2 to 3: a decrease of 1, 0.75 of the start, best 2. General from 2 to 2.5: 1.25 of it."""
-    table = results([({"a": "1"}, 3, Path("runs/r"))], [row([4, 2, 3], [2, 3, 2.5])])
-    assert table.to_dict("records") == [
-        {
-            "a": "1",
-            "seed": 3,
-            "run": "r",
-            "steps": 10,
-            "tokens": 640,
-            "parameters": 1000,
-            "nll n": 3,
-            "first n": 4,
-            "best n": 2,
-            "nll g": 2.5,
-            "first g": 2,
-            "best g": 2,
-            "new decrease": 1,
-            "new relative": 0.75,
-            "new decay": 0.025,
-            "general increase": 0.5,
-            "general relative": 1.25,
-        }
-    ]
-
-
-def test_arms_are_compared_where_they_learned_the_same() -> None:
-    """a ends at 2 with a general loss of 3; b passes 2 half way from 3 to 1, at step 7.5, with 5: +2."""
-    rows = [({"way": way}, seed, Path("x")) for way in "ab" for seed in range(2)]
-    ends = [row([4, 3, 2], [2, 2, 3]), row([4, 3, 2], [2, 2, 3]), row([4, 3, 1], [2, 4, 6]), row([4, 3, 1], [2, 4, 6])]
-    said = matched_text(rows, ends)
-    assert "way=b: +2.0000 (+2.0000 to +2.0000), p < 0.0001, n = 2, at a loss of 2.0000" in said
-    assert "reached after 7.5 steps, there after 10.0; fewer than 5 seeds: no claim" in said
-    assert matched_text(rows, [None] * 4) == ""
-    at = matched_text(rows, ends, [3.0, 1.5]).splitlines()
-    assert "over 2: levels x configurations" in at[0]
-    assert at[1].startswith("  way=b: +2.0000 (+2.0000 to +2.0000)")
-    assert "at a loss of 3.0000" in at[1]
-    assert at[2] == "  way=b: not assessable: not all runs reached a loss of 1.5000; 2.0000 they did"
-    assert "not assessable" in matched_text(rows, [row([4, 4, 4], [2, 2, 2])] * 4)
-
-
-def test_where_settings_interact_each_effect_is_told_by_itself() -> None:
-    """b adds 1 where a is 1 and takes 1 off where a is 2: on average nothing, which is not all there is to say."""
-    random = np.random.default_rng(0)
-    rows = [({"a": a, "b": b}, seed, Path("x")) for seed in range(5) for a in "12" for b in "xy"]
-    losses = [(b == "y") * (1.0 if a == "1" else -1.0) for levels, _, _ in rows for a, b in [levels.values()]]
-    said = effects_text(rows, pd.DataFrame({"nll g": np.array(losses) + random.normal(0, 1e-5, 20)}))
-    assert "so each main effect above is an average of different effects" in said
-    assert "    a=1: b: y against x: +1.000" in said
-    assert "    a=2: b: y against x: -1.000" in said
-    assert "p < 0.0001 corrected over 4" in said
-    assert "p = 0.0000" not in said
-    alike = effects_text(rows, pd.DataFrame({"nll g": random.normal(0, 1, 20)}))
-    assert "interaction: F = " in alike
-    assert "average" not in alike
-    partly = effects_text(rows[:-1], pd.DataFrame({"nll g": np.array(losses[:-1]) + random.normal(0, 0.01, 19)}))
-    assert "left out, since a cell lacks them: seeds 4" in partly
-
-
-def test_what_learned_nothing_and_what_it_damaged() -> None:
-    """At 1 and 1.02 of the start with general text up a tenth: damage without progress. The other one learned."""
-    front = analyze(["idle", "good"], np.array([[1.0, 1.02], [0.8, 0.81]]), np.array([[1.1, 1.1], [1.0, 1.0]]))
-    assert front is not None
-    said = no_progress_text(front).splitlines()
-    assert said[2].startswith("  idle: new 1.0100 (0.8829 to 1.1371), general 1.1000 (1.1000 to 1.1000), up")
-    assert len(said) == 3
-
-
-def test_the_rate_of_decay_against_what_is_lost() -> None:
-    """New text falls by 1, 2 and 3 of 10 in 10 steps (1%, 2%, 3% a step), general text rises by 2%, 4%, 6%: 0.2% for
-    each 0.1%. With replay it does not rise at all. Two seeds that are alike leave the interval no width."""
-    rows, ends = [], []
-    for share, price in (("0", 0.02), ("0.5", 0.0)):
-        for rate in (1, 2, 3):
-            for seed in range(2):
-                run = Path(f"{share}{rate}{seed}")
-                rows.append(({"train.lr": str(rate), "data.replay.old.share": share}, seed, run))
-                ends.append(row([10, 10, 10 - rate], [1, 1, 1 + price * rate]))
-    said = decay_text(rows, results(rows, ends))
-    assert "data.replay.old.share=0: +0.200 (+0.200 to +0.200), n = 2; fewer than 5 seeds: no claim" in said
-    assert "data.replay.old.share=0.5: " in said
-    assert "+0.000" in said.splitlines()[3] or "-0.000" in said.splitlines()[3]
-
-
-def test_how_much_replay_is_enough_in_words() -> None:
-    """At rate 1 general text rises by 6%, 3%, 1% at shares 0, 0.5, 1: 2% lies at 0.75. At rate 2 it never comes down.
-
-    New text falls from 4 to 3.6 in 10 steps at share 0: a tenth, 1% a step.
-    """
-    rows, ends = [], []
-    for lr, rises in (("1", (0.06, 0.03, 0.01)), ("2", (0.3, 0.2, 0.1))):
-        for share, rise in zip(("0", "0.5", "1.0"), rises, strict=True):
-            for seed in range(2):
-                rows.append(({"train.lr": lr, "data.replay.old.share": share}, seed, Path(f"{lr}{share}{seed}")))
-                ends.append(row([4, 4, 3.6], [1, 1, 1 + rise]))
-    said = replay_text(rows, results(rows, ends))
-    assert "train.lr=1: between 0.5 and 1 (95%: between 0.5 and 1); on a straight line 0.75; fewer than 5" in said
-    assert "no claim; new text falls by 1.000% a step at 0\n" in said
-    assert "train.lr=2: none of those tested (up to 1); fewer than 5 seeds: no claim; new text" in said
-    assert replay_text([({"train.lr": "1"}, 0, Path("x"))], pd.DataFrame()) == ""

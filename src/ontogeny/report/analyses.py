@@ -1,32 +1,64 @@
-"""What analyses found, as the page and the text show it."""
+"""Results of analyses, as the page and the text show them."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from ontogeny.analyses.across._seeds import over_seeds
-from ontogeny.core.analyses import Result
-from ontogeny.store.run_group import Band, RunGroup
+from ontogeny.core.analyses import ROOM_ACROSS, failed, not_assessable, one_line, plain
+from ontogeny.core.errors import StoreError
+from ontogeny.core.kinds import find, kinds_of
+from ontogeny.store import comparisons
+
+if TYPE_CHECKING:
+    from ontogeny.core.analyses import AnalysisAcross
+    from ontogeny.store.run_group import RunGroup
+
+_ORDER = (
+    "groups",
+    "content",
+    "onset",
+    "twins",
+    "shape",
+    "layers",
+    "velocity",
+    "forgetting",
+    "transfer",
+    "collapse",
+    "retention",
+)
+"""The order in which questions arise; others follow by name."""
 
 
 def in_order(analyses: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Analyses in the order in which questions arise."""
-    order = (
-        "groups",
-        "content",
-        "onset",
-        "twins",
-        "shape",
-        "layers",
-        "velocity",
-        "forgetting",
-        "transfer",
-        "collapse",
-        "retention",
+    return sorted(
+        analyses.items(), key=lambda item: (_ORDER.index(item[0]) if item[0] in _ORDER else len(_ORDER), item[0])
     )
-    return sorted(analyses.items(), key=lambda one: (order.index(one[0]) if one[0] in order else len(order), one[0]))
 
 
-def seeds(runs: RunGroup) -> list[tuple[Band, Result]]:
-    """What recurs in runs that differ in nothing but the seed."""
-    found = [(band, over_seeds([run.analyses for run in band.runs])) for band in runs.bands]
-    return [(band, one) for band, one in found if one is not None]
+def over_runs(runs: "RunGroup") -> list[dict[str, Any]]:
+    """Results over several runs that can be assessed: kind, run ("3 runs"), verdict, sentences, reading, numbers.
+
+    Those that are kept for exactly these runs are read; others are computed with their default settings, and kept
+    nowhere. An analysis that fails says so in its verdict, since a page must not be lost to it. Empty for one run.
+    """
+    if len(runs.runs) < 2:
+        return []
+    kept = comparisons.kept(runs)
+    shown = []
+    for kind in kinds_of(ROOM_ACROSS):
+        result = kept.get(kind) or _computed(kind, runs)
+        if not str(result["verdict"]).startswith("not assessable"):
+            sentences = [one_line(sentence) for sentence in result["sentences"]]
+            shown.append({**result, "sentences": sentences, "kind": kind, "run": f"{len(runs.runs)} runs"})
+    return shown
+
+
+def _computed(kind: str, runs: "RunGroup") -> dict[str, Any]:
+    try:
+        result = cast("AnalysisAcross", find(ROOM_ACROSS, kind)()).analyze(runs)
+    except StoreError as lack:
+        result = not_assessable(lack)
+    except Exception as error:  # noqa: BLE001 - a page of many runs is not lost to one analysis
+        result = failed(kind, " ".join(str(run.path) for run in runs.runs), error)
+    computed: dict[str, Any] = plain(result)
+    return computed

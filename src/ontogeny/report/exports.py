@@ -2,13 +2,12 @@
 
 import textwrap
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ontogeny.report.analyses import in_order, seeds
+from ontogeny.report.analyses import in_order, over_runs
 from ontogeny.report.figure import Figure
 from ontogeny.report.origin import alarms, facts
 from ontogeny.report.sentences import number, sentences
@@ -96,8 +95,8 @@ def plain_text(runs: RunGroup) -> str:
             lines += [f"{run.name}", *_table(facts(run)), *alarms(run), ""]
             for kind, one in in_order(run.analyses):
                 lines += _analysis(kind, one)
-    for band, found in seeds(runs):
-        lines += _analysis(f"{band.label}, over seeds", asdict(found))
+    for result in over_runs(runs):
+        lines += _analysis(f"{result['kind']}, over {result['run']}", result)
     lines += _last_numbers(runs)
     return "\n".join(lines).rstrip() + "\n"
 

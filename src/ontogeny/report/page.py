@@ -5,14 +5,14 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.version import __version__
 from ontogeny.report import origin
-from ontogeny.report.analyses import in_order, seeds
+from ontogeny.report.analyses import in_order, over_runs
 from ontogeny.report.comparison_table import glance
 from ontogeny.report.exports import plain_text, summary, write_pictures
 from ontogeny.report.figure import Figure, draw_all
@@ -110,8 +110,8 @@ def write_report(runs: "Sequence[Run]", out: Path | None = None, live: bool = Fa
     """
     if not runs:
         raise OntogenyError("report: name at least one run directory")
-    group = RunGroup(runs)
     path = _where(runs, out)
+    group = RunGroup(runs, results_folder=path.parent)
     durable.make_folder(path.parent)
     figures = draw_all(group)
     rest = remaining(group, figures.values())
@@ -188,7 +188,7 @@ def _sections(
 ) -> list[dict[str, Any]]:
     """What each section shows; specifications of charts go into `charts` by the id of their place."""
     filled = {"reader": has_reader, "generation": has_samples, "origin": True}
-    filled["dynamics"] = any(run.analyses for run in runs.runs)
+    filled["dynamics"] = bool(_analyses(runs))
     filled["findings"] = any(run.findings for run in runs.runs)
     sections = []
     for plan in PLAN:
@@ -326,8 +326,8 @@ def _card(finding: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _analyses(runs: RunGroup) -> list[dict[str, Any]]:
-    """What recurs over seeds; then verdicts and sentences of every analysis of every run."""
-    shown = [{**asdict(one), "kind": "over seeds", "run": band.label} for band, one in seeds(runs)]
+    """Verdicts and sentences of every analysis over the runs; then of every run."""
+    shown = over_runs(runs)
     for run in runs.runs:
         for kind, one in in_order(run.analyses):
             shown.append({**one, "kind": kind, "run": run.name if len(runs.runs) > 1 else ""})

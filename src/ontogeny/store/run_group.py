@@ -12,21 +12,23 @@ import pandas as pd
 
 from ontogeny.core.passages import ProbeSet
 from ontogeny.core.recipe_data import is_trained
+from ontogeny.store import recipe_differences as differences
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from ontogeny.core.analyses import RecordedRun
     from ontogeny.store.run import Run
 
 Role = Literal["trained", "held out", "other", "twins"]
-_SEED = "train.seed="
 
 
 class RunView:
-    """A run read once: the page is of one piece although the run goes on. Reads as `store.run.Run` does."""
+    """A run read once, so that a page is consistent although the run goes on. Reads as `store.run.Run` does."""
 
     def __init__(self, run: "Run", name: str) -> None:
-        self._run = run
+        self.run = run
+        """The run itself, which reads what is there now."""
         self.name = name
         """The run's name; with its seed where two would be alike."""
         self.path: Path = run.path
@@ -35,67 +37,67 @@ class RunView:
     @cached_property
     def recipe(self) -> dict[str, Any]:
         """The complete recipe."""
-        return self._run.recipe
+        return self.run.recipe
 
     @cached_property
     def recipe_yaml(self) -> str:
         """The recipe's text."""
-        return self._run.recipe_yaml
+        return self.run.recipe_yaml
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """What ran, on what, with which versions."""
-        return self._run.provenance
+        return self.run.provenance
 
     @cached_property
     def status(self) -> dict[str, Any]:
         """How far it got."""
-        return self._run.status
+        return self.run.status
 
     @cached_property
     def findings(self) -> list[dict[str, Any]]:
         """Verdicts of the last diagnosis."""
-        return self._run.findings
+        return self.run.findings
 
     @cached_property
     def analyses(self) -> dict[str, dict[str, Any]]:
-        """What was analyzed, by kind."""
-        return self._run.analyses
+        """Results of analyses of this run, by kind."""
+        return self.run.analyses
 
     @cached_property
     def metrics(self) -> dict[str, pd.DataFrame]:
         """Rows of the metrics by name: step, name, scope, value."""
-        rows = self._run.metrics[["step", "name", "scope", "value"]]
+        rows = self.run.metrics[["step", "name", "scope", "value"]]
         return {str(name): part for name, part in rows.groupby("name", sort=False, observed=True)}
 
     @cached_property
     def samples(self) -> pd.DataFrame:
         """Texts that the model wrote."""
-        return self._run.samples
+        return self.run.samples
 
     @cached_property
     def probes(self) -> dict[str, ProbeSet]:
         """Probe sets by name."""
-        return dict(self._run.probes)
+        return dict(self.run.probes)
 
     @cached_property
     def measures(self) -> list[str]:
-        """Names of the measures that saw something."""
-        return self._run.measures
+        """Groups of the measures that recorded something."""
+        return self.run.measures
 
     def series(self, name: str, scope: str | None = None) -> pd.DataFrame:
         """One scalar over time: step, value, scope; of all scopes, or of one."""
-        return self._run.series(name, scope)
+        return self.run.series(name, scope)
 
     @property
     def seed(self) -> int:
         """The seed that weights, order and dropout were drawn from."""
-        return int((self.recipe.get("train") or {}).get("seed") or 0)
+        return differences.seed_of(self)
 
     def measure(self, group: str) -> "xr.Dataset":
-        """What a measure saw, lazily."""
+        """What a measure recorded, lazily."""
         if group not in self._measures:
-            self._measures[group] = self._run.measure(group)
+            self._measures[group] = self.run.measure(group)
         return self._measures[group]
 
     def group_of(self, kind: str) -> str:
@@ -103,7 +105,7 @@ class RunView:
 
         The kind itself where no group is of that kind; empty if a measure of another kind goes by that name.
         """
-        groups = [group for group, its in self._kinds.items() if its == kind]
+        groups = [group for group, kind_of_group in self._kinds.items() if kind_of_group == kind]
         if kind in groups or not groups:
             return kind if self._kinds.get(kind, kind) == kind else ""
         return groups[0]
@@ -116,10 +118,10 @@ class RunView:
     @cached_property
     def _kinds(self) -> dict[str, str]:
         """Kind by group; a group that does not say its kind has that of the recipe, or is called after it."""
-        listed = [one for one in self.recipe.get("measures") or () if isinstance(one, Mapping)]
-        known = {str(one.get("name") or one.get("kind")): str(one.get("kind")) for one in listed}
-        found = {group: self.measure(group).attrs.get("kind", known.get(group, group)) for group in self.measures}
-        return found | {name: kind for name, kind in known.items() if name not in found}
+        entries = [entry for entry in self.recipe.get("measures") or () if isinstance(entry, Mapping)]
+        listed = {str(entry.get("name") or entry.get("kind")): str(entry.get("kind")) for entry in entries}
+        stored = {group: self.measure(group).attrs.get("kind", listed.get(group, group)) for group in self.measures}
+        return stored | {name: kind for name, kind in listed.items() if name not in stored}
 
     @cached_property
     def epochs(self) -> tuple[np.ndarray, np.ndarray]:
@@ -135,40 +137,78 @@ class RunView:
         return steps, np.array([known[step] for step in steps], dtype=np.float64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Band:
     """Runs that differ in nothing but the seed."""
 
     label: str
     runs: tuple[RunView, ...]
+    levels: Mapping[str, str]
+    """The value of each setting that differs within the group."""
+    seeds: tuple[int | str, ...]
+    """One per run: train.seed, with the seed of the run it starts from where train.seed alone is not unique."""
 
 
 class RunGroup:
-    """One or several runs, as figures see them. Frames are tidy: one row per value."""
+    """One or several runs, as figures and analyses read them. Frames are tidy: one row per value."""
 
-    def __init__(self, runs: "Sequence[Run]") -> None:
+    def __init__(
+        self,
+        runs: "Sequence[Run]",
+        levels: Sequence[Mapping[str, str]] | None = None,
+        results_folder: Path | None = None,
+    ) -> None:
+        """`levels`: of each run the value of each setting that was varied; by default they are read from the recipes.
+
+        `results_folder`: where results of analyses over these runs may be kept, beside `comparisons.folder_of`.
+        """
         names = [run.name for run in runs]
         self.runs = tuple(
             RunView(run, run.name if names.count(run.name) == 1 else f"{run.name} ({i + 1})")
             for i, run in enumerate(runs)
         )
+        self.results_folder = results_folder
+        self._levels = levels
 
     @cached_property
     def bands(self) -> tuple[Band, ...]:
         """Runs grouped by recipe without name, description and seed, labelled by what differs between the groups.
 
         The seed is train.seed, and that of the run a model comes from where the recipe sets it in model.overrides.
+        Given levels take the recipe's place: the label then says all of them.
         """
-        together: dict[str, list[RunView]] = {}
+        together: dict[str, list[int]] = {}
         occurrences: dict[str, int] = {}
-        for run in self.runs:
-            content = _content(run)
+        for i, run in enumerate(self.runs):
+            content = differences.without_seeds(run) if self._levels is None else {"levels": self._levels[i]}
             key = json.dumps(content, sort_keys=True, default=str) if content else f"run {len(together)}"
-            again = f"{key} seed {_seeds(run)}"
+            again = f"{key} seed {differences.all_seeds_of(run)}"
             occurrences[again] = occurrences.get(again, 0) + 1
-            together.setdefault(f"{key} #{occurrences[again]}", []).append(run)
-        groups = list(together.values())
-        return tuple(Band(label, tuple(runs)) for label, runs in zip(_labels(groups), groups, strict=True))
+            together.setdefault(f"{key} #{occurrences[again]}", []).append(i)
+        places = list(together.values())
+        groups = [tuple(self.runs[i] for i in members) for members in places]
+        labels, levels = differences.labels(groups), differences.levels(groups)[0]
+        if self._levels is not None:
+            levels = [dict(self._levels[members[0]]) for members in places]
+            words = ["  ".join(f"{key}={value}" for key, value in setting.items()) for setting in levels]
+            labels = words if all(words) else labels
+        by_seed = all(len({run.seed for run in runs}) == len(runs) for runs in groups)
+        seeds = [tuple(run.seed if by_seed else differences.all_seeds_of(run) for run in runs) for runs in groups]
+        return tuple(
+            Band(label=labels[i], runs=runs, levels=levels[i], seeds=seeds[i]) for i, runs in enumerate(groups)
+        )
+
+    @cached_property
+    def identities(self) -> list[dict[str, str]]:
+        """Each run's directory name, and the fingerprint of its last saved weights, else of the last measured ones."""
+        return [
+            {"name": view.path.resolve().name, "weights_sha256": _last_weights(view.run) or ""} for view in self.runs
+        ]
+
+    @cached_property
+    def inseparable(self) -> Mapping[str, tuple[str, ...]]:
+        """By setting of the bands' levels: others that change only when it does; none where levels were given."""
+        return {} if self._levels is not None else differences.levels([band.runs for band in self.bands])[1]
 
     @cached_property
     def probe_names(self) -> tuple[str, ...]:
@@ -220,17 +260,17 @@ class RunGroup:
 
     def measures(self, kind: str) -> "list[tuple[Band, RunView, xr.Dataset]]":
         """One measure of all runs that have it with at least one checkpoint."""
-        found = [
+        recorded = [
             (band, run, run.measure(run.group_of(kind)))
             for band, run in self.each()
             if run.group_of(kind) in run.measures
         ]
-        return [(band, run, data) for band, run, data in found if data.sizes.get("checkpoint", 0)]
+        return [(band, run, data) for band, run, data in recorded if data.sizes.get("checkpoint", 0)]
 
     def epochs_at(self, run: RunView, steps: np.ndarray) -> np.ndarray:
         """Epoch of each step, interpolated between recorded ones; NaN where the run recorded none.
 
-        Beyond the last it goes on as between the last two: training notes the epoch before each step, not after it.
+        Extrapolated beyond the last from the last two: training records the epoch before each step, not after it.
         """
         known, epochs = run.epochs
         if not len(known):
@@ -243,8 +283,16 @@ class RunGroup:
 
     @cached_property
     def log_spaced(self) -> bool:
-        """Are checkpoints spread evenly over the logarithm of the step?"""
+        """Are checkpoints evenly spaced over the logarithm of the step?"""
         return any((run.recipe.get("checkpoints") or {}).get("log_spaced") for run in self.runs)
+
+
+def _last_weights(run: "Run") -> str | None:
+    if checkpoints := run.checkpoints:
+        return checkpoints[-1].place.weights_sha256
+    measured = [data for group in run.measures if (data := run.measure(group)).sizes.get("checkpoint", 0)]
+    states = [(int(data["step"][-1]), str(data["weights_sha256"][-1].item())) for data in measured]
+    return max(states, default=(0, None))[1]
 
 
 def _nothing() -> pd.DataFrame:
@@ -253,8 +301,8 @@ def _nothing() -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in kinds.items()})
 
 
-def roles(run: RunView) -> dict[str, Role]:
-    """What each probe set is to the run: trained on, unseen text of the same corpus, another corpus, twins of others.
+def roles(run: "RecordedRun") -> dict[str, Role]:
+    """What each probe set is to the run: trained on, held-out text of the same corpus, another corpus, twins of others.
 
     Read from the recipe; a run whose recipe does not say (recorded in somebody else's loop) is judged by names.
     """
@@ -262,8 +310,8 @@ def roles(run: RunView) -> dict[str, Role]:
     trained_on: list[Mapping[str, Any]] = list(data.get("train") or ())
     takes: Mapping[str, Any] = data.get("probes") or {}
     twins = set(data.get("twins") or ())
-    found = {name: _role(name, takes.get(name) or {}, trained_on) for name in run.probes}
-    return {name: "twins" if name in twins else role for name, role in found.items()}
+    by_recipe = {name: _role(name, takes.get(name) or {}, trained_on) for name in run.probes}
+    return {name: "twins" if name in twins else role for name, role in by_recipe.items()}
 
 
 def _role(name: str, take: Mapping[str, Any], trained_on: list[Mapping[str, Any]]) -> Role:
@@ -275,58 +323,6 @@ def _role(name: str, take: Mapping[str, Any], trained_on: list[Mapping[str, Any]
         return "held out" if any(word in plain for word in ("novel", "held", "val", "test", "eval")) else "other"
     if is_trained(take, trained_on):
         return "trained"
-    splits = {str(one.get("of")) for one in trained_on}
+    splits = {str(take.get("of")) for take in trained_on}
     same_corpus = of.partition("/")[0] in {split.partition("/")[0] for split in splits}
     return "held out" if same_corpus and of not in splits else "other"  # a part beside what is trained on is neither
-
-
-def _content(run: RunView) -> dict[str, Any]:
-    """The recipe without what may differ inside a band."""
-    content = {key: value for key, value in run.recipe.items() if key not in ("name", "about")}
-    if isinstance(content.get("train"), Mapping):
-        content["train"] = {key: value for key, value in content["train"].items() if key != "seed"}
-    if isinstance(content.get("model"), Mapping):
-        model = dict(content["model"])
-        overrides = [one for one in model.pop("overrides", None) or () if not str(one).startswith(_SEED)]
-        base = dict(str(one).partition("=")[::2] for one in overrides)
-        content["model"] = {**model, "base": base} if base else model
-    return content
-
-
-def _seeds(run: RunView) -> list[str]:
-    """The run's seed, and the one that its recipe gives the run it starts from."""
-    overrides = (run.recipe.get("model") or {}).get("overrides") or ()
-    return [str(run.seed), *(str(one) for one in overrides if str(one).startswith(_SEED))]
-
-
-def _labels(groups: list[list[RunView]]) -> list[str]:
-    """A short, unique label per group: what differs between their recipes, else the run's name."""
-    names = [runs[0].name if len(runs) == 1 else str(runs[0].recipe.get("name", runs[0].name)) for runs in groups]
-    if len(groups) == 1:
-        return names
-    flat = [dict(_flatten(_content(runs[0]), "")) for runs in groups]
-    keys = dict.fromkeys(key for one in flat for key in one)
-    differing = [key for key in keys if len({json.dumps(one.get(key), default=str) for one in flat}) > 1]
-    labels = [", ".join(f"{_short(key)} {one.get(key)}" for key in differing if key in one) for one in flat]
-    usable = 0 < len(differing) <= 3 and len(set(labels)) == len(labels) and all(labels)
-    if not usable or max(map(len, labels)) > 48:
-        labels = names
-    repeated = {label for label in labels if labels.count(label) > 1}
-    return [f"{label} ({i + 1})" if label in repeated else label for i, label in enumerate(labels)]
-
-
-def _short(key: str) -> str:
-    """The last telling part of a dotted key: train.lr.value -> lr."""
-    parts = [part for part in key.split(".") if part not in ("value", "kind")]
-    return parts[-1] if parts else key
-
-
-def _flatten(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            yield from _flatten(value, f"{prefix}.{key}" if prefix else str(key))
-    elif isinstance(node, list | tuple) and any(isinstance(item, Mapping) for item in node):
-        for i, item in enumerate(node):
-            yield from _flatten(item, f"{prefix}.{i}")
-    else:
-        yield prefix, node

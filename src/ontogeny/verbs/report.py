@@ -1,4 +1,4 @@
-"""Write the page of a run, with what the rules find in it."""
+"""Write the page of a run or of several, with findings and analyses."""
 
 import contextlib
 from collections.abc import Sequence
@@ -12,15 +12,20 @@ from ontogeny.verbs.diagnose import diagnose_run
 
 
 def report(paths: Sequence[Path], *, to: Path | None = None, live: bool = False) -> Path:
-    """Hold each run against all rules, analyze what it recorded, and write its page; return the page's path.
+    """Diagnose and analyze each run, and write its page; return the page's path.
 
-    Several runs share one page. Raises StoreError if a run cannot be read. One in which nothing can be written is shown
-    with what it holds.
+    Several runs share one page. Raises StoreError if a run cannot be read. A run in which nothing can be written is
+    shown with what it holds.
     """
     runs = [open_run(path) for path in paths]
+    diagnose_and_analyze(paths, live=live)
+    return write_report(runs, out=to, live=live)
+
+
+def diagnose_and_analyze(paths: Sequence[Path], *, live: bool = False) -> None:
+    """Write findings and, unless the run is live, analyses into each run; nothing where that is not possible."""
     for path in paths:
         with contextlib.suppress(OntogenyError, OSError):
             diagnose_run(path)
             if not live:
                 analyze_if_it_can(path)
-    return write_report(runs, out=to, live=live)

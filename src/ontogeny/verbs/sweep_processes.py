@@ -1,4 +1,4 @@
-"""Runs of a sweep, some at a time in processes of their own, one after the other in each; ended with the sweep."""
+"""Runs of a sweep, several at a time: worker processes take one run after the other, and end with the sweep."""
 
 import contextlib
 import json
@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from types import FrameType
+from typing import IO, ClassVar
 
 from ontogeny.core.errors import OntogenyError
 
@@ -37,7 +38,7 @@ class Command:
     """One `ontogeny run`."""
 
     key: str
-    """By which its outcome is known."""
+    """Under which its outcome is reported."""
     words: str
     name: str
     arguments: Sequence[str]
@@ -50,18 +51,18 @@ class _Worker:
     """A process that runs one command after the other (cli_worker.py)."""
 
     process: "subprocess.Popen[bytes]"
-    said: IO[bytes]
+    stderr: IO[bytes]
     command: Command | None = None
     answer: bytes = b""
-    said_before: int = 0
-    """Bytes that it wrote to standard error when its command began."""
+    stderr_start: int = 0
+    """Bytes that it had written to standard error when its command began."""
 
     def give(self, command: Command, runs_dir: Path) -> None:
         words = ["run", *command.arguments, "--runs", str(runs_dir), "--quiet", "--no-page"]
         self.command, self.answer = command, b""
-        self.said_before = os.fstat(self.said.fileno()).st_size
+        self.stderr_start = os.fstat(self.stderr.fileno()).st_size
         assert self.process.stdin is not None
-        with contextlib.suppress(OSError):  # one that is gone is told by its answer
+        with contextlib.suppress(OSError):  # a process that is gone shows in its answer
             self.process.stdin.write(json.dumps(words).encode() + b"\n")
 
     def has_answered(self) -> bool:
@@ -75,17 +76,17 @@ class _Worker:
         """Its run's error in one line; None if all went well."""
         if self.answer.endswith(b"\n"):
             answer = json.loads(self.answer)
-            return _first_of_ours(str(answer["said"]), f"exit code {answer['code']}") if answer["code"] else None
+            return _error_line(str(answer["said"]), f"exit code {answer['code']}") if answer["code"] else None
         code = self.process.wait()
-        self.said.seek(self.said_before)
-        line = _first_of_ours(self.said.read().decode(errors="replace"), "")
+        self.stderr.seek(self.stderr_start)
+        line = _error_line(self.stderr.read().decode(errors="replace"), "")
         ended = f"killed by {signal.Signals(-code).name}" if code < 0 else f"its process ended with exit code {code}"
         return f"{ended}{': ' if line else ''}{line}"
 
 
-def _first_of_ours(said: str, otherwise: str) -> str:
-    """The first line that the command line calls an error; the last one if there is none."""
-    lines = said.strip().splitlines()
+def _error_line(output: str, otherwise: str) -> str:
+    """The first line that the command line marks as an error; else the last line."""
+    lines = output.strip().splitlines()
     ours = [line.removeprefix(_OURS) for line in lines if line.startswith(_OURS)]
     return [*ours, *lines[-1:], otherwise][0]
 
@@ -95,45 +96,51 @@ class _Queue:
     waiting: list[Command]
     outcomes: dict[str, str | None]
     later: list[tuple[float, Command]] = field(default_factory=list)
-    """Held by another process: not before that time."""
+    """Runs that another process is writing, with the time before which they are not tried again."""
     tried: dict[str, int] = field(default_factory=dict)
 
     def take(self) -> Command | None:
-        """The next that may start now."""
+        """The next command that may start now."""
         for command in self.waiting:
             if command.after is None or self.outcomes.get(command.after, "not yet") is None:
                 self.waiting.remove(command)
                 return command
-        for one in self.later:
-            if one[0] <= time.monotonic():
-                self.later.remove(one)
-                return one[1]
+        for delayed in self.later:
+            not_before, command = delayed
+            if not_before <= time.monotonic():
+                self.later.remove(delayed)
+                return command
         return None
 
     def hopeless(self) -> list[Command]:
-        """Those that start from what could not be trained."""
-        found = [one for one in self.waiting if one.after is not None and self.outcomes.get(one.after) is not None]
-        self.waiting = [one for one in self.waiting if one not in found]
-        return found
+        """Commands that start from a model that could not be trained; they no longer wait."""
+        orphans = [
+            command
+            for command in self.waiting
+            if command.after is not None and self.outcomes.get(command.after) is not None
+        ]
+        self.waiting = [command for command in self.waiting if command not in orphans]
+        return orphans
 
     def again(self, command: Command) -> bool:
-        """Try it once more, later and later; is it the first time?"""
+        """Try it once more, after twice the delay; is it the first time?"""
         tries = self.tried[command.key] = self.tried.get(command.key, 0) + 1
         self.later.append((time.monotonic() + min(2.0**tries, 30.0), command))
         return tries == 1
 
 
 def processes(jobs: int | None, runs: int) -> int:
-    """How many at a time."""
+    """How many processes at a time."""
     return max(min(jobs or os.cpu_count() or 1, runs), 1)
 
 
 def run_all(
     commands: Sequence[Command], runs_dir: Path, jobs: int | None, tell: Tell, into: dict[str, str | None]
 ) -> None:
-    """Run each; put its error's line, or None, into `into` as it ends. A run that another process writes is waited for.
+    """Run each, and put its error line, or None, into `into` when it ends.
 
-    One that starts from what another trains waits for that. If this is interrupted, runs that are going on are, too.
+    A run that another process is writing is waited for, and so is the model that a run starts from. If this is
+    interrupted, the runs that are going on are interrupted, too.
     """
     at_a_time = processes(jobs, len(commands))
     threads = max((os.cpu_count() or 1) // at_a_time, 1)
@@ -141,7 +148,7 @@ def run_all(
 
     def note(command: Command, error: str | None) -> None:
         into[command.key] = error
-        done = sum(one.key in into for one in commands)
+        done = sum(each.key in into for each in commands)
         tell(f"{done}/{len(commands)}  {command.words}  {f'failed: {error}' if error else command.name}")
 
     try:
@@ -151,7 +158,7 @@ def run_all(
             while len(busy) < at_a_time and (given := queue.take()) is not None:
                 busy.append(idle.pop() if idle else _start(threads))
                 busy[-1].give(given, runs_dir)
-            for worker in [one for one in busy if one.has_answered()]:
+            for worker in [worker for worker in busy if worker.has_answered()]:
                 busy.remove(worker)
                 error, ended = worker.error(), worker.command
                 assert ended is not None
@@ -170,60 +177,60 @@ def run_all(
 
 
 def _start(threads: int) -> _Worker:
-    said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with its process
-    # A session of its own: an interrupt at the terminal reaches the sweep alone, which ends its runs once each.
+    stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with its process
+    # A session of its own, so that an interrupt at the terminal reaches only the sweep, which ends each run once.
     process = subprocess.Popen(
         [sys.executable, "-m", "ontogeny.cli_worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=said,
+        stderr=stderr,
         bufsize=0,
         env=os.environ | {"OMP_NUM_THREADS": str(threads)},
         start_new_session=True,
     )
     assert process.stdout is not None
     os.set_blocking(process.stdout.fileno(), False)
-    return _Worker(process=process, said=said)
+    return _Worker(process=process, stderr=stderr)
 
 
 def _end(workers: Sequence[_Worker]) -> None:
-    """Interrupt those that are left, so that they save how far they came; kill what does not end."""
+    """Interrupt the workers, so that their runs save their state; kill those that do not end."""
     try:
         for worker in workers:
             assert worker.process.stdin is not None
-            worker.process.stdin.close()  # which ends one that waits for a command
+            worker.process.stdin.close()  # ends a worker that waits for a command
             worker.process.send_signal(signal.SIGINT)
         until = time.monotonic() + _GRACE_S
         while any(worker.process.poll() is None for worker in workers) and time.monotonic() < until:
             time.sleep(0.05)
-    finally:  # also if it is interrupted once more
+    finally:  # also after a second interrupt
         for worker in workers:
             worker.process.kill()
             worker.process.wait()
-            for pipe in (worker.said, worker.process.stdin, worker.process.stdout):
+            for pipe in (worker.stderr, worker.process.stdin, worker.process.stdout):
                 if pipe is not None:
                     pipe.close()
 
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Meanwhile being terminated or hung up is like being interrupted."""
+    """Treat termination and hang-up as an interrupt while this lasts."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def interrupt(number: int, frame: Any) -> None:
-        for one in before:  # both often come together: only one at the terminal that comes again is impatience
-            signal.signal(one, signal.SIG_IGN)
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for other in before:  # both often come together; a second interrupt at the terminal still counts
+            signal.signal(other, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    # What is ignored stays so: a sweep under nohup goes on when its terminal goes.
-    now = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)}
-    before = {one: handler for one, handler in now.items() if handler is not signal.SIG_IGN}
-    for one in before:
-        signal.signal(one, interrupt)
+    # Ignored signals stay ignored: a sweep under nohup goes on when its terminal closes.
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)

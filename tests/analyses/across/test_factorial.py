@@ -5,7 +5,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from ontogeny.analyses.across._factorial import analyze
+from ontogeny.analyses.across.factorial import FactorialEffects, crossed_effects
+from ontogeny.core.errors import StoreError
 
 
 def design(seeds: int = 5) -> list[dict[str, str]]:
@@ -18,7 +19,7 @@ def test_by_hand() -> None:
     Within: 8 x 1 = 8 on 4 degrees of freedom, variance 2; error of an effect sqrt(2 x 2 / 4) = 1; t(0.975, 4) = 2.776.
     Additive fit of 1x: 4.5 - 1.5 - 3 = 0, so 1 apart in every cell: interaction 2 x 4 x 1 = 8, F = 8 / 1 / 2 = 4.
     """
-    found = analyze(design(2), [0, 4, 1, 9, 2, 6, 3, 11])
+    found = crossed_effects(design(2), [0, 4, 1, 9, 2, 6, 3, 11])
     assert found is not None
     a, b = found.effects
     assert (a.value, b.value) == (3, 6)
@@ -32,7 +33,7 @@ def test_without_seeds_it_is_a_t_test_where_there_is_one_factor() -> None:
 
     y = np.random.default_rng(0).normal(0, 1, 20)
     levels = [{"a": "1" if i < 10 else "2"} for i in range(20)]
-    found = analyze(levels, y.tolist())
+    found = crossed_effects(levels, y.tolist())
     assert found is not None
     assert found.effects[0].p == pytest.approx(stats.ttest_ind(y[10:], y[:10]).pvalue)
     assert not found.paired
@@ -45,7 +46,7 @@ def test_planted_effects_and_none() -> None:
     for seed in range(200):
         random = np.random.default_rng(seed)
         levels = design()
-        found = analyze(levels, [float(one["b"] == "y") + random.normal(0, 0.3) for one in levels])
+        found = crossed_effects(levels, [float(one["b"] == "y") + random.normal(0, 0.3) for one in levels])
         assert found is not None
         a, b = found.effects
         claims += a.p < 0.05
@@ -64,7 +65,7 @@ def test_paired_agrees_with_paired_t_tests() -> None:
     from scipy import stats
 
     y = np.random.default_rng(1).normal(0, 1, (5, 4)) + np.array([0, 0.3, 1, 3]) + 10 * np.arange(5)[:, None]
-    found = analyze(design(), y.ravel().tolist(), SEEDS)
+    found = crossed_effects(design(), y.ravel().tolist(), SEEDS)
     assert found is not None
     assert found.paired
     x1, y1, x2, y2 = y.T
@@ -89,7 +90,7 @@ def test_interaction_agrees_with_an_analysis_of_variance_in_blocks() -> None:
     table = random.normal(0, [1, 1, 2, 1, 3, 1], (6, 6)) + random.normal(0, 5, (6, 1)) + np.array([0, 1, 2, 0, 1, 4])
     a, b, seed = (one.ravel() for one in np.meshgrid(range(2), range(3), range(6), indexing="ij"))
     y = table.T.ravel()
-    found = analyze([{"a": str(i), "b": str(j)} for i, j in zip(a, b, strict=True)], y.tolist(), seed.tolist())
+    found = crossed_effects([{"a": str(i), "b": str(j)} for i, j in zip(a, b, strict=True)], y.tolist(), seed.tolist())
     assert found is not None
 
     def residual(*groups: np.ndarray) -> tuple[float, int]:
@@ -115,7 +116,10 @@ def test_what_a_seed_does_to_all_cells_is_no_noise() -> None:
         random = np.random.default_rng(draw)
         levels = [{"b": name} for _ in range(5) for name in "xy"]
         y = np.repeat(random.normal(0, 2, 5), 2) + random.normal(0, 0.3, 10) + np.tile([0.0, 1.0], 5)
-        paired, unpaired = analyze(levels, y.tolist(), np.repeat(range(5), 2).tolist()), analyze(levels, y.tolist())
+        paired, unpaired = (
+            crossed_effects(levels, y.tolist(), np.repeat(range(5), 2).tolist()),
+            crossed_effects(levels, y.tolist()),
+        )
         assert paired is not None
         assert unpaired is not None
         found += paired.effects[0].p < 0.05
@@ -133,7 +137,7 @@ def test_nothing_planted_is_claimed_in_a_twentieth() -> None:
     for draw in range(500):
         random = np.random.default_rng(draw)
         y = random.normal(0, [1, 1, 1, 1, 1, 4], (5, 6)) + random.normal(0, 3, (5, 1))
-        found = analyze(levels, y.ravel().tolist(), seeds)
+        found = crossed_effects(levels, y.ravel().tolist(), seeds)
         assert found is not None
         any_main += min(one.p for one in found.effects) < 0.05
         any_simple += min(one.p for one in found.simple) < 0.05
@@ -146,31 +150,67 @@ def test_nothing_planted_is_claimed_in_a_twentieth() -> None:
 def test_seeds_that_a_cell_lacks_are_left_out() -> None:
     """Seed 4 lacks its last cell: as if it had not been. With no two seeds in common it is not paired, and says so."""
     y = np.random.default_rng(3).normal(0, 1, 20).tolist()
-    found, four = analyze(design()[:-1], y[:-1], SEEDS[:-1]), analyze(design(4), y[:16], SEEDS[:16])
+    found, four = crossed_effects(design()[:-1], y[:-1], SEEDS[:-1]), crossed_effects(design(4), y[:16], SEEDS[:16])
     assert found is not None
     assert four is not None
     assert found.left_out == (4,)
     assert found.effects == four.effects
-    others = analyze(design(2), y[:8], list(range(8)))
+    others = crossed_effects(design(2), y[:8], list(range(8)))
     assert others is not None
     assert not others.paired
 
 
 def test_incomplete_designs_are_not_assessable() -> None:
-    assert analyze(design(1), [0, 1, 2, 3]) is None
-    assert analyze(design(2)[:-1], [0.0] * 7) is None
-    assert analyze([], []) is None
-    assert analyze(design(2), [0.0] * 7 + [float("nan")]) is None
+    assert crossed_effects(design(1), [0, 1, 2, 3]) is None
+    assert crossed_effects(design(2)[:-1], [0.0] * 7) is None
+    assert crossed_effects([], []) is None
+    assert crossed_effects(design(2), [0.0] * 7 + [float("nan")]) is None
 
 
 def test_where_nothing_varies_between_seeds_nothing_is_claimed() -> None:
     """All alike, and one cell a rounding above; beside it, differences of a thousandth are told."""
     alike = [{"a": a, "b": b} for _ in range(5) for a, b in product("123", "xyz")]
     names = [seed for seed in range(5) for _ in range(9)]
-    same = analyze(alike, [4.7 + (1e-15 if one["a"] == "2" else 0) for one in alike], names)
+    same = crossed_effects(alike, [4.7 + (1e-15 if one["a"] == "2" else 0) for one in alike], names)
     assert same is not None
     assert all(np.isnan([one.p, one.low, one.high]).all() for one in (*same.effects, *same.simple))
     random = np.random.default_rng(0)
-    told = analyze(alike, [4.7 + 0.001 * int(one["a"]) + 1e-4 * random.normal() for one in alike], names)
+    told = crossed_effects(alike, [4.7 + 0.001 * int(one["a"]) + 1e-4 * random.normal() for one in alike], names)
     assert told is not None
     assert told.effects[0].p < 0.01
+
+
+def test_where_settings_interact_each_effect_is_told_by_itself() -> None:
+    """b adds 1 where a is 1 and takes 1 off where a is 2: on average nothing, which is not all there is to say."""
+    random = np.random.default_rng(0)
+    levels = design()
+    losses = np.array([(run["b"] == "y") * (1.0 if run["a"] == "1" else -1.0) for run in levels])
+    (said,) = FactorialEffects().judge(levels, SEEDS, {"g": (losses + random.normal(0, 1e-5, 20)).tolist()}).sentences
+    assert said.startswith("Loss on g at the end, nats per token:\n  a: 2 against 1: ")
+    assert "so each main effect above is an average of different effects" in said
+    assert "    a=1: b: y against x: +1.000" in said
+    assert "    a=2: b: y against x: -1.000" in said
+    assert "p < 0.0001 corrected over 4" in said
+    assert "p = 0.0000" not in said
+    (alike,) = FactorialEffects().judge(levels, SEEDS, {"g": random.normal(0, 1, 20).tolist()}).sentences
+    assert "interaction: F = " in alike
+    assert "average" not in alike
+    noisy = (losses + random.normal(0, 0.01, 20)).tolist()
+    (partly,) = FactorialEffects().judge(levels[:-1], SEEDS[:-1], {"g": noisy[:-1]}).sentences
+    assert "left out, since a cell lacks them: seeds 4" in partly
+
+
+def test_the_verdict_names_what_changes_a_loss() -> None:
+    """b adds 1 to g and nothing to n; with two seeds nothing is claimed; with one seed nothing can be tested."""
+    random = np.random.default_rng(0)
+    levels = design()
+    g = [float(run["b"] == "y") + random.normal(0, 0.1) for run in levels]
+    losses = {"g": g, "n": random.normal(0, 0.1, 20).tolist()}
+    assert FactorialEffects().judge(levels, SEEDS, losses).verdict == "settings that change a last loss: b (g)"
+    assert FactorialEffects().judge(levels, SEEDS, {"n": losses["n"]}).verdict == "no setting changes a last loss"
+    two = FactorialEffects().judge(levels[:8], SEEDS[:8], {"g": g[:8]})
+    assert two.verdict == "effects of settings on the last losses, 2 seeds: fewer than 5 seeds: no claim"
+    one = FactorialEffects().judge(levels[:4], SEEDS[:4], {"g": g[:4]})
+    assert one.verdict == "not assessable: lacks a complete design with two seeds or more, all finite"
+    with pytest.raises(StoreError, match="lacks settings that differ"):
+        FactorialEffects().judge([{}] * 2, [0, 1], {"g": [1.0, 2.0]})

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from ontogeny.analyses.across._least_share import least_share
+from ontogeny.analyses.across.least_share import LeastReplay, least_share
+from ontogeny.core.errors import StoreError
+from tests.analyses.across.outcomes import curves, outcome
 
 
 def test_by_hand() -> None:
@@ -71,3 +73,27 @@ def test_noise_alone_has_none() -> None:
     for draw in range(200):
         noise = np.random.default_rng(draw).normal(0, 0.01, (4, 5))
         assert np.isnan(least_share([0.0, 0.25, 0.5, 0.75], 0.1 + noise, 0.02).between[1])
+
+
+def test_how_much_replay_is_enough_in_words() -> None:
+    """At rate 1 general text rises by 6%, 3%, 1% at shares 0, 0.5, 1: 2% lies at 0.75. At rate 2 it never comes down.
+
+    New text falls from 4 to 3.6 in 10 steps at share 0: a tenth, 1% a step.
+    """
+    table = [
+        outcome({"train.lr": lr, "data.replay.old.share": share}, seed, curves([4, 4, 3.6], [1, 1, 1 + rise]))
+        for lr, rises in (("1", (0.06, 0.03, 0.01)), ("2", (0.3, 0.2, 0.1)))
+        for share, rise in zip(("0", "0.5", "1.0"), rises, strict=True)
+        for seed in range(2)
+    ]
+    (said,) = LeastReplay().judge(table).sentences
+    assert said.startswith("The smallest data.replay.old.share with general text at most 2% up at the end:\n")
+    assert "train.lr=1: between 0.5 and 1 (95%: between 0.5 and 1); on a straight line 0.75; fewer than 5" in said
+    assert "no claim; new text falls by 1.000% a step at 0\n" in said
+    assert "train.lr=2: none of those tested (up to 1); fewer than 5 seeds: no claim; new text" in said
+    alone = LeastReplay(bound=0.05).judge([run for run in table if run.levels["train.lr"] == "1"])
+    assert alone.verdict.startswith(
+        "the smallest data.replay.old.share with general text at most 5% up: between 0 and 0.5"
+    )
+    with pytest.raises(StoreError, match="lacks different replayed shares"):
+        LeastReplay().judge([outcome({"train.lr": "1"}, 0, curves([4, 4, 3], [1, 1, 1]))])

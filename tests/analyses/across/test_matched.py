@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from ontogeny.analyses.across._matched import Matched, Trajectory, matched, read_at
+from ontogeny.analyses.across.matched import Matched, MatchedArms, Trajectory, matched, read_at
+from ontogeny.core.errors import StoreError
+from tests.analyses.across.outcomes import curves, outcome
 
 
 def path(new: list[float], general: list[float]) -> Trajectory:
@@ -87,3 +89,40 @@ def test_what_learned_nothing_cannot_be_matched() -> None:
     assert nothing == ["no level below the start that all runs reached"]
     assert matched([path([5, 4], [2, 3])], [path([5, 4], [2, 3])]) == ["fewer than two seeds in common"]
     assert matched([path([5, 4], [2, 3])] * 2, [path([5, 4], [2, 3])] * 3) == ["fewer than two seeds in common"]
+
+
+def test_arms_are_compared_in_words() -> None:
+    """a ends at 2 with a general loss of 3; b passes 2 half way from 3 to 1, at step 7.5, with 5: +2."""
+    a, b = curves([4, 3, 2], [2, 2, 3]), curves([4, 3, 1], [2, 4, 6])
+    table = [outcome({"way": way}, seed, run) for way, run in (("a", a), ("b", b)) for seed in range(2)]
+    result = MatchedArms().judge(table)
+    (said,) = result.sentences
+    assert "way=b: +2.0000 (+2.0000 to +2.0000), p < 0.0001, n = 2, at a loss of 2.0000" in said
+    assert "reached after 7.5 steps, there after 10.0; fewer than 5 seeds: no claim" in said
+    assert result.verdict == "general losses at the same loss of new text as way=a: fewer than 5 seeds: no claim"
+    heading, first, second = MatchedArms(levels=(3.0, 1.5)).judge(table).sentences[0].splitlines()
+    assert "over 2: levels x configurations" in heading
+    assert first.startswith("  way=b: +2.0000 (+2.0000 to +2.0000)")
+    assert "at a loss of 3.0000" in first
+    assert second == "  way=b: not assessable: not all runs reached a loss of 1.5000; 2.0000 they did"
+    same = [outcome({"way": way}, seed, curves([4, 4, 4], [2, 2, 2])) for way in "ab" for seed in range(2)]
+    assert MatchedArms().judge(same).verdict == "not assessable: no level below the start that all runs reached"
+    with pytest.raises(StoreError, match="lacks losses of new and of general text in way=a 0"):
+        MatchedArms().judge([outcome({"way": "a"}, 0, None)])
+    with pytest.raises(StoreError, match="lacks two configurations"):
+        MatchedArms().judge(table[:2])
+
+
+def test_five_seeds_claim() -> None:
+    """General text rises by 0.1 in a, by 0.2 in b, where both have learned the same; or by 0.1 in both."""
+    random = np.random.default_rng(0)
+    for price, verdict in (
+        (0.2, "general loss differs at the same loss of new text as way=a: way=b (+0.1"),
+        (0.1, "no "),
+    ):
+        table = [
+            outcome({"way": way}, seed, curves([4, 3, 2], [2, 2 + rise / 2, 2 + rise + random.normal(0, 0.001)]))
+            for way, rise in (("a", 0.1), ("b", price))
+            for seed in range(5)
+        ]
+        assert MatchedArms(levels=(2.0,)).judge(table).verdict.startswith(verdict)

@@ -1,6 +1,11 @@
 """What recurs over seeds."""
 
-from ontogeny.analyses.across._seeds import over_seeds
+from types import SimpleNamespace
+
+import pytest
+
+from ontogeny.analyses.across.seeds import OverSeeds, over_seeds
+from ontogeny.core.errors import StoreError
 
 
 def _run(shape: str, verdict: str = "exposure") -> dict:
@@ -42,3 +47,23 @@ def test_how_often_a_rate_was_too_high_over_seeds() -> None:
         "a step raised the loss of held-out new text at 30% of the looked-at steps (95% t interval over 2 seeds: -97% "
         "to 157%)",
     )
+
+
+def group(**configurations: list[dict]) -> SimpleNamespace:
+    """Runs by configuration, of which only the analyses are read."""
+    bands = [
+        SimpleNamespace(label=label, runs=[SimpleNamespace(analyses=run) for run in runs])
+        for label, runs in configurations.items()
+    ]
+    return SimpleNamespace(bands=bands)
+
+
+def test_each_configuration_is_counted_by_itself() -> None:
+    alone = OverSeeds().analyze(group(a=[_run("U")] * 5))
+    assert alone.verdict == "over 5 seeds: a turn recurs at blocks [0]"
+    both = OverSeeds().analyze(group(a=[_run("U")] * 5, b=[_run("linear")] * 5, c=[_run("U")]))
+    assert both.verdict == "a: over 5 seeds: a turn recurs at blocks [0]; b: over 5 seeds: no turn recurs"
+    assert both.sentences[0] == "a: signs of, in 5 seeds: exposure in 5"
+    assert set(both.numbers["configurations"]) == {"a", "b"}
+    with pytest.raises(StoreError, match="lacks two seeds of one configuration"):
+        OverSeeds().analyze(group(a=[_run("U")], b=[{}, {}]))

@@ -6,8 +6,9 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from ontogeny.analyses.across import _pareto
-from ontogeny.analyses.across._endpoints import crossed
+from ontogeny.analyses.across import pareto
+from ontogeny.analyses.recorded.loss_curves import crossed
+from ontogeny.core.analyses import LEAST_SEEDS
 from ontogeny.report.figure import Figure
 from ontogeny.report.figures._frame import HEIGHT, rounded
 from ontogeny.store.run_group import RunGroup
@@ -16,14 +17,14 @@ from ontogeny.store.run_group import RunGroup
 def front(runs: RunGroup) -> Figure | None:
     """Loss of new text against loss of general text at the end, as shares of the untrained model's."""
     cells = crossed(runs)
-    relative = np.array([[one.relative for one in ends] for _, ends in cells])
-    found = _pareto.analyze([label for label, _ in cells], relative[..., 0], relative[..., 1]) if cells else None
+    relative = np.array([[curves.relative for curves in runs_of_seeds] for _, _, runs_of_seeds in cells])
+    found = pareto.pareto([label for label, _, _ in cells], relative[..., 0], relative[..., 1]) if cells else None
     if found is None:
         return None
     points = pd.DataFrame(
         [
-            {"configuration": label, "seed": ends[s].seed, "new": found.new[i, s], "general": found.general[i, s]}
-            for i, (label, ends) in enumerate(cells)
+            {"configuration": label, "seed": seeds[s], "new": found.new[i, s], "general": found.general[i, s]}
+            for i, (label, seeds, _) in enumerate(cells)
             for s in range(found.seeds)
         ]
     )
@@ -51,14 +52,14 @@ def front(runs: RunGroup) -> Figure | None:
         f"{found.held_out.value:.3f} ({found.held_out.low:.3f} to {found.held_out.high:.3f}) where configurations are "
         f"chosen on half of the seeds and reported on the others (by place: {first} | {second}), "
         f"{found.same_seeds.value:.3f} on the seeds that chose."
-        + ("" if found.claims else f" Fewer than {_pareto.LEAST} seeds: no claim."),
+        + ("" if found.claims else f" Fewer than {LEAST_SEEDS} seeds: no claim."),
         chart=_chart(points, means, found),
         section="curves",
         order=40,
     )
 
 
-def _chart(points: pd.DataFrame, means: pd.DataFrame, found: _pareto.Pareto) -> Any:
+def _chart(points: pd.DataFrame, means: pd.DataFrame, found: pareto.Pareto) -> Any:
     x = alt.X("new:Q", title="loss of new text, share of untrained", scale=alt.Scale(zero=False))
     y = alt.Y("general:Q", title="loss of general text, share of untrained", scale=alt.Scale(zero=False))
     tooltip = ["configuration:N", alt.Tooltip("new:Q", format=".4f"), alt.Tooltip("general:Q", format=".4f")]
@@ -71,7 +72,7 @@ def _chart(points: pd.DataFrame, means: pd.DataFrame, found: _pareto.Pareto) -> 
     kept = table.transform_filter(on).mark_point(size=90, filled=True).encode(x, y, tooltip=tooltip)
     other = table.transform_filter(~on).mark_point(size=90, filled=False).encode(x, y, tooltip=tooltip)
     names = table.transform_filter(on).mark_text(align="left", dx=8, dy=-12).encode(x, y, text="configuration:N")
-    reference = pd.DataFrame([{"new": _pareto.REFERENCE[0], "general": _pareto.REFERENCE[1]}])
+    reference = pd.DataFrame([{"new": pareto.REFERENCE[0], "general": pareto.REFERENCE[1]}])
     corner = alt.Chart(reference).mark_point(shape="square", size=80).encode(x, y)
     untrained = [
         alt.Chart().mark_rule(strokeDash=[4, 3]).encode(x=alt.datum(1.0)),
@@ -82,5 +83,5 @@ def _chart(points: pd.DataFrame, means: pd.DataFrame, found: _pareto.Pareto) -> 
 
 
 def _ends(values: np.ndarray) -> tuple[float, float, float]:
-    one = _pareto.interval(values)
+    one = pareto.interval(values)
     return one.value, one.low, one.high

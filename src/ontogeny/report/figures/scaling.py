@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from ontogeny.analyses.across._endpoints import ends_of
+from ontogeny.analyses.recorded.loss_curves import loss_curves
 from ontogeny.report.figure import Figure
 from ontogeny.report.figures._frame import HEIGHT, rounded
 from ontogeny.store.run_group import RunGroup, RunView
@@ -17,7 +17,7 @@ def sizes(runs: RunGroup) -> Figure | None:
     """Rise of the general loss, and the new text's loss at the end, by parameters: every run is a point."""
     rows = []
     for band, run in runs.each():
-        ends = ends_of(run)
+        ends = loss_curves(run)
         if ends is None or not ends.parameters or not ends.new or not ends.general:
             continue
         general, new = ends.losses[ends.general], ends.losses[ends.new]
@@ -26,7 +26,7 @@ def sizes(runs: RunGroup) -> Figure | None:
                 "like": _all_but_the_model(run),
                 "band": band.label,
                 "parameters": ends.parameters,
-                "seed": ends.seed,
+                "seed": run.seed,
                 "rise": float(general[-1] - general[0]),
                 "new": float(new[-1]),
             }

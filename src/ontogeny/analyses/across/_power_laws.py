@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ontogeny.core.analyses import LEAST_SEEDS
 from ontogeny.statistics.intervals import t_interval
 
-LEAST = 5
-"""Seeds at each x, below which nothing is claimed."""
 LEAST_SHIFTED = 6
-"""Distinct x, below which a law with a floor is not fitted: three numbers bend through almost anything."""
+"""Distinct x below which a law with a floor is not fitted: its three parameters fit almost any few points."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +28,8 @@ class Law:
     floor_low: float
     floor_high: float
     misfit_p: float
-    """That the means lie on a power law as closely as seeds vary: lack of fit, F. NaN below three x or two seeds,
-    or where seeds have x of their own."""
+    """Lack of fit, F: that the means deviate from a power law no more than seeds vary. NaN below three x or two seeds,
+    or where each seed has its own x."""
     fits: np.ndarray
     """float [seeds, 2]: log c and k of each seed; of a power law alone."""
     scatter: float
@@ -38,31 +37,31 @@ class Law:
 
     @property
     def claims(self) -> bool:
-        """Are there seeds enough to claim anything?"""
-        return self.seeds >= LEAST
+        """Are there enough seeds to claim anything?"""
+        return self.seeds >= LEAST_SEEDS
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """Of the geometric mean over some seeds at an x that was not run."""
+    """The geometric mean over some seeds, predicted at an x that was not run."""
 
     x: float
     value: float
     low: float
     high: float
-    """95% prediction interval, if the law holds as far as there."""
+    """95% prediction interval, provided that the law holds up to that x."""
 
 
 def power_law(x: Sequence[float] | np.ndarray, y: np.ndarray) -> Law | str:
     """log y = log c + k log x by least squares, for each seed; `y` float [x, seeds]. Or why there is none.
 
-    `x` [x], or [x, seeds] where it was measured, too: each seed is fitted at its own, since the noise of a mean that
-    all fits share would be in no interval. Seeds are what varies, so the interval of k is of the mean of the seeds' own
-    k. With two x the law goes through both and cannot be wrong; from three common x on `misfit_p` says whether it is.
+    `x` [x], or [x, seeds] where x was measured, too: each seed is then fitted at its own x, since the noise of an x
+    shared by all fits would be in no interval. The interval of k is that of the mean over the seeds' k. With two x the
+    law goes through both points and cannot fail; from three common x on `misfit_p` says whether it does.
     """
     own = np.broadcast_to(np.asarray(x, dtype=np.float64).reshape(len(x), -1), y.shape)
     common = np.ndim(x) == 1
-    means = [float(one) for one in own.mean(axis=1)] if y.size else []
+    means = [float(mean) for mean in own.mean(axis=1)] if y.size else []
     lack = _lack(means, y, 2) or ("" if (own > 0).all() else "x holds values that are not positive")
     if lack:
         return lack
@@ -96,11 +95,11 @@ def shifted_law(x: Sequence[float], y: np.ndarray) -> Law | str:
     if lack:
         return lack
     at = np.array(x, dtype=np.float64) / np.exp(np.mean(np.log(x)))
-    found = np.array([_with_floor(at, one) for one in y.T])
+    fits = np.array([_with_floor(at, values) for values in y.T])
     scale = float(np.exp(np.mean(np.log(x))))
-    k, k_low, k_high, _ = t_interval(found[:, 2])
-    floor, floor_low, floor_high, _ = t_interval(found[:, 0])
-    c = float((found[:, 1] * scale ** found[:, 2]).mean())
+    k, k_low, k_high, _ = t_interval(fits[:, 2])
+    floor, floor_low, floor_high, _ = t_interval(fits[:, 0])
+    c = float((fits[:, 1] * scale ** fits[:, 2]).mean())
     return Law(
         x=tuple(x),
         seeds=y.shape[1],
@@ -118,9 +117,9 @@ def shifted_law(x: Sequence[float], y: np.ndarray) -> Law | str:
 
 
 def predict(law: Law, x: float, seeds: int) -> Prediction:
-    """What a power law says of the mean of log y over that many new seeds at another x.
+    """The mean of log y over that many new seeds at another x, as a power law predicts it.
 
-    t interval with the error of the seeds' own predictions, sd / sqrt(n), and that of the new mean, scatter / sqrt(m),
+    t interval with the error of the seeds' predictions, sd / sqrt(n), and that of the new mean, scatter / sqrt(m),
     added in squares; n - 1 degrees of freedom. Raises ValueError below two seeds.
     """
     from scipy import stats
@@ -172,8 +171,8 @@ def _with_floor(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
         return floor, c, float(((y - floor - c * column) ** 2).sum())
 
     grid = np.log(np.geomspace(0.02, 5, 40))
-    best = int(np.argmin([at(one)[2] for one in grid]))
+    best = int(np.argmin([at(value)[2] for value in grid]))
     bounds = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-    log_k = optimize.minimize_scalar(lambda one: at(one)[2], bounds=bounds, method="bounded").x
+    log_k = optimize.minimize_scalar(lambda value: at(value)[2], bounds=bounds, method="bounded").x
     floor, c, _ = at(log_k)
     return floor, c, float(np.exp(log_k))
