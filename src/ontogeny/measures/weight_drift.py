@@ -7,7 +7,7 @@ import numpy as np
 
 from ontogeny.core.contracts import Context, Observation, StateMeasure
 from ontogeny.core.errors import StoreError
-from ontogeny.looking.axes import Coordinate, dataset, variable
+from ontogeny.looking.axes import dataset, variable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,11 +50,8 @@ class WeightDrift(StateMeasure):
                 variables[name] = variable((), compute(sums.sum(axis=0)), "1", about)
                 variables[f"block_{name}"] = variable("block", compute(by_block), "1", f"{about}, per block")
                 variables[f"tensor_{name}"] = variable("tensor", compute(sums), "1", f"{about}, per tensor")
-        by_tensor: dict[str, Coordinate] = {
-            "tensor": np.array(names, dtype=np.str_),
-            "block_of_tensor": ("tensor", blocks),
-        }
-        return Observation(arrays=dataset(variables, {"block": labels}, by_tensor))
+        axes = {"block": labels, "tensor": np.array(names, dtype=np.str_)}
+        return Observation(arrays=dataset(variables, axes, {"block_of_tensor": ("tensor", blocks)}))
 
 
 def block_mad(context: Context) -> np.ndarray:

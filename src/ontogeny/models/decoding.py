@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -21,8 +21,11 @@ class Sampling(NamedTuple):
     """Probability that the tokens to sample from have together."""
 
 
-def generating_model(model: "PreTrainedModel") -> "PreTrainedModel":
-    """The model itself, out of a PEFT wrapper, if there is one; its adapters stay active."""
+def generating_model(model: "PreTrainedModel") -> Any:
+    """The model itself, out of a PEFT wrapper, if there is one; its adapters stay active.
+
+    Untyped because `PreTrainedModel` does not declare `generate`.
+    """
     unwrap = getattr(model, "get_base_model", None)
     return model if unwrap is None else unwrap()
 
