@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -12,7 +12,8 @@ from ontogeny.core.errors import DataError
 from ontogeny.core.passages import ProbeSet
 from ontogeny.core.seeds import derive_seed
 from ontogeny.looking.axes import dataset, probe_axis, probe_names, variable
-from ontogeny.models.decoding import Sampling, decoding, generating_model, pad_id, pad_left
+from ontogeny.models.body_and_head import unwrapped
+from ontogeny.models.decoding import Sampling, decoding, pad_id, pad_left
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -88,7 +89,7 @@ class Generation(StateMeasure):
         """Texts in order of prompt, then draw; greedy if `sampling` is None."""
         import torch
 
-        base = generating_model(context.model)
+        base: Any = unwrapped(context.model)  # PreTrainedModel does not declare `generate`
         device = next(base.parameters()).device
         ids, mask = pad_left([prompt.token_ids for prompt in prompts], pad_id(context.tokenizer))
         limit = getattr(base.config.get_text_config(), "max_position_embeddings", None)

@@ -87,7 +87,7 @@ class Questions(StateMeasure):
         ids = [_encoded(context.tokenizer, prompt) for prompt in prompts]
         counts = [self.new_tokens] * len(ids)
         answers = continue_greedily(context.model, context.tokenizer, ids, counts, context.batch_tokens)
-        return [_first_line(context.tokenizer.decode(answer.tolist())) for answer in answers]
+        return [_first_line(str(context.tokenizer.decode(answer.tolist()))) for answer in answers]
 
 
 def _encoded(tokenizer: "PreTrainedTokenizerBase", text: str) -> np.ndarray:

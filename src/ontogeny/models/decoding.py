@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from ontogeny.models.body_and_head import unwrapped
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -19,15 +21,6 @@ class Sampling(NamedTuple):
     """Divides the logits."""
     top_p: float
     """Probability that the tokens to sample from have together."""
-
-
-def generating_model(model: "PreTrainedModel") -> Any:
-    """The model itself, out of a PEFT wrapper, if there is one; its adapters stay active.
-
-    Untyped because `PreTrainedModel` does not declare `generate`.
-    """
-    unwrap = getattr(model, "get_base_model", None)
-    return model if unwrap is None else unwrap()
 
 
 def pad_id(tokenizer: "PreTrainedTokenizerBase") -> int:
@@ -101,7 +94,7 @@ def continue_greedily(
     """
     import torch
 
-    base = generating_model(model)
+    base = unwrapped(model)
     continuations: list[np.ndarray] = [np.zeros(0, dtype=np.int32)] * len(prompts)
     order = sorted((i for i, count in enumerate(counts) if count > 0), key=lambda i: (-counts[i], len(prompts[i]), i))
     while order:

@@ -4,13 +4,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from ontogeny.core.contracts import ModelSource
+from ontogeny.core.contracts import LoadContext, ModelSource
 from ontogeny.core.seeds import derive_seed
 from ontogeny.models.sources.ladder import Size, shape
 
 if TYPE_CHECKING:
     from ontogeny.models.architectures.text_autoencoder import TextAutoencoder
-    from ontogeny.models.build import LoadContext
 
 
 class Autoencoder(ModelSource):
@@ -35,7 +34,7 @@ class Autoencoder(ModelSource):
 
         register()
 
-    def load(self, context: "LoadContext") -> "TextAutoencoder":
+    def load(self, context: LoadContext) -> "TextAutoencoder":
         """Build it, with weights drawn from the training seed."""
         import torch
 

@@ -2,18 +2,17 @@
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from pydantic import JsonValue, model_validator
 
-from ontogeny.core.contracts import ModelSource
+from ontogeny.core.contracts import LoadContext, ModelSource
 from ontogeny.core.errors import RecipeError
-from ontogeny.core.origin import Origin
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from ontogeny.models.build import LoadContext
+T = TypeVar("T")
 
 _BEING_READ: ContextVar[tuple[tuple[str, tuple[str, ...]], ...]] = ContextVar("being_read", default=())
 """The parent recipes that are being hashed, each with its overrides: the chain from child to ancestor."""
@@ -60,11 +59,11 @@ class FromRun(ModelSource):
         finally:
             _BEING_READ.reset(before)
 
-    def origin(self, resolve_run: "Callable[[FromRun], Origin]") -> Origin:
-        """The checkpoint's directory; `resolve_run(self)` finds the run, or trains it."""
+    def origin(self, resolve_run: Callable[["FromRun"], T]) -> T:
+        """Where its checkpoint is: what `resolve_run` returns, which finds the run or trains it."""
         return resolve_run(self)
 
-    def load(self, context: "LoadContext") -> "PreTrainedModel":
+    def load(self, context: LoadContext) -> "PreTrainedModel":
         """Load it in float32, adapters merged."""
         assert context.origin is not None  # a model from a run exists before it is loaded
         return context.load_pretrained(context.origin)

@@ -4,14 +4,12 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 
 from pydantic import Field
 
-from ontogeny.core.contracts import ModelSource
+from ontogeny.core.contracts import LoadContext, ModelSource
 from ontogeny.core.errors import DataError
 from ontogeny.core.seeds import derive_seed
 
 if TYPE_CHECKING:
     from transformers import GPTNeoXForCausalLM, PreTrainedTokenizerBase
-
-    from ontogeny.models.build import LoadContext
 
 Size = Literal[
     "pico", "nano", "micro", "mini", "14m", "31m", "70m", "160m", "410m", "1b", "1.4b", "2.8b", "6.9b", "12b"
@@ -61,7 +59,7 @@ class Ladder(ModelSource):
     context_length: int | None = Field(default=None, ge=2)
     """Longest sequence in tokens; by default the recipe's longest passage or window."""
 
-    def load(self, context: "LoadContext") -> "GPTNeoXForCausalLM":
+    def load(self, context: LoadContext) -> "GPTNeoXForCausalLM":
         """Build it. Raises DataError if `context_length` is too short for the recipe's sequences."""
         import torch
         from transformers import GPTNeoXConfig, GPTNeoXForCausalLM

@@ -2,13 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from ontogeny.core.contracts import ModelSource
+from ontogeny.core.contracts import LoadContext, ModelSource
 from ontogeny.core.origin import Origin
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-    from ontogeny.models.build import LoadContext
 
 
 class Pretrained(ModelSource):
@@ -25,6 +23,6 @@ class Pretrained(ModelSource):
         """Where model and tokenizer are; `resolve_run` is not needed."""
         return Origin(path=self.path, revision=self.revision, trust_remote_code=self.trust_remote_code)
 
-    def load(self, context: "LoadContext") -> "PreTrainedModel":
+    def load(self, context: LoadContext) -> "PreTrainedModel":
         """Load it in float32."""
         return context.load_pretrained(self.origin(None))
