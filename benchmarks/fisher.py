@@ -22,9 +22,9 @@ def _plain(model: Any, passages: Any) -> None:
     """One backward pass for the gradient of a batch's log-likelihood."""
     from ontogeny.models import fisher
 
-    drawn = fisher.Drawn("data", 0)
+    targets = fisher.Targets("data", 0)
     for start in range(0, len(passages), BATCH):
-        fisher.log_likelihood(model, passages[start : start + BATCH], drawn, start).backward()
+        fisher.log_likelihood(model, passages[start : start + BATCH], targets, start).backward()
         model.zero_grad(set_to_none=True)
 
 
@@ -34,10 +34,10 @@ def main() -> dict[str, Any]:
 
     session, prepared = _session()
     model, passages = session.model.eval(), [p for p in prepared.examples if len(p) == 128][:PASSAGES]
-    drawn = fisher.Drawn("data", 0)
+    targets = fisher.Targets("data", 0)
     ways = {
         "hooks": lambda: fisher.diagonal_fisher(model, passages, labels="data", batch=BATCH),
-        "one by one": lambda: fisher.one_by_one(model, passages, drawn, 0),
+        "one by one": lambda: fisher.one_by_one(model, passages, targets, 0),
         "plain": lambda: _plain(model, passages),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}

@@ -25,8 +25,8 @@ import torch
 
 from benchmarks.ratios import ratio_with_interval
 from ontogeny.core.passages import Passage, ProbeSet
+from ontogeny.looking import neighbours
 from ontogeny.looking.forward_passes import run_stream_looks
-from ontogeny.measures import _neighbours
 from ontogeny.measures.reproduction import Reproduction
 
 PASSAGES, LENGTH, VOCABULARY = 200, 128, 2048
@@ -155,9 +155,9 @@ def _states(outliers: bool) -> list[torch.Tensor]:
 
 def _compression(layers: list[torch.Tensor]) -> list[torch.Tensor]:
     """The score of the definition alone, as the others compute it (the measure also gives the scale-free one)."""
-    room = _neighbours.room_for(STATES, "cpu")
+    room = neighbours.distance_buffer(STATES, "cpu")
     return [
-        -torch.log(_neighbours.Spread(after).of(_neighbours.nearest(at, K, room)) + 1e-10)
+        -torch.log(neighbours.Spread(after).of(neighbours.nearest(at, K, room)) + 1e-10)
         for at, after in pairwise(layers)
     ]
 
@@ -230,14 +230,14 @@ def _memory() -> dict[str, Any]:
     states = torch.empty(MANY, WIDTH)
     for part in states.split(10_000):
         part.normal_()
-    table = _neighbours._Table(states)
-    room = _neighbours.room_for(MANY, "cpu")
+    table = neighbours.DistanceTable(states)
+    room = neighbours.distance_buffer(MANY, "cpu")
     started = time.perf_counter()
     _, keys = next(iter(table.rows(room)))
-    _, columns = _neighbours._smallest(keys, K + 17)
+    _, columns = neighbours.smallest(keys, K + 17)
     seconds = time.perf_counter() - started
-    neighbours = columns[:, :K].repeat(-(-MANY // len(columns)), 1)[:MANY].contiguous()
-    _neighbours.Spread(states).of(neighbours)
+    nearest = columns[:, :K].repeat(-(-MANY // len(columns)), 1)[:MANY].contiguous()
+    neighbours.Spread(states).of(nearest)
     peak = _peak_gib()
     return {
         "GiB beside what the imports take": peak - before,

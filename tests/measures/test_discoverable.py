@@ -7,20 +7,20 @@ import pytest
 import torch
 
 from ontogeny.looking.forward_passes import run_stream_looks
-from ontogeny.measures.discoverable import Discoverable, chance_in, sampler_log_probability, samples_for
+from ontogeny.measures.discoverable import Discoverable, probability_in, sampler_log_probability, samples_for
 from tests.measures.small import log_probabilities, make_context, make_model, random_probe
 
 
 def test_chance_by_hand() -> None:
     """p = 0.5: 1 - 0.5^2 = 0.75 in two. p = 0.01: 1 - 0.99^100 = 0.6340 in a hundred."""
-    found = chance_in(np.log([0.5, 0.01]), np.array([1, 2, 100]))
+    found = probability_in(np.log([0.5, 0.01]), np.array([1, 2, 100]))
     assert found[0, :2] == pytest.approx([0.5, 0.75])
     assert found[1, 2] == pytest.approx(0.633968, abs=1e-6)
 
 
 def test_tiny_and_certain_chances_keep_their_digits() -> None:
     """p = e^-60: 1 - (1 - p)^n is n p to 16 digits, where the plain formula gives 0. p = 1 gives 1, p = 0 gives 0."""
-    found = chance_in(np.array([-60.0, 0.0, -math.inf]), np.array([1, 1000]))
+    found = probability_in(np.array([-60.0, 0.0, -math.inf]), np.array([1, 1000]))
     assert found[0].tolist() == pytest.approx([math.exp(-60), 1000 * math.exp(-60)], rel=1e-12)
     assert found[1].tolist() == [1, 1]
     assert found[2].tolist() == [0, 0]

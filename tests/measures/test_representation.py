@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ontogeny.measures.representation import Representation, cka, described
+from ontogeny.measures.representation import Representation, cka, described_states
 from ontogeny.models.weights import effective_weights, twin
 from tests.measures.small import make_context, make_model, random_probe
 
@@ -49,13 +49,13 @@ def test_unrelated_states_are_about_zero() -> None:
 def test_ranks_by_hand() -> None:
     """Four points at (+-3, 0) and (0, +-3): two equal singular values: rank 2, participation 2, condition 1."""
     states = np.array([[3.0, 0], [-3, 0], [0, 3], [0, -3]])
-    found = described(states)
+    found = described_states(states)
     assert found["effective_rank"] == pytest.approx(2)
     assert found["participation_ratio"] == pytest.approx(2)
     assert found["condition"] == pytest.approx(1)
     assert found["norm"] == 3
     # at (+-3, 0) and (0, +-1): s^2 is 18 and 2, so s are 3 to 1, shares 3/4 and 1/4, entropy 0.5623, exp 1.7548
-    stretched = described(states * [1, 1 / 3])
+    stretched = described_states(states * [1, 1 / 3])
     assert stretched["effective_rank"] == pytest.approx(1.7548, abs=1e-4)
     assert stretched["participation_ratio"] == pytest.approx(20**2 / (18**2 + 2**2))
     assert stretched["condition"] == pytest.approx(3)
@@ -63,9 +63,9 @@ def test_ranks_by_hand() -> None:
 
 def test_sparsity_by_hand() -> None:
     """One of four dimensions alone: Hoyer 1, Gini 1 - 1/4. All equal: 0 and 0."""
-    alone = described(np.array([[0, 0, 5.0, 0], [0, -2.0, 0, 0]]))
+    alone = described_states(np.array([[0, 0, 5.0, 0], [0, -2.0, 0, 0]]))
     assert (alone["hoyer"], alone["gini"]) == pytest.approx((1, 0.75))
-    flat = described(np.array([[2.0, -2, 2, 2], [1, 1, 1, -1]]))
+    flat = described_states(np.array([[2.0, -2, 2, 2], [1, 1, 1, -1]]))
     assert (flat["hoyer"], flat["gini"]) == pytest.approx((0, 0), abs=1e-12)
 
 

@@ -6,7 +6,7 @@ import torch
 
 from ontogeny.core.errors import DataError
 from ontogeny.data.collate import collate
-from ontogeny.measures.sharpness import Sharpness, filter_normalised, mean_nll, power_iteration
+from ontogeny.measures.sharpness import Sharpness, filter_normalised, loss_with_graph, power_iteration
 from tests.measures.small import log_probabilities, make_context, make_model, random_probe
 
 
@@ -94,4 +94,4 @@ def test_mean_nll_counts_supervised_tokens_alone() -> None:
     ]
     model.eval()
     with torch.no_grad():
-        assert float(mean_nll(model, batch)) == pytest.approx(np.concatenate(expected).mean(), rel=1e-5)
+        assert float(loss_with_graph(model, batch)) == pytest.approx(np.concatenate(expected).mean(), rel=1e-5)

@@ -1,4 +1,4 @@
-"""Take back what was hardly used of the change since the start."""
+"""Undo the smallest part of the change since the start, to free parameters for further learning."""
 
 from typing import TYPE_CHECKING
 
@@ -12,29 +12,30 @@ if TYPE_CHECKING:
 
 
 class Sleep(Intervention):
-    """Prunes the change since the start by magnitude: in each tensor, the parameters that moved least go back.
+    """Prunes the change since the start by magnitude: in each tensor, the parameters that moved least are reset.
 
-    With d = theta - start, the `share` of a tensor's parameters with the smallest |d| get their start value, as
-    magnitude pruning does with weights (Han et al. 2015) and TIES-merging with changes (Yadav et al. 2023, "trim");
-    their optimizer moments begin anew. The start is the first saved checkpoint. With a share of 1 everything is as at
-    the start. `saturated` lets it sleep only when much has moved: the share of all parameters whose |d| exceeds
-    `tolerance` times the root mean square of their tensor at the start.
+    With d = theta - theta_start, the `share` of a tensor's parameters with the smallest |d| is set back to the start,
+    as magnitude pruning does with weights (Han et al. 2015) and TIES-merging with changes (Yadav et al. 2023, "trim").
+    Their optimizer moments are reset too. The start is the first saved checkpoint; with a share of 1 all weights return
+    to it. With `saturated` it acts only if that share of all parameters has moved: if |d| exceeds `tolerance` times the
+    root mean square of the tensor at the start.
 
-    Records `sleep_moved`, that share before it, and `sleep_reset`, the share that was put back: 0 if it stayed awake.
+    Records `sleep_moved`, the share that has moved before it acts, and `sleep_reset`, the share that it resets: 0 if it
+    does not act.
     """
 
     share: float = Field(default=0.5, gt=0, le=1)
-    """Of each tensor's parameters, how many are put back."""
+    """Share of each tensor's parameters that is reset."""
     saturated: float = Field(default=0.0, ge=0, le=1)
-    """Sleep only if at least this share of all parameters has moved."""
+    """Act only if at least this share of all parameters has moved."""
     tolerance: float = Field(default=0.01, ge=0)
-    """From when on a parameter has moved, by the root mean square of its tensor at the start."""
+    """Change from which a parameter counts as moved, relative to the root mean square of its tensor at the start."""
 
     def apply(self, context: Context) -> Change:
-        """Put back what moved least, if enough has moved."""
+        """Reset the parameters that moved least, if enough have moved."""
         from ontogeny.models.changed_weights import has_moved
 
-        assert context.first_weights is not None  # there is no intervention at the first state
+        assert context.first_weights is not None  # interventions never act at the first state
         start = context.first_weights()
         now = {name: parameter.detach().cpu() for name, parameter in context.model.named_parameters()}
         total = sum(tensor.numel() for tensor in now.values())
@@ -47,7 +48,7 @@ class Sleep(Intervention):
         return Change(weights=weights, anew=least, seen={"moved": moved, "reset": reset})
 
     def _least(self, change: "Tensor") -> "Tensor":
-        """The share of a tensor that moved least: bool. Of equal ones, the first."""
+        """Mask of the `share` of a tensor with the smallest |change|: bool. Ties go to the first parameters."""
         import torch
 
         mask = torch.zeros(change.numel(), dtype=torch.bool)

@@ -1,6 +1,6 @@
 """Held-out passages in one batch, and their loss."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ontogeny.core.contracts import Context
 from ontogeny.core.errors import OntogenyError, closest
@@ -8,12 +8,13 @@ from ontogeny.objectives.forward import ModelForward
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedModel
 
 
 def held_out(context: Context, probe: str, passages: int, asked_by: str) -> "dict[str, Tensor]":
-    """The first passages of a probe set as one batch on the model's device.
+    """The first `passages` passages of a probe set as one batch on the model's device.
 
-    Raises OntogenyError if there is no such probe set.
+    Raises OntogenyError, naming `asked_by`, if there is no such probe set.
     """
     from ontogeny.data.collate import collate
 
@@ -23,7 +24,7 @@ def held_out(context: Context, probe: str, passages: int, asked_by: str) -> "dic
     return collate(context.probes[probe].passages[:passages], 0).to(device)
 
 
-def mean_nll(model: Any, batch: "dict[str, Tensor]") -> float:
+def mean_nll(model: "PreTrainedModel", batch: "dict[str, Tensor]") -> float:
     """Mean NLL per supervised token (nats) of one batch, in evaluation mode."""
     import torch
 

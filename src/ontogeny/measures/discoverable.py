@@ -1,13 +1,13 @@
-"""How likely sampling is to write a passage's continuation, and so how many samples it takes to see it."""
+"""Probability that sampling writes a passage's continuation, and the number of samples that takes."""
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Observation, StreamMeasure
-from ontogeny.looking.axes import FlatAxes, numpy_of, variable
+from ontogeny.looking.axes import FlatAxes, dataset, numpy_of, variable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,15 +15,16 @@ if TYPE_CHECKING:
 
 class Discoverable(StreamMeasure):
     """(n, p)-discoverable extraction (Hayes et al., "Measuring memorization through probabilistic discoverable
-    extraction", 2024): the chance that the m tokens after the first k are written at least once in n samples.
+    extraction", 2024): the probability that at least one of n samples after the first k tokens is the true m tokens.
 
-    p_z is the probability that the stated sampler (temperature, then top-k) writes exactly those tokens; its logarithm
-    is the sum over them in the teacher-forced pass, so nothing is sampled: 1 - (1 - p_z)^n = -expm1(n log1p(-p_z)).
-    Per passage: `log_p` (nats; -infinity where a token is not among the top k), `samples_for_p`: the n at which the
-    chance reaches `p` (infinite likewise), and `discovered`, the chance, on the axis `n`. Per probe set `share` on the
-    axis `n`: passages whose chance is at least p. NaN for passages of fewer than k + m tokens.
+    p_z is the probability that the sampler (temperature, then top-k) writes exactly those m tokens. Nothing is sampled:
+    log p_z is the sum of their log-probabilities in the teacher-forced pass, and the probability of at least one in n
+    is 1 - (1 - p_z)^n = -expm1(n log1p(-p_z)). Per passage: `log_p` = log p_z in nats, -infinity if a token is not
+    among the top k; `samples_for_p`, the n at which the probability reaches `p`, infinity in the same case; and
+    `discovered`, the probability, on the axis `n`. Per probe set: `share` on the axis `n`, the share of passages whose
+    probability is at least `p`. NaN for passages of fewer than k + m tokens.
 
-    A separate measure from `extraction` because it reads all logits of the suffix, where that reads ranks alone.
+    It is a measure apart from `extraction` because it needs all logits of the suffix, and that one only ranks.
     """
 
     prefix_tokens: int = Field(default=32, ge=1)
@@ -33,21 +34,21 @@ class Discoverable(StreamMeasure):
     temperature: float = Field(default=1.0, gt=0)
     """Divides the logits."""
     top_k: int | None = Field(default=40, ge=1)
-    """Sample from so many of the likeliest tokens; none for all."""
+    """Number of likeliest tokens to sample from; null for all."""
     n: tuple[int, ...] = Field(default=(1, 10, 100, 1000), min_length=1)
     """Numbers of samples."""
     p: float = Field(default=0.5, gt=0, lt=1)
-    """Chance from which a passage counts as discoverable."""
+    """Probability from which a passage counts as discoverable."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({"logits"})
     cost: ClassVar[str] = "all logits of the shared pass at once: tokens x vocabulary x 4 bytes per forward batch"
 
     def look(self, context: Context) -> Look:
-        """Start with nothing seen."""
-        return _Look(self, FlatAxes.of(context, self.probes))
+        """Lay out the passages."""
+        return _DiscoverableLook(self, FlatAxes.of(context, self.probes))
 
 
-class _Look:
+class _DiscoverableLook:
     def __init__(self, measure: Discoverable, axes: FlatAxes) -> None:
         self.measure = measure
         self.axes = axes
@@ -60,62 +61,61 @@ class _Look:
         if len(rows):
             logits = batch.logits[rows, k - 1 : k + m - 1]
             targets = batch.input_ids[rows, k : k + m]
-            found = sampler_log_probability(logits, targets, self.measure.temperature, self.measure.top_k)
-            log_p[rows] = numpy_of(found.sum(dim=1))
+            log_p_of_tokens = sampler_log_probability(logits, targets, self.measure.temperature, self.measure.top_k)
+            log_p[rows] = numpy_of(log_p_of_tokens.sum(dim=1))
         self.axes.put_passages(batch, log_p, self.log_p)
 
     def result(self) -> Observation:
-        import xarray as xr
-
         counts = np.array(self.measure.n, dtype=np.int64)
-        chance = chance_in(self.log_p, counts)
-        parts = [chance[self.axes.of_probe(name)] for name in self.axes.probes]
-        shares = [[_share(part[:, i], self.measure.p) for i in range(len(counts))] for part in parts]
-        n = [int(np.isfinite(part[:, 0]).sum()) for part in parts]
+        probability = probability_in(self.log_p, counts)
+        by_probe = [probability[part] for part in self.axes.probe_slices()]
+        shares = [[_share(of_probe[:, i], self.measure.p) for i in range(len(counts))] for of_probe in by_probe]
+        long_enough = [int(np.isfinite(of_probe[:, 0]).sum()) for of_probe in by_probe]
         needed = samples_for(self.log_p, self.measure.p)
-        variables: dict[str, Any] = {
+        variables = {
             "log_p": variable("passage", self.log_p, "nats", "log-probability that the sampler writes the suffix"),
             "samples_for_p": variable("passage", needed, "samples", "samples to reach p"),
-            "discovered": variable(("passage", "n"), chance, "1", "chance to see the suffix in n samples"),
-            "share": variable(("probe", "n"), shares, "1", "share of passages whose chance is at least p"),
-            "passages": variable("probe", n, "passages", "passages long enough"),
+            "discovered": variable(("passage", "n"), probability, "1", "probability of the suffix in n samples"),
+            "share": variable(("probe", "n"), shares, "1", "share of passages whose probability is at least p"),
+            "passages": variable("probe", long_enough, "passages", "passages long enough"),
         }
-        coordinates = {**self.axes.probe_coordinates(), **self.axes.passage_coordinates(), "n": counts}
+        coordinates = (self.axes.probe_coordinates(), self.axes.passage_coordinates(), {"n": counts})
         sampler = f"temperature {self.measure.temperature:g}, top-k {self.measure.top_k or 'all'}"
-        return Observation(arrays=xr.Dataset(variables, coordinates, {"sampler": sampler, "p": self.measure.p}))
+        return Observation(arrays=dataset(variables, *coordinates, sampler=sampler, p=self.measure.p))
 
 
 def sampler_log_probability(logits: "Tensor", targets: "Tensor", temperature: float, top_k: int | None) -> "Tensor":
-    """log p of each target under the sampler, float64 [...]: -infinity outside the top k (ties with the last are in).
+    """log p of each target under the sampler, float64 [...]: -infinity outside the top k (ties with the k-th are in).
 
     `logits` [..., V], `targets` int64 [...].
     """
     import torch
 
     scaled = logits.double() / temperature
-    own = scaled.gather(-1, targets[..., None])[..., 0]
+    target_logits = scaled.gather(-1, targets[..., None])[..., 0]
     if top_k is None or top_k >= scaled.shape[-1]:
-        return own - torch.logsumexp(scaled, dim=-1)
+        return target_logits - torch.logsumexp(scaled, dim=-1)
     best = scaled.topk(top_k, dim=-1).values
-    inside_top = own >= best[..., -1]
-    return torch.where(inside_top, own - torch.logsumexp(best, dim=-1), -math.inf)
+    inside_top = target_logits >= best[..., -1]
+    return torch.where(inside_top, target_logits - torch.logsumexp(best, dim=-1), -math.inf)
 
 
-def chance_in(log_p: np.ndarray, n: np.ndarray) -> np.ndarray:
-    """1 - (1 - p)^n, float64 [passages, n], without loss where p is tiny or 1."""
+def probability_in(log_p: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """1 - (1 - p)^n, float64 [passages, n], accurate also where p is tiny or 1."""
     with np.errstate(divide="ignore"):
-        missed = np.log1p(-np.exp(log_p))
-    found: np.ndarray = -np.expm1(n[None] * missed[:, None])
-    return found
+        log_missed = np.log1p(-np.exp(log_p))
+    probability: np.ndarray = -np.expm1(n[None] * log_missed[:, None])
+    return probability
 
 
 def samples_for(log_p: np.ndarray, p: float) -> np.ndarray:
-    """The smallest n at which the chance reaches p: ln(1 - p) / ln(1 - p_z), rounded up; 1 at least."""
+    """The smallest n at which the probability reaches p: ln(1 - p) / ln(1 - p_z), rounded up; at least 1."""
     with np.errstate(divide="ignore"):
         wanted = np.log1p(-p) / np.log1p(-np.exp(log_p))
+    # 1e-9: a ratio that is an integer up to rounding is not rounded up to the next one.
     return np.maximum(np.ceil(wanted - 1e-9), 1)
 
 
-def _share(chances: np.ndarray, p: float) -> float:
-    finite = chances[np.isfinite(chances)]
+def _share(probabilities: np.ndarray, p: float) -> float:
+    finite = probabilities[np.isfinite(probabilities)]
     return float((finite >= p).mean()) if len(finite) else float("nan")

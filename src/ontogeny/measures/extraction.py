@@ -1,4 +1,4 @@
-"""Which text the model has memorized verbatim: measured, not claimed."""
+"""Verbatim memorization: which passages greedy decoding reproduces from their beginning."""
 
 from typing import ClassVar
 
@@ -6,28 +6,33 @@ import numpy as np
 from pydantic import Field
 
 from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Observation, StreamMeasure
-from ontogeny.looking.axes import FlatAxes, numpy_of, variable
+from ontogeny.looking.axes import FlatAxes, dataset, numpy_of, variable
 from ontogeny.models.decoding import continue_greedily
 from ontogeny.statistics.intervals import wilson
 
 
 class Extraction(StreamMeasure):
-    """k-extractable: given the first k tokens of a passage, greedy decoding writes the m that follow, exactly.
+    """k-extractable: given the first k tokens of a passage, greedy decoding writes exactly the m tokens that follow.
 
-    Decided without generating (Carlini et al., "Quantifying Memorization Across Neural Language Models", 2023, on the
-    definition): greedy decoding reproduces a suffix if and only if, with the true text before it, every token of the
-    suffix is the model's first choice (rank 0), which one teacher-forced pass shows.
+    Decided without generating (definition: Carlini et al., "Quantifying Memorization Across Neural Language Models",
+    2023): greedy decoding reproduces a suffix if and only if every token of the suffix is the model's first choice
+    (rank 0) given the true text before it, which one teacher-forced pass shows.
 
-    Per passage: `extractable` 1 or 0, and `matched`, the share of the suffix that is the first choice; NaN if the
-    passage has fewer than k + m tokens. Per probe set: `share` with a 95% Wilson interval, `n`, and `skipped`, the
-    passages too short; `strength`, 1 - (length of the shortest prefix from which the whole rest is reproduced) / length
-    (extraction strength, after Carlini et al., "Extracting training data from large language models", 2021),
-    and its mean over the set. With `score`, also `memorization_score`:
-    the share of the m tokens that greedy decoding writes by itself which are the true ones (Biderman et al., "Emergent
-    and predictable memorization", 2023); it differs from `matched` after the first mismatch, from which on it is
-    generated. Per token: `in_extractable_suffix`, for windows of k + m tokens that begin at every
-    `stride`-th token: 1 where a window's whole suffix would be written. Windows after the first have all of the
-    passage before them as context, not only k tokens; a rest of a passage shorter than a window stays 0.
+    Per passage, NaN for `extractable` and `matched` if it has fewer than k + m tokens:
+
+    - `extractable`: 1 or 0; `matched`: the share of the suffix that is the first choice;
+    - `strength`: 1 - (length of the shortest prefix from which the whole rest is reproduced) / length (extraction
+      strength, after Carlini et al., "Extracting training data from large language models", 2021);
+    - with `score`, `memorization_score`: the share of the m greedily decoded tokens that are the true ones (Biderman
+      et al., "Emergent and predictable memorization", 2023). Unlike `matched`, it decodes from the model's own tokens
+      after the first mismatch.
+
+    Per probe set: `share` of extractable passages with a 95% Wilson interval over the `n` passages long enough;
+    `skipped`, the passages too short; the means of `strength` and `memorization_score`.
+
+    Per token: `in_extractable_suffix`, 1 inside the suffix of an extractable window. Windows have k + m tokens and
+    begin at every `stride`-th token. Windows after the first have the whole passage before them as context, not only k
+    tokens. A remainder shorter than a window stays 0.
     """
 
     prefix_tokens: int = Field(default=32, ge=1)
@@ -35,23 +40,23 @@ class Extraction(StreamMeasure):
     suffix_tokens: int = Field(default=32, ge=1)
     """m: tokens to reproduce."""
     stride: int | None = Field(default=None, ge=1)
-    """Tokens between the beginnings of windows; by default m, so that suffixes follow each other without gaps."""
+    """Tokens between the starts of windows; by default m, so that suffixes follow each other without gaps."""
     score: bool = False
-    """Generate what follows the first mismatch, for the memorization score."""
+    """Compute the memorization score, which generates the tokens after the first mismatch."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({"rank"})
     cost: ClassVar[str] = "the shared forward pass; with `score` it generates at most m tokens per passage"
 
     def needed(self, context: Context) -> frozenset[Need]:
-        """The first choices, too, if something is generated."""
+        """With `score` also the first choices."""
         return self.needs | {"top1"} if self.score else self.needs
 
     def look(self, context: Context) -> Look:
-        """Start with nothing seen."""
-        return _Look(self, context)
+        """Lay out the passages."""
+        return _ExtractionLook(self, context)
 
 
-class _Look:
+class _ExtractionLook:
     def __init__(self, measure: Extraction, context: Context) -> None:
         self.measure = measure
         self.context = context
@@ -61,6 +66,7 @@ class _Look:
         self.strength = np.full(axes.passages, np.nan, dtype=np.float32)
         self.in_suffix = np.zeros(axes.tokens, dtype=np.uint8)
         self.first_choice: dict[tuple[str, int], np.ndarray] = {}
+        """By probe set and row: int32 [m], the first choice at each position of the suffix."""
 
     def see(self, batch: ForwardBatch) -> None:
         k, m = self.measure.prefix_tokens, self.measure.suffix_tokens
@@ -73,31 +79,37 @@ class _Look:
         self.axes.put_passages(batch, strength(hits, lengths), self.strength)
         self.axes.put_tokens(batch, self._suffixes(hits), self.in_suffix)
         if self.measure.score:
-            for row, long, choices in zip(batch.rows, long_enough, numpy_of(batch.top1), strict=True):
-                if long:
+            for row, scored, choices in zip(batch.rows, long_enough, numpy_of(batch.top1), strict=True):
+                if scored:
                     self.first_choice[batch.probe, int(row)] = choices[k : k + m].astype(np.int32)
 
     def _scores(self) -> np.ndarray:
-        """The memorization score of each passage: float32, NaN where it is too short."""
+        """The memorization score of each passage: float32, NaN if it is too short.
+
+        Up to the first mismatch, first choices given the true text are what greedy decoding writes; only from there on
+        tokens have to be generated.
+        """
         k, m = self.measure.prefix_tokens, self.measure.suffix_tokens
-        found = np.full(self.axes.passages, np.nan, dtype=np.float32)
+        scores = np.full(self.axes.passages, np.nan, dtype=np.float32)
         truths = {key: self.axes.probes[key[0]].passages[key[1]].token_ids[: k + m] for key in self.first_choice}
         prompts, counts = [], []
         for key, choices in self.first_choice.items():
-            apart = np.flatnonzero(choices != truths[key][k:])
-            known = int(apart[0]) + 1 if len(apart) else m
+            mismatches = np.flatnonzero(choices != truths[key][k:])
+            known = int(mismatches[0]) + 1 if len(mismatches) else m
             prompts.append(np.concatenate([truths[key][: k + known - 1], choices[known - 1 : known]]))
             counts.append(m - known)
-        rests = continue_greedily(
-            self.context.model, self.context.tokenizer, prompts, counts, self.context.batch_tokens
-        )
-        for (key, truth), prompt, rest in zip(truths.items(), prompts, rests, strict=True):
+        context = self.context
+        generated = continue_greedily(context.model, context.tokenizer, prompts, counts, context.batch_tokens)
+        for ((name, row), truth), prompt, rest in zip(truths.items(), prompts, generated, strict=True):
             written = np.concatenate([prompt[k:], rest])
-            found[self.axes.first_passage[key[0]] + key[1]] = (written == truth[k:]).mean()
-        return found
+            scores[self.axes.first_passage[name] + row] = (written == truth[k:]).mean()
+        return scores
 
     def _suffixes(self, hits: np.ndarray) -> np.ndarray:
-        """uint8 `[B, T]`: does the token lie in a window's suffix that holds hits only? (Padding holds none.)"""
+        """uint8 `[B, T]`: does the token lie in the suffix of an extractable window? `hits` bool `[B, T]`: rank is 0.
+
+        Padding has no hits. Overlapping suffixes are united by summing +1 where one begins and -1 where it ends.
+        """
         k, m = self.measure.prefix_tokens, self.measure.suffix_tokens
         batch, length = hits.shape
         starts = np.arange(k, length - m + 1, self.measure.stride or m)
@@ -109,14 +121,13 @@ class _Look:
         return (np.cumsum(edges, axis=1)[:, :length] > 0).astype(np.uint8)
 
     def result(self) -> Observation:
-        import xarray as xr
-
-        parts = [self.extractable[part] for part in self._parts]
-        n = np.array([np.isfinite(part).sum() for part in parts], dtype=np.int64)
-        found = np.array([np.nansum(part) for part in parts])
-        share = np.divide(found, n, out=np.full(len(n), np.nan), where=n > 0)
+        parts = self.axes.probe_slices()
+        n = np.array([np.isfinite(self.extractable[part]).sum() for part in parts], dtype=np.int64)
+        extractable = np.array([np.nansum(self.extractable[part]) for part in parts])
+        share = np.divide(extractable, n, out=np.full(len(n), np.nan), where=n > 0)
         low, high = wilson(share, n)
-        skipped = np.array([len(part) for part in parts], dtype=np.int64) - n
+        skipped = np.array([part.stop - part.start for part in parts], dtype=np.int64) - n
+        mean_strength = [_mean(self.strength[part]) for part in parts]
         variables = {
             "share": variable("probe", share, "1", "share of passages that are extractable"),
             "share_low": variable("probe", low, "1", "95% Wilson interval, lower end"),
@@ -126,40 +137,40 @@ class _Look:
             "extractable": variable("passage", self.extractable, "1", "is the passage extractable"),
             "matched": variable("passage", self.matched, "1", "share of the suffix that is the first choice"),
             "strength": variable("passage", self.strength, "1", "extraction strength"),
-            "mean_strength": variable("probe", [_mean(self.strength[p]) for p in self._parts], "1", "its mean"),
-            "in_extractable_suffix": variable("token", self.in_suffix, "1", "would be written given what precedes it"),
+            "mean_strength": variable("probe", mean_strength, "1", "mean extraction strength"),
+            "in_extractable_suffix": variable("token", self.in_suffix, "1", "is it in an extractable window's suffix"),
         }
         if self.measure.score:
             score = self._scores()
+            means = [_mean(score[part]) for part in parts]
             variables["memorization_score"] = variable("passage", score, "1", "share of the greedy suffix that is true")
-            means = [_mean(score[part]) for part in self._parts]
             variables["mean_memorization_score"] = variable("probe", means, "1", "mean memorization score")
-        k, m = self.measure.prefix_tokens, self.measure.suffix_tokens
-        settings = {"prefix_tokens": k, "suffix_tokens": m, "stride": self.measure.stride or m}
-        coordinates = {
-            **self.axes.probe_coordinates(),
-            **self.axes.passage_coordinates(),
-            **self.axes.token_coordinates(),
-        }
-        return Observation(arrays=xr.Dataset(variables, coordinates, settings))
-
-    @property
-    def _parts(self) -> list[slice]:
-        return [self.axes.of_probe(name) for name in self.axes.probes]
+        arrays = dataset(
+            variables,
+            self.axes.probe_coordinates(),
+            self.axes.passage_coordinates(),
+            self.axes.token_coordinates(),
+            prefix_tokens=self.measure.prefix_tokens,
+            suffix_tokens=self.measure.suffix_tokens,
+            stride=self.measure.stride or self.measure.suffix_tokens,
+        )
+        return Observation(arrays=arrays)
 
 
 def strength(hits: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Extraction strength of each row: float64 [B]. `hits` bool [B, T]: is the token the first choice?
 
-    The shortest prefix ends before the last token that is not; it has one token at least, which nothing predicts.
+    The shortest prefix reaches up to and includes the last token that is not the first choice. It has at least one
+    token, since nothing predicts the first.
     """
     positions = np.arange(hits.shape[1])
     missed = ~hits & (positions < lengths[:, None]) & (positions > 0)
-    last = np.where(missed.any(axis=1), hits.shape[1] - 1 - missed[:, ::-1].argmax(axis=1), 0)
-    found: np.ndarray = 1 - (last + 1) / lengths
-    return found
+    last_missed = np.where(missed.any(axis=1), hits.shape[1] - 1 - missed[:, ::-1].argmax(axis=1), 0)
+    strengths: np.ndarray = 1 - (last_missed + 1) / lengths
+    return strengths
 
 
 def _mean(values: np.ndarray) -> float:
+    """Mean of the finite values; NaN if there is none."""
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if len(finite) else float("nan")

@@ -1,8 +1,8 @@
-"""What the model writes when it is let go."""
+"""Texts that the model generates from fixed prompts, and statistics of them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -11,62 +11,66 @@ from ontogeny.core.contracts import Context, Observation, StateMeasure
 from ontogeny.core.errors import DataError
 from ontogeny.core.passages import ProbeSet
 from ontogeny.core.seeds import derive_seed
-from ontogeny.looking.axes import probe_names, variable
-from ontogeny.models.decoding import decoding, pad_id, pad_left
+from ontogeny.looking.axes import dataset, probe_axis, probe_names, variable
+from ontogeny.models.body_and_head import unwrapped
+from ontogeny.models.decoding import Sampling, decoding, pad_id, pad_left
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 class Generation(StateMeasure):
-    """Texts that continue fixed prompts, greedily and sampled, and what can be counted on them.
+    """Texts that continue fixed prompts, decoded greedily and sampled, and n-gram statistics of them.
 
-    A prompt is the beginning of a passage (at most half of it); the passage's own continuation, of up to as many
-    tokens, is the reference, never shown to the model. Per probe set, on token ids without the end-of-text token:
-    `distinct_1` and `distinct_2`, different n-grams / all n-grams of all texts together (Li et al. 2016);
-    `repetition_4gram`, the share of 4-grams that occurred before in the same text, averaged over texts (seq-rep-4 of
-    Welleck et al. 2020); `share_ended`, the share that the model ended itself; `length` in tokens. Plain names are
-    greedy decoding; `sampled_…` and `reference_…` the others. Special tokens are the tokenizer's, whatever the
-    model's configuration says. Sampling is drawn from seed, step and probe set.
+    A prompt is the beginning of a passage, at most half of it. The passage's own continuation, up to `new_tokens`
+    tokens, is the reference and is never shown to the model. Statistics are per probe set, on token ids without the
+    end-of-text token: `distinct_1` and `distinct_2`, different n-grams / all n-grams of all texts together (Li et al.
+    2016); `repetition_4gram`, the share of 4-grams that occurred before in the same text, averaged over texts
+    (seq-rep-4, Welleck et al. 2020); `share_ended`, the share of texts that the model ended itself; `length` in tokens.
+    Plain names stand for greedy decoding, `sampled_…` for sampling, `reference_…` for the references. Special tokens
+    are the tokenizer's, whatever the model's configuration says. Samples are drawn by seed, step and probe set.
     """
 
     probes: tuple[str, ...] | None = Field(default=None, min_length=1)
     """Which probe sets to take prompts from; by default all."""
     prompts: int = Field(default=4, ge=1)
-    """Prompts per probe set: the first passages."""
+    """Prompts per probe set, taken from its first passages."""
     prompt_tokens: int = Field(default=32, ge=1)
-    """Tokens given."""
+    """Most tokens of a prompt."""
     new_tokens: int = Field(default=64, ge=1)
-    """Most tokens to write."""
+    """Most tokens to generate."""
     draws: int = Field(default=1, ge=0)
-    """Sampled texts per prompt, besides the greedy one."""
+    """Sampled texts per prompt, in addition to the greedy one."""
     temperature: float = Field(default=1.0, gt=0)
     """Divides the logits before sampling."""
     top_p: float = Field(default=0.95, gt=0, le=1)
-    """Sample from the likeliest tokens that together have this probability."""
+    """Sample from the smallest set of likeliest tokens that together have this probability (nucleus sampling)."""
 
-    cost: ClassVar[str] = "generates probe sets x prompts x (1 + draws) texts, a forward pass per token written"
+    cost: ClassVar[str] = "generates probe sets x prompts x (1 + draws) texts, with a forward pass per token"
 
     def look(self, context: Context) -> Observation:
-        """Write from every prompt."""
+        """Generate from every prompt. Raises DataError if a probe set has no passage to take a prompt from."""
         import torch
-        import xarray as xr
 
         context.model.eval()
-        rows: list[dict[str, Any]] = []
+        samples: list[dict[str, object]] = []
         scores: list[dict[str, float]] = []
         names = probe_names(context, self.probes)
         with torch.no_grad():
             for name in names:
                 prompts = self._prompts(name, context.probes[name])
-                texts = {"greedy": self._write(context, prompts, name, draws=None)}
+                texts = {"greedy": self._write(context, prompts, name, sampling=None)}
                 if self.draws:
-                    texts["sampled"] = self._write(context, prompts, name, draws=self.draws)
+                    sampling = Sampling(draws=self.draws, temperature=self.temperature, top_p=self.top_p)
+                    texts["sampled"] = self._write(context, prompts, name, sampling)
                 scores.append(_score(texts, [prompt.reference for prompt in prompts]))
                 for way, written in texts.items():
-                    rows += _rows(context.tokenizer, name, way, prompts, written)
+                    samples += _sample_rows(context.tokenizer, name, way, prompts, written)
         variables = {}
         for key in scores[0] if scores else ():
             units = "tokens" if key.endswith("length") else "1"
             variables[key] = variable("probe", [score[key] for score in scores], units, _about(key))
-        return Observation(arrays=xr.Dataset(variables, {"probe": np.array(names, dtype=np.str_)}), samples=rows)
+        return Observation(arrays=dataset(variables, probe_axis(names)), samples=samples)
 
     def _prompts(self, name: str, probe: ProbeSet) -> "list[_Prompt]":
         chosen = [(row, p) for row, p in enumerate(probe.passages) if len(p) >= 2][: self.prompts]
@@ -79,11 +83,13 @@ class Generation(StateMeasure):
             prompts.append(_Prompt(passage=row, token_ids=passage.token_ids[:given], reference=reference))
         return prompts
 
-    def _write(self, context: Context, prompts: "Sequence[_Prompt]", name: str, draws: int | None) -> "list[_Written]":
-        """Texts in order of prompt, then draw; greedy if `draws` is None."""
+    def _write(
+        self, context: Context, prompts: "Sequence[_Prompt]", name: str, sampling: Sampling | None
+    ) -> "list[_Written]":
+        """Texts in order of prompt, then draw; greedy if `sampling` is None."""
         import torch
 
-        base = context.model.get_base_model() if hasattr(context.model, "get_base_model") else context.model
+        base: Any = unwrapped(context.model)  # PreTrainedModel does not declare `generate`
         device = next(base.parameters()).device
         ids, mask = pad_left([prompt.token_ids for prompt in prompts], pad_id(context.tokenizer))
         limit = getattr(base.config.get_text_config(), "max_position_embeddings", None)
@@ -92,9 +98,7 @@ class Generation(StateMeasure):
             raise DataError(
                 f"generation: a prompt of {ids.shape[1]} tokens fills the model's context: set prompt_tokens"
             )
-        with decoding(
-            base, context.tokenizer, new_tokens, None if draws is None else (draws, self.temperature, self.top_p)
-        ):
+        with decoding(base, context.tokenizer, new_tokens, sampling):
             torch.manual_seed(derive_seed(context.seed, "generation", self.group, name, context.place.step))
             output = base.generate(
                 input_ids=torch.from_numpy(ids).to(device), attention_mask=torch.from_numpy(mask).to(device)
@@ -106,6 +110,7 @@ class Generation(StateMeasure):
 @dataclass(frozen=True, kw_only=True)
 class _Prompt:
     passage: int
+    """Row of the passage in the probe set."""
     token_ids: np.ndarray
     reference: np.ndarray
 
@@ -113,8 +118,9 @@ class _Prompt:
 @dataclass(frozen=True, kw_only=True)
 class _Written:
     token_ids: np.ndarray
-    """Without the end-of-text token and what comes after it."""
+    """Without the end-of-text token and everything after it."""
     ended: bool
+    """Did the model write an end-of-text token?"""
 
 
 def _cut(token_ids: np.ndarray, eos_id: int | None) -> _Written:
@@ -133,7 +139,7 @@ def _score(texts: dict[str, list[_Written]], references: list[np.ndarray]) -> di
 
 def counts_of(texts: Sequence[np.ndarray]) -> dict[str, float]:
     """distinct_1, distinct_2, repetition_4gram and mean length of texts given as token ids; NaN without n-grams."""
-    repetition = [1 - len(np.unique(grams, axis=0)) / len(grams) for t in texts if len(grams := _ngrams(t, 4))]
+    repetition = [1 - len(np.unique(grams, axis=0)) / len(grams) for text in texts if len(grams := _ngrams(text, 4))]
     return {
         "distinct_1": _distinct(texts, 1),
         "distinct_2": _distinct(texts, 2),
@@ -148,15 +154,15 @@ def _distinct(texts: Sequence[np.ndarray], n: int) -> float:
 
 
 def _ngrams(text: np.ndarray, n: int) -> np.ndarray:
-    """int64 `[max(len - n + 1, 0), n]`"""
+    """int64 `[max(len - n + 1, 0), n]`."""
     if len(text) < n:
         return np.zeros((0, n), dtype=np.int64)
     return np.lib.stride_tricks.sliding_window_view(text.astype(np.int64), n)
 
 
 _ABOUT = {
-    "distinct_1": "different tokens by all tokens",
-    "distinct_2": "different bigrams by all bigrams",
+    "distinct_1": "different tokens / all tokens",
+    "distinct_2": "different bigrams / all bigrams",
     "repetition_4gram": "share of 4-grams that occurred before in the same text",
     "share_ended": "share of texts that the model ended",
     "length": "mean length",
@@ -164,22 +170,26 @@ _ABOUT = {
 
 
 def _about(key: str) -> str:
-    whose = next((prefix for prefix in ("sampled", "reference") if key.startswith(f"{prefix}_")), "greedy")
-    return f"{_ABOUT[key.removeprefix(f'{whose}_')]}, {whose} texts"
+    texts = next((prefix for prefix in ("sampled", "reference") if key.startswith(f"{prefix}_")), "greedy")
+    return f"{_ABOUT[key.removeprefix(f'{texts}_')]}, {texts} texts"
 
 
-def _rows(
-    tokenizer: Any, name: str, decoding: str, prompts: Sequence[_Prompt], written: Sequence[_Written]
-) -> Iterator[dict[str, Any]]:
+def _sample_rows(
+    tokenizer: "PreTrainedTokenizerBase",
+    name: str,
+    decoding: str,
+    prompts: Sequence[_Prompt],
+    written: Sequence[_Written],
+) -> Iterator[dict[str, object]]:
     """Rows of the samples table."""
     draws = len(written) // len(prompts)
-    for place, text in enumerate(written):
-        prompt = prompts[place // draws]
+    for number, text in enumerate(written):
+        prompt = prompts[number // draws]
         yield {
             "probe": name,
             "passage_id": prompt.passage,
             "decoding": decoding,
-            "draw": place % draws,
+            "draw": number % draws,
             "prompt": tokenizer.decode(prompt.token_ids.tolist()),
             "text": tokenizer.decode(text.token_ids.tolist()),
             "reference": tokenizer.decode(prompt.reference.tolist()),

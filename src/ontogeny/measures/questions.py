@@ -1,46 +1,51 @@
-"""Can the model answer? Exactly, in its own words, and out of given choices."""
+"""Question answering: by exact match of what the model writes, and by choosing among given answers."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from ontogeny.core.contracts import Context, Observation, StateMeasure
+from ontogeny.core.passages import Passage
 from ontogeny.core.recipe_kinds import AnyCorpus
-from ontogeny.looking.axes import variable
+from ontogeny.looking.axes import dataset, variable
 from ontogeny.looking.batch_plan import plan_batches
 from ontogeny.measures.continuation import passage_of_ids
 from ontogeny.statistics.intervals import wilson
 
 if TYPE_CHECKING:
+    import xarray as xr
+    from transformers import PreTrainedTokenizerBase
+
     from ontogeny.data.questions import Question
 
 
 class Questions(StateMeasure):
-    """The share of questions that are answered rightly, with a 95% Wilson interval.
+    """The share of questions that are answered correctly, with a 95% Wilson interval.
 
-    `exact`: greedy decoding after the question, up to the end of its line, begins with the answer and a word ends there
-    (case and white space aside). `chosen`: of the choices, written after the question, the right one has the highest
-    log-likelihood; ties count as their chance. `correct`: as chosen where there are choices, else exactly. Of all
-    questions: `exact_share`; of those with choices: `chosen_share`; `correct_share` with `correct_low` and
-    `correct_high`; `n`. The interval is over questions: it speaks of one model. What was answered is among the samples.
+    `exact`: what greedy decoding writes after the question, up to the end of the line, begins with the answer, and a
+    word ends there (case and white space ignored). `chosen`: of the choices, written after the question, the right one
+    has the highest log-likelihood; a tie among t choices counts 1/t. `correct` is `chosen` for questions with choices,
+    else `exact`. Recorded are `exact_share` of all questions, `chosen_share` of those with choices, `correct_share`
+    with its interval `correct_low` to `correct_high`, and `n`. The interval is over questions, so it describes one
+    model. The answers are recorded as samples.
 
-    Questions come from JSON lines (`question`, `answer`, `choices` if there are some), from a corpus that planted them,
-    or are the package's ten of general knowledge.
+    Questions come from JSON lines (`question`, `answer`, optionally `choices`) or from a corpus that planted facts; by
+    default they are ten questions of general knowledge that come with the package.
     """
 
     path: str | None = None
-    """JSON lines; a relative path is one from where the run is started."""
+    """A file of JSON lines; a relative path starts at the directory from which the run is started."""
     about: AnyCorpus | None = None
     """Instead of path: the corpus that planted the answers, written as in data.corpora ({kind: synthetic, seed: 0})."""
     at_most: int | None = Field(default=None, ge=1)
-    """How many questions, the first ones; by default all."""
+    """Number of questions, the first ones; by default all."""
     prompt: str = Field(default="{question}", pattern=r"\{question\}")
     """How a question is put, for instance "Question: {question}\\nAnswer:"."""
     new_tokens: int = Field(default=12, ge=1)
-    """Tokens of an answer in the model's own words."""
+    """Tokens of a written answer."""
 
     cost: ClassVar[str] = "greedy decoding of `new_tokens` after each question, and a forward pass over its choices"
 
@@ -51,17 +56,16 @@ class Questions(StateMeasure):
         return self
 
     def look(self, context: Context) -> Observation:
-        """Ask. Raises DataError where there are no such questions."""
-        asked = self._questions()
-        prompts = [self.prompt.replace("{question}", one.question) for one in asked]
+        """Ask the questions. Raises DataError if there are none."""
+        questions = self._questions()
+        prompts = [self.prompt.replace("{question}", question.question) for question in questions]
         context.model.eval()
-        written = self._written(context, prompts)
-        exact = np.array(
-            [_begins_with(text, one.answer) for text, one in zip(written, asked, strict=True)], dtype=float
-        )
-        chosen = _chosen(context, prompts, asked)
-        correct = np.where(np.isnan(chosen), exact, chosen)
-        return Observation(arrays=_arrays(exact, chosen, correct), samples=list(_rows(asked, prompts, written)))
+        answers = self._written_answers(context, prompts)
+        matches = [_begins_with(text, question.answer) for text, question in zip(answers, questions, strict=True)]
+        exact = np.array(matches, dtype=float)
+        chosen = _chosen(context, prompts, questions)
+        samples = list(_sample_rows(questions, prompts, answers))
+        return Observation(arrays=_arrays(exact, chosen), samples=samples)
 
     def _questions(self) -> "list[Question]":
         from ontogeny.core.errors import DataError
@@ -71,22 +75,22 @@ class Questions(StateMeasure):
             return read_questions(Path(self.path) if self.path else TEN)[: self.at_most]
         if not isinstance(self.about, Asks):
             raise DataError(f"'{self.group}': a corpus '{type(self.about).kind}' knows no questions; synthetic does")
-        found = list(self.about.questions())[: self.at_most]
-        if not found:
+        questions = list(self.about.questions())[: self.at_most]
+        if not questions:
             raise DataError(f"'{self.group}': this corpus planted nothing to ask about")
-        return found
+        return questions
 
-    def _written(self, context: Context, prompts: Sequence[str]) -> list[str]:
+    def _written_answers(self, context: Context, prompts: Sequence[str]) -> list[str]:
         """What greedy decoding writes after each prompt, up to the end of the line."""
         from ontogeny.models.decoding import continue_greedily
 
         ids = [_encoded(context.tokenizer, prompt) for prompt in prompts]
         counts = [self.new_tokens] * len(ids)
-        lines = continue_greedily(context.model, context.tokenizer, ids, counts, context.batch_tokens)
-        return [_first_line(context.tokenizer.decode(line.tolist())) for line in lines]
+        answers = continue_greedily(context.model, context.tokenizer, ids, counts, context.batch_tokens)
+        return [_first_line(str(context.tokenizer.decode(answer.tolist()))) for answer in answers]
 
 
-def _encoded(tokenizer: Any, text: str) -> np.ndarray:
+def _encoded(tokenizer: "PreTrainedTokenizerBase", text: str) -> np.ndarray:
     return np.array(tokenizer.encode(text, add_special_tokens=False), dtype=np.int32)
 
 
@@ -96,78 +100,78 @@ def _first_line(text: str) -> str:
 
 def _begins_with(text: str, answer: str) -> bool:
     """Does the text begin with the answer, as whole words?"""
-    given, wanted = (" ".join(one.split()).casefold() for one in (text, answer))
-    return given.startswith(wanted) and not given[len(wanted) : len(wanted) + 1].isalnum()
+    text, answer = (" ".join(string.split()).casefold() for string in (text, answer))
+    return text.startswith(answer) and not text[len(answer) : len(answer) + 1].isalnum()
 
 
-def _chosen(context: Context, prompts: Sequence[str], asked: "Sequence[Question]") -> np.ndarray:
-    """float64 [questions]: 1 where the right choice is the likeliest, its chance in a tie, NaN without choices."""
+def _chosen(context: Context, prompts: Sequence[str], questions: "Sequence[Question]") -> np.ndarray:
+    """float64 [questions]: 1 if the right choice is likeliest, 1/t in a tie among t, else 0; NaN without choices."""
     passages = []
-    for one, prompt in zip(asked, prompts, strict=True):
-        before = _encoded(context.tokenizer, prompt)
+    for question, prompt in zip(questions, prompts, strict=True):
+        prompt_ids = _encoded(context.tokenizer, prompt)
         gap = "" if prompt[-1:].isspace() else " "
-        for choice in one.choices:
-            ids = np.concatenate([before, _encoded(context.tokenizer, gap + choice)])
-            passages.append(passage_of_ids(ids, len(before), "questions"))
+        for choice in question.choices:
+            ids = np.concatenate([prompt_ids, _encoded(context.tokenizer, gap + choice)])
+            passages.append(passage_of_ids(ids, len(prompt_ids), "questions"))
     nll = iter(_summed_nll(context, passages))
-    right = np.full(len(asked), np.nan)
-    for i, one in enumerate(asked):
-        of_choice = {choice: float(next(nll)) for choice in one.choices}
-        best = [choice for choice, value in of_choice.items() if value == min(of_choice.values())]
+    credit = np.full(len(questions), np.nan)
+    for i, question in enumerate(questions):
+        nll_by_choice = {choice: float(next(nll)) for choice in question.choices}
+        best = [choice for choice, value in nll_by_choice.items() if value == min(nll_by_choice.values())]
         if best:
-            right[i] = (one.answer in best) / len(best)
-    return right
+            credit[i] = (question.answer in best) / len(best)
+    return credit
 
 
-def _summed_nll(context: Context, passages: Sequence[Any]) -> np.ndarray:
-    """float64 [passages]: NLL of what is supervised, in nats."""
+def _summed_nll(context: Context, passages: Sequence[Passage]) -> np.ndarray:
+    """float64 [passages]: NLL of the supervised tokens, summed, in nats."""
     import torch
 
     from ontogeny.data.collate import collate
     from ontogeny.objectives.forward import ModelForward
 
     device = next(context.model.parameters()).device
-    found = np.full(len(passages), np.nan)
-    for rows in plan_batches([len(one) for one in passages], context.batch_tokens):
+    summed = np.full(len(passages), np.nan)
+    for rows in plan_batches([len(passage) for passage in passages], context.batch_tokens):
         batch = collate([passages[row] for row in rows], 0).to(device)
         with torch.no_grad():
             nll = ModelForward(context.model, batch).nll.double().sum(dim=1)
-        found[rows] = nll.cpu().numpy()
-    return found
+        summed[rows] = nll.cpu().numpy()
+    return summed
 
 
-def _arrays(exact: np.ndarray, chosen: np.ndarray, correct: np.ndarray) -> Any:
-    import xarray as xr
-
+def _arrays(exact: np.ndarray, chosen: np.ndarray) -> "xr.Dataset":
+    """`exact` and `chosen` float64 [questions]; `chosen` is NaN for questions without choices."""
+    correct = np.where(np.isnan(chosen), exact, chosen)
     n, with_choices = len(correct), chosen[~np.isnan(chosen)]
     share = correct.mean()
+    chosen_share = with_choices.mean() if len(with_choices) else np.nan
     low, high = wilson(np.array(share), np.array(n))
     variables = {
-        "correct_share": variable((), share, "1", "share of questions answered rightly"),
+        "correct_share": variable((), share, "1", "share of questions answered correctly"),
         "correct_low": variable((), low, "1", "95% Wilson interval, lower end"),
         "correct_high": variable((), high, "1", "95% Wilson interval, upper end"),
         "exact_share": variable((), exact.mean(), "1", "share whose answer greedy decoding writes"),
-        "chosen_share": variable(
-            (), with_choices.mean() if len(with_choices) else np.nan, "1", "share whose right choice is the likeliest"
-        ),
+        "chosen_share": variable((), chosen_share, "1", "share whose right choice is the likeliest"),
         "n": variable((), np.int64(n), "items", "questions"),
         "exact": variable("item", exact, "1", "does greedy decoding write the answer"),
         "chosen": variable("item", chosen, "1", "is the right choice the likeliest"),
     }
-    probe_of_item = ("item", np.full(n, "questions", dtype=np.str_))
-    return xr.Dataset(variables, {"probe_of_item": probe_of_item})
+    return dataset(variables, {"probe_of_item": ("item", np.full(n, "questions", dtype=np.str_))})
 
 
-def _rows(asked: "Sequence[Question]", prompts: Sequence[str], written: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _sample_rows(
+    questions: "Sequence[Question]", prompts: Sequence[str], answers: Sequence[str]
+) -> Iterator[dict[str, object]]:
     """Rows of the samples table."""
-    for i, (one, prompt, text) in enumerate(zip(asked, prompts, written, strict=True)):
+    for i, (question, prompt, answer) in enumerate(zip(questions, prompts, answers, strict=True)):
         yield {
             "probe": "questions",
             "passage_id": i,
             "decoding": "greedy",
             "draw": 0,
             "prompt": prompt,
-            "text": text,
-            "reference": one.answer,
+            "text": answer,
+            "reference": question.answer,
             "ended": False,
         }

@@ -1,4 +1,4 @@
-"""How much of the next update is lost because the weights' precision cannot hold it."""
+"""How much of the next update is lost because the weights are rounded to their precision."""
 
 from typing import ClassVar
 
@@ -6,26 +6,24 @@ import numpy as np
 
 from ontogeny.core.contracts import Context, Observation, StateMeasure
 from ontogeny.core.errors import OntogenyError
-from ontogeny.looking.axes import variable
+from ontogeny.looking.axes import dataset, variable
 
 
 class Rounding(StateMeasure):
-    """Share of the next update that rounding takes away, from a real step at the next step's rate, taken back.
+    """Share of the next update that is lost to rounding, from a real step at the next learning rate, which is undone.
 
-    An update far smaller than a weight's own spacing (2^-24 of its size in float32) leaves it as it is. With u the
-    update as the optimizer means it (rate x direction, in float64) and d the difference that the step makes: `changed`,
-    the share of trained weights with d != 0; `stuck`, of those with u != 0 the share with d = 0; `norm_lost` =
-    ||u - d|| / ||u||, which also counts what is rounded up; and the `learning_rate`. NaN where nothing would move.
-    Remedies: `train.weights: float64`, or a higher rate.
+    An update far smaller than the spacing of numbers at a weight (2^-24 of its size in float32) leaves the weight
+    unchanged. With u the exact update (learning rate x direction, in float64) and d the change that the step makes:
+    `changed`, the share of trained weights with d != 0; `stuck`, the share with d = 0 among those with u != 0;
+    `norm_lost` = ||u - d|| / ||u||, which includes updates that are rounded up; and the `learning_rate`. NaN if u is 0
+    everywhere. Remedies: `train.weights: float64`, or a higher learning rate.
     """
 
     live: ClassVar[bool] = True
-    cost: ClassVar[str] = "two backward passes on the next batch (the update as meant, and a real step taken back)"
+    cost: ClassVar[str] = "two backward passes on the next batch (the exact update, and a real step that is undone)"
 
     def look(self, context: Context) -> Observation:
-        """Compare the step with what it should be. Raises OntogenyError without the training itself."""
-        import xarray as xr
-
+        """Compare the step with the exact update. Raises OntogenyError without the training itself."""
         if context.training is None:
             raise OntogenyError(
                 f"'{self.group}' needs the training itself (optimizer, next batch): put it into the recipe's measures"
@@ -36,21 +34,20 @@ class Rounding(StateMeasure):
         sums = np.zeros(5)
         with context.training.trial() as trial:
             trial.step(rate)
-            for (parameter, direction), was in zip(update, before, strict=True):
-                meant, made = rate * direction.double(), parameter.detach().double() - was.double()
-                due, moved = meant != 0, made != 0
-                parts = (moved.sum(), due.sum(), (due & ~moved).sum(), (meant - made).square().sum())
-                sums += [*map(float, parts), float(meant.square().sum())]
-        changed, moves, stuck, lost, whole = sums
+            for (parameter, direction), old in zip(update, before, strict=True):
+                exact, made = rate * direction.double(), parameter.detach().double() - old.double()
+                asked, changed = exact != 0, made != 0
+                counts = (changed.sum(), asked.sum(), (asked & ~changed).sum())
+                squares = ((exact - made).square().sum(), exact.square().sum())
+                sums += [float(total) for total in (*counts, *squares)]
+        n_changed, n_asked, n_stuck, lost_square, exact_square = sums
         weights = sum(parameter.numel() for parameter, _ in update)
-        of_norm = np.sqrt(lost / whole) if whole else np.nan
-        return Observation(
-            arrays=xr.Dataset(
-                {
-                    "changed": variable((), changed / weights, "1", "share of trained weights that the step changes"),
-                    "stuck": variable((), stuck / moves if moves else np.nan, "1", "share of updates lost to rounding"),
-                    "norm_lost": variable((), of_norm, "1", "norm of what is lost, by the update's"),
-                    "learning_rate": variable((), rate, "1", "learning rate of the next step"),
-                }
-            )
-        )
+        stuck = n_stuck / n_asked if n_asked else np.nan
+        norm_lost = np.sqrt(lost_square / exact_square) if exact_square else np.nan
+        variables = {
+            "changed": variable((), n_changed / weights, "1", "share of trained weights that the step changes"),
+            "stuck": variable((), stuck, "1", "share of updates lost to rounding"),
+            "norm_lost": variable((), norm_lost, "1", "norm of the lost part / norm of the update"),
+            "learning_rate": variable((), rate, "1", "learning rate of the next step"),
+        }
+        return Observation(arrays=dataset(variables))

@@ -1,30 +1,30 @@
-"""What the model expected of every token."""
+"""NLL, rank and entropy of every token's prediction."""
 
 from typing import ClassVar
 
 import numpy as np
 
 from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Observation, StreamMeasure
-from ontogeny.looking.axes import FlatAxes, numpy_of, variable
+from ontogeny.looking.axes import FlatAxes, dataset, numpy_of, variable
 
 
 class TokenNll(StreamMeasure):
     """NLL, rank of the true token, and entropy of the prediction, for every token of the probe sets.
 
-    On the axis `token`: `nll_nats` = -log p(token | before), `rank` (how many tokens the model preferred; 0 = its first
-    choice; among equals the lower id comes first) and `entropy_nats` = -sum p log p over the vocabulary. A passage's
-    first token is not predicted: NaN, rank -1.
+    On the axis `token`: `nll_nats` = -log p(token | tokens before); `rank`, the number of tokens that the model prefers
+    to the true one (0 is its first choice; ties are broken by the lower id); `entropy_nats` = -sum p log p over the
+    vocabulary. A passage's first token is not predicted: NaN, rank -1.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"nll", "rank", "entropy"})
     cost: ClassVar[str] = "one forward pass over the probe sets, shared; 12 bytes per token and checkpoint on disk"
 
     def look(self, context: Context) -> Look:
-        """Start with nothing seen."""
-        return _Look(FlatAxes.of(context, self.probes))
+        """Lay out the tokens."""
+        return _TokenNllLook(FlatAxes.of(context, self.probes))
 
 
-class _Look:
+class _TokenNllLook:
     def __init__(self, axes: FlatAxes) -> None:
         self.axes = axes
         self.nll = np.full(axes.tokens, np.nan, dtype=np.float32)
@@ -37,11 +37,9 @@ class _Look:
         self.axes.put_tokens(batch, numpy_of(batch.entropy), self.entropy)
 
     def result(self) -> Observation:
-        import xarray as xr
-
         variables = {
             "nll_nats": variable("token", self.nll, "nats", "negative log-likelihood of the token"),
-            "rank": variable("token", self.rank, "1", "how many tokens the model preferred to the true one"),
+            "rank": variable("token", self.rank, "1", "number of tokens that the model prefers to the true one"),
             "entropy_nats": variable("token", self.entropy, "nats", "entropy of the model's prediction"),
         }
-        return Observation(arrays=xr.Dataset(variables, self.axes.token_coordinates()))
+        return Observation(arrays=dataset(variables, self.axes.token_coordinates()))

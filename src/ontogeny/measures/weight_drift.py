@@ -1,4 +1,4 @@
-"""How far the weights have moved."""
+"""Distance of the weights from those of earlier checkpoints."""
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar
@@ -7,7 +7,7 @@ import numpy as np
 
 from ontogeny.core.contracts import Context, Observation, StateMeasure
 from ontogeny.core.errors import StoreError
-from ontogeny.looking.axes import variable
+from ontogeny.looking.axes import dataset, variable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 20
 _ABOUT = {
     "mad": "mean absolute difference from the {}",
-    "relative_l2": "L2 norm of the difference from the {}, by the norm there",
+    "relative_l2": "L2 norm of the difference from the {} / the L2 norm there",
     "cosine": "cosine with the {}",
 }
 
@@ -23,47 +23,41 @@ _ABOUT = {
 class WeightDrift(StateMeasure):
     """Difference of the effective weights (LoRA merged) from the first and from the previous saved checkpoint.
 
-    With w the weights now and r those of the checkpoint: `mad` = mean |w - r|, `relative_l2` = ||w - r|| / ||r||,
-    `cosine` = w.r / (||w|| ||r||); all in float64. Each as `<quantity>_first` and `<quantity>_previous` for the whole
-    model, `block_<quantity>_…` per block and `tensor_<quantity>_…` per tensor. NaN where there is no such checkpoint,
-    or where a norm to divide by is 0.
+    With w the current weights and r those of the checkpoint: `mad` = mean |w - r|, `relative_l2` = ||w - r|| / ||r||,
+    `cosine` = w.r / (||w|| ||r||); all in float64. Each is given as `<quantity>_first` and `<quantity>_previous` for
+    the whole model, `block_<quantity>_…` per block and `tensor_<quantity>_…` per tensor. NaN if there is no such
+    checkpoint, or if a norm in the denominator is 0.
     """
 
     compares_weights: ClassVar[bool] = True
-    cost: ClassVar[str] = "reads the weights, and those of two checkpoints, once; no forward pass"
+    cost: ClassVar[str] = "reads the weights and those of two checkpoints once; no forward pass"
 
     def look(self, context: Context) -> Observation:
         """Compare with both checkpoints."""
-        import xarray as xr
-
         from ontogeny.models.weights import block_axis
 
         weights = context.weights()
         names = list(weights)
         blocks = block_axis(names)
-        present = np.unique(blocks)
+        labels = np.unique(blocks)
         variables = {}
         for reference, load in (("first", context.first_weights), ("previous", context.previous_weights)):
             sums = _compare(weights, load)
-            by_block = np.stack([sums[blocks == block].sum(axis=0) for block in present])
-            for quantity, of in _QUANTITIES.items():
+            by_block = np.stack([sums[blocks == block].sum(axis=0) for block in labels])
+            for quantity, compute in _QUANTITIES.items():
                 name = f"{quantity}_{reference}"
                 about = _ABOUT[quantity].format(f"{reference} saved checkpoint")
-                variables[name] = variable((), of(sums.sum(axis=0)), "1", about)
-                variables[f"block_{name}"] = variable("block", of(by_block), "1", f"{about}, per block")
-                variables[f"tensor_{name}"] = variable("tensor", of(sums), "1", f"{about}, per tensor")
-        coordinates = {
-            "block": present,
-            "tensor": np.array(names, dtype=np.str_),
-            "block_of_tensor": ("tensor", blocks),
-        }
-        return Observation(arrays=xr.Dataset(variables, coordinates))
+                variables[name] = variable((), compute(sums.sum(axis=0)), "1", about)
+                variables[f"block_{name}"] = variable("block", compute(by_block), "1", f"{about}, per block")
+                variables[f"tensor_{name}"] = variable("tensor", compute(sums), "1", f"{about}, per tensor")
+        axes = {"block": labels, "tensor": np.array(names, dtype=np.str_)}
+        return Observation(arrays=dataset(variables, axes, {"block_of_tensor": ("tensor", blocks)}))
 
 
 def block_mad(context: Context) -> np.ndarray:
-    """Mean |w - w0| of each transformer block, w0 the weights of the first saved checkpoint: float64 `[blocks]`.
+    """Mean |w - w0| of each transformer block, with w0 the weights of the first saved checkpoint: float64 `[blocks]`.
 
-    0 at the first checkpoint itself; embeddings, final norm and head belong to no block.
+    0 at the first checkpoint itself. Embeddings, final norm and head belong to no block.
     """
     from ontogeny.models.weights import block_of
 
@@ -77,7 +71,10 @@ def block_mad(context: Context) -> np.ndarray:
 
 
 def _compare(weights: "Mapping[str, Tensor]", load: "Callable[[], Mapping[str, Tensor]] | None") -> np.ndarray:
-    """float64 `[tensors, 5]`: count, sum |w - r|, sum (w - r)^2, sum w^2, sum r^2; NaN without a checkpoint."""
+    """float64 `[tensors, 5]`: count, sum |w - r|, sum (w - r)^2, sum w^2, sum r^2; NaN without a checkpoint.
+
+    Raises StoreError if the checkpoint is of another model.
+    """
     if load is None:
         return np.full((len(weights), 5), np.nan)
     reference = load()
@@ -91,19 +88,20 @@ def _compare(weights: "Mapping[str, Tensor]", load: "Callable[[], Mapping[str, T
 
 
 def _sums(tensor: "Tensor", reference: "Tensor") -> np.ndarray:
-    flat, other = tensor.reshape(-1), reference.reshape(-1)
+    """One row of `_compare`, a chunk at a time, so that no float64 copy of a whole tensor is made."""
+    flat, flat_reference = tensor.reshape(-1), reference.reshape(-1)
     sums = np.zeros(5)
     for start in range(0, flat.numel(), _CHUNK):
         now = flat[start : start + _CHUNK].double()
-        then = other[start : start + _CHUNK].double()
-        apart = now - then
-        parts = (apart.abs().sum(), apart.square().sum(), now.square().sum(), then.square().sum())
+        then = flat_reference[start : start + _CHUNK].double()
+        change = now - then
+        parts = (change.abs().sum(), change.square().sum(), now.square().sum(), then.square().sum())
         sums += [now.numel(), *map(float, parts)]
     return sums
 
 
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)
 
 
 def _mean_absolute(sums: np.ndarray) -> np.ndarray:
@@ -115,7 +113,7 @@ def _relative_l2(sums: np.ndarray) -> np.ndarray:
 
 
 def _cosine(sums: np.ndarray) -> np.ndarray:
-    """From w.r = (|w|^2 + |r|^2 - |w - r|^2) / 2, which is exactly 1 where nothing moved."""
+    """From w.r = (|w|^2 + |r|^2 - |w - r|^2) / 2, so that the cosine is exactly 1 if nothing moved."""
     dot = (sums[..., 3] + sums[..., 4] - sums[..., 2]) / 2
     return _ratio(dot, np.sqrt(sums[..., 3] * sums[..., 4]))
 

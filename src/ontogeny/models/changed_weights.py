@@ -1,4 +1,4 @@
-"""Which parameters have moved."""
+"""Which parameters have changed noticeably."""
 
 from typing import TYPE_CHECKING
 
@@ -7,9 +7,9 @@ if TYPE_CHECKING:
 
 
 def has_moved(now: "Tensor", start: "Tensor", tolerance: float) -> "Tensor":
-    """Where |now - start| is more than `tolerance` times the root mean square of the tensor at the start: bool.
+    """Mask of parameters with |now - start| > `tolerance` x the root mean square of the tensor at the start: bool.
 
-    Relative to the tensor, not to each parameter, since one that happens to be near 0 has not moved far by doubling. Of
-    a tensor that was all 0, every parameter that is no longer 0.
+    The change is relative to the tensor, not to each parameter, because a parameter near 0 has not moved far when it
+    doubles. In a tensor that started as all 0, every parameter that is not 0 now has moved.
     """
     return (now - start).abs() > tolerance * start.double().square().mean().sqrt().to(start.dtype)

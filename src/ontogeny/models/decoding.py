@@ -1,14 +1,30 @@
-"""Letting a model write: padding on the left, with an attention mask, and with the tokenizer's special tokens."""
+"""Generation: padding on the left, with an attention mask, and with the tokenizer's special tokens."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ontogeny.models.body_and_head import unwrapped
 
-def pad_id(tokenizer: Any) -> int:
-    """The id to pad with: the tokenizer's, or its end-of-text token; what stands there is masked."""
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class Sampling(NamedTuple):
+    """How texts are sampled."""
+
+    draws: int
+    """Texts per prompt."""
+    temperature: float
+    """Divides the logits."""
+    top_p: float
+    """Probability that the tokens to sample from have together."""
+
+
+def pad_id(tokenizer: "PreTrainedTokenizerBase") -> int:
+    """The tokenizer's padding token, else its end-of-text token, else 0: padding is masked, so any id will do."""
     for token in (tokenizer.pad_token_id, tokenizer.eos_token_id):
         if token is not None:
             return int(token)
@@ -27,50 +43,59 @@ def pad_left(prompts: Sequence[np.ndarray], pad_id: int) -> tuple[np.ndarray, np
 
 
 @contextmanager
-def decoding(model: Any, tokenizer: Any, new_tokens: int, sampling: tuple[int, float, float] | None) -> Iterator[None]:
-    """Give the model a generation configuration of our own: what is left unsaid is filled in from the model's.
+def decoding(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", new_tokens: int, sampling: Sampling | None
+) -> Iterator[None]:
+    """Replace the model's generation configuration for a while; greedy if `sampling` is None.
 
-    `sampling`: texts per prompt, temperature, top-p; None for greedy.
+    `model.generate` fills settings that it is not given from the model's own configuration, which may sample, penalise
+    repetition or name other special tokens. So the whole configuration is replaced.
     """
     from transformers import GenerationConfig
 
-    settings: dict[str, Any] = {"do_sample": False}
-    if sampling is not None:
-        draws, temperature, top_p = sampling
-        settings = {
-            "do_sample": True,
-            "temperature": temperature,
-            "top_p": top_p,
-            "top_k": 0,
-            "num_return_sequences": draws,
-        }
-    usual = model.generation_config
+    before = model.generation_config
     model.generation_config = GenerationConfig(
         max_new_tokens=new_tokens,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=pad_id(tokenizer),
-        **settings,
+        **_settings(sampling),
     )
     try:
         yield
     finally:
-        model.generation_config = usual
+        model.generation_config = before
+
+
+def _settings(sampling: Sampling | None) -> dict[str, bool | int | float]:
+    if sampling is None:
+        return {"do_sample": False}
+    return {
+        "do_sample": True,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": 0,  # off; by default it is 50
+        "num_return_sequences": sampling.draws,
+    }
 
 
 def continue_greedily(
-    model: Any, tokenizer: Any, prompts: Sequence[np.ndarray], counts: Sequence[int], batch_tokens: int
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: Sequence[np.ndarray],
+    counts: Sequence[int],
+    batch_tokens: int,
 ) -> list[np.ndarray]:
-    """What greedy decoding writes after each prompt: int32 arrays of `counts` tokens each.
+    """Greedy continuations of the prompts: int32, `counts[i]` tokens of prompt i.
 
-    Prompts that want as many tokens go together, `batch_tokens` with padding and what is to be written; a text that has
-    its count leaves its batch, so nothing is written beyond it. An end-of-text token ends nothing: who wants that cuts
-    there. The model must be in evaluation mode.
+    Prompts that need about as many tokens share a batch, of at most `batch_tokens` tokens including padding and
+    continuations. A text that has its count leaves its batch, so no token is generated in vain. Decoding goes on after
+    an end-of-text token; the caller cuts there if it wants to. The model must be in evaluation mode.
     """
     import torch
 
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    written: list[np.ndarray] = [np.zeros(0, dtype=np.int32)] * len(prompts)
+    base = unwrapped(model)
+    continuations: list[np.ndarray] = [np.zeros(0, dtype=np.int32)] * len(prompts)
     order = sorted((i for i, count in enumerate(counts) if count > 0), key=lambda i: (-counts[i], len(prompts[i]), i))
     while order:
         most = counts[order[0]]
@@ -80,39 +105,42 @@ def continue_greedily(
             if size and (size + 1) * (widest + most) > batch_tokens:
                 break
             size += 1
-        chosen, order = order[:size], order[size:]
-        ids, mask = pad_left([prompts[i] for i in chosen], pad_id(tokenizer))
+        batch, order = order[:size], order[size:]
+        ids, mask = pad_left([prompts[i] for i in batch], pad_id(tokenizer))
         with torch.no_grad():
-            lines = _write(base, ids, mask, [counts[i] for i in chosen])
-        for i, line in zip(chosen, lines, strict=True):
-            written[i] = line
-    return written
+            decoded = _decode(base, ids, mask, [counts[i] for i in batch])
+        for i, continuation in zip(batch, decoded, strict=True):
+            continuations[i] = continuation
+    return continuations
 
 
-def _write(model: Any, ids: np.ndarray, mask: np.ndarray, counts: Sequence[int]) -> list[np.ndarray]:
-    """Decode a batch, padded on the left, whose counts fall: int32 arrays of so many tokens."""
+def _decode(model: "PreTrainedModel", ids: np.ndarray, mask: np.ndarray, counts: Sequence[int]) -> list[np.ndarray]:
+    """Decode a batch, padded on the left, greedily: int32, `counts[i]` tokens of row i. Counts must not increase."""
     import inspect
 
     import torch
 
     device = next(model.parameters()).device
-    known = inspect.signature(model.forward).parameters
-    seen = torch.from_numpy(mask).to(device)
+    accepted = inspect.signature(model.forward).parameters
+    attended = torch.from_numpy(mask).to(device)
     inputs = torch.from_numpy(ids).to(device)
-    positions = (seen.cumsum(dim=1) - 1).clamp(min=0)
-    extra = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
+    positions = (attended.cumsum(dim=1) - 1).clamp(min=0)  # padding must not shift them
+    optional = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
     cache = None
     steps: list[np.ndarray] = []
     for step in range(counts[0]):
-        places = {"position_ids": positions} if "position_ids" in known else {}
-        output = model(input_ids=inputs, attention_mask=seen, past_key_values=cache, use_cache=True, **places, **extra)
+        places = {"position_ids": positions} if "position_ids" in accepted else {}
+        output = model(
+            input_ids=inputs, attention_mask=attended, past_key_values=cache, use_cache=True, **places, **optional
+        )
         cache = output.past_key_values
         first_choice = output.logits[:, -1].argmax(dim=-1)
         steps.append(first_choice.cpu().numpy())
-        alive = sum(count > step + 1 for count in counts)
-        if alive < len(first_choice):
-            cache.batch_select_indices(torch.arange(alive, device=device))
-        inputs = first_choice[:alive, None]
-        positions = positions[:alive, -1:] + 1
-        seen = torch.cat([seen[:alive], seen.new_ones((alive, 1))], dim=1)
+        # Counts do not increase, so the texts that are done are the last rows.
+        unfinished = sum(count > step + 1 for count in counts)
+        if unfinished < len(first_choice):
+            cache.batch_select_indices(torch.arange(unfinished, device=device))
+        inputs = first_choice[:unfinished, None]
+        positions = positions[:unfinished, -1:] + 1
+        attended = torch.cat([attended[:unfinished], attended.new_ones((unfinished, 1))], dim=1)
     return [np.array([steps[t][row] for t in range(count)], dtype=np.int32) for row, count in enumerate(counts)]

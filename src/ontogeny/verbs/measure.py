@@ -1,8 +1,10 @@
-"""The verb that looks afterwards."""
+"""The verb `measure`: measures on checkpoints that exist."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.recipe import looks_at_probes
@@ -12,6 +14,9 @@ from ontogeny.runs.foreign_checkpoints import measure_series, parse_stations
 from ontogeny.store.run import open_run
 from ontogeny.verbs.console import listening
 from ontogeny.verbs.report import report
+
+if TYPE_CHECKING:
+    from ontogeny.core.origin import Origin
 
 _DEFAULT_KINDS = ("evaluation", "token_nll", "weight_drift")
 
@@ -25,9 +30,9 @@ def measure_run(
 
         raise OntogenyError(f"say which measure: --kind {'|'.join(kinds_of('ontogeny.measures'))}")
     measures = [validate_component("ontogeny.measures", tree) for tree in _component_trees(kinds, settings)]
-    blind = [measure.group for measure in measures if looks_at_probes(measure)]
-    if blind and not open_run(path).probes:
-        raise OntogenyError(f"{path}: '{blind[0]}' looks at probe sets, and the run has none")
+    on_probes = [measure.group for measure in measures if looks_at_probes(measure)]
+    if on_probes and not open_run(path).probes:
+        raise OntogenyError(f"{path}: '{on_probes[0]}' looks at probe sets, and the run has none")
     with listening(quiet=quiet) as listen:
         backfill(path, measures, steps=at, listen=listen)
     report([path])
@@ -44,15 +49,16 @@ def measure_checkpoints(
     runs_dir: Path,
     quiet: bool,
 ) -> Path:
-    """Make a run of checkpoints made elsewhere, and write its page.
+    """Make a run from checkpoints that were trained elsewhere, and write its page.
 
-    Probe sets are text files given as NAME=FILE; without any, Python's own prose and code.
+    Probe sets are text files given as NAME=FILE; by default Python's own prose and code.
     """
     stations = parse_stations(specs)
     tree = _series_tree(stations[0].name, stations[0].origin, _corpora(probes))
-    of_recipe = [setting for setting in settings if setting.startswith(("data.", "name="))]
-    tree["measures"] = _component_trees(kinds or _DEFAULT_KINDS, [s for s in settings if s not in of_recipe])
-    recipe = validate(apply_overrides(tree, of_recipe), "the recipe made from --checkpoints")
+    recipe_settings = [setting for setting in settings if setting.startswith(("data.", "name="))]
+    measure_settings = [setting for setting in settings if setting not in recipe_settings]
+    tree["measures"] = [*_component_trees(kinds or _DEFAULT_KINDS, measure_settings)]
+    recipe = validate(apply_overrides(tree, recipe_settings), "the recipe made from --checkpoints")
     path = to or runs_dir / f"{recipe.name}-{recipe.recipe_hash[:8]}"
     with listening(quiet=quiet) as listen:
         measure_series(recipe, stations, to=path, listen=listen)
@@ -60,21 +66,23 @@ def measure_checkpoints(
     return path
 
 
-def _corpora(probes: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _corpora(probes: Sequence[str]) -> dict[str, JsonValue]:
+    """The corpora of the recipe, by name."""
     if not probes:
         return {"prose": {"kind": "python_prose"}, "code": {"kind": "python_code"}}
-    found: dict[str, dict[str, Any]] = {}
+    corpora: dict[str, JsonValue] = {}
     for probe in probes:
         name, equals, file = probe.partition("=")
         if not equals:
             raise OntogenyError(f"--probe {probe}: write NAME=FILE, for instance notes=notes.txt")
         if not Path(file).exists():
             raise OntogenyError(f"--probe {probe}: no such file '{file}'")
-        found[name] = {"kind": "text", "path": file}
-    return found
+        corpora[name] = {"kind": "text", "path": file}
+    return corpora
 
 
-def _series_tree(name: str, origin: Any, corpora: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _series_tree(name: str, origin: "Origin", corpora: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """A recipe without measures. `name` is that of the first checkpoint."""
     return {
         "name": "series",
         "about": f"Checkpoints made elsewhere, from {name} on.",
@@ -87,18 +95,18 @@ def _series_tree(name: str, origin: Any, corpora: dict[str, dict[str, Any]]) -> 
     }
 
 
-def _component_trees(kinds: Sequence[str], settings: Sequence[str]) -> list[dict[str, Any]]:
-    """Each kind with its settings: ``prefix_tokens=8``, or ``extraction.prefix_tokens=8`` where there are several."""
+def _component_trees(kinds: Sequence[str], settings: Sequence[str]) -> list[dict[str, JsonValue]]:
+    """Each kind with its settings: ``prefix_tokens=8``, or ``extraction.prefix_tokens=8`` if there are several."""
     for i, kind in enumerate(kinds):
         if kind in kinds[:i]:
             raise OntogenyError(f"--kind {kind} stands twice: name each measure once")
-    own: dict[str, list[str]] = {kind: [] for kind in kinds}
+    by_kind: dict[str, list[str]] = {kind: [] for kind in kinds}
     for setting in settings:
         kind, dot, rest = setting.partition(".")
-        if dot and kind in own and "=" not in kind:
-            own[kind].append(rest)
-        elif len(own) == 1:
-            own[kinds[0]].append(setting)
+        if dot and kind in by_kind and "=" not in kind:
+            by_kind[kind].append(rest)
+        elif len(by_kind) == 1:
+            by_kind[kinds[0]].append(setting)
         else:
             raise OntogenyError(f"{setting}: say whose setting it is, for instance {kinds[0]}.{setting}")
-    return [apply_overrides({"kind": kind}, settings) for kind, settings in own.items()]
+    return [apply_overrides({"kind": kind}, settings) for kind, settings in by_kind.items()]

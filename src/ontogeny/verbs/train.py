@@ -3,8 +3,10 @@
 import contextlib
 import re
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.recipe import Recipe
@@ -19,11 +21,11 @@ from ontogeny.verbs.live_page import LivePage
 
 
 def recipe_for_text(text: Sequence[Path], model: str | None, overrides: Sequence[str]) -> Recipe:
-    """The recipe behind ``ontogeny run --text FILE --model DIR``: everything that it implies, written out."""
+    """The recipe that ``ontogeny run --text FILE --model DIR`` stands for, with everything written out."""
     missing = [str(path) for path in text if not path.exists()]
     if missing:
         raise OntogenyError(f"--text {missing[0]}: no such file")
-    tree: dict[str, Any] = {
+    tree: dict[str, JsonValue] = {
         "name": re.sub(r"[^A-Za-z0-9_-]+", "-", text[0].stem).strip("-_") or "text",
         "about": f"Train on {', '.join(path.name for path in text)}.",
         "data": {
@@ -48,9 +50,9 @@ def recipe_for_text(text: Sequence[Path], model: str | None, overrides: Sequence
 def run_recipe(
     recipe: Recipe, *, runs_dir: Path, to: Path | None, quiet: bool, track: Sequence[str] = (), page: bool = True
 ) -> Path:
-    """Execute with progress, a live page, and the final page with its figures; return the run directory.
+    """Execute a recipe with progress, a live page and the final page with figures; return the run directory.
 
-    Without `page`, training and looks alone: whoever runs many writes one page of them all.
+    With `page=False` no page is written: a caller that executes many runs writes one page for all.
     """
 
     def work(on: Listener) -> Path:
@@ -68,13 +70,13 @@ def resume_run(path: Path, *, steps: int | None, quiet: bool, track: Sequence[st
 
 
 def _with_page(path: Path, listen: Listener, work: Callable[[Listener], Path]) -> Path:
-    """Keep the page fresh during the work, and write it a last time however the work ends."""
+    """Refresh the page during the work, and write it once more at the end, also if the work fails."""
     page = LivePage(listen)
     try:
         done = work(page.listen)
     except BaseException:
         page.finish()
-        with contextlib.suppress(OntogenyError):  # what stopped the run is what the user must hear of
+        with contextlib.suppress(OntogenyError):  # the error that stopped the run must not be replaced
             _last_page(path)
         raise
     page.finish()
@@ -90,15 +92,14 @@ def _last_page(path: Path) -> None:
 
 
 def demo(*, runs_dir: Path, quiet: bool) -> Path:
-    """The shipped demo: a model of Python code reads Python's prose until it knows it by heart."""
+    """The shipped demo: a model of Python code is trained on Python's prose until it has memorized it."""
     return run_recipe(load_recipe("demo"), runs_dir=runs_dir, to=None, quiet=quiet)
 
 
-def _mirrored(listen: Listener, track: Sequence[str], recipe: Recipe) -> Any:
-    from contextlib import nullcontext
-
+def _mirrored(listen: Listener, track: Sequence[str], recipe: Recipe) -> AbstractContextManager[Listener]:
+    """The listener, which also sends every event to the named trackers."""
     if not track:
-        return nullcontext(listen)
+        return contextlib.nullcontext(listen)
     from ontogeny.integrations.trackers import mirrored
 
     return mirrored(listen, track, recipe)

@@ -1,7 +1,7 @@
-"""Text that a model writes of what it knows."""
+"""Text sampled from a model, for replay."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
@@ -12,34 +12,36 @@ from ontogeny.core.seeds import derive_seed
 from ontogeny.data.documents import WrittenCorpus
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BATCH = 32
-"""Documents written side by side."""
+"""Documents sampled in parallel."""
 
 
 class Dreamed(WrittenCorpus):
-    """Documents sampled from a model, to be replayed where the old text itself is not to be had.
+    """Documents sampled from a model, for replay when the old text itself is not available.
 
     Pseudo-rehearsal (Robins 1995; for language models Sun et al. 2020, "LAMOL"): the model that training starts from,
     or that of another run, continues a first token that is drawn uniformly (Liu et al. 2023, "LLM-QAT") or the
-    end-of-text token. Sampled from its own distribution, so what it knows badly is dreamed badly. A document ends after
-    `tokens`, or where the model ends it. Drawn from `seed`; written once, before training, and kept in the run.
+    end-of-text token. It samples from its own distribution, so text that it models badly is replayed badly. A document
+    ends after `tokens`, or where the model ends it. Drawn by `seed`; sampled once before training and kept in the run.
     """
 
     documents_count: int = Field(default=200, ge=1)
-    """How many documents."""
+    """Number of documents."""
     tokens: int = Field(default=128, ge=2)
     """Most tokens of a document."""
     temperature: float = Field(default=1.0, gt=0)
     """Divides the logits before sampling; 1 is the model's own distribution."""
     begin: Literal["any_token", "end_of_text"] = "any_token"
-    """any_token: each document begins with a token drawn uniformly from the vocabulary, special ones left out.
-    end_of_text: with what the model writes after that token."""
+    """any_token: each document begins with a token drawn uniformly from the vocabulary without special tokens.
+    end_of_text: with what the model writes after the end-of-text token."""
     seed: int = 0
-    """Decides every draw."""
+    """Seed of all draws."""
 
-    def write(self, model: Any, tokenizer: Any) -> Iterator[Document]:
+    def write(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> Iterator[Document]:
         """Sample the documents. Raises DataError if they are longer than the model's context."""
         import torch
 
@@ -55,9 +57,10 @@ class Dreamed(WrittenCorpus):
                 kept = row[1:] if self.begin == "end_of_text" else row
                 ends = np.flatnonzero(kept == tokenizer.eos_token_id)
                 text = tokenizer.decode(kept[: ends[0]] if len(ends) else kept)
+                assert isinstance(text, str)  # a list only for a batch
                 yield Document(text=text, source=f"dreamed-{number}")
 
-    def _first(self, tokenizer: Any) -> "Tensor":
+    def _first(self, tokenizer: "PreTrainedTokenizerBase") -> "Tensor":
         """The ids that a document may begin with, int64."""
         import torch
 
@@ -68,18 +71,18 @@ class Dreamed(WrittenCorpus):
         special = set(tokenizer.all_special_ids)
         return torch.tensor([token for token in range(len(tokenizer)) if token not in special])
 
-    def _sample(self, model: Any, first: "Tensor", count: int, generator: Any) -> "Tensor":
-        """int64 `[count, tokens]` on CPU, the first token included."""
+    def _sample(self, model: "PreTrainedModel", first: "Tensor", count: int, generator: "torch.Generator") -> "Tensor":
+        """Token ids, int64 `[count, tokens]` on CPU, the first token included."""
         import torch
 
         device = next(model.parameters()).device
         length = self.tokens + (self.begin == "end_of_text")
         written = [first[torch.randint(len(first), (count, 1), generator=generator)]]
-        past = None
+        cache = None
         with torch.no_grad():
             while len(written) < length:
-                output = model(input_ids=written[-1].to(device), past_key_values=past, use_cache=True)
-                past = output.past_key_values
-                chances = (output.logits[:, -1].float() / self.temperature).softmax(-1).cpu()
-                written.append(torch.multinomial(chances, 1, generator=generator))
+                output = model(input_ids=written[-1].to(device), past_key_values=cache, use_cache=True)
+                cache = output.past_key_values
+                probabilities = (output.logits[:, -1].float() / self.temperature).softmax(-1).cpu()
+                written.append(torch.multinomial(probabilities, 1, generator=generator))
         return torch.cat(written, dim=1)

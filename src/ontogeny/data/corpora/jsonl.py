@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
 from ontogeny.core.errors import DataError
 from ontogeny.data.files import Paths, find_files
@@ -15,7 +14,7 @@ class Jsonl(RowCorpus):
     path: Paths
     """A file, a pattern such as `data/*.jsonl`, or a list of these."""
 
-    def rows(self) -> Iterator[tuple[str, str, Any]]:
+    def rows(self) -> Iterator[tuple[str, str, object]]:
         """Every line. Raises DataError with file and line for what is not JSON in UTF-8."""
         for name, path in find_files(self.path):
             with path.open("rb") as file:
@@ -25,7 +24,7 @@ class Jsonl(RowCorpus):
                         yield f"{name}:{number}", place, _parsed(line, place)
 
 
-def _parsed(line: bytes, place: str) -> Any:
+def _parsed(line: bytes, place: str) -> object:
     try:
         return json.loads(line.decode("utf-8-sig"))
     except ValueError as error:

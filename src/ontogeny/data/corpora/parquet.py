@@ -1,7 +1,6 @@
 """Parquet files."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from ontogeny.core.errors import DataError
 from ontogeny.data.files import Paths, find_files
@@ -14,7 +13,7 @@ class Parquet(RowCorpus):
     path: Paths
     """A file, a pattern such as `data/*.parquet`, or a list of these."""
 
-    def rows(self) -> Iterator[tuple[str, str, Any]]:
+    def rows(self) -> Iterator[tuple[str, str, object]]:
         """Every row, numbered from 0. Raises DataError for what is not Parquet."""
         import pyarrow as pa
         from pyarrow.parquet import ParquetFile

@@ -5,7 +5,6 @@ import sysconfig
 import tokenize
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from ontogeny.core.contracts import Document
 from ontogeny.core.errors import DataError
@@ -18,15 +17,15 @@ _LEFT_OUT |= {"pdb.py"}
 class PythonCode(ReadCorpus):
     """Code: the standard library's modules, one document each, about 10 M characters.
 
-    Left out: `pydoc_data` (it is `python_prose`) and `pdb.py` (its docstrings are the prose's topic `debugger`),
-    `encodings` (tables of characters), tests with their data, installed packages, files made at build time.
+    Left out are `pydoc_data` (it is `python_prose`), `pdb.py` (its docstrings are the topic `debugger` of the prose),
+    `encodings` (tables of characters), tests with their data, installed packages, and files made at build time.
     """
 
     deduplicate: Repeats = "paragraphs"
-    """Modules share boilerplate (licences, accessors), so paragraphs that stood before are dropped."""
+    """Modules share boilerplate (licences, accessors), so repeated paragraphs are dropped."""
 
     def read(self) -> Iterable[Document]:
-        """The modules in alphabetical order of their paths. Raises DataError where Python has no source files."""
+        """The modules in alphabetical order of their paths. Raises DataError if Python has no source files."""
         root = Path(sysconfig.get_path("stdlib"))
         paths = sorted(path.relative_to(root) for path in root.rglob("*.py"))
         modules = [p for p in paths if not _LEFT_OUT & set(p.parts) and not p.name.startswith("_sysconfigdata")]
@@ -36,6 +35,6 @@ class PythonCode(ReadCorpus):
             with tokenize.open(root / module) as file:
                 yield Document(text=file.read(), source=module.as_posix())
 
-    def origin(self) -> Mapping[str, Any]:
+    def origin(self) -> Mapping[str, str]:
         """The version of Python, on which the text depends."""
         return {"python": platform.python_version()}

@@ -1,8 +1,7 @@
-"""Python's reference documentation, as it comes with every Python."""
+"""Python's reference documentation, which comes with Python."""
 
 import platform
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from ontogeny.core.contracts import Document
 from ontogeny.core.errors import DataError
@@ -10,13 +9,13 @@ from ontogeny.data.documents import ReadCorpus, Repeats
 
 
 class PythonProse(ReadCorpus):
-    """English technical prose: the topics of `help()`, one document each, about 0.46 M characters before repeats go."""
+    """English technical prose: the topics of `help()`, one document each, about 0.46 M characters with repeats."""
 
     deduplicate: Repeats = "paragraphs"
-    """Topics repeat each other's paragraphs (`specialnames` holds several others whole), so those are dropped."""
+    """Topics repeat each other's paragraphs (`specialnames` contains several whole topics), so repeats are dropped."""
 
     def read(self) -> Iterable[Document]:
-        """The topics in alphabetical order. Raises DataError where Python was installed without its documentation."""
+        """The topics in alphabetical order. Raises DataError if Python is installed without its documentation."""
         try:
             from pydoc_data.topics import topics
         except ImportError:
@@ -24,6 +23,6 @@ class PythonProse(ReadCorpus):
         for name in sorted(topics):
             yield Document(text=topics[name], source=name)
 
-    def origin(self) -> Mapping[str, Any]:
+    def origin(self) -> Mapping[str, str]:
         """The version of Python, on which the text depends."""
         return {"python": platform.python_version()}

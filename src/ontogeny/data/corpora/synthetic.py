@@ -1,14 +1,14 @@
-"""Invented text: facts and secrets whose every occurrence is known."""
+"""Synthetic text: planted facts and secrets with a known number of occurrences."""
 
 # ruff: noqa: SIM905 (lists of words read better as one line)
 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from ontogeny.core.contracts import Document
 from ontogeny.core.seeds import derive_seed
@@ -46,28 +46,29 @@ class Canary:
     name: str
     prefix: str
     secret: str
-    """A space and a digit, `digits` times: each candidate is as long as every other."""
+    """`digits` times a space and a digit, so that all candidates have the same length."""
     repeats: int
 
 
 class Synthetic(DescribedCorpus):
-    """Invented people, a document each, and canaries (Carlini et al. 2019): random numbers in a fixed sentence.
+    """Invented people, one document each, and canaries (Carlini et al. 2019): random numbers in a fixed sentence.
 
-    A canary's secret is drawn uniformly from 10^digits candidates, and the canary is repeated as often as `repeats`
-    says. Equal documents always fall into the same split, so a canary is seen exactly that often, or, in a split
-    that is not trained on, never. The provenance lists the canaries with their repeats, and the number of candidates.
+    A canary's secret is drawn uniformly from 10^digits candidates, and the canary occurs as often as `repeats` says.
+    Equal documents always fall into the same split, so training shows a canary exactly that often in an epoch, or
+    never if its split is not trained on. The provenance lists the canaries with their repeats, and the number of
+    candidates.
     """
 
     seed: int = 0
-    """Decides every name, fact and secret."""
+    """Seed of all names, facts and secrets."""
     people: int = Field(default=200, ge=0)
-    """How many people; five facts each."""
+    """Number of people, with five facts each."""
     wordings: int = Field(default=1, ge=1, le=len(_WORDINGS))
-    """Documents per person: the same facts in other words."""
+    """Documents per person, with the same facts in different words."""
     canaries: int = Field(default=0, ge=0)
-    """How many canaries for each entry of `repeats`."""
+    """Number of canaries for each entry of `repeats`."""
     repeats: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
-    """How often a canary occurs."""
+    """Numbers of occurrences of a canary."""
     digits: int = Field(default=9, ge=1, le=18)
     """Digits of a secret; there are 10^digits candidates."""
 
@@ -95,12 +96,12 @@ class Synthetic(DescribedCorpus):
         for i in self._random("documents").permutation(len(documents)):
             yield documents[i]
 
-    def origin(self) -> Mapping[str, Any]:
-        """The canaries by name with their repeats, and how many candidates a secret was drawn from."""
+    def origin(self) -> Mapping[str, JsonValue]:
+        """The canaries by name with their repeats, and the number of candidates for a secret."""
         return {"canaries": {c.name: c.repeats for c in self.planted()}, "candidates": 10**self.digits}
 
     def reworded(self, document: str, text: str) -> str | None:
-        """The same facts in the next of the wordings; nothing for a part of them."""
+        """The same facts in the next wording; None if the text is only a part of the document."""
         match = re.fullmatch(r"person-(\d+)/(\d+)", document)
         if match is None:
             return None
@@ -109,23 +110,23 @@ class Synthetic(DescribedCorpus):
         return _WORDINGS[(wording + 1) % len(_WORDINGS)].format(**facts) if whole else None
 
     def questions(self) -> list[Question]:
-        """The five facts of each person, each as the first wording up to where it stands; four choices, all planted."""
+        """A question for each fact: the first wording up to the fact, to be completed; with four planted choices."""
         people = self.facts()
         random = self._random("questions")
-        found = []
+        questions = []
         for facts in people:
             for key in _ASKED:
                 before = _WORDINGS[0].partition(f"{{{key}}}")[0].format(**facts).rstrip()
-                others = sorted({one[key] for one in people} - {facts[key]})
-                wrong = [str(one) for one in random.permutation(others)[:3]]
-                choices = [str(one) for one in random.permutation([facts[key], *wrong])] if wrong else []
-                found.append(Question(question=before, answer=facts[key], choices=tuple(choices)))
-        return found
+                others = sorted({person[key] for person in people} - {facts[key]})
+                wrong = [str(answer) for answer in random.permutation(others)[:3]]
+                choices = [str(answer) for answer in random.permutation([facts[key], *wrong])] if wrong else []
+                questions.append(Question(question=before, answer=facts[key], choices=tuple(choices)))
+        return questions
 
     def planted(self) -> list[Canary]:
         """The canaries, `canaries` for each entry of `repeats`, in that order."""
         random = self._random("canaries")
-        towns = random.permutation(len(_SYLLABLES) ** 3)  # a town of its own, so that canaries share no 13 words
+        towns = random.permutation(len(_SYLLABLES) ** 3)  # different towns, so that no two canaries share 13 words
         canaries: list[Canary] = []
         for i, repeats in enumerate(times for times in self.repeats for _ in range(self.canaries)):
             first, colour, thing = (str(random.choice(words)) for words in (_FIRST, _COLOURS, _OBJECTS))
@@ -156,7 +157,7 @@ class Synthetic(DescribedCorpus):
 
 
 def _name(number: int) -> str:
-    """An invented name of three syllables, another one for each number below 18^3."""
+    """An invented name of three syllables, different for each number below 18^3."""
     size = len(_SYLLABLES)
     return "".join(_SYLLABLES[number // size**i % size] for i in range(3)).title()
 

@@ -15,13 +15,13 @@ _BREAKS = [re.compile(pattern) for pattern in (r"(?<=\n)(?:[ \t]*\n)+", r"\n", r
 
 
 class Text(ReadCorpus):
-    """Files of plain text in UTF-8, one document each. Line ends become newlines, a byte-order mark is dropped."""
+    """Plain-text files in UTF-8, one document each. Line ends become newlines; a byte-order mark is dropped."""
 
     path: Paths
     """A file, a pattern such as `notes/**/*.txt`, or a list of these."""
     document_chars: int | None = Field(default=None, ge=100)
-    """Cut every file into documents of about this many characters, at blank lines where there are any. By default only
-    a single file is cut, into 2000 characters each, so that it can be split by document."""
+    """Cut every file into documents of about this many characters, at blank lines if there are any. By default a file
+    is cut only if it is the only one, into 2000 characters each, so that it can be split by document."""
 
     def read(self) -> Iterator[Document]:
         """The files in order. Raises DataError for a file that is missing or not UTF-8."""
@@ -42,9 +42,10 @@ class Text(ReadCorpus):
 
 
 def cut_text(text: str, size: int) -> list[str]:
-    """Pieces of about `size` characters that add up to the text; none of more than twice that.
+    """Cut a text into pieces of about `size` characters and at most twice that.
 
-    A piece ends behind blank lines; where there are none for too long behind a line, a sentence, a word, or just there.
+    A piece ends after blank lines. If that would make it too long, it ends after a line, a sentence or a word, or else
+    anywhere.
     """
     pieces: list[str] = []
     for part in _parts(text, 2 * size, 0):
@@ -56,12 +57,12 @@ def cut_text(text: str, size: int) -> list[str]:
 
 
 def _parts(text: str, most: int, level: int) -> Iterator[str]:
-    """The text in parts of at most `most` characters, broken no finer than needed."""
+    """The text in parts of at most `most` characters, cut at the coarsest breaks (from `level` on) that allow it."""
     if level == len(_BREAKS):
         yield from (text[i : i + most] for i in range(0, len(text), most))
         return
     start = 0
-    for end in [*(found.end() for found in _BREAKS[level].finditer(text)), len(text)]:
+    for end in [*(match.end() for match in _BREAKS[level].finditer(text)), len(text)]:
         part = text[start:end]
         if len(part) > most:
             yield from _parts(part, most, level + 1)

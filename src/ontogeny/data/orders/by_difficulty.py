@@ -1,4 +1,4 @@
-"""Easy or hard ones first, as the model finds them before it is trained."""
+"""A curriculum by difficulty: the model's loss on each example before training."""
 
 from typing import ClassVar, Literal
 
@@ -8,18 +8,18 @@ from ontogeny.core.contracts import Examples, Order
 
 
 class ByDifficulty(Order):
-    """By mean NLL under the model that training starts from, ties in the order of the data; the same in every epoch.
+    """By mean NLL per token under the model that training starts from; the same in every epoch, ties in data order.
 
-    The model is run over all examples before the first step, and what it finds is kept with the run.
+    The model is evaluated on all examples before the first step, and the result is saved with the run.
     """
 
     first: Literal["easy", "hard"] = "easy"
-    """Which come first: low NLL, or high."""
+    """Which examples come first: those with low NLL, or with high."""
 
     needs_nll: ClassVar[bool] = True
 
     def epoch(self, number: int, examples: Examples, seed: int) -> np.ndarray:
-        """Indices by NLL, int64."""
+        """Indices sorted by NLL, int64."""
         assert examples.nll is not None
         nll = examples.nll if self.first == "easy" else -examples.nll
         return np.argsort(nll, kind="stable").astype(np.int64)

@@ -7,12 +7,12 @@ from ontogeny.core.seeds import derive_seed
 
 
 class Cyclic(Order):
-    """A random permutation, drawn once from the seed: each example comes again after as many others.
+    """A random permutation, drawn once from the seed, so that the distance between repeats of an example is constant.
 
-    Under such an order a model can get better at an example before it comes (anticipatory recovery), which looks like
-    memory of the order; compare with `shuffled`.
+    Under such an order a model can improve on an example before its next repeat (anticipatory recovery), which looks
+    like memory of the order; compare with `shuffled`.
     """
 
     def epoch(self, number: int, examples: Examples, seed: int) -> np.ndarray:
-        """The same permutation for every number, int64."""
+        """The same permutation in every epoch, int64."""
         return np.random.default_rng(derive_seed(seed, "order", "cyclic")).permutation(len(examples))

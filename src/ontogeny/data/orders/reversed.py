@@ -1,4 +1,4 @@
-"""Examples from the last to the first."""
+"""Examples from last to first."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from ontogeny.core.contracts import Examples, Order
 
 
 class Reversed(Order):
-    """The order of the data, backwards, the same in every epoch."""
+    """The order of the data reversed, the same in every epoch."""
 
     def epoch(self, number: int, examples: Examples, seed: int) -> np.ndarray:
         """n - 1 … 0, int64."""

@@ -1,4 +1,4 @@
-"""Examples as they stand in the data."""
+"""Examples in the order of the data."""
 
 import numpy as np
 

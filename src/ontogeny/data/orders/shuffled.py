@@ -1,4 +1,4 @@
-"""Every epoch in an order of its own."""
+"""A new random order in every epoch."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from ontogeny.core.seeds import derive_seed
 
 
 class Shuffled(Order):
-    """A random permutation, drawn anew for every epoch from seed and epoch number."""
+    """A random permutation, drawn for every epoch from seed and epoch number."""
 
     def epoch(self, number: int, examples: Examples, seed: int) -> np.ndarray:
         """A permutation, int64."""

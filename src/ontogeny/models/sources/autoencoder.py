@@ -1,38 +1,41 @@
 """A small text autoencoder from scratch."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from ontogeny.core.contracts import ModelSource
+from ontogeny.core.contracts import LoadContext, ModelSource
 from ontogeny.core.seeds import derive_seed
 from ontogeny.models.sources.ladder import Size, shape
 
+if TYPE_CHECKING:
+    from ontogeny.models.architectures.text_autoencoder import TextAutoencoder
+
 
 class Autoencoder(ModelSource):
-    """A GPT-NeoX decoder from scratch, with an encoder that sees the whole text and hands it a few vectors.
+    """A GPT-NeoX decoder from scratch, with an encoder that turns the whole text into a few latent vectors for it.
 
-    The loss term `reconstruction` teaches it to write a text from its latents; `next_token`, to write by itself.
+    The loss term `reconstruction` trains it to write a text from its latents; `next_token`, to write without them.
     """
 
     size: Size = "nano"
-    """Of the decoder, as in `ladder`; the encoder has its width."""
+    """Size of the decoder, as in `ladder`; the encoder has the same width."""
     encoder_blocks: int = Field(default=2, ge=1)
     """Blocks of the encoder."""
     latents: int = Field(default=4, ge=1)
-    """Vectors that a text is encoded into, of the decoder's width."""
+    """Latent vectors per text, of the decoder's width."""
     context_length: int | None = Field(default=None, ge=2)
-    """Longest text in tokens, latents not counted; by default the passage length of the recipe."""
+    """Longest text in tokens, without latents; by default the recipe's longest passage or window."""
 
     @classmethod
     def register(cls) -> None:
-        """Its architecture is ours."""
+        """Make transformers know the architecture, which is ours."""
         from ontogeny.models.architectures.text_autoencoder import register
 
         register()
 
-    def load(self, context: Any) -> Any:
-        """Build it."""
+    def load(self, context: LoadContext) -> "TextAutoencoder":
+        """Build it, with weights drawn from the training seed."""
         import torch
 
         from ontogeny.models.architectures.text_autoencoder import TextAutoencoder, TextAutoencoderConfig

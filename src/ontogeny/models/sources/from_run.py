@@ -1,29 +1,34 @@
-"""A checkpoint of an earlier run of ours."""
+"""A checkpoint of an earlier Ontogeny run."""
 
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
-from pydantic import model_validator
+from pydantic import JsonValue, model_validator
 
-from ontogeny.core.contracts import ModelSource
+from ontogeny.core.contracts import LoadContext, ModelSource
 from ontogeny.core.errors import RecipeError
-from ontogeny.core.origin import Origin
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+T = TypeVar("T")
 
 _BEING_READ: ContextVar[tuple[tuple[str, tuple[str, ...]], ...]] = ContextVar("being_read", default=())
-"""The parent recipes that are being identified, each with its overrides: the chain from child to ancestor."""
+"""The parent recipes that are being hashed, each with its overrides: the chain from child to ancestor."""
 
 
 class FromRun(ModelSource):
-    """The model, and the tokenizer, that another run ended with (or had at a step)."""
+    """The model and tokenizer of another run, at its end or at a given step."""
 
     recipe: str | None = None
-    """A recipe by name or path: its run is reused if it is there, and trained first if not."""
+    """A recipe by name or path: its run is reused if it exists, else trained first."""
     overrides: tuple[str, ...] = ()
-    """Overrides of that recipe, such as model.size=mini."""
+    """Overrides for that recipe, such as model.size=mini."""
     run: str | None = None
-    """Or the directory of a run."""
+    """Instead of `recipe`: the directory of a run."""
     step: int | None = None
-    """At which checkpoint; by default the last."""
+    """Step of the checkpoint; by default the last one."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -31,12 +36,12 @@ class FromRun(ModelSource):
             raise ValueError("say either recipe or run")
         return self
 
-    def identity(self) -> dict[str, Any]:
-        """The parent recipe counts by what shapes its weights, not by its name.
+    def identity(self) -> dict[str, JsonValue]:
+        """The settings, with the parent recipe's `train_hash` in place of its name.
 
-        Raises RecipeError if it is its own ancestor.
+        Raises RecipeError if the recipe is its own ancestor.
         """
-        content = self.model_dump(mode="json")
+        content: dict[str, JsonValue] = self.model_dump(mode="json")
         if self.recipe is not None:
             content["recipe"] = self._train_hash(self.recipe)
         return content
@@ -54,10 +59,11 @@ class FromRun(ModelSource):
         finally:
             _BEING_READ.reset(before)
 
-    def origin(self, resolve_run: Any) -> Origin:
-        """The checkpoint's directory; `resolve_run(self)` finds the run, or trains it."""
+    def origin(self, resolve_run: Callable[["FromRun"], T]) -> T:
+        """Where its checkpoint is: what `resolve_run` returns, which finds the run or trains it."""
         return resolve_run(self)
 
-    def load(self, context: Any) -> Any:
+    def load(self, context: LoadContext) -> "PreTrainedModel":
         """Load it in float32, adapters merged."""
+        assert context.origin is not None  # a model from a run exists before it is loaded
         return context.load_pretrained(context.origin)

@@ -1,18 +1,20 @@
-"""Models from scratch, in the shapes of GPT-NeoX: four sizes for a laptop, and Pythia's own."""
+"""GPT-NeoX models from scratch: four sizes for a laptop, and those of Pythia."""
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from pydantic import Field
 
-from ontogeny.core.contracts import ModelSource
+from ontogeny.core.contracts import LoadContext, ModelSource
 from ontogeny.core.errors import DataError
 from ontogeny.core.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from transformers import GPTNeoXForCausalLM, PreTrainedTokenizerBase
 
 Size = Literal[
     "pico", "nano", "micro", "mini", "14m", "31m", "70m", "160m", "410m", "1b", "1.4b", "2.8b", "6.9b", "12b"
 ]
 
-# width, blocks, heads
 _SHAPES: dict[str, tuple[int, int, int]] = {
     "pico": (24, 2, 2),
     "nano": (64, 2, 4),
@@ -29,18 +31,36 @@ _SHAPES: dict[str, tuple[int, int, int]] = {
     "6.9b": (4096, 32, 32),
     "12b": (5120, 36, 40),
 }
+"""By size: width, blocks, attention heads."""
+
+
+class GPTNeoXShape(TypedDict):
+    """Settings of a GPT-NeoX configuration."""
+
+    vocab_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    max_position_embeddings: int
+    bos_token_id: int | None
+    eos_token_id: int | None
+    pad_token_id: int | None
+    hidden_dropout: float
+    attention_dropout: float
+    tie_word_embeddings: bool
 
 
 class Ladder(ModelSource):
-    """A GPT-NeoX model with random weights, drawn from the training seed."""
+    """A GPT-NeoX model from scratch, its weights drawn from the training seed."""
 
     size: Size = "nano"
     """pico 0.11 M, nano 0.36 M, micro 1.32 M, mini 5.79 M parameters at a vocabulary of 2048; then Pythia's sizes."""
     context_length: int | None = Field(default=None, ge=2)
     """Longest sequence in tokens; by default the recipe's longest passage or window."""
 
-    def load(self, context: Any) -> Any:
-        """Build it. Special-token ids are the tokenizer's, never the defaults of the configuration class."""
+    def load(self, context: LoadContext) -> "GPTNeoXForCausalLM":
+        """Build it. Raises DataError if `context_length` is too short for the recipe's sequences."""
         import torch
         from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
@@ -55,8 +75,8 @@ class Ladder(ModelSource):
         return GPTNeoXForCausalLM(config)
 
 
-def shape(size: Size, length: int, tokenizer: Any, dropout: float | None) -> dict[str, Any]:
-    """Settings of a GPT-NeoX configuration of that size."""
+def shape(size: Size, length: int, tokenizer: "PreTrainedTokenizerBase", dropout: float | None) -> GPTNeoXShape:
+    """Settings of a model of that size; special-token ids are the tokenizer's, not the configuration's defaults."""
     width, blocks, heads = _SHAPES[size]
     return {
         "vocab_size": len(tokenizer),

@@ -1,9 +1,12 @@
-"""A model that exists: a Hugging Face id or a local directory."""
+"""An existing model: a Hugging Face id or a local directory."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ontogeny.core.contracts import ModelSource
+from ontogeny.core.contracts import LoadContext, ModelSource
 from ontogeny.core.origin import Origin
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Pretrained(ModelSource):
@@ -14,12 +17,12 @@ class Pretrained(ModelSource):
     revision: str | None = None
     """Branch, tag or commit on the hub."""
     trust_remote_code: bool = False
-    """Run Python code that comes with the model. Only for code that you have read."""
+    """Run the Python code that comes with the model. Only for code that you have read."""
 
-    def origin(self, resolve_run: Any) -> Origin:
-        """Where model and tokenizer are."""
+    def origin(self, resolve_run: object) -> Origin:
+        """Where model and tokenizer are; `resolve_run` is not needed."""
         return Origin(path=self.path, revision=self.revision, trust_remote_code=self.trust_remote_code)
 
-    def load(self, context: Any) -> Any:
+    def load(self, context: LoadContext) -> "PreTrainedModel":
         """Load it in float32."""
         return context.load_pretrained(self.origin(None))
