@@ -56,11 +56,11 @@ def collate(passages: Sequence[Passage], pad_id: int) -> Batch:
         supervised[row, 1 : len(passage)] = passage.supervised[1:]
     arrays = {"input_ids": input_ids, "attention_mask": attention_mask, "supervised": supervised}
     for name in {name: None for passage in passages for name in passage.sides}:
-        arrays[SIDE + name] = _stacked([passage.sides[name] for passage in passages])
+        arrays[SIDE + name] = stacked([passage.sides[name] for passage in passages])
     return Batch({name: torch.from_numpy(array) for name, array in arrays.items()}, passages)
 
 
-def _stacked(sides: Sequence[np.ndarray]) -> np.ndarray:
+def stacked(sides: Sequence[np.ndarray]) -> np.ndarray:
     """float32 [B, n, d] of arrays [n, d], zeros where one has fewer rows."""
     stacked = np.zeros((len(sides), max(len(side) for side in sides), sides[0].shape[1]), dtype=np.float32)
     for row, side in enumerate(sides):

@@ -1,6 +1,6 @@
 """Choosing the right continuation among four: a task made from the passages themselves."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -99,9 +99,10 @@ def _passages(probe: ProbeSet, items: ContinuationItems, ending_tokens: int) -> 
     beginnings = [ids[:split] for ids, split in zip(token_ids, items.split, strict=True)]
     endings = [ids[split : split + ending_tokens] for ids, split in zip(token_ids, items.split, strict=True)]
     passages = []
-    for beginning, donors in zip(beginnings, items.donors, strict=True):
+    for row, beginning, donors in zip(items.passage, beginnings, items.donors, strict=True):
         choices = [np.concatenate([beginning, endings[donor]]) for donor in donors]
-        passages += [passage_of_ids(choice, len(beginning), "continuation") for choice in choices]
+        made = [passage_of_ids(choice, len(beginning), "continuation") for choice in choices]
+        passages += [replace(passage, sides=probe.passages[row].sides) for passage in made]
     return ProbeSet(name=probe.name, passages=passages, about=f"continuations made from {probe.name}")
 
 

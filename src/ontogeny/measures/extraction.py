@@ -99,7 +99,8 @@ class _ExtractionLook:
             prompts.append(np.concatenate([truths[key][: k + known - 1], choices[known - 1 : known]]))
             counts.append(m - known)
         context = self.context
-        generated = continue_greedily(context.model, context.tokenizer, prompts, counts, context.batch_tokens)
+        sides = [self.axes.probes[name].passages[row].sides for name, row in self.first_choice]
+        generated = continue_greedily(context.model, context.tokenizer, prompts, counts, context.batch_tokens, sides)
         for ((name, row), truth), prompt, rest in zip(truths.items(), prompts, generated, strict=True):
             written = np.concatenate([prompt[k:], rest])
             scores[self.axes.first_passage[name] + row] = (written == truth[k:]).mean()

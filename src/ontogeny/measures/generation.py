@@ -1,6 +1,6 @@
 """Texts that the model generates from fixed prompts, and statistics of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,7 +13,7 @@ from ontogeny.core.passages import ProbeSet
 from ontogeny.core.seeds import derive_seed
 from ontogeny.looking.axes import dataset, probe_axis, probe_names, variable
 from ontogeny.models.body_and_head import unwrapped
-from ontogeny.models.decoding import Sampling, decoding, pad_id, pad_left
+from ontogeny.models.decoding import Sampling, decoding, pad_id, pad_left, side_tensors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -80,7 +80,9 @@ class Generation(StateMeasure):
         for row, passage in chosen:
             given = min(self.prompt_tokens, (len(passage) + 1) // 2)
             reference = passage.token_ids[given : given + self.new_tokens]
-            prompts.append(_Prompt(passage=row, token_ids=passage.token_ids[:given], reference=reference))
+            prompts.append(
+                _Prompt(passage=row, token_ids=passage.token_ids[:given], reference=reference, sides=passage.sides)
+            )
         return prompts
 
     def _write(
@@ -101,7 +103,9 @@ class Generation(StateMeasure):
         with decoding(base, context.tokenizer, new_tokens, sampling):
             torch.manual_seed(derive_seed(context.seed, "generation", self.group, name, context.place.step))
             output = base.generate(
-                input_ids=torch.from_numpy(ids).to(device), attention_mask=torch.from_numpy(mask).to(device)
+                input_ids=torch.from_numpy(ids).to(device),
+                attention_mask=torch.from_numpy(mask).to(device),
+                **side_tensors(base, [prompt.sides for prompt in prompts]),
             )
         written = output[:, ids.shape[1] :].cpu().numpy()
         return [_cut(row, context.tokenizer.eos_token_id) for row in written]
@@ -113,6 +117,7 @@ class _Prompt:
     """Row of the passage in the probe set."""
     token_ids: np.ndarray
     reference: np.ndarray
+    sides: Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -114,7 +114,8 @@ class _ReproductionLook:
             prompts.append(np.concatenate([prompt, start]))
             counts.append(remaining)
         context = self.context
-        generated = continue_greedily(context.model, context.tokenizer, prompts, counts, context.batch_tokens)
+        sides = [self.axes.probes[name].passages[row].sides for name, row in known]
+        generated = continue_greedily(context.model, context.tokenizer, prompts, counts, context.batch_tokens, sides)
         written = {}
         for (key, start), rest in zip(known.items(), generated, strict=True):
             text = np.concatenate([start, rest])

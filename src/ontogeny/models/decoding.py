@@ -1,14 +1,17 @@
 """Generation: padding on the left, with an attention mask, and with the tokenizer's special tokens."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ontogeny.models.body_and_head import unwrapped
+from ontogeny.core.errors import DataError
+from ontogeny.data.collate import stacked
+from ontogeny.models.body_and_head import sides_taken, unwrapped
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
@@ -85,8 +88,11 @@ def continue_greedily(
     prompts: Sequence[np.ndarray],
     counts: Sequence[int],
     batch_tokens: int,
+    sides: Sequence[Mapping[str, np.ndarray]] = (),
 ) -> list[np.ndarray]:
     """Greedy continuations of the prompts: int32, `counts[i]` tokens of prompt i.
+
+    `sides`: the side inputs of each prompt, for a model that reads some.
 
     Prompts that need about as many tokens share a batch, of at most `batch_tokens` tokens including padding and
     continuations. A text that has its count leaves its batch, so no token is generated in vain. Decoding goes on after
@@ -108,13 +114,31 @@ def continue_greedily(
         batch, order = order[:size], order[size:]
         ids, mask = pad_left([prompts[i] for i in batch], pad_id(tokenizer))
         with torch.no_grad():
-            decoded = _decode(base, ids, mask, [counts[i] for i in batch])
+            own = side_tensors(base, [sides[i] for i in batch] if sides else [])
+            decoded = _decode(base, ids, mask, [counts[i] for i in batch], own)
         for i, continuation in zip(batch, decoded, strict=True):
             continuations[i] = continuation
     return continuations
 
 
-def _decode(model: "PreTrainedModel", ids: np.ndarray, mask: np.ndarray, counts: Sequence[int]) -> list[np.ndarray]:
+def side_tensors(model: "PreTrainedModel", sides: Sequence[Mapping[str, np.ndarray]]) -> "dict[str, Tensor]":
+    """Of a batch of prompts, the side inputs that the model reads: float32 [B, n, d] on its device.
+
+    Raises DataError if it reads one that they do not carry.
+    """
+    import torch
+
+    tensors = {}
+    for name in sides_taken(model):
+        if not sides or any(name not in own for own in sides):
+            raise DataError(f"the model reads the side input '{name}', which these passages do not carry")
+        tensors[name] = torch.from_numpy(stacked([own[name] for own in sides])).to(model.device)
+    return tensors
+
+
+def _decode(
+    model: "PreTrainedModel", ids: np.ndarray, mask: np.ndarray, counts: Sequence[int], sides: "dict[str, Tensor]"
+) -> list[np.ndarray]:
     """Decode a batch, padded on the left, greedily: int32, `counts[i]` tokens of row i. Counts must not increase."""
     import inspect
 
@@ -131,7 +155,13 @@ def _decode(model: "PreTrainedModel", ids: np.ndarray, mask: np.ndarray, counts:
     for step in range(counts[0]):
         places = {"position_ids": positions} if "position_ids" in accepted else {}
         output = model(
-            input_ids=inputs, attention_mask=attended, past_key_values=cache, use_cache=True, **places, **optional
+            input_ids=inputs,
+            attention_mask=attended,
+            past_key_values=cache,
+            use_cache=True,
+            **places,
+            **optional,
+            **sides,
         )
         cache = output.past_key_values
         first_choice = output.logits[:, -1].argmax(dim=-1)
@@ -140,6 +170,7 @@ def _decode(model: "PreTrainedModel", ids: np.ndarray, mask: np.ndarray, counts:
         unfinished = sum(count > step + 1 for count in counts)
         if unfinished < len(first_choice):
             cache.batch_select_indices(torch.arange(unfinished, device=device))
+        sides = {name: tensor[:unfinished] for name, tensor in sides.items()}
         inputs = first_choice[:unfinished, None]
         positions = positions[:unfinished, -1:] + 1
         attended = torch.cat([attended[:unfinished], attended.new_ones((unfinished, 1))], dim=1)
