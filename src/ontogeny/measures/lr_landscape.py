@@ -220,7 +220,7 @@ class _Landscape:
     """Losses at a learning rate. On leaving, the weights are restored, bit for bit."""
 
     def __init__(
-        self, context: Context, training: LiveTraining, batches: "Mapping[str, Mapping[str, Tensor]]", horizon: int
+        self, context: Context, training: LiveTraining, batches: "Mapping[str, dict[str, Tensor]]", horizon: int
     ) -> None:
         """Raises DirectionUnknownError with horizon 1, if the optimizer cannot tell its direction."""
         self.context, self.training, self.batches, self.horizon = context, training, batches, horizon

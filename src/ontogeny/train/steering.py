@@ -45,8 +45,9 @@ class SessionSteering:
         for module in self._session.model.modules():
             if isinstance(module, nn.Dropout):
                 module.p = probability
-            if isinstance(getattr(module, "attention_dropout", None), float):
-                module.attention_dropout = probability
+            settings = vars(module)
+            if isinstance(settings.get("attention_dropout"), float):
+                settings["attention_dropout"] = probability
 
     @property
     def param_groups(self) -> Sequence[dict[str, Any]]:

@@ -8,8 +8,8 @@ import pytest
 
 from ontogeny.core.errors import RecipeError
 from ontogeny.core.recipe_file import recipe_schema, validate, validate_component
-from ontogeny.runs.backfill import backfill
 from ontogeny.report.page import write_report
+from ontogeny.runs.backfill import backfill
 from ontogeny.runs.execute import execute, resume
 from ontogeny.store.run import open_run
 from tests.architecture.planted.planting import planted, run_until_killed
