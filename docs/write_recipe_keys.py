@@ -10,10 +10,11 @@ from ontogeny.core.contracts import Corpus, ModelSource, Order, StateMeasure, St
 from ontogeny.core.controls import Control
 from ontogeny.core.interventions import Intervention
 from ontogeny.core.kinds import find, kinds_of
+from ontogeny.core.optimizers import Optimizer
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_data import Data, NewText, Replay, TokenizerSettings, Twins
 from ontogeny.core.recipe_schema import recipe_schema
-from ontogeny.core.recipe_train import Lora, Mixing, Optimizer, Train
+from ontogeny.core.recipe_train import Lora, Mixing, Train
 from ontogeny.core.schedule import Cadence, Schedule
 from ontogeny.core.takes import Take
 from ontogeny.core.terms import Term
@@ -30,7 +31,6 @@ BLOCKS = {
     "data.twins": Twins,
     "tokenizer": TokenizerSettings,
     "train": Train,
-    "train.optimizer": Optimizer,
     "train.mixing": Mixing,
     "train.lora": Lora,
     "Schedules": Schedule,
@@ -42,6 +42,7 @@ ROOMS: dict[str, tuple[str, type[Component]]] = {
     "Models": ("ontogeny.models.sources", ModelSource),
     "Terms": ("ontogeny.objectives.terms", Term),
     "Measures": ("ontogeny.measures", StreamMeasure),
+    "Optimizers": ("ontogeny.optimizers", Optimizer),
     "Controls": ("ontogeny.controls", Control),
     "Interventions": ("ontogeny.interventions", Intervention),
 }

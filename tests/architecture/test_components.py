@@ -16,6 +16,7 @@ ROOMS = [
     "ontogeny.measures",
     "ontogeny.controls",
     "ontogeny.interventions",
+    "ontogeny.optimizers",
     "ontogeny.objectives.terms",
     "ontogeny.data.corpora",
     "ontogeny.data.orders",

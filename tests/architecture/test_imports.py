@@ -9,7 +9,16 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "ontogeny"
 HEAVY = {"torch", "transformers", "accelerate", "datasets", "tokenizers", "safetensors", "peft"}
-ROOMS = ["measures", "controls", "interventions", "objectives/terms", "data/corpora", "data/orders", "models/sources"]
+ROOMS = [
+    "measures",
+    "controls",
+    "interventions",
+    "optimizers",
+    "objectives/terms",
+    "data/corpora",
+    "data/orders",
+    "models/sources",
+]
 COMPONENT_FILES = sorted(path for room in ROOMS for path in (SOURCE / room).glob("*.py"))
 
 

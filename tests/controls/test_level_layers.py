@@ -11,11 +11,11 @@ from ontogeny.controls import level_layers
 from ontogeny.controls.level_layers import LevelLayers
 from ontogeny.core.errors import RecipeError
 from ontogeny.core.recipe_file import validate
+from ontogeny.looking.update_direction import update_direction
 from ontogeny.runs.execute import execute
 from ontogeny.store.run import open_run
-from ontogeny.train.live_training import update_direction
 from ontogeny.train.loop import step_gradients
-from ontogeny.train.optimizer import set_layer_slope
+from ontogeny.train.parameter_groups import set_layer_slope
 from tests.small_runs import differences, interrupt_and_resume, tree, write_text
 from tests.train.test_loop import session_of
 
@@ -23,9 +23,8 @@ from tests.train.test_loop import session_of
 def _slope(monkeypatch: pytest.MonkeyPatch, mad: Any, **settings: Any) -> tuple[float, float]:
     monkeypatch.setattr(level_layers, "block_mad", lambda context: np.asarray(mad, dtype=float))
     context: Any = SimpleNamespace(progress=SimpleNamespace(step=0))
-    found = LevelLayers(**settings).decide(context, []).layer_slope
-    assert found is not None
-    return found
+    values = LevelLayers(**settings).decide(context, []).values
+    return values["first_block"], values["last_block"]
 
 
 def test_the_law(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,33 +38,33 @@ def test_it_waits_for_the_last_layer_to_stop(monkeypatch: pytest.MonkeyPatch) ->
     control = Plateau(start=1e-4, factor=2.0, ceiling=3e-4, window=2, growth=0.2)
     mads = [[1, 1], [2, 2], [3, 3], [3.1, 4], [3.1, 4.2], [3.1, 4.3], [3.1, 4.3], [3.1, 4.4], [3.1, 4.4], [3.1, 4.4]]
     past = _follow(monkeypatch, control, [*mads, *[[3.1, 4.4]] * 4])
-    rates = [one.learning_rate for one in past]
+    rates = [decision.values["rate"] for decision in past]
     assert rates == pytest.approx([1e-4] * 5 + [2e-4] * 4 + [3e-4] * 5)
-    growth = [one.seen["growth"] for one in past]
+    growth = [decision.values["growth"] for decision in past]
     assert growth[2:6] == pytest.approx([1, 1, 0.6, 0.15])
     assert growth[7:10] == pytest.approx([1, 1, 0])
     assert np.isnan([growth[0], growth[1], growth[6]]).all()
-    assert [one.seen["raised"] for one in past] == [0] * 5 + [1] + [0] * 3 + [1] + [0] * 4
-    assert past[3].seen["mad"] == pytest.approx(3.55)
+    assert [decision.values["raised"] for decision in past] == [0] * 5 + [1] + [0] * 3 + [1] + [0] * 4
+    assert past[3].values["mad"] == pytest.approx(3.55)
 
 
 def test_it_holds_while_they_climb(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steadily, ever faster, or one of two: no plateau. One that climbs as the root of time comes to rest."""
     for climb in (lambda n: 0.01 * n, lambda n: 2.0**n):
         past = _follow(monkeypatch, Plateau(start=1e-4), [[climb(n), 0.01 * n**0.5] for n in range(60)])
-        assert {one.learning_rate for one in past} == {1e-4}
+        assert {decision.values["rate"] for decision in past} == {1e-4}
     # From n - 3 to n, 3 / (2 sqrt(n - 1.5)) of sqrt(3): below a quarter from n = 14 on.
     rests = _follow(monkeypatch, Plateau(start=1e-4), [[n**0.5, n**0.5] for n in range(16)])
-    assert [n for n, one in enumerate(rests) if one.seen["raised"]] == [14]
+    assert [n for n, decision in enumerate(rests) if decision.values["raised"]] == [14]
 
 
 def test_from_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the MAD stays 0, every step is lost to rounding, and the rate is raised."""
     moved = _follow(monkeypatch, Plateau(window=1), [[0, 0], [1, 1], [2, 2]])
-    assert [one.seen["growth"] for one in moved[1:]] == [1, 1]
+    assert [decision.values["growth"] for decision in moved[1:]] == [1, 1]
     lost = _follow(monkeypatch, Plateau(window=1, start=1e-10), [[0, 0], [0, 0]])
-    assert lost[1].seen["growth"] == 0
-    assert lost[1].learning_rate == 2e-10
+    assert lost[1].values["growth"] == 0
+    assert lost[1].values["rate"] == 2e-10
 
 
 def _content(folder: Path, **control: Any) -> dict[str, Any]:

@@ -55,11 +55,11 @@ def test_the_law(monkeypatch: pytest.MonkeyPatch) -> None:
             model=None, training=SimpleNamespace(replay=shares), progress=SimpleNamespace(step=step)
         )
         past.append(control.decide(context, past))
-        shares = dict(past[-1].replay or {})
-    assert [one.replay["old"] for one in past if one.replay] == pytest.approx(
+        shares = {"old": past[-1].values["share_old"]}
+    assert [decision.values["share_old"] for decision in past] == pytest.approx(
         [0.1, 0.15, 0.225, 0.21375, 0.2030625, 0.25, 0.24]
     )
-    assert past[1].seen["excess"] == pytest.approx(0.02)
+    assert past[1].values["excess"] == pytest.approx(0.02)
 
 
 def test_several_corpora_keep_their_proportions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,8 +69,8 @@ def test_several_corpora_keep_their_proportions(monkeypatch: pytest.MonkeyPatch)
     context: Any = SimpleNamespace(
         model=None, training=SimpleNamespace(replay={"a": 0.06, "b": 0.02}), progress=SimpleNamespace(step=1)
     )
-    decision = ReplayBudget().decide(context, [Decision(step=0, seen={"loss": 2.0})])
-    assert decision.replay == pytest.approx({"a": 0.09, "b": 0.03})
+    decision = ReplayBudget().decide(context, [Decision(step=0, values={"loss": 2.0})])
+    assert [decision.values[name] for name in ("share_a", "share_b")] == pytest.approx([0.09, 0.03])
 
 
 def test_what_is_decided_is_what_batches_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,21 @@ def test_the_good_recipe_is_good(tmp_path: Path) -> None:
             "steps: 3\n  optimizer: {betas: [0.9, 0.99, 0.999]}",
             "key 'train.optimizer.betas': expected at most 2 entries, found a list of 3",
         ),
-        ("steps: 3", "steps: 3\n  optimizer: adam", "line 15, key 'train.optimizer': expected a mapping, found 'adam'"),
+        (
+            "steps: 3",
+            "steps: 3\n  optimizer: {beta: 1}",
+            "key 'train.optimizer.beta': unknown key 'beta': did you mean",
+        ),
+        (
+            "steps: 3",
+            "steps: 3\n  optimizer: {kind: sgd, betas: [0.9, 0.9]}",
+            "key 'train.optimizer.betas': unknown key 'betas'",
+        ),
+        (
+            "steps: 3",
+            "steps: 3\n  optimizer: adam",
+            "line 15, key 'train.optimizer': unknown kind 'adam' in optimizers: did you mean 'adamw'?",
+        ),
         (
             "{of: prose/train, count: 4}",
             "[a, b]",

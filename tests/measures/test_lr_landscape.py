@@ -57,6 +57,28 @@ def test_losses_are_those_of_real_steps(texts: Path, optimizer: str, taken: int)
     assert exact["loss"].values == pytest.approx(real, abs=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["muon", {"kind": "sgd", "momentum": 0.9, "nesterov": True}])
+def test_optimizers_of_recipes_tell_theirs(texts: Path, kind: Any) -> None:
+    session = session_of(texts, clip=0.5, optimizer=kind)
+    next(training_steps(session))
+    exact = _look(session, LrLandscape(rates=4, lowest=1e-5, highest=0.1, targets=(), refine=0))
+    assert exact["loss"].values == pytest.approx(_real(session, exact), abs=1e-6)
+    assert "not_assessable" not in exact.attrs
+
+
+def test_an_optimizer_that_cannot_tell_is_not_assessable(texts: Path) -> None:
+    """One step at a time; with a longer horizon real steps are taken."""
+    session = session_of(texts, optimizer="adafactor")
+    seen = _look(session, LrLandscape(rates=4, targets=(0.01, 0.1)))
+    assert "the step of the optimizer 'adafactor' is not known" in seen.attrs["not_assessable"]
+    assert np.isfinite(seen["loss_before"].values).all()
+    for name in ("loss", "decrease", "rate_for_target", "decrease_at_target", "best_rate", "decrease_at_schedule"):
+        assert np.isnan(seen[name].values).all()
+    longer = _look(session, LrLandscape(rates=4, targets=(0.01, 0.1), horizon=2))
+    assert np.isfinite(longer["loss"].values).all()
+    assert {name: longer[name].dims for name in longer} == {name: seen[name].dims for name in seen}
+
+
 def _real(session: Session, exact: Any) -> np.ndarray:
     from ontogeny.measures.lr_landscape import _losses
 

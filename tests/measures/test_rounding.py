@@ -46,6 +46,15 @@ class _ByHand:
         self.parameter.data += rate * self.direction
 
 
+def test_an_optimizer_that_cannot_tell_its_direction_is_not_assessable(texts: Path) -> None:
+    session = session_of(texts, optimizer="adafactor")
+    context = make_context(session.model, [], training=LiveSession(session), objective=session.objective)
+    with untouched(session.model):
+        seen = Rounding().look(context).arrays
+    assert "'adafactor' is not known" in seen.attrs["not_assessable"]
+    assert [name for name in seen if np.isfinite(float(seen[name]))] == ["learning_rate"]
+
+
 def _look(training: Any) -> dict[str, float]:
     arrays = Rounding().look(make_context(make_model(), [], training=training)).arrays
     return {str(name): float(value) for name, value in arrays.data_vars.items()}

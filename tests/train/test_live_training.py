@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from ontogeny.core.errors import OntogenyError
-from ontogeny.train.live_training import LiveSession, update_direction
+from ontogeny.core.optimizers import DirectionUnknownError
+from ontogeny.looking.update_direction import update_direction
+from ontogeny.train.live_training import LiveSession
 from ontogeny.train.loop import training_steps
 from ontogeny.train.session import Session
 from tests.train.test_loop import session_of
@@ -55,7 +56,7 @@ def test_the_direction_is_what_a_real_step_adds(name: str, taken: int) -> None:
 
 def test_other_optimizers_are_refused() -> None:
     parameter = torch.nn.Parameter(torch.zeros(2))
-    with pytest.raises(OntogenyError, match="what Adagrad will do at another learning rate is not known"):
+    with pytest.raises(DirectionUnknownError, match="what Adagrad will do at another learning rate is not known"):
         update_direction(torch.optim.Adagrad([parameter]))
 
 

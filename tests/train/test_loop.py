@@ -15,7 +15,7 @@ from ontogeny.models.build import LoadContext, build_model
 from ontogeny.runs.execute import execute
 from ontogeny.store.run import open_run
 from ontogeny.train.loop import NonFiniteLossError, training_steps
-from ontogeny.train.optimizer import block_multipliers
+from ontogeny.train.parameter_groups import block_multipliers
 from ontogeny.train.session import Session, open_session
 from tests.small_runs import tree
 
@@ -112,15 +112,10 @@ def test_clipping_bounds_the_gradient_and_reports_it_unclipped(texts: Path) -> N
 
 
 def test_block_multipliers_are_linear() -> None:
-    names = [
-        "gpt_neox.embed_in.weight",
-        *(f"gpt_neox.layers.{i}.w" for i in range(3)),
-        "gpt_neox.final.w",
-        "embed_out.w",
-    ]
+    blocks = [None, 0, 1, 2, None, None]  # embeddings, three blocks, final norm and head
     # first 0.1, last 1.0, the middle block halfway: 0.55
-    assert block_multipliers(names, (0.1, 1.0)) == pytest.approx([0.1, 0.1, 0.55, 1.0, 1.0, 1.0])
-    assert block_multipliers(names, None) == [1.0] * 6
+    assert block_multipliers(blocks, (0.1, 1.0)) == pytest.approx([0.1, 0.1, 0.55, 1.0, 1.0, 1.0])
+    assert block_multipliers(blocks, None) == [1.0] * 6
 
 
 def test_layer_slope_of_zero_freezes_the_first_block(texts: Path) -> None:

@@ -58,23 +58,31 @@ def _is_component_of(value: Any, module: str) -> bool:
 class Room:
     """Pydantic annotation: a field that holds a component of this room, written ``{kind: name, ...}``.
 
-    A bare string stands for a component with no settings, ``measures: [token_nll]``; so may a field's default.
+    A bare string stands for a component with no settings, ``measures: [token_nll]``; so may a field's default. With
+    `default_kind`, settings without a kind are of that kind.
     """
 
-    def __init__(self, package: str) -> None:
+    def __init__(self, package: str, default_kind: str | None = None) -> None:
         self.package = package
+        self.default_kind = default_kind
+
+    def kind_of(self, value: Any) -> str | None:
+        """The kind of the component that a recipe describes as `value`; None if it says none."""
+        kind = value.get("kind", self.default_kind) if isinstance(value, dict) else value
+        return kind if isinstance(kind, str) else None
 
     def make(self, value: Any) -> Any:
         """The component that a recipe describes as `value`. Raises pydantic's errors."""
-        settings = {"kind": value} if isinstance(value, str) else value
-        if not isinstance(settings, dict) or not isinstance(settings.get("kind"), str):
+        kind = self.kind_of(value)
+        if kind is None:
             reason = f"expected a kind ({', '.join(kinds_of(self.package))}), alone or as {{kind: NAME, …}}"
             raise PydanticCustomError("kind_missing", "{reason}", {"reason": reason})
         try:
-            cls = find(self.package, settings["kind"])
+            cls = find(self.package, kind)
         except LookupError as error:
             raise PydanticCustomError("kind_unknown", "{reason}", {"reason": str(error)}) from None
-        return cls.model_validate_json(json.dumps({key: value for key, value in settings.items() if key != "kind"}))
+        settings = {} if isinstance(value, str) else {key: given for key, given in value.items() if key != "kind"}
+        return cls.model_validate_json(json.dumps(settings))
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         def validate(value: Any) -> Component:
@@ -93,7 +101,8 @@ class Room:
                 alone.append(kind)
             described["title"] = kind
             described["properties"] = {"kind": {"const": kind}, **described.get("properties", {})}
-            described["required"] = ["kind", *described.get("required", [])]
+            if kind != self.default_kind:
+                described["required"] = ["kind", *described.get("required", [])]
             options.append(described)
         return {"oneOf": [*options, {"enum": alone, "title": "kind alone"}] if alone else options}
 

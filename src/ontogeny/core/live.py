@@ -36,7 +36,10 @@ class LiveTraining(Protocol):
         ...
 
     def next_update(self) -> "list[tuple[Tensor, Tensor]]":
-        """Each trained tensor with its direction: the next step adds learning rate x direction to it."""
+        """Each trained tensor with its direction: the next step adds learning rate x direction to it.
+
+        Raises `core.optimizers.DirectionUnknownError` where the optimizer's step is not that.
+        """
         ...
 
     @property

@@ -10,12 +10,12 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from ontogeny.core.component import Settings, refusal
-from ontogeny.core.contracts import BatchMeasure, PassMeasure, StateMeasure
+from ontogeny.core.contracts import PassMeasure, StateMeasure
 from ontogeny.core.controls import Control
 from ontogeny.core.errors import closest
 from ontogeny.core.names import RUN_NAME, Name
 from ontogeny.core.recipe_data import Data, TokenizerSettings
-from ontogeny.core.recipe_kinds import TERMS, AnyMeasure, AnyModel, AnyTerm
+from ontogeny.core.recipe_kinds import OPTIMIZERS, TERMS, AnyMeasure, AnyModel, AnyTerm
 from ontogeny.core.recipe_train import Train
 from ontogeny.core.schedule import Cadence
 from ontogeny.core.windows import check_windows, windows_of
@@ -53,6 +53,7 @@ class Recipe(Settings):
             raise refusal("a recipe is extended by a file: write  extends: NAME  there", "extends")
         if (self.train is None) != (not self.data.train):
             raise ValueError("train and data.train come together: say both, or neither to only look at the model")
+        self._check_controls()
         check_windows(self.data, self.train)
         named = {"measures": [m.group for m in self.measures], "objective": [t.label for t in self.objective]}
         for key, names in named.items():
@@ -67,7 +68,6 @@ class Recipe(Settings):
                 self._require_probe(probe, "measures", i, "probes", j)
             for key in measure.probe_keys:
                 self._require_probe(getattr(measure, key), "measures", i, key)
-        self._check_controls()
         self._check_terms()
         for i, corpus in enumerate(self.tokenizer.corpora or ()):
             if corpus not in self.data.corpora:
@@ -77,20 +77,9 @@ class Recipe(Settings):
 
     def _check_controls(self) -> None:
         for i, control in enumerate(self._controls):
-            kind = type(control).kind
             for key in control.probe_keys:
                 self._require_probe(getattr(control, key), "train", "controls", i, key)
-            if "replay" not in type(control).decides:
-                continue
-            if not 0 < sum(replay.share for replay in self.data.replay.values()) < 1:
-                message = f"'{kind}' decides shares of replayed text: write data.replay with shares below 1 in all"
-                raise refusal(message, "train", "controls", i)
-            for j, measure in enumerate(self.measures):
-                if isinstance(measure, BatchMeasure):
-                    message = (
-                        f"'{measure.group}' must know all batches before training, and '{kind}' decides about them"
-                    )
-                    raise refusal(f"{message}: leave out one of them", "measures", j)
+            control.check(self, "train", "controls", i)
 
     @property
     def _controls(self) -> tuple[Control, ...]:
@@ -144,6 +133,8 @@ class Recipe(Settings):
         for term in content["objective"]:
             if term["name"] is None:
                 del term["name"]
+        if self.train is not None and self.train.optimizer.kind == OPTIMIZERS.default_kind:
+            del content["train"]["optimizer"]["kind"]
         return content
 
     @property

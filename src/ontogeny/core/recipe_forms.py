@@ -23,7 +23,7 @@ def model_of(form: Any, node: Any) -> type[BaseModel] | None:
     """The model that reads `node`: the one that its kind names, or the one that the form mentions."""
     for choice in choices(form):
         if isinstance(choice, Room):
-            return find(choice.package, node["kind"])
+            return find(choice.package, str(choice.kind_of(node)))
         if isinstance(choice, type) and issubclass(choice, BaseModel):
             return choice
     return None

@@ -6,10 +6,13 @@ from ontogeny.core.contracts import Corpus, ModelSource, Order, PassMeasure, Sta
 from ontogeny.core.controls import Control
 from ontogeny.core.interventions import Intervention
 from ontogeny.core.kinds import Room
+from ontogeny.core.optimizers import Optimizer
 from ontogeny.core.terms import Term
 
 ORDERS = Room("ontogeny.data.orders")
 TERMS = Room("ontogeny.objectives.terms")
+OPTIMIZERS = Room("ontogeny.optimizers", default_kind="adamw")
+"""Recipes written before there were other kinds say none."""
 
 AnyCorpus = Annotated[Corpus, Room("ontogeny.data.corpora")]
 AnyOrder = Annotated[Order, ORDERS]
@@ -17,4 +20,5 @@ AnyModel = Annotated[ModelSource, Room("ontogeny.models.sources")]
 AnyTerm = Annotated[Term, TERMS]
 AnyControl = Annotated[Control, Room("ontogeny.controls")]
 AnyIntervention = Annotated[Intervention, Room("ontogeny.interventions")]
+AnyOptimizer = Annotated[Optimizer, OPTIMIZERS]
 AnyMeasure = Annotated[PassMeasure | StateMeasure, Room("ontogeny.measures")]

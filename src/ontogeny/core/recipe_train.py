@@ -5,20 +5,9 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from ontogeny.core.component import Settings, refusal
-from ontogeny.core.names import Decay, NonNegative
-from ontogeny.core.recipe_kinds import ORDERS, AnyControl, AnyIntervention, AnyOrder
+from ontogeny.core.names import NonNegative
+from ontogeny.core.recipe_kinds import OPTIMIZERS, ORDERS, AnyControl, AnyIntervention, AnyOptimizer, AnyOrder
 from ontogeny.core.schedule import Schedule, Scheduled
-
-
-class Optimizer(Settings):
-    """AdamW."""
-
-    betas: tuple[Decay, Decay] = (0.9, 0.95)
-    """Decay of the first and second moment."""
-    eps: float = Field(default=1e-8, gt=0)
-    """Added to the root of the second moment."""
-    weight_decay: float = Field(default=0.0, ge=0)
-    """Decoupled; applied to matrices, not to biases and norms."""
 
 
 class Lora(Settings):
@@ -99,8 +88,8 @@ class Train(Settings):
 
     Embeddings get the first, the head the last.
     """
-    optimizer: Optimizer = Optimizer()
-    """Settings of AdamW."""
+    optimizer: AnyOptimizer = Field(default_factory=lambda: OPTIMIZERS.make("adamw"))
+    """What a step does with the gradient; by default adamw, and so if there are settings without a kind."""
     clip: float | None = Field(default=1.0, gt=0)
     """Global gradient norm is clipped to this; null means never."""
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -110,7 +99,7 @@ class Train(Settings):
     dropout: float | None = Field(default=None, ge=0, lt=1)
     """Dropout of the model; by default as its configuration says."""
     controls: tuple[AnyControl, ...] = ()
-    """What decides learning rate and stopping on the way, instead of the schedule."""
+    """What sets the learning rate and other settings on the way, in place of the recipe's, and ends training."""
     interventions: tuple[AnyIntervention, ...] = ()
     """What changes the weights between steps."""
     lora: Lora | None = None
@@ -124,29 +113,15 @@ class Train(Settings):
             raise refusal(f"a learning rate is at least 0, found {self.lr.lowest:g}", "lr")
         if self.batch % self.accumulate:
             raise refusal(f"batch {self.batch} cannot be cut into {self.accumulate} equal micro-batches", "accumulate")
-        for i, one in enumerate(self.interventions):
+        for i, intervention in enumerate(self.interventions):
             if self.lora is not None:
-                raise refusal(f"'{one.kind}' changes the weights, which lora freezes", "interventions", i)
-            if one.kind in [other.kind for other in self.interventions[:i]]:
-                raise refusal(f"a second '{one.kind}': give the first one all states", "interventions", i)
+                raise refusal(f"'{intervention.kind}' changes the weights, which lora freezes", "interventions", i)
+            if intervention.kind in [earlier.kind for earlier in self.interventions[:i]]:
+                raise refusal(f"a second '{intervention.kind}': give the first one all states", "interventions", i)
         if self.weights == "float64" and self.precision == "bf16":
             raise refusal("bf16 would compute in bfloat16 what float64 is to hold: leave out one of them", "weights")
-        self._check_controls()
-        return self
-
-    def _check_controls(self) -> None:
         for i, control in enumerate(self.controls):
-            kind, decides = type(control).kind, type(control).decides
-            if kind in [type(one).kind for one in self.controls[:i]]:
-                raise refusal(
-                    f"a second control is a '{kind}': what is recorded of them would be mixed up", "controls", i
-                )
-            unknown = self.tokens is not None or (self.epochs is not None and self.mixing.budget == "new")
-            if "replay" in decides and unknown:
-                message = f"with '{kind}' it is not known beforehand how long training is: write steps, or epochs with "
-                raise refusal(f"{message}mixing.budget: compute", "controls", i)
-            if "replay" in decides and self.mixing.percentage_window is not None:
-                message = f"'{kind}' decides shares, which percentage_window gives: leave out one of them"
+            if control.kind in [earlier.kind for earlier in self.controls[:i]]:
+                message = f"a second control is a '{control.kind}': what is recorded of them would be mixed up"
                 raise refusal(message, "controls", i)
-            if "layers" in decides and self.layer_slope is not None:
-                raise refusal(f"'{kind}' decides the slope over layers: leave out layer_slope", "controls", i)
+        return self

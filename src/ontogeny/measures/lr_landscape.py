@@ -1,7 +1,7 @@
 """The loss after one step, or a few, as a function of the learning rate."""
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -9,6 +9,7 @@ from pydantic import Field
 from ontogeny.core.contracts import Context, Observation, StateMeasure
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.live import LiveTraining
+from ontogeny.core.optimizers import DirectionUnknownError
 from ontogeny.core.terms import Unit
 from ontogeny.looking.axes import variable
 from ontogeny.looking.held_out import held_out, mean_nll
@@ -17,44 +18,47 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _GOLDEN = (3 - 5**0.5) / 2
-"""Of the wider of two intervals: where golden section looks next."""
+"""Golden section tries this share of the wider of two intervals next."""
 Losses = np.ndarray
-"""float64 [batches]: one loss per batch looked at."""
+"""float64 [batches]: one loss per batch."""
 
 
 class LrLandscape(StateMeasure):
-    """Losses at theta + rate x direction for log-spaced learning rates: what the next step would do at each of them.
+    """Losses at theta + rate x direction for log-spaced learning rates: the loss after the next step at each of them.
 
-    Exact: one forward and backward pass on the batch that training takes next; the optimizer's own direction at rate 1
-    (bias correction, momentum, weight decay, clipping, parameter groups; decoupled decay is in it); then one forward
-    pass per rate. With `horizon` k > 1 real steps are taken at each rate, on the next k batches, and taken back. Losses
-    are those of evaluation mode: `train` is the objective per unit on the next batch, `new` and `general` the mean NLL
-    per token of held-out passages (nats).
+    Exact: one forward and backward pass on the batch of the next step; the optimizer's own direction at rate 1 (bias
+    correction, momentum, decoupled decay, clipping, parameter groups); then one forward pass per rate. With `horizon`
+    k > 1 real steps are taken at each rate, on the next k batches, and undone. Losses are those of evaluation mode:
+    `train` is the objective per unit on the next batch, `new` and `general` the mean NLL per token of held-out passages
+    (nats).
 
-    `loss` [batch, learning_rate] and `loss_before` [batch]. `decrease` is (before - after) / before. For each
-    target, the smallest rate whose decrease *of new* reaches it (for a negative one: whose increase does; a loss
-    that is not finite is one), refined between the rates looked at by bisection in the logarithm:
-    `rate_for_target`, NaN where it is out of reach; `decrease_at_target` is what was measured there. Before a
-    decrease is said to be out of reach, the peak between the rates is looked for (golden section in the logarithm).
-    `best_decrease` and `best_rate`: the largest decrease of new over the rates looked at, the best reachable; NaN
-    if no loss was finite. `decrease_at_schedule`: at the rate that the next step will have.
+    `loss` [batch, learning_rate] and `loss_before` [batch]. `decrease` is (before - after) / before. `rate_for_target`:
+    for each target, the smallest rate whose decrease *of new* reaches it (for a negative one: whose increase does; a
+    loss that is not finite counts as an increase), refined by bisection in the logarithm between the rates tried; NaN
+    where it is out of reach. `decrease_at_target` is what was measured there. Before a decrease is declared out of
+    reach, the peak between the rates is searched (golden section in the logarithm). `best_decrease` and `best_rate`:
+    the largest decrease of new over the rates tried, the best reachable; NaN if no loss was finite.
+    `decrease_at_schedule`: at the rate of the next step.
 
-    Weights, optimizer, gradients and randomness are put back, bit for bit. Only live: a checkpoint made elsewhere has
-    no optimizer.
+    With horizon 1 an optimizer that cannot tell its direction (`adafactor`) is not assessable: everything but
+    `loss_before` is NaN, and the attribute `not_assessable` says why.
+
+    Weights, optimizer, gradients and randomness are restored, bit for bit. Only in a training: a checkpoint made
+    elsewhere has no optimizer.
     """
 
     new: str = "novel"
     """Probe set of held-out text of the kind that is learned; never replayed text."""
     general: str | None = None
-    """Probe set of general text, to see what a rate costs there."""
+    """Probe set of general text, to measure what a rate costs there."""
     passages: int = Field(default=16, ge=1)
     """How many passages of either, the first ones."""
     rates: int = Field(default=32, ge=4)
     """How many learning rates."""
     lowest: float = Field(default=1e-6, gt=0)
-    """The first of them."""
+    """The lowest of them."""
     highest: float = Field(default=1e-1, gt=0)
-    """The last."""
+    """The highest."""
     targets: tuple[float, ...] = (0.01, 0.05, 0.10)
     """Relative decreases asked for; negative ones are increases."""
     horizon: int = Field(default=1, ge=1)
@@ -70,8 +74,6 @@ class LrLandscape(StateMeasure):
 
     def look(self, context: Context) -> Observation:
         """Measure it at this state."""
-        import xarray as xr
-
         if context.training is None:
             raise OntogenyError(
                 f"'{self.group}' needs the training itself (optimizer, next batch): put it into the recipe's measures"
@@ -79,55 +81,91 @@ class LrLandscape(StateMeasure):
         if not 0 < self.lowest < self.highest:
             raise OntogenyError(f"'{self.group}': lowest {self.lowest:g} is not below highest {self.highest:g}")
         batches = self._batches(context)
-        rates = np.geomspace(self.lowest, self.highest, self.rates)
         before = _losses(context, batches)
-        with _Landscape(context, context.training, batches, self.horizon) as at:
-            found = np.stack([at(rate) for rate in rates], axis=1)
-            scheduled = at(context.training.learning_rate)
-            decrease = (before[:, None] - found) / before[:, None]
-            new = list(batches).index("new")
+        try:
+            landscape = _Landscape(context, context.training, batches, self.horizon)
+        except DirectionUnknownError as error:
+            return self._not_assessable(list(batches), before, str(error))
+        return self._measured(list(batches), before, landscape, context.training.learning_rate)
+
+    def _measured(
+        self, batches: Sequence[str], before: Losses, landscape: "_Landscape", scheduled_rate: float
+    ) -> Observation:
+        rates = self._rates()
+        with landscape as losses_at:
+            losses = np.stack([losses_at(rate) for rate in rates], axis=1)
+            scheduled = losses_at(scheduled_rate)
+            decrease = (before[:, None] - losses) / before[:, None]
+            new = batches.index("new")
 
             def gain(rate: float) -> float:
-                value = float((before[new] - at(rate)[new]) / before[new])
+                value = float((before[new] - losses_at(rate)[new]) / before[new])
                 return value if np.isfinite(value) else -np.inf
 
-            looked = rates, np.where(np.isfinite(decrease[new]), decrease[new], -np.inf)
-            peak = float(rates[looked[1].argmax()]), float(looked[1].max())
+            tried = rates, np.where(np.isfinite(decrease[new]), decrease[new], -np.inf)
+            peak = float(rates[tried[1].argmax()]), float(tried[1].max())
             if any(target > peak[1] for target in self.targets):
-                peak = self._peak(*looked, gain)
+                peak = self._peak(*tried, gain)
                 place = int(np.searchsorted(rates, peak[0], side="right"))
-                looked = np.insert(rates, place, peak[0]), np.insert(looked[1], place, peak[1])
-            reached = [self._reach(target, *looked, gain) for target in self.targets]
-        best_rate, best = peak if np.isfinite(peak[1]) else (float("nan"), float("nan"))
-        return Observation(
-            arrays=xr.Dataset(
-                {
-                    "loss": variable(("batch", "learning_rate"), found, "nats", "loss after the step"),
-                    "loss_before": variable("batch", before, "nats", "loss before the step"),
-                    "decrease": variable(("batch", "learning_rate"), decrease, "1", "relative decrease of the loss"),
-                    "rate_for_target": variable(
-                        "target", [one[0] for one in reached], "1", "smallest rate reaching it"
-                    ),
-                    "decrease_at_target": variable(
-                        "target", [one[1] for one in reached], "1", "decrease measured there"
-                    ),
-                    "best_decrease": variable((), best, "1", "largest relative decrease of new"),
-                    "best_rate": variable((), best_rate, "1", "learning rate of the largest decrease of new"),
-                    "decrease_at_schedule": variable(
-                        (),
-                        (before[new] - scheduled[new]) / before[new],
-                        "1",
-                        "relative decrease of new at the next rate",
-                    ),
-                },
-                {
-                    "batch": np.array(list(batches), dtype=np.str_),
-                    "learning_rate": rates,
-                    "target": np.array(self.targets),
-                },
-                {"horizon": self.horizon},
-            )
+                tried = np.insert(rates, place, peak[0]), np.insert(tried[1], place, peak[1])
+            reached = np.array([self._reach(target, *tried, gain) for target in self.targets]).reshape(-1, 2)
+        return self._observation(
+            batches,
+            before,
+            losses,
+            reached=reached,
+            best=peak if np.isfinite(peak[1]) else (float("nan"), float("nan")),
+            at_schedule=(before[new] - scheduled[new]) / before[new],
         )
+
+    def _not_assessable(self, batches: Sequence[str], before: Losses, why: str) -> Observation:
+        """The loss before the step, and NaN for everything after it."""
+        nan = float("nan")
+        observation = self._observation(
+            batches,
+            before,
+            np.full((len(batches), self.rates), nan),
+            reached=np.full((len(self.targets), 2), nan),
+            best=(nan, nan),
+            at_schedule=nan,
+        )
+        observation.arrays.attrs["not_assessable"] = f"{why}; with a horizon above 1 real steps are taken"
+        return observation
+
+    def _observation(
+        self,
+        batches: Sequence[str],
+        before: Losses,
+        losses: np.ndarray,
+        *,
+        reached: np.ndarray,
+        best: tuple[float, float],
+        at_schedule: float,
+    ) -> Observation:
+        """`losses` float64 [batch, rate]; `reached` float64 [target, 2] and `best` are pairs of rate and decrease."""
+        import xarray as xr
+
+        axes = ("batch", "learning_rate")
+        decrease = (before[:, None] - losses) / before[:, None]
+        variables = {
+            "loss": variable(axes, losses, "nats", "loss after the step"),
+            "loss_before": variable("batch", before, "nats", "loss before the step"),
+            "decrease": variable(axes, decrease, "1", "relative decrease of the loss"),
+            "rate_for_target": variable("target", reached[:, 0], "1", "smallest rate reaching it"),
+            "decrease_at_target": variable("target", reached[:, 1], "1", "decrease measured there"),
+            "best_decrease": variable((), best[1], "1", "largest relative decrease of new"),
+            "best_rate": variable((), best[0], "1", "learning rate of the largest decrease of new"),
+            "decrease_at_schedule": variable((), at_schedule, "1", "relative decrease of new at the next rate"),
+        }
+        coordinates = {
+            "batch": np.array(batches, dtype=np.str_),
+            "learning_rate": self._rates(),
+            "target": np.array(self.targets),
+        }
+        return Observation(arrays=xr.Dataset(variables, coordinates, {"horizon": self.horizon}))
+
+    def _rates(self) -> np.ndarray:
+        return np.geomspace(self.lowest, self.highest, self.rates)
 
     def _batches(self, context: Context) -> "dict[str, dict[str, Tensor]]":
         """The next training batch, and held-out ones."""
@@ -139,12 +177,12 @@ class LrLandscape(StateMeasure):
         return batches
 
     def _peak(self, rates: np.ndarray, decrease: np.ndarray, gain: Callable[[float], float]) -> tuple[float, float]:
-        """Rate and value of the largest decrease, looked for between the neighbours of the best rate."""
+        """Rate and value of the largest decrease, searched between the neighbours of the best rate."""
         best = int(decrease.argmax())
         middle, top = float(np.log(rates[best])), float(decrease[best])
         if best in (0, len(rates) - 1) or not np.isfinite(top):
             return float(rates[best]), top
-        left, right = (float(np.log(rates[best + beside])) for beside in (-1, 1))
+        left, right = (float(np.log(rates[best + offset])) for offset in (-1, 1))
         for _ in range(self.refine):
             wider = right if right - middle > middle - left else left
             place = middle + _GOLDEN * (wider - middle)
@@ -159,29 +197,32 @@ class LrLandscape(StateMeasure):
     def _reach(
         self, target: float, rates: np.ndarray, decrease: np.ndarray, gain: Callable[[float], float]
     ) -> tuple[float, float]:
-        """The smallest rate that reaches a target, and the decrease there; NaN if none of the rates does."""
+        """The smallest rate that reaches a target, and the decrease at it; NaN if none of the rates does."""
         enough = decrease >= target if target > 0 else decrease <= target
         if not enough.any():
             return float("nan"), float("nan")
         first = int(enough.argmax())
-        rate, there = float(rates[first]), float(decrease[first])
+        rate, reached = float(rates[first]), float(decrease[first])
         if first == 0:
-            return rate, there
+            return rate, reached
         low, high = np.log(rates[first - 1]), np.log(rate)
         for _ in range(self.refine):
             middle = (low + high) / 2
             value = gain(float(np.exp(middle)))
             if value >= target if target > 0 else value <= target:
-                high, rate, there = middle, float(np.exp(middle)), value
+                high, rate, reached = middle, float(np.exp(middle)), value
             else:
                 low = middle
-        return rate, there
+        return rate, reached
 
 
 class _Landscape:
-    """Losses at a learning rate; on leaving, the weights are as before, bit for bit."""
+    """Losses at a learning rate. On leaving, the weights are restored, bit for bit."""
 
-    def __init__(self, context: Context, training: LiveTraining, batches: Mapping[str, Any], horizon: int) -> None:
+    def __init__(
+        self, context: Context, training: LiveTraining, batches: "Mapping[str, dict[str, Tensor]]", horizon: int
+    ) -> None:
+        """Raises DirectionUnknownError with horizon 1, if the optimizer cannot tell its direction."""
         self.context, self.training, self.batches, self.horizon = context, training, batches, horizon
         self.update = training.next_update() if horizon == 1 else []
         self.start = [parameter.detach().clone() for parameter, _ in self.update]
@@ -214,15 +255,15 @@ def _losses(context: Context, batches: "Mapping[str, dict[str, Tensor]]") -> Los
 
     from ontogeny.objectives.compose import count_units
 
-    found = []
+    losses = []
     context.model.eval()
     for name, batch in batches.items():
         if name != "train":
-            found.append(mean_nll(context.model, batch))
+            losses.append(mean_nll(context.model, batch))
             continue
         with torch.no_grad():
             forward = context.objective.forward(context.model, batch)
             units: dict[Unit, float] = count_units(forward)
             loss, _ = context.objective.train_loss(forward, context.progress, units)
-            found.append(float(loss))
-    return np.array(found)
+            losses.append(float(loss))
+    return np.array(losses)

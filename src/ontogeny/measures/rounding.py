@@ -6,6 +6,7 @@ import numpy as np
 
 from ontogeny.core.contracts import Context, Observation, StateMeasure
 from ontogeny.core.errors import OntogenyError
+from ontogeny.core.optimizers import DirectionUnknownError
 from ontogeny.looking.axes import dataset, variable
 
 
@@ -16,7 +17,8 @@ class Rounding(StateMeasure):
     unchanged. With u the exact update (learning rate x direction, in float64) and d the change that the step makes:
     `changed`, the share of trained weights with d != 0; `stuck`, the share with d = 0 among those with u != 0;
     `norm_lost` = ||u - d|| / ||u||, which includes updates that are rounded up; and the `learning_rate`. NaN if u is 0
-    everywhere. Remedies: `train.weights: float64`, or a higher learning rate.
+    everywhere, and for an optimizer that cannot tell its direction (attribute `not_assessable`). Remedies:
+    `train.weights: float64`, or a higher learning rate.
     """
 
     live: ClassVar[bool] = True
@@ -29,7 +31,11 @@ class Rounding(StateMeasure):
                 f"'{self.group}' needs the training itself (optimizer, next batch): put it into the recipe's measures"
             )
         rate = context.training.learning_rate
-        update = context.training.next_update()
+        unknown = {}
+        try:
+            update = context.training.next_update()
+        except DirectionUnknownError as error:
+            update, unknown = [], {"not_assessable": str(error)}
         before = [parameter.detach().clone() for parameter, _ in update]
         sums = np.zeros(5)
         with context.training.trial() as trial:
@@ -42,12 +48,13 @@ class Rounding(StateMeasure):
                 sums += [float(total) for total in (*counts, *squares)]
         n_changed, n_asked, n_stuck, lost_square, exact_square = sums
         weights = sum(parameter.numel() for parameter, _ in update)
+        share_changed = n_changed / weights if weights else np.nan
         stuck = n_stuck / n_asked if n_asked else np.nan
         norm_lost = np.sqrt(lost_square / exact_square) if exact_square else np.nan
         variables = {
-            "changed": variable((), n_changed / weights, "1", "share of trained weights that the step changes"),
+            "changed": variable((), share_changed, "1", "share of trained weights that the step changes"),
             "stuck": variable((), stuck, "1", "share of updates lost to rounding"),
             "norm_lost": variable((), norm_lost, "1", "norm of the lost part / norm of the update"),
             "learning_rate": variable((), rate, "1", "learning rate of the next step"),
         }
-        return Observation(arrays=dataset(variables))
+        return Observation(arrays=dataset(variables).assign_attrs(unknown))

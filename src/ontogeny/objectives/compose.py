@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ontogeny.core.contracts import Progress
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.errors import OntogenyError, closest
 from ontogeny.core.seeds import derive_seed
 from ontogeny.core.terms import ForwardPass, Term, TermContext, TermNeed, Unit
 from ontogeny.objectives.forward import CompanionForwards, ModelForward, TermForward
@@ -44,6 +44,8 @@ class Objective:
         self.companions = dict(companions or {})
         self.modules: dict[str, nn.Module] = {}
         """Trainable parts that terms built, by label."""
+        self.decided_weights: dict[str, float] = {}
+        """Weights that hold in place of the scheduled ones, by label."""
         self.listeners: list[Listener] = []
         """Called with every training loss; they change nothing."""
 
@@ -93,7 +95,15 @@ class Objective:
 
     def weights(self, progress: Progress) -> dict[str, float]:
         """Weight of each term at this progress."""
-        return {term.label: term.weight.at(progress.step, progress.total_steps) for term in self.terms}
+        scheduled = {term.label: term.weight.at(progress.step, progress.total_steps) for term in self.terms}
+        return scheduled | self.decided_weights
+
+    def set_weight(self, label: str, weight: float) -> None:
+        """Let a term have that weight from here on. Raises OntogenyError, naming the closest term, if there is none."""
+        labels = [term.label for term in self.terms]
+        if label not in labels:
+            raise OntogenyError(f"no loss term '{label}' has a weight to set: {closest(label, labels)}")
+        self.decided_weights[label] = weight
 
     def train_loss(
         self, forward: ForwardPass, progress: Progress, units: Mapping[Unit, float]

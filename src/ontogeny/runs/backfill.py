@@ -22,8 +22,10 @@ from ontogeny.runs.reopen import open_at, prepare_again
 from ontogeny.store.run import Checkpoint, Run, open_run
 from ontogeny.store.writer import RunWriter
 from ontogeny.train.anchors import read_anchors
+from ontogeny.train.control_decisions import ControlDecisions
 from ontogeny.train.live_training import LiveSession
 from ontogeny.train.session import make_accelerator, on_device, term_context, to_device, torch_dtype
+from ontogeny.train.steering import ObjectiveSteering
 from ontogeny.train.trainer_state import TERMS_FILE
 
 if TYPE_CHECKING:
@@ -71,9 +73,19 @@ def backfill(
             else:
                 model = to_device(load_verified(run, checkpoint))
                 _restore_terms(objective, recipe, model, observer.probes, checkpoint)
+                _put_weights_in_force(objective, recipe, run, place.step)
                 listen(observer.look(model, place, progress))
         writer.flush()
     return [c.step for c in chosen]
+
+
+def _put_weights_in_force(objective: Objective, recipe: Recipe | None, run: Run, step: int) -> None:
+    """Give the terms the weights that controls had decided on before that state."""
+    if recipe is not None and recipe.train is not None and recipe.train.controls:
+        objective.decided_weights.clear()
+        metrics = run.metrics
+        earlier = ControlDecisions(recipe.train.controls, metrics[metrics["step"] < step])
+        earlier.put_in_force(ObjectiveSteering(objective))
 
 
 def _trained_by(run: Run, recipe: Recipe | None, live: Sequence[Measure]) -> Recipe:

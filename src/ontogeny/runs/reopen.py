@@ -13,6 +13,7 @@ from ontogeny.store.run import Checkpoint, Run
 from ontogeny.train.anchors import read_anchors
 from ontogeny.train.control_decisions import ControlDecisions
 from ontogeny.train.session import Session
+from ontogeny.train.steering import SessionSteering
 from ontogeny.train.trainer_state import restore_trainer
 
 
@@ -57,5 +58,6 @@ def open_at(
     restore_trainer(session, checkpoint.trainer_path)
     if session.train.controls:
         metrics = run.metrics
-        ControlDecisions(session.train.controls, metrics[metrics["step"] < checkpoint.step]).apply(session)
+        earlier = ControlDecisions(session.train.controls, metrics[metrics["step"] < checkpoint.step])
+        earlier.put_in_force(SessionSteering(session))
     return session

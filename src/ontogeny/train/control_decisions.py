@@ -1,40 +1,41 @@
-"""Lets controls decide before a step, and keeps what they decided."""
+"""Lets controls decide before a step, and records, reads back and puts in force what they decided."""
 
 import time
 from collections.abc import Sequence
-from typing import TypeVar
 
 import pandas as pd
 
 from ontogeny.core.contracts import Context
-from ontogeny.core.controls import Control, Decision
-from ontogeny.data.batch_plans import share_from
+from ontogeny.core.controls import Control, Decision, Steering
+from ontogeny.core.errors import OntogenyError
 from ontogeny.looking.guard import untouched
-from ontogeny.train.optimizer import set_layer_slope
-from ontogeny.train.session import Session
-
-T = TypeVar("T")
 
 
 class ControlDecisions:
-    """The controls of a training and their decisions so far; what is in force is a function of these."""
+    """The controls of a training and their decisions so far."""
 
     def __init__(self, controls: Sequence[Control], metrics: pd.DataFrame) -> None:
-        """`metrics`: those of the run up to the present state, from which the past is read."""
+        """`metrics`: those of the run up to the present state; earlier decisions are read from them."""
         self.controls = tuple(controls)
-        self.past = {type(one).kind: _read(type(one).kind, metrics) for one in controls}
+        self.past = _read([control.kind for control in self.controls], metrics)
 
     def decide(self, context: Context) -> list[tuple[str, Decision]]:
-        """Ask the controls that are due; returns what they decided, by kind."""
+        """Ask the controls that are due; returns their decisions, by kind.
+
+        Raises OntogenyError for a decision that could not be read back, because it has no values.
+        """
         made = []
         for control in self.controls:
             if context.progress.step % control.every:
                 continue
-            kind = type(control).kind
             with untouched(context.model):
-                decision = control.decide(context, self.past[kind])
-            self.past[kind].append(decision)
-            made.append((kind, decision))
+                decision = control.decide(context, self.past[control.kind])
+            if not decision.values and decision.stop is None:
+                raise OntogenyError(
+                    f"the control '{control.kind}' decided without values: none of it would be recorded"
+                )
+            self.past[control.kind].append(decision)
+            made.append((control.kind, decision))
         return made
 
     def time(self, context: Context) -> dict[str, float]:
@@ -43,53 +44,50 @@ class ControlDecisions:
         for control in self.controls:
             started = time.perf_counter()
             with untouched(context.model):
-                control.decide(context, self.past[type(control).kind])
-            seconds[type(control).kind] = time.perf_counter() - started
+                control.decide(context, self.past[control.kind])
+            seconds[control.kind] = time.perf_counter() - started
         return seconds
 
     @staticmethod
     def rows(kind: str, decision: Decision) -> dict[str, float]:
         """A decision as metrics, by name."""
-        found = {} if decision.learning_rate is None else {"rate": decision.learning_rate}
-        found |= {f"{_SHARE}{name}": share for name, share in (decision.replay or {}).items()}
-        if decision.layer_slope is not None:
-            found |= dict(zip(_ENDS, decision.layer_slope, strict=True))
-        return {f"{kind}_{name}": value for name, value in {**found, **decision.seen}.items()}
+        return {f"{kind}_{name}": value for name, value in decision.values.items()}
 
-    def apply(self, session: Session, since: int = 0) -> None:
-        """Put in force what was decided: of several controls, what the last named in the recipe says.
+    def put_in_force(self, steering: Steering, since: int = 0) -> None:
+        """Set what was decided at state `since` and later, in the order in which it was decided.
 
-        `since`: shares decided before that state are in force already.
+        So the latest decision about a setting holds; of several at one state, that of the control named last.
         """
-        for decisions in self.past.values():
-            for one in decisions:
-                if one.replay is not None and one.step >= since:
-                    share_from(session.plan, one.step, one.replay)
-            session.decided_rate = _latest([one.learning_rate for one in decisions], session.decided_rate)
-            slope = _latest([one.layer_slope for one in decisions], None)
-            if slope is not None:
-                set_layer_slope(session.optimizer, slope)
+        decisions = [
+            (decision.step, place, decision)
+            for place, control in enumerate(self.controls)
+            for decision in _since(self.past[control.kind], since)
+        ]
+        for _, place, decision in sorted(decisions, key=lambda entry: entry[:2]):
+            self.controls[place].put_in_force(decision, steering)
 
 
-_SHARE = "share_"
-_ENDS = ("first_block", "last_block")
+def _since(decisions: Sequence[Decision], step: int) -> list[Decision]:
+    """The last ones, from that step on. From the end, since the list grows with every decision."""
+    first = len(decisions)
+    while first and decisions[first - 1].step >= step:
+        first -= 1
+    return list(decisions[first:])
 
 
-def _latest(values: Sequence[T | None], otherwise: T | None) -> T | None:
-    return next((value for value in reversed(values) if value is not None), otherwise)
+def _read(kinds: Sequence[str], metrics: pd.DataFrame) -> dict[str, list[Decision]]:
+    """Recorded decisions by kind, in order of step."""
+    decisions: dict[str, list[Decision]] = {kind: [] for kind in kinds}
+    rows = metrics[metrics["scope"].astype(str) == "train"]
+    owners = rows["name"].astype(str).map(lambda name: _owner(name, kinds))
+    for kind in kinds:
+        for step, own in rows[owners == kind].groupby("step", sort=True):
+            names = own["name"].astype(str).str.removeprefix(f"{kind}_")
+            values = dict(zip(names, map(float, own["value"]), strict=True))
+            decisions[kind].append(Decision(step=int(str(step)), values=values))
+    return decisions
 
 
-def _read(kind: str, metrics: pd.DataFrame) -> list[Decision]:
-    """A control's recorded decisions, in order of step."""
-    names = metrics["name"].astype(str)
-    mine = metrics[names.str.startswith(f"{kind}_") & (metrics["scope"].astype(str) == "train")]
-    found = []
-    for _, rows in mine.groupby("step", sort=True):
-        values = zip(rows["name"].astype(str), rows["value"], strict=True)
-        seen = {name.removeprefix(f"{kind}_"): float(value) for name, value in values}
-        rate, shares = seen.pop("rate", None), [name for name in seen if name.startswith(_SHARE)]
-        replay = {name.removeprefix(_SHARE): seen.pop(name) for name in shares} or None
-        slope = (seen.pop(_ENDS[0]), seen.pop(_ENDS[1])) if _ENDS[0] in seen else None
-        step = int(rows["step"].iloc[0])
-        found.append(Decision(step=step, learning_rate=rate, replay=replay, layer_slope=slope, seen=seen))
-    return found
+def _owner(name: str, kinds: Sequence[str]) -> str:
+    """The kind that recorded a metric: of `clip` and `clip_norm`, the latter recorded `clip_norm_value`."""
+    return max((kind for kind in kinds if name.startswith(f"{kind}_")), key=len, default="")

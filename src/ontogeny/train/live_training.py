@@ -1,25 +1,20 @@
-"""The training that a look interrupts, as measures may see it: its next batch, its next update, and trial steps."""
+"""What measures and controls may ask of the training they interrupt: its next batch, its next update, trial steps."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.optimizers import Update
 from ontogeny.core.passages import Passage
 from ontogeny.data.batch_plans import shares_at
 from ontogeny.data.collate import Batch, collate
 from ontogeny.train.loop import step_gradients
-from ontogeny.train.optimizer import set_learning_rate
+from ontogeny.train.parameter_groups import set_learning_rate
 from ontogeny.train.session import Session
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-Update = list[tuple["Tensor", "Tensor"]]
 
 
 class LiveSession:
-    """`contracts.LiveTraining`. Whoever computes an update or tries a step leaves training as it was."""
+    """`core.live.LiveTraining`. Every method leaves the training as it was."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -31,11 +26,11 @@ class LiveSession:
 
     @property
     def replay(self) -> Mapping[str, float]:
-        """Share that each replay corpus has in the next batch, as asked."""
+        """The share asked of each replay corpus in the next batch."""
         return shares_at(self._session.plan, self._session.step)
 
     def next_batch(self) -> "Batch":
-        """What the next step is taken on, in one piece, on the model's device."""
+        """The batch of the next step, in one piece, on the model's device."""
         session = self._session
         passages = [session.examples[i] for i in session.plan.batch_at(session.step)]
         return collate(passages, session.tokenizer.pad_token_id).to(session.accelerator.device)
@@ -47,12 +42,12 @@ class LiveSession:
         return -(-session.plan.steps_for(session.train) // session.train.repeats)
 
     def batch(self, number: int) -> "Sequence[Passage]":
-        """The passages of one of them, new ones first."""
+        """The passages of a planned batch, new ones first."""
         session = self._session
         return [session.examples[i] for i in session.plan.batch_at(number * session.train.repeats)]
 
     def places(self, number: int) -> Sequence[int]:
-        """Of its new passages (not the replayed ones): their places in the order of the data."""
+        """Places in the order of the data, of a planned batch's new passages (not the replayed ones)."""
         session = self._session
         ids = session.plan.batch_at(number * session.train.repeats)
         return [int(i) for i in ids if i < session.new_examples]
@@ -60,18 +55,19 @@ class LiveSession:
     def next_update(self) -> Update:
         """Each trained tensor with its direction: the next step adds learning rate x direction to it.
 
-        One forward and one backward pass, as the step itself makes them (dropout, accumulation, clipping).
+        One forward and one backward pass, as the step itself makes them (dropout, accumulation, clipping). Raises
+        DirectionUnknownError where the optimizer's step is not learning rate x direction.
         """
         session = self._session
         with _kept(session):
             session.wrapped.train()
             session.modules.train()
             step_gradients(session)
-            return update_direction(session.optimizer)
+            return session.train.optimizer.update_direction(session.optimizer)
 
     @contextmanager
     def trial(self) -> "Iterator[Trial]":
-        """Real steps that are taken back on leaving, bit for bit: weights, optimizer, place in the data."""
+        """Real steps, undone on leaving, bit for bit: weights, optimizer, place in the data."""
         with _kept(self._session, steps=True):
             yield Trial(self._session)
 
@@ -95,7 +91,7 @@ class Trial:
 
 @contextmanager
 def _kept(session: Session, *, steps: bool = False) -> Iterator[None]:
-    """Put back gradients and modes; with `steps` also weights, optimizer state and the place in the data."""
+    """Restore gradients and modes; with `steps` also weights, optimizer state and the place in the data."""
     optimizer = session.optimizer
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     gradients = [p.grad for p in parameters]
@@ -123,56 +119,3 @@ def _kept(session: Session, *, steps: bool = False) -> Iterator[None]:
 
 def _copied(state: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value.clone() if hasattr(value, "clone") else value for key, value in state.items()}
-
-
-def update_direction(optimizer: Any) -> Update:
-    """What an optimizer's next step adds to each tensor with a gradient, per unit of learning rate.
-
-    Adam and AdamW: -m / (sqrt(v) + eps), both corrected for bias, and with decoupled decay -decay x tensor; SGD: minus
-    the (Nesterov) momentum. Decay that is not decoupled is in the gradient. A group's `multiplier` multiplies it all.
-    The optimizer is only read. Raises OntogenyError for another optimizer.
-    """
-    import torch
-
-    families = {torch.optim.Adam: _adam, torch.optim.AdamW: _adam, torch.optim.SGD: _sgd}
-    direction = families.get(type(optimizer))
-    if direction is None:
-        raise OntogenyError(
-            f"what {type(optimizer).__name__} will do at another learning rate is not known: Adam, AdamW and SGD are"
-        )
-    found: Update = []
-    with torch.no_grad():
-        for group in optimizer.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    gradient = -p.grad if group["maximize"] else p.grad
-                    u = direction(p, gradient, optimizer.state.get(p, {}), group)
-                    found.append((p, u * group.get("multiplier", 1.0)))
-    return found
-
-
-def _adam(p: "Tensor", gradient: "Tensor", state: Mapping[str, Any], group: Mapping[str, Any]) -> "Tensor":
-    import torch
-
-    (beta1, beta2), decay = group["betas"], group["weight_decay"]
-    decoupled = group.get("decoupled_weight_decay", False)
-    if decay and not decoupled:
-        gradient = gradient + decay * p
-    step = float(state.get("step", 0)) + 1
-    first = beta1 * state.get("exp_avg", torch.zeros_like(p)) + (1 - beta1) * gradient
-    second = beta2 * state.get("exp_avg_sq", torch.zeros_like(p)) + (1 - beta2) * gradient * gradient
-    if group["amsgrad"]:
-        second = torch.maximum(state.get("max_exp_avg_sq", torch.zeros_like(p)), second)
-    u = -(first / (1 - beta1**step)) / ((second / (1 - beta2**step)).sqrt() + group["eps"])
-    return u - decay * p if decay and decoupled else u
-
-
-def _sgd(p: "Tensor", gradient: "Tensor", state: Mapping[str, Any], group: Mapping[str, Any]) -> "Tensor":
-    if group["weight_decay"]:
-        gradient = gradient + group["weight_decay"] * p
-    momentum = group["momentum"]
-    if not momentum:
-        return -gradient
-    before = state.get("momentum_buffer")
-    buffer = gradient if before is None else momentum * before + (1 - group["dampening"]) * gradient
-    return -(gradient + momentum * buffer if group["nesterov"] else buffer)

@@ -12,7 +12,7 @@ from ontogeny.core.seeds import derive_seed
 from ontogeny.core.terms import Unit
 from ontogeny.data.collate import collate
 from ontogeny.objectives.forward import ModelForward
-from ontogeny.train.optimizer import set_learning_rate
+from ontogeny.train.parameter_groups import set_learning_rate
 from ontogeny.train.session import Session
 
 if TYPE_CHECKING:
@@ -147,11 +147,11 @@ def _totals(
 
 
 def _clip(session: Session) -> "Tensor":
-    """Global L2 norm of the gradient before clipping; clips if the recipe says so."""
+    """Global L2 norm of the gradient before clipping; clips where `session.clip` is set."""
     import torch
 
     parameters = [p for group in session.optimizer.param_groups for p in group["params"] if p.grad is not None]
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
-    if session.train.clip is not None:
-        torch.nn.utils.clip_grads_with_norm_(parameters, session.train.clip, norm)
+    if session.clip is not None:
+        torch.nn.utils.clip_grads_with_norm_(parameters, session.clip, norm)
     return norm

@@ -18,13 +18,13 @@ from ontogeny.models.companions import Companion
 from ontogeny.models.weights import counted_flops_per_token, effective_weights, fingerprint, nonembedding_parameters
 from ontogeny.objectives.compose import Anchors, Objective
 from ontogeny.train.allocator import keep_freed_memory
-from ontogeny.train.optimizer import build_optimizer
+from ontogeny.train.parameter_groups import parameter_groups
 
 if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
     from torch import nn
-    from torch.optim import AdamW
+    from torch.optim import Optimizer
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 
@@ -39,7 +39,7 @@ class Session:
     """As called in training: autocast, distributed."""
     modules: "nn.ModuleDict"
     """Trainable parts that terms brought."""
-    optimizer: "AdamW"
+    optimizer: "Optimizer"
     accelerator: "Accelerator"
     objective: Objective
     tokenizer: "PreTrainedTokenizerFast"
@@ -53,6 +53,8 @@ class Session:
     step: int = 0
     decided_rate: float | None = None
     """What a control decided, instead of the schedule."""
+    clip: float | None
+    """Gradient norm to clip to: the recipe's, or what a control decided; None does not clip."""
 
     def progress(self, step: int | None = None) -> Progress:
         """Progress at a state; by default the present one."""
@@ -117,7 +119,7 @@ def open_session(
     flops_counted = counted_flops_per_token(model, recipe.data.length)
     model.to(accelerator.device)
     modules.to(accelerator.device, torch_dtype(train.weights))
-    optimizer = build_optimizer(model, modules.values(), train)
+    optimizer = train.optimizer.build(parameter_groups(model, modules, train))
     plan = make_plan(train, [len(example) for example in examples], replay or {}, nll)
     return Session(
         train=train,
@@ -134,6 +136,7 @@ def open_session(
         total_steps=total_steps or plan.steps_for(train),
         flops_per_token=6.0 * nonembedding_parameters(model),
         counted_flops_per_token=flops_counted,
+        clip=train.clip,
     )
 
 

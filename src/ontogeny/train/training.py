@@ -21,6 +21,7 @@ from ontogeny.train.control_decisions import ControlDecisions
 from ontogeny.train.live_training import LiveSession
 from ontogeny.train.loop import NonFiniteLossError, training_steps
 from ontogeny.train.session import Session
+from ontogeny.train.steering import SessionSteering
 from ontogeny.train.trainer_state import save_trainer
 from ontogeny.train.weight_changes import WeightChanges
 
@@ -80,7 +81,7 @@ class Training:
         self.observer = observer_of(recipe, writer, prepared, due, session.objective)
         self.batch_looks = BatchLooks(session, recipe.measures)
         self.control_decisions = ControlDecisions(session.train.controls, writer.run.metrics)
-        self.control_decisions.apply(session)
+        self.control_decisions.put_in_force(SessionSteering(session))
         self.weight_changes = WeightChanges(session)
 
     def carry_out(self) -> None:
@@ -128,7 +129,7 @@ class Training:
                     self._stop(f"{kind}: {decision.stop}")  # before its record: a checkpoint holds only past decisions
                 for name, value in self.control_decisions.rows(kind, decision).items():
                     self.writer.add_metric(session.step, name, "train", value)
-            self.control_decisions.apply(session, since=session.step)
+            self.control_decisions.put_in_force(SessionSteering(session), since=session.step)
         for name, value in self.weight_changes.intervene(self.context).items():
             self.writer.add_metric(session.step, name, "train", value)
         self.batch_looks.before_step()

@@ -18,23 +18,25 @@ class WeightChanges:
     def __init__(self, session: Session) -> None:
         self.session = session
         total, per_epoch = session.total_steps, session.plan.steps_per_epoch
-        self.due = [(one, one.at.states(total, per_epoch)) for one in session.train.interventions]
+        self.due = [
+            (intervention, intervention.at.states(total, per_epoch)) for intervention in session.train.interventions
+        ]
 
     def is_due(self, step: int) -> bool:
         """Is anything changed at that state?"""
         return 0 < step < self.session.total_steps and any(step in states for _, states in self.due)
 
     def intervene(self, context: Callable[[], Context]) -> dict[str, float]:
-        """Change the present state as those due say, one after the other; returns metrics by name."""
+        """Let the interventions that are due change the present state, one after the other; returns metrics by name."""
         step = self.session.step
         rows: dict[str, float] = {}
         if self.is_due(step):
-            for one in (one for one, states in self.due if step in states):
-                seen = context()
-                with untouched(seen.model):
-                    change = one.apply(seen)
+            for intervention in (intervention for intervention, states in self.due if step in states):
+                present = context()
+                with untouched(present.model):
+                    change = intervention.apply(present)
                 self._carry_out(change)
-                rows |= {f"{type(one).kind}_{name}": value for name, value in change.seen.items()}
+                rows |= {f"{intervention.kind}_{name}": value for name, value in change.seen.items()}
         return rows
 
     def _carry_out(self, change: Change) -> None:
@@ -46,10 +48,19 @@ class WeightChanges:
                 parameters[name].copy_(value)
             for name, mask in change.anew.items():
                 for moment in self.session.optimizer.state.get(parameters[name], {}).values():
-                    _forget(moment, mask)
+                    if isinstance(moment, torch.Tensor):
+                        _forget(moment, mask)
 
 
 def _forget(moment: "Tensor", mask: "Tensor") -> None:
-    """Set a moment to 0 there; the count of steps, which is of the whole tensor, stays."""
+    """Set a moment to 0 where `mask` is True; the count of steps, which belongs to the whole tensor, stays.
+
+    An entry that stands for a whole row or column (Adafactor: an axis of length 1) is set to 0 if all of it is.
+    """
+    if moment.ndim != mask.ndim or not moment.ndim:
+        return
+    for axis, (kept, full) in enumerate(zip(moment.shape, mask.shape, strict=True)):
+        if kept == 1 != full:
+            mask = mask.all(dim=axis, keepdim=True)
     if moment.shape == mask.shape:
         moment.masked_fill_(mask.to(moment.device), 0.0)

@@ -13,6 +13,7 @@ ROOMS = (
     "ontogeny.objectives.terms",
     "ontogeny.controls",
     "ontogeny.interventions",
+    "ontogeny.optimizers",
 )
 
 

@@ -111,7 +111,7 @@ def _landscapes(runs: RunGroup) -> Iterator[tuple[RunView, str, Any]]:
     for run in runs.runs:
         for name in run.measures:
             seen = run.measure(name)
-            if seen.attrs.get("kind") == "lr_landscape":
+            if seen.attrs.get("kind") == "lr_landscape" and "not_assessable" not in seen.attrs:
                 yield run, name, seen
 
 

@@ -1,0 +1,1 @@
+"""Optimizers: what a step does with the gradient. One file each."""
