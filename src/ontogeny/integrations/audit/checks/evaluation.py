@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ontogeny.core.contracts import Severity
-from ontogeny.diagnosis.rule import Found, Lacks, Nothing
+from ontogeny.diagnosis.rule import Detection, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
 from ontogeny.integrations.audit.recording import Recording
 from ontogeny.integrations.audit.returned import LOSS, PERPLEXITY, PLAIN, bare, named
@@ -63,7 +63,7 @@ def evaluation_leaves_alone(seen: Recording) -> Outcome:
     if not said:
         return Nothing(numbers=numbers)
     severity: Severity = "error" if done.changed or done.gradients else "warning" if done.reseeded else "note"
-    return Found(
+    return Detection(
         severity=severity,
         statement=f"the evaluation {'; '.join(said)}",
         numbers=numbers,
@@ -90,7 +90,7 @@ def evaluation_in_training_mode(seen: Recording) -> Outcome:
     wrong = seen.generation.passes_in_training_mode + sum(one.training for one in evaluated)
     numbers = {"passes": passes, "in_training_mode": wrong}
     if seen.reruns.drops_out is not None:
-        return Found(
+        return Detection(
             severity="warning",
             statement=f"in evaluation mode the model calls {seen.reruns.drops_out} with "
             "dropout on: it gives the same batch another NLL each time",
@@ -104,7 +104,7 @@ def evaluation_in_training_mode(seen: Recording) -> Outcome:
         return Lacks(what="two forward passes without gradients, in the loop or by audit.watch(evaluate=…)")
     if wrong < 2:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="warning",
         statement=f"{wrong} of {passes} forward passes without gradients ran in training "
         "mode: dropout is on while the model is judged",
@@ -133,7 +133,7 @@ def trained_in_evaluation_mode(seen: Recording) -> Outcome:
     if not seen.dropout or first == len(modes):
         return Nothing(numbers=numbers)
     if not any(modes):
-        return Found(
+        return Detection(
             severity="note",
             statement=f"all of {len(modes)} passes with gradients ran in evaluation mode: "
             "the model's dropout is never on",
@@ -144,7 +144,7 @@ def trained_in_evaluation_mode(seen: Recording) -> Outcome:
         )
     if first == 0:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="warning",
         statement=f"after {first} passes in training mode, {numbers['in_evaluation_mode']}"
         " ran with gradients in evaluation mode: dropout stayed off",
@@ -179,7 +179,7 @@ def evaluation_counts_once(seen: Recording) -> Outcome:
     if count is not None:
         numbers["texts"] = count
     if again and (again >= 0.05 * len(known) or (count is not None and len(rows) > count)):
-        return Found(
+        return Detection(
             severity="warning",
             statement=f"{again} of {len(rows)} evaluated rows were evaluated before"
             + (f"; there are {count} texts" if count is not None else ""),
@@ -189,7 +189,7 @@ def evaluation_counts_once(seen: Recording) -> Outcome:
         )
     size, missing = len(passes[0].rows), (count or 0) - len(rows)
     if missing > 0 and count is not None and {len(one.rows) for one in passes} == {size} and count % size == missing:
-        return Found(
+        return Detection(
             severity="warning",
             statement=f"the last {missing} of {count} texts are never evaluated: they do not fill a batch of {size}",
             numbers=numbers,
@@ -223,7 +223,7 @@ def evaluation_token_weighted(seen: Recording) -> Outcome:
     if near(value, done.token_mean, 0.01):
         return Nothing(numbers=numbers)
     if any(near(value, mean, 1e-3) for mean in (done.batch_mean, done.row_mean)):
-        return Found(
+        return Detection(
             severity="warning",
             statement=f"the evaluation returns {value:.4g}, the mean of its batches' "
             f"means; over tokens the NLL is {done.token_mean:.4g}",
@@ -274,7 +274,7 @@ def evaluation_depends_on_batch(seen: Recording) -> Outcome:
         )
     if not said:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="error",
         statement=f"the evaluation {'; it '.join(said)}",
         numbers=numbers,
@@ -319,7 +319,7 @@ def perplexity_of_nll(seen: Recording) -> Outcome:
     if done.tokens:
         numbers["mean_over_tokens"] = done.token_mean
     if _cut_off(logarithm) and any(one is not None and one > logarithm + 1e-3 for one in (loss, plain)):
-        return Found(
+        return Detection(
             severity="error",
             statement=f"the perplexity is cut off at {perplexity:.2f} = e^{logarithm:.4g}; "
             f"the loss is {loss if loss is not None else plain:.4g}",
@@ -329,7 +329,7 @@ def perplexity_of_nll(seen: Recording) -> Outcome:
         )
     lone = loss is None and plain is None and not (done.tokens and abs(logarithm - done.token_mean) <= 0.01)
     if _cut_off(logarithm) and lone and perplexity >= 1e4:
-        return Found(
+        return Detection(
             severity="error",
             statement=f"the perplexity is {perplexity:.2f} = e^{logarithm:.4g}, a number "
             "that none comes out at by itself: it is cut off there",
@@ -342,7 +342,7 @@ def perplexity_of_nll(seen: Recording) -> Outcome:
     composite = sum(weight != 0 for weight in _weights(seen).values()) > 1
     if loss is not None and abs(logarithm - loss) <= 1e-3 * abs(loss):
         if truths and (composite or plain is not None):
-            return Found(
+            return Detection(
                 severity="error",
                 statement=f"the perplexity {perplexity:.4g} is exp of the whole loss "
                 f"({loss:.4g}); exp of the next-token NLL is {math.exp(truths[0]):.4g}",
@@ -352,7 +352,7 @@ def perplexity_of_nll(seen: Recording) -> Outcome:
             )
         return Nothing(numbers=numbers)
     if truths and (plain is not None or all(one.labelled for one in done.passes)):
-        return Found(
+        return Detection(
             severity="warning",
             statement=f"the perplexity is {perplexity:.4g} where exp(NLL) is {math.exp(truths[-1]):.4g}",
             numbers=numbers,
@@ -409,7 +409,7 @@ def _by_weights(evaluations: list[list[LossTerms]]) -> Outcome:
     if len(off) < min(2, len(evaluations)):  # a schedule may jump between the last batch and one evaluation
         return Nothing(numbers=numbers)
     said = ", ".join(f"'{name}' {there:g} (training: {here:g})" for name, (there, here) in off[0].items())
-    return Found(
+    return Detection(
         severity="error",
         statement=f"evaluation weighs its terms otherwise than training: {said}; the two losses cannot be compared",
         numbers=numbers,
@@ -433,7 +433,7 @@ def _by_terms(loss: float, terms: Mapping[str, float], weights: Mapping[str, flo
     numbers: dict[str, float | int | str] = {"loss": loss, "with_training_weights": added}
     if near(loss, added, 0.01):
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="error",
         statement=f"the evaluation's loss is {loss:.5g}, its terms with training's weights "
         f"add up to {added:.5g}: another objective",
@@ -451,7 +451,7 @@ def _by_nll(seen: Recording, done: Evaluated, loss: float) -> Outcome:
     numbers: dict[str, float | int | str] = {"loss": loss, "mean_nll": done.token_mean}
     if any(near(loss, mean, 0.01) for mean in (done.token_mean, done.batch_mean, done.row_mean)):
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="warning",
         statement="training minimises a plain cross entropy; the evaluation's loss is "
         f"{loss:.4g}, and the NLL of its rows {done.token_mean:.4g}",
@@ -484,7 +484,7 @@ def average_lags(seen: Recording) -> Outcome:
     numbers = {"decay": late, "horizon_steps": horizon, "steps": len(seen.steps), "share_of_start": left}
     if left <= 0.5:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="warning",
         statement=f"after {len(seen.steps)} steps the evaluated average is still "
         f"{left:.1%} what it began with: its horizon is {horizon:,.0f} steps",
