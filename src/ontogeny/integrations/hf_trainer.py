@@ -140,7 +140,7 @@ class OntogenyCallback(TrainerCallback):
         writer = self._open(args, state, model, probes)
         if tokenizer is not None:
             tokenizer.save_pretrained(str(self.path / "tokenizer"))
-        if self.measures:
+        if self.measures and tokenizer is not None:
             self._observe(args, state, model, writer, probes, tokenizer)
         if self._audit_settings is not None:
             watched = watched_by_trainer(args, state, kwargs.get("lr_scheduler")) | self._watch
@@ -155,7 +155,7 @@ class OntogenyCallback(TrainerCallback):
         model: "PreTrainedModel",
         writer: RunWriter,
         probes: Mapping[str, ProbeSet],
-        tokenizer: "PreTrainedTokenizerBase | None",
+        tokenizer: "PreTrainedTokenizerFast",
     ) -> None:
         due = self.cadence.states(state.max_steps, 1.0)
         self._observer = Observer(

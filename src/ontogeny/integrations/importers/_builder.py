@@ -171,7 +171,7 @@ class Builder:
         return np.arange(1, count + 1, dtype=np.int64), "entry"
 
     def _named(self) -> dict[Meaning, tuple[str, list[int], list[float]]]:
-        """Values by meaning. Of two labels with one meaning, that with more values gets it; the other keeps its label."""
+        """Values by meaning. Of two labels of one meaning, that with more values gets it; the other keeps its label."""
         named: dict[Meaning, tuple[str, list[int], list[float]]] = {}
         for label, (index, values) in sorted(self._values.items(), key=lambda item: -len(item[1][0])):
             meaning = self._meaning(label)
