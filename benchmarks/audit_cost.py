@@ -2,7 +2,7 @@
 
 Two copies of one model take the same steps in turn, one of them audited, both with the same batches and optimizer
 (a model of 11 M parameters with a vocabulary of 32,000, where reading the logits weighs most; and one of a vocabulary
-of 2,048). LookEvent at are the first 20 steps and every 500th; "an hour's run" is what that makes of 3,600 seconds of
+of 2,048). The steps observed are the first 20 and every 500th; "an hour's run" is what that makes of 3,600 seconds of
 training at the bare step's pace: (start + end + looks x added + other steps x added) / 3,600. Checks are timed on the
 recording of such a run. Seconds are those of the processor, on one thread, so that other work on the machine counts for
 little; `added` is the median of the differences between steps taken in turn.

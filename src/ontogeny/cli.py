@@ -1,4 +1,4 @@
-"""The command line: parses, calls a verb, prints. Everything heavy is imported by the verb that needs it."""
+"""The command line: parse, call a verb, print. Heavy modules are imported only by the verbs that need them."""
 
 import contextlib
 import json
@@ -6,7 +6,7 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -27,8 +27,13 @@ app = typer.Typer(
 RunsDir = Annotated[Path, typer.Option("--runs", help="Where runs are kept.", envvar="ONTOGENY_RUNS")]
 Track = Annotated[list[str] | None, typer.Option("--track", help="Mirror scalars: tensorboard, wandb, trackio.")]
 
-# The parser's errors. Typer brings its own copy of click or uses click itself, as its version has it.
-_UsageError: Any = typer.BadParameter.__base__
+if TYPE_CHECKING:
+    from click import UsageError as _UsageError
+
+    from ontogeny.verbs.list import DescribedRun
+else:
+    # The base of the parser's errors. Some versions of Typer use click, others a copy of it, so it is not imported.
+    _UsageError = typer.BadParameter.__base__
 
 _RUNS = Path("runs")
 
@@ -79,7 +84,7 @@ def run(
     quiet: Quiet = False,
     page: Annotated[bool, typer.Option("--page/--no-page", help="Write the run's page, live and at the end.")] = True,
 ) -> None:
-    """Execute a recipe: train, look, record, write the page. Continues where an interrupted run stopped.
+    """Execute a recipe: train, measure, record, write the page. Continues an interrupted run.
 
     Examples:  ontogeny run demo train.seed=3  |  ontogeny run mine.yaml --plan  |  ontogeny run --text notes.txt
     """
@@ -158,9 +163,9 @@ def resume(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Continue a run from its last checkpoint, bit for bit as if it had never stopped.
+    """Continue a run from its last checkpoint, bit-identical to a run that was never interrupted.
 
-    --steps extends a run; schedules are then stretched over the new length, and the run says so.
+    --steps extends a run; its schedules are stretched over the new length, which the run records.
 
     Examples:  ontogeny resume runs/mine-1a2b3c4d  |  ontogeny resume runs/mine-1a2b3c4d --steps 2000
     """
@@ -184,9 +189,9 @@ def audit(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say whether a training loop does what its author thinks: watch the first steps of a recipe, and keep nothing.
+    """Check whether a training loop does what its author thinks: watch the first steps of a recipe, and keep nothing.
 
-    Any other loop:  with ontogeny.audit(model, optimizer): …  In place of a recipe, a post-mortem can be told.
+    For any other loop:  with ontogeny.audit(model, optimizer): …  A post-mortem can be given instead of a recipe.
 
     Examples:  ontogeny audit memorization/quick  |  ontogeny audit mine.yaml -v --page audit.html --fail-on error  |
     ontogeny audit postmortem/optimizer_never_steps --page story.html
@@ -203,9 +208,9 @@ def audit(
     limit = severity_of(fail_on)
     say = (lambda _: None) if quiet else (lambda text: typer.echo(text, err=True))
     if verb.is_story(recipe):
-        told = verb.told(recipe, say)
-        report, text, plain = told.as_it_was.report, verb.story_text(told, verbose=verbose), verb.story_plain(told)
-        write = partial(verb.write_story_page, told)
+        story = verb.told(recipe, say)
+        report, text, plain = story.as_it_was.report, verb.story_text(story, verbose=verbose), verb.story_plain(story)
+        write = partial(verb.write_story_page, story)
     else:
         report = verb.audit_recipe(recipe, overrides or [], runs_dir=runs, steps=steps, skip=skip or [], say=say)
         text, plain = verb.terminal(report, verbose=verbose), verb.plain(report)
@@ -237,7 +242,7 @@ def measure(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Look afterwards: at the checkpoints of a run, or at checkpoints made elsewhere.
+    """Run measures on the checkpoints of a run, or on checkpoints made elsewhere.
 
     Examples:  ontogeny measure runs/demo-1a2b3c4d --kind token_nll  |
     ontogeny measure --checkpoints ./out@checkpoint-100,checkpoint-200 --probe notes=notes.txt
@@ -275,7 +280,7 @@ def report(
 
     if live:
         with contextlib.suppress(OSError, AttributeError):
-            os.nice(19)  # a run is training beside
+            os.nice(19)  # a run is training at the same time
     tell({"page": str(write(run_dirs, to=to, live=live))}, as_json)
 
 
@@ -299,19 +304,18 @@ def export(
 
 @app.command(name="list")
 def list_runs(runs: RunsDir = _RUNS, as_json: AsJson = False) -> None:
-    """List the runs, their state and their last losses; and the shipped recipes.
+    """List the runs with their state and last losses, and the shipped recipes.
 
     Example:  ontogeny list --runs elsewhere
     """
     from ontogeny.verbs.list import list_everything, show
 
-    found = list_everything(runs)
-    tell(found, as_json, show)
+    tell(list_everything(runs), as_json, show)
 
 
 @app.command()
 def schema(kind: Annotated[str | None, typer.Argument(help="Only this kind of component.")] = None) -> None:
-    """Print the JSON Schema of recipes, with every kind of component: editors complete and check with it.
+    """Print the JSON Schema of recipes, with every kind of component, for completion and checks in editors.
 
     Examples:  ontogeny schema > recipe.schema.json  |  ontogeny schema token_nll
     """
@@ -324,18 +328,18 @@ def schema(kind: Annotated[str | None, typer.Argument(help="Only this kind of co
 def _tell_run(path: Path, as_json: bool) -> None:
     from ontogeny.verbs.list import describe_run
 
-    def words(found: dict[str, Any]) -> str:
-        page = f"\npage: {found['page']}" if found["page"] else ""
-        return f"{found['headline']}\nrun:  {found['run']}{page}"
+    def words(run: "DescribedRun") -> str:
+        page = f"\npage: {run['page']}" if run["page"] else ""
+        return f"{run['headline']}\nrun:  {run['run']}{page}"
 
     tell(describe_run(path), as_json, words)
 
 
-def _parser_line(error: Any) -> str:
-    """What the parser says in a box of several lines, in one."""
-    said = " ".join(error.format_message().split()).rstrip(".")
+def _parser_line(error: "_UsageError") -> str:
+    """The parser's message, which Typer prints as a box, on one line."""
+    message = " ".join(error.format_message().split()).rstrip(".")
     verb = error.ctx.command_path if error.ctx is not None else "ontogeny"
-    return f"{said[:1].lower()}{said[1:]} (see  {verb} --help)"
+    return f"{message[:1].lower()}{message[1:]} (see  {verb} --help)"
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

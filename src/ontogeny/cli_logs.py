@@ -1,4 +1,4 @@
-"""The verbs that look at what is there already: logs, and what was recorded of runs."""
+"""The verbs that read what exists already: logs, and the records of runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +28,7 @@ def diagnose(
     rules: Annotated[bool, typer.Option("--rules", help="List all rules.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say what is wrong with a training run, from its log: any format, no torch.
+    """Find what is wrong with a training run from its log: any format, no torch.
 
     Examples:  ontogeny diagnose trainer_state.json  |  ontogeny diagnose train.log -v  |
     ontogeny diagnose logs/ --fail-on error  |  ontogeny diagnose mine.csv --map step=t --map loss=objective
@@ -41,21 +41,22 @@ def diagnose(
         return
     if not paths:
         raise OntogenyError(
-            "name a log, as in  ontogeny diagnose trainer_state.json  (or --rules to see what is looked for)"
+            "name a log, as in  ontogeny diagnose trainer_state.json  (--rules lists what is looked for)"
         )
     limit = verb.severity_of(fail_on)
-    found, unreadable = verb.diagnose_all(paths, verb.mapping_of(mapping or []), verb.chosen_rules(only or []))
+    chosen = verb.chosen_rules(only or [])
+    examinations, unreadable = verb.diagnose_all(paths, verb.mapping_of(mapping or []), chosen)
     if as_json:
-        typer.echo(verb.as_text(found, unreadable))
+        typer.echo(verb.as_text(examinations, unreadable))
     elif markdown:
-        typer.echo(findings_text.markdown(found))
+        typer.echo(findings_text.markdown(examinations))
     else:
-        verb.show(found, unreadable, verbose=verbose)
+        verb.show(examinations, unreadable, verbose=verbose)
     if to is not None:
         from ontogeny.report.findings_page import write_page
 
-        typer.echo(f"page: {write_page(found, to).resolve()}", err=as_json or markdown)
-    if limit is not None and any(one.at_or_above(limit) for one in found):
+        typer.echo(f"page: {write_page(examinations, to).resolve()}", err=as_json or markdown)
+    if limit is not None and any(examination.at_or_above(limit) for examination in examinations):
         raise typer.Exit(1)
 
 
@@ -69,48 +70,49 @@ def series(
 
     Example:  ontogeny series trainer_state.json
     """
-    from ontogeny.verbs import diagnose as verb
-    from ontogeny.verbs.series import series_of, text
+    from ontogeny.integrations.importing import read_history
+    from ontogeny.verbs.diagnose import mapping_of
+    from ontogeny.verbs.series import plain, text
 
-    history, found = series_of(path, verb.mapping_of(mapping or []))
-    tell(found, as_json, lambda plain: text(history, plain))
+    history = read_history(path, mapping_of(mapping or []))
+    tell(plain(history), as_json, lambda _: text(history))
 
 
 @logs.command()
 def compare(
-    one: Annotated[Path, typer.Argument(help="A log, or a run.", metavar="A")],
-    other: Annotated[Path, typer.Argument(help="Another.", metavar="B")],
+    first: Annotated[Path, typer.Argument(help="A log, or a run.", metavar="A")],
+    second: Annotated[Path, typer.Argument(help="Another.", metavar="B")],
     mapping: Map = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say where two logs part, with their noise taken into account.
+    """Show where two logs diverge beyond their noise.
 
     Example:  ontogeny compare baseline.log nowarmup.log
     """
-    from ontogeny.verbs import diagnose as verb
     from ontogeny.verbs.compare import compare_logs, text
+    from ontogeny.verbs.diagnose import mapping_of
 
-    tell(compare_logs(one, other, verb.mapping_of(mapping or [])), as_json, text)
+    comparison = compare_logs(first, second, mapping_of(mapping or []))
+    tell(comparison.plain(), as_json, lambda _: text(comparison))
 
 
 @logs.command()
 def watch(
-    path: Annotated[Path, typer.Argument(help="A log that grows, or will be written.", metavar="PATH")],
-    every: Annotated[float, typer.Option("--every", help="Seconds between two looks.", min=0.1)] = 5.0,
+    path: Annotated[Path, typer.Argument(help="A growing log; it need not exist yet.", metavar="PATH")],
+    every_s: Annotated[float, typer.Option("--every", help="Seconds between two looks.", min=0.1)] = 5.0,
     once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
     mapping: Map = None,
     fail_on: FailOn = None,
 ) -> None:
-    """Follow a growing log, and say each finding once.
+    """Follow a growing log and report each finding once.
 
     Examples:  ontogeny watch train.log  |  ontogeny watch trainer_state.json --every 60 --fail-on error
     """
-    from ontogeny.verbs import diagnose as verb
+    from ontogeny.verbs.diagnose import mapping_of, severity_of
     from ontogeny.verbs.watch import watch as follow
 
-    if follow(
-        path, every_s=every, once=once, mapping=verb.mapping_of(mapping or []), fail_on=verb.severity_of(fail_on)
-    ):
+    limit = severity_of(fail_on)
+    if follow(path, every_s=every_s, once=once, mapping=mapping_of(mapping or []), fail_on=limit):
         raise typer.Exit(1)
 
 

@@ -1,8 +1,9 @@
-"""What the verbs of the command line share: options, and how results are printed."""
+"""Options that the verbs of the command line share, and how results are printed."""
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -12,19 +13,22 @@ RunDir = Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")]
 To = Annotated[Path | None, typer.Option("--to", help="Write here instead.")]
 
 
-def tell(found: Any, as_json: bool, show: Any = None) -> None:
-    """Print what a verb returned: as JSON, by `show`, or in two columns."""
+Result = TypeVar("Result", bound=Mapping[str, object])
+
+
+def tell(result: Result, as_json: bool, show: Callable[[Result], str] | None = None) -> None:
+    """Print the result of a verb: as JSON, as the text that `show` makes of it, or in two columns."""
     if as_json:
-        typer.echo(json.dumps(found, indent=2, default=str))
+        typer.echo(json.dumps(result, indent=2, default=str))
     else:
-        typer.echo((show or _table)(found))
+        typer.echo(_table(result) if show is None else show(result))
 
 
-def _table(found: dict[str, Any]) -> str:
-    """Keys and values in two columns; what is nested goes below its key."""
-    width = max(map(len, found), default=0) + 2
+def _table(result: Mapping[str, object]) -> str:
+    """Keys and values in two columns; nested values on lines below their key."""
+    width = max(map(len, result), default=0) + 2
     lines = []
-    for key, value in found.items():
+    for key, value in result.items():
         if isinstance(value, dict):
             lines += [f"{key}:", *(f"  {inner}: {text}" for inner, text in value.items())]
         elif isinstance(value, list):

@@ -1,7 +1,8 @@
-"""One process of a sweep: `ontogeny run` for each line of standard input, a list of arguments in JSON, one by one.
+"""A worker process of a sweep: runs `ontogeny` with the arguments on each line of standard input, a JSON list.
 
-So the libraries are loaded once and not for every run. Each answer is a line of JSON on standard output: the exit code,
-and what the run wrote to standard error. After a run that failed the process ends, so that the next starts afresh.
+Thus the libraries are loaded once and not for every run. The answer to each line is a line of JSON on standard output:
+the exit code, and what the run wrote to standard error. After a failed run the process ends, so that the next run
+starts in a new one.
 """
 
 import contextlib
@@ -13,17 +14,19 @@ import signal
 import sys
 from typing import TextIO
 
-if __name__ == "__main__":  # a shell starts what runs in its background deaf to interrupts; the sweep ends runs by them
+# A shell starts background processes with SIGINT ignored, but the sweep ends its runs by SIGINT. Set before the imports
+# below, which take seconds.
+if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from ontogeny.cli import main
 
 
 def serve(asked: TextIO, answers: TextIO) -> None:
-    """Run what is asked for until nothing more is, or a run failed."""
+    """Run each line of `asked` until the end of the input or the first failed run."""
     for line in asked:
-        code, said = _run(json.loads(line))
-        answers.write(json.dumps({"code": code, "said": said}) + "\n")
+        code, errors = _run(json.loads(line))
+        answers.write(json.dumps({"code": code, "said": errors}) + "\n")
         answers.flush()
         if code:
             return
@@ -31,15 +34,15 @@ def serve(asked: TextIO, answers: TextIO) -> None:
 
 
 def _run(arguments: list[str]) -> tuple[int, str]:
-    said = io.StringIO()
-    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
         try:
             main(arguments)
         except SystemExit as end:
-            return int(end.code or 0), said.getvalue()
+            return int(end.code or 0), errors.getvalue()
 
 
 if __name__ == "__main__":
     with os.fdopen(os.dup(1), "w") as out, contextlib.suppress(KeyboardInterrupt):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what libraries print is no answer
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # keeps the output of libraries out of the answers
         serve(sys.stdin, out)

@@ -83,6 +83,6 @@ def test_a_log_that_ends_at_a_fifth_of_its_plan() -> None:
     log = history({"max_steps": 100}, loss=(steps, [2.0] * 20), learning_rate=(steps, [1e-4] * 20))
     finding = found(cut_short, log)
     assert finding.numbers["share_done"] == 0.2
-    assert "0.0001 left" in finding.statement
+    assert "a learning rate of 0.0001" in finding.statement
     assert is_clear(cut_short, history({"max_steps": 20}, loss=(steps, [2.0] * 20)))
     assert "planned" in lacks(cut_short, history(loss=(steps, [2.0] * 20)))

@@ -18,7 +18,7 @@ def test_each_finding_is_said_once(tmp_path: Path) -> None:
     watcher = Watcher(path, None, said.append)
     watcher.look()
     watcher.look()
-    assert [text.partition("  ")[2] for text in said] == [f"{path} is not there yet: waiting"]
+    assert [text.partition("  ")[2] for text in said] == [f"{path} does not exist yet: waiting"]
     path.write_text("".join(line(i, str(4 - i / 50)) for i in range(60)))
     watcher.look()
     assert len(said) == 1

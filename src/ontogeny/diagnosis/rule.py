@@ -1,4 +1,4 @@
-"""What a rule is: a function from a view of a log to a verdict, and what people must know about it."""
+"""A rule: a function from a view of a log to an outcome, with the texts that explain it to people."""
 
 import importlib
 import pkgutil
@@ -9,17 +9,17 @@ from functools import cache
 import numpy as np
 
 from ontogeny.core.contracts import Certainty, Evidence, Severity
-from ontogeny.diagnosis.objective import LANGUAGE_MODELING, Objective
+from ontogeny.diagnosis.objective import LANGUAGE_MODELING, ObjectiveKind
 from ontogeny.diagnosis.view import View
 from ontogeny.store.history import Series
 
 MOST_POINTS = 12
-"""Points of a series that a finding names; its first and last ones if there are more."""
+"""Most points of a series that a finding names; of more, the first and the last."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """What a rule returns when it found something; texts that it leaves empty are those of the rule."""
+class Detection:
+    """A rule found something. Texts left empty are taken from the rule."""
 
     severity: Severity
     statement: str
@@ -32,32 +32,32 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True)
 class Nothing:
-    """What a rule returns when it looked and found nothing."""
+    """A rule could judge and found nothing."""
 
     numbers: Mapping[str, float | int | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lacks:
-    """What a rule returns when it cannot judge: completes `not assessable: lacks …`."""
+    """A rule cannot judge. `what` completes `not assessable: lacks …`."""
 
     what: str
 
 
-Outcome = Found | Nothing | Lacks
-Check = Callable[[View], Outcome | Iterable[Found]]
+Outcome = Detection | Nothing | Lacks
+Check = Callable[[View], Outcome | Iterable[Detection]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """A rule, its reasons and its words. `id` is the name of its function and of its page in the documentation."""
+    """A rule with the texts that explain it. `id` names its function and its page in the documentation."""
 
     id: str
     family: str
     title: str
     """A noun phrase: `Overfitting`."""
     needs: str
-    """Series and how many points; what must be known."""
+    """Series, how many points of them, and what else must be known."""
     statistic: str
     """What is computed, as a formula in words."""
     threshold: str
@@ -65,10 +65,12 @@ class Rule:
     origin: str
     """Where statistic and threshold come from: threads, papers, or calibration."""
     otherwise: str
+    """What else could explain the statistic."""
     refuted_by: str
+    """What would show that the finding is wrong."""
     remedy: str
-    objectives: frozenset[Objective]
-    """The kinds of training that it holds for."""
+    objectives: frozenset[ObjectiveKind]
+    """The kinds of training that it applies to."""
     check: Check
 
 
@@ -82,9 +84,9 @@ def rule(
     otherwise: str,
     refuted_by: str,
     remedy: str,
-    objectives: Iterable[Objective] = LANGUAGE_MODELING,
+    objectives: Iterable[ObjectiveKind] = LANGUAGE_MODELING,
 ) -> Callable[[Check], Rule]:
-    """Make a rule of a function that takes a `View` and returns `Found`, `Nothing` or `Lacks` (or several `Found`)."""
+    """Turn a function into a rule: it takes a `View` and returns `Nothing`, `Lacks`, or one or several `Detection`."""
 
     def make(check: Check) -> Rule:
         return Rule(
@@ -107,17 +109,17 @@ def rule(
 
 @cache
 def all_rules() -> tuple[Rule, ...]:
-    """Every rule of every family, in the order of families and of their files."""
+    """Every rule: families by name, the rules of a family in the order of its file."""
     package = importlib.import_module("ontogeny.diagnosis.rules")
-    found: list[Rule] = []
-    for module in sorted(info.name for info in pkgutil.iter_modules(package.__path__) if info.name[0] != "_"):
-        loaded = importlib.import_module(f"{package.__name__}.{module}")
-        found += [value for value in vars(loaded).values() if isinstance(value, Rule) and value.family == module]
-    return tuple(found)
+    rules: list[Rule] = []
+    for family in sorted(info.name for info in pkgutil.iter_modules(package.__path__) if info.name[0] != "_"):
+        module = importlib.import_module(f"{package.__name__}.{family}")
+        rules += [value for value in vars(module).values() if isinstance(value, Rule) and value.family == family]
+    return tuple(rules)
 
 
 def points(series: Series, chosen: np.ndarray | Iterable[int]) -> Evidence:
-    """Evidence: the points of a series at these indices (or under this mask), the outermost if they are many."""
+    """Evidence: the points of a series at these indices (or under this mask); the first and last six of many."""
     index = np.asarray(chosen if isinstance(chosen, np.ndarray) else list(chosen))
     index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64)
     if len(index) > MOST_POINTS:

@@ -1,4 +1,4 @@
-"""What rules see: one line of training, from its start through its resumptions, with its series at hand."""
+"""What a rule judges: one line of training, from its start through its resumptions, with its series."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ontogeny.diagnosis.objective import Objective
+from ontogeny.diagnosis.objective import ObjectiveKind
 from ontogeny.store.history import TRAIN, History, Segment, Series
 
 QUALITY_RISES = frozenset(
@@ -48,15 +48,15 @@ class View:
     """One line of training. `joins` are the steps at which it was resumed."""
 
     history: History
-    objective: Objective
+    objective: ObjectiveKind
     series: Mapping[tuple[str, str], Series]
-    """By scope and name, resumptions joined on: what a resumed run wrote replaces what it wrote again."""
+    """By scope and name, resumptions joined: steps that a resumed run repeats replace the earlier ones."""
     joins: tuple[int, ...] = ()
     segments: tuple[Segment, ...] = field(default_factory=tuple)
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """What the log says of its configuration: keys in `store.history.CONFIG`."""
+        """The configuration that the log states: keys in `store.history.CONFIG`."""
         return self.history.config
 
     @property
@@ -85,30 +85,34 @@ class View:
 
     @cached_property
     def eval_losses(self) -> tuple[Series, ...]:
-        """The evaluation loss of every evaluation set, finite values alone, the longest first."""
-        found = [one.clean() for (scope, name), one in self.series.items() if name == "loss" and scope != TRAIN]
-        return tuple(sorted((one for one in found if len(one)), key=len, reverse=True))
+        """The loss of every evaluation set, finite values only, the longest series first."""
+        losses = [series.clean() for (scope, name), series in self.series.items() if name == "loss" and scope != TRAIN]
+        return tuple(sorted((loss for loss in losses if len(loss)), key=len, reverse=True))
 
     @cached_property
     def quality(self) -> tuple[tuple[Series, bool], ...]:
-        """Evaluation metrics that say how good the output is, finite values alone, and whether higher is better."""
-        found = []
-        for (scope, name), one in self.series.items():
-            if scope != TRAIN and name in QUALITY_RISES | QUALITY_FALLS:
-                found.append((one.clean(), name in QUALITY_RISES))
-        return tuple(pair for pair in found if len(pair[0]))
+        """Evaluation metrics of output quality, finite values only, each with whether higher is better."""
+        metrics = [
+            (series.clean(), name in QUALITY_RISES)
+            for (scope, name), series in self.series.items()
+            if scope != TRAIN and name in QUALITY_RISES | QUALITY_FALLS
+        ]
+        return tuple((series, rises) for series, rises in metrics if len(series))
 
     def named(self, prefix: str, scope: str = TRAIN) -> dict[str, Series]:
-        """Series of a scope whose names begin so, by the rest of their names."""
+        """Series of a scope whose names begin with a prefix, by their names without it."""
         return {
-            name.removeprefix(prefix): one
-            for (own, name), one in self.series.items()
-            if own == scope and name.startswith(prefix)
+            name.removeprefix(prefix): series
+            for (of_scope, name), series in self.series.items()
+            if of_scope == scope and name.startswith(prefix)
         }
 
     @cached_property
     def warmup_end(self) -> int:
-        """Step at which the learning rate first reaches its highest value; 0 if it is not logged or starts there."""
+        """Step at which the learning rate first reaches its peak; 0 if it starts there.
+
+        Where the rate is not logged, the configured warm-up (0 if not known).
+        """
         rate = self.learning_rate.clean() if self.learning_rate is not None else None
         if rate is None or len(rate) < 3:
             return int(self.config.get("warmup_steps") or 0)
@@ -117,28 +121,21 @@ class View:
         return int(rate.steps[reached]) if reached else 0
 
     @cached_property
-    def first_step(self) -> int:
-        """The lowest step of the training loss, or of anything."""
-        every = [int(one.steps[0]) for one in self.series.values() if len(one)]
-        return min(every, default=0)
-
-    @cached_property
     def last_step(self) -> int:
-        """The highest step."""
-        every = [int(one.steps[-1]) for one in self.series.values() if len(one)]
-        return max(every, default=0)
+        """The highest step of any series."""
+        return max((int(series.steps[-1]) for series in self.series.values() if len(series)), default=0)
 
     @cached_property
     def starts_at_beginning(self) -> bool:
-        """Does the log hold the beginning of training, as far as its steps tell?"""
+        """Does the log contain the beginning of training, judging by its steps?"""
         loss = self.loss if self.loss is not None else next(iter(self.eval_losses), None)
         if loss is None or len(loss) < 2:
             return True
         return int(loss.steps[0]) <= 2 * max(int(np.median(np.diff(loss.steps[:50]))), 1) + 1
 
 
-def views_of(history: History, objective: Objective) -> list[View]:
-    """The lines of training in a log: a resumption continues the line before it; anything else begins a new one."""
+def views_of(history: History, objective: ObjectiveKind) -> list[View]:
+    """The lines of training in a log. A resumption continues the line before it; any other segment begins a new one."""
     chains: list[list[Segment]] = []
     for segment in history.segments:
         if segment.beginning == "resume" and chains:
@@ -148,17 +145,16 @@ def views_of(history: History, objective: Objective) -> list[View]:
     return [_view(history, objective, chain) for chain in chains]
 
 
-def _view(history: History, objective: Objective, chain: Sequence[Segment]) -> View:
+def _view(history: History, objective: ObjectiveKind, chain: Sequence[Segment]) -> View:
     series: dict[tuple[str, str], Series] = {}
     joins = []
     for number, segment in enumerate(chain):
-        starts = [int(one.steps[0]) for one in segment if len(one)]
-        start = min(starts, default=0)
+        start = min((int(piece.steps[0]) for piece in segment if len(piece)), default=0)
         if number:
             joins.append(start)
-            series = {key: one.where(one.steps < start) for key, one in series.items()}
-        for one in segment:
-            key = (one.scope, one.name)
-            series[key] = series[key].joined(one) if key in series and len(series[key]) else one
-    series = {key: one for key, one in series.items() if len(one)}
+            series = {key: earlier.where(earlier.steps < start) for key, earlier in series.items()}
+        for piece in segment:
+            key = (piece.scope, piece.name)
+            series[key] = series[key].joined(piece) if key in series and len(series[key]) else piece
+    series = {key: whole for key, whole in series.items() if len(whole)}
     return View(history=history, objective=objective, series=series, joins=tuple(joins), segments=tuple(chain))

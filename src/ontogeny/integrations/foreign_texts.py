@@ -1,7 +1,7 @@
-"""Passages from what a foreign loop has: plain texts, or rows that are tokenized already."""
+"""Passages from the data of a foreign training loop: plain texts, or tokenized rows."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -9,12 +9,29 @@ from ontogeny.core.errors import DataError
 from ontogeny.core.passages import Passage, ProbeSet
 from ontogeny.data.tokenizer import encode
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+    from transformers import PreTrainedTokenizerFast
 
-def probe_set(name: str, rows: Any, tokenizer: Any, *, count: int, length: int) -> ProbeSet:
-    """Up to `count` passages, evenly spread over `rows`, cut to `length` tokens.
+Row = str | Mapping[str, "ArrayLike"]
+"""A text, or `input_ids` [n] with or without `labels` [n] and `attention_mask` [n]."""
 
-    A row is a text, or a mapping with `input_ids` and, if it has them, `labels` (-100: not supervised) and
-    `attention_mask` (0: padding, left out). Raises DataError if no row gives two tokens.
+
+class Rows(Protocol):
+    """Rows of a data set that can be indexed: a list of texts, a `datasets.Dataset`, a torch data set."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Row: ...
+
+
+def probe_set(
+    name: str, rows: Rows | ProbeSet, tokenizer: "PreTrainedTokenizerFast", *, count: int, length: int
+) -> ProbeSet:
+    """Up to `count` passages, evenly spaced over `rows`, truncated to `length` tokens.
+
+    A row is a text, or a mapping with `input_ids` and optionally `labels` (-100: not supervised) and `attention_mask`
+    (0: padding, left out). Raises DataError if no row gives two tokens.
     """
     if isinstance(rows, ProbeSet):
         return rows
@@ -26,7 +43,7 @@ def probe_set(name: str, rows: Any, tokenizer: Any, *, count: int, length: int) 
     return ProbeSet(name=name, passages=passages, about=f"{len(passages)} of {len(rows)} rows")
 
 
-def _passage(row: str | Mapping[str, Any], source: str, tokenizer: Any, length: int) -> Passage:
+def _passage(row: Row, source: str, tokenizer: "PreTrainedTokenizerFast", length: int) -> Passage:
     if isinstance(row, str):
         ids, offsets = encode(tokenizer, row)
         ids, offsets = ids[:length], offsets[: length + 1]
@@ -44,12 +61,12 @@ def _passage(row: str | Mapping[str, Any], source: str, tokenizer: Any, length: 
     return Passage(text=text, token_ids=ids, byte_offsets=offsets, source=source, supervised=labels != -100)
 
 
-def _read_back(ids: np.ndarray, tokenizer: Any) -> tuple[str, np.ndarray]:
-    """Text of token ids, and the bytes that each covers: exact where encoding the text gives the ids back."""
-    text = tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+def _read_back(ids: np.ndarray, tokenizer: "PreTrainedTokenizerFast") -> tuple[str, np.ndarray]:
+    """Text and byte offsets of token ids: exact if encoding the text gives the ids back, else by decoding each id."""
+    text = str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
     again, offsets = encode(tokenizer, text)
     if np.array_equal(again, ids):
         return text, offsets
-    pieces = [tokenizer.decode([int(i)], clean_up_tokenization_spaces=False) for i in ids]
+    pieces = [str(tokenizer.decode([int(i)], clean_up_tokenization_spaces=False)) for i in ids]
     widths = [len(piece.encode()) for piece in pieces]
     return "".join(pieces), np.concatenate([[0], np.cumsum(widths)]).astype(np.int32)

@@ -6,7 +6,7 @@ look = OntogenyCallback(measures=["evaluation", "token_nll"], probes={"novel": h
 Trainer(..., callbacks=[look]).train()
 look.path        # a run directory like any other: ontogeny report, ontogeny.open
 
-``OntogenyCallback(audit=True)`` also watches whether the training does what its author thinks.
+``OntogenyCallback(audit=True)`` also checks whether the training does what its author thinks.
 """
 
 import atexit
@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from transformers import TrainerCallback
 
@@ -29,7 +29,7 @@ from ontogeny.core.schedule import Cadence
 from ontogeny.core.version import __version__
 from ontogeny.integrations.audit.report import keep
 from ontogeny.integrations.audit.session import Audit
-from ontogeny.integrations.foreign_texts import probe_set
+from ontogeny.integrations.foreign_texts import Rows, probe_set
 from ontogeny.looking.guard import untouched
 from ontogeny.looking.observer import Measure, Observer, check_probes
 from ontogeny.looking.weights_history import WeightsHistory
@@ -41,31 +41,51 @@ from ontogeny.store.run import open_run
 from ontogeny.store.schema import PROVENANCE
 from ontogeny.store.writer import RunWriter
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from torch.optim.lr_scheduler import LRScheduler
+    from torch.utils.data import DataLoader
+    from transformers import (
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+        PreTrainedTokenizerFast,
+        ProcessorMixin,
+        TrainerControl,
+        TrainerState,
+        TrainingArguments,
+    )
+
 _SUMMARY_ONLY = {"train_runtime", "train_samples_per_second", "train_steps_per_second", "total_flos", "train_loss"}
-
-
 KEEP_EVERY_S = 60.0
-"""What an audit says is written down that often, at log rows: a training may end without an end."""
+"""Least interval at which the verdicts of an audit are saved, at log rows: a killed process calls no callback."""
+
+
+class AuditSettings(TypedDict, total=False):
+    """Settings of `ontogeny.audit`."""
+
+    first: int
+    every: int
+    skip: Sequence[str]
+    quiet: bool
 
 
 class OntogenyCallback(TrainerCallback):
-    """Look at somebody else's training: their log rows, our measures at our cadence, the same run directory and page.
+    """Record a run directory from a foreign training: its log rows, and our measures at our cadence.
 
-    `measures`: kinds, or components. `probes`: name -> texts, tokenized rows (`input_ids`, `labels`) or a ProbeSet;
-    without any, rows of the training set are looked at. `every_steps`: when measures look, besides the first and
-    the last state. `to`: the run directory, by default `<output_dir>/ontogeny`, then `ontogeny-2`. `save_weights`:
-    also keep the weights of every looked-at state, so that measures can be added later. `passages`, `length`: at
-    most so many passages of a probe set, at most so many tokens each. `audit`: also hold the training against all
-    checks of `ontogeny.audit`; settings of it (`first`, `every`, `skip`, `quiet`) or just True. `watch`: what the
-    audit may look at besides; what the trainer knows is taken from it. Without measures, `measures=[]`, nothing but
-    the audit and the log is recorded.
-    Costs what its measures cost; training is bit-identical with and without.
+    `measures`: kinds, or components. `probes`: name -> texts, tokenized rows (`input_ids`, `labels`) or a ProbeSet; by
+    default, rows of the training set. `every_steps`: cadence of the measures; they also measure the first and the last
+    state. `to`: the run directory, by default `<output_dir>/ontogeny`, then `ontogeny-2`. `save_weights`: also save the
+    weights of every measured state, so that measures can be added later. `passages`, `length`: most passages per probe
+    set, most tokens per passage. `audit`: also apply all checks of `ontogeny.audit`; True, or its settings (`first`,
+    `every`, `skip`, `quiet`). `watch`: further objects and values for the audit, besides those that the trainer has.
+    With `measures=[]`, only the log and the audit are recorded.
+    Costs what the measures cost. Training is bit-identical with and without.
     """
 
     def __init__(
         self,
-        measures: Sequence[str | Mapping[str, Any] | Measure] = ("evaluation", "token_nll"),
-        probes: Mapping[str, Any] | None = None,
+        measures: Sequence[str | Mapping[str, object] | Measure] = ("evaluation", "token_nll"),
+        probes: Mapping[str, Rows | ProbeSet] | None = None,
         *,
         every_steps: int = 100,
         to: str | Path | None = None,
@@ -73,11 +93,12 @@ class OntogenyCallback(TrainerCallback):
         passages: int = 32,
         length: int = 256,
         page: bool = True,
-        audit: bool | Mapping[str, Any] = False,
-        watch: Mapping[str, Any] | None = None,
+        audit: bool | AuditSettings = False,
+        watch: Mapping[str, object] | None = None,
     ) -> None:
         self.measures: list[Measure] = [
-            m if not isinstance(m, str | Mapping) else validate_component("ontogeny.measures", m) for m in measures
+            validate_component("ontogeny.measures", measure) if isinstance(measure, str | Mapping) else measure
+            for measure in measures
         ]
         self.cadence = Cadence(every_steps=every_steps)
         self.save_weights = save_weights
@@ -91,38 +112,50 @@ class OntogenyCallback(TrainerCallback):
         self._held = WeightsHistory()
         self._last_look = -1
         self._flops_per_token = 0.0
-        self._settings = {} if audit is True else audit
+        self._audit_settings: AuditSettings | None = None if audit is False else {} if audit is True else audit
         self._watch = dict(watch or {})
         self.audit: Audit | None = None
         self._kept_s = 0.0
         atexit.register(_let_go, weakref.ref(self))
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Open the run directory and look at the model as it is before the first step."""
+    def on_train_begin(
+        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
+    ) -> None:
+        """Open the run directory and measure the model before the first step."""
         if not state.is_world_process_zero:
             return
         self.let_go()
-        model, dataloader = kwargs["model"], kwargs.get("train_dataloader")
+        model: PreTrainedModel = kwargs["model"]
+        dataloader: DataLoader[object] | None = kwargs.get("train_dataloader")
+        # A copy, so that whatever measures do with the tokenizer leaves the trainer's own as it is.
         tokenizer = copy.deepcopy(_tokenizer(kwargs.get("processing_class"), needed=bool(self.measures)))
         probes = {}
-        if self.measures:
+        if self.measures and tokenizer is not None:
             with untouched(model):
                 probes = self._probe_sets(tokenizer, getattr(dataloader, "dataset", None))
         check_probes(self.measures, probes)
         self._flops_per_token = 6.0 * nonembedding_parameters(model)
+        assert args.output_dir is not None  # TrainingArguments fills it in
         self.path = self._folder(Path(args.output_dir) / "ontogeny", resumes=state.global_step > 0)
         writer = self._open(args, state, model, probes)
         if tokenizer is not None:
             tokenizer.save_pretrained(str(self.path / "tokenizer"))
-        if self.measures:
+        if self.measures and tokenizer is not None:
             self._observe(args, state, model, writer, probes, tokenizer)
-        if self._settings is not False:
-            watch = seen_by_trainer(args, state, kwargs) | self._watch
-            self.audit = Audit(model, kwargs["optimizer"], tokenizer=tokenizer, **self._settings).watch(**watch)
+        if self._audit_settings is not None:
+            watched = watched_by_trainer(args, state, kwargs.get("lr_scheduler")) | self._watch
+            self.audit = Audit(model, kwargs["optimizer"], tokenizer=tokenizer, **self._audit_settings)
+            self.audit.watch(**watched)
             self.audit.start()
 
     def _observe(
-        self, args: Any, state: Any, model: Any, writer: RunWriter, probes: Mapping[str, ProbeSet], tokenizer: Any
+        self,
+        args: "TrainingArguments",
+        state: "TrainerState",
+        model: "PreTrainedModel",
+        writer: RunWriter,
+        probes: Mapping[str, ProbeSet],
+        tokenizer: "PreTrainedTokenizerFast",
     ) -> None:
         due = self.cadence.states(state.max_steps, 1.0)
         self._observer = Observer(
@@ -132,18 +165,30 @@ class OntogenyCallback(TrainerCallback):
             tokenizer=tokenizer,
             objective=Objective([NextToken()]),
             seed=args.seed,
-            due={m.group: due if m.at is None else m.at.states(state.max_steps, 1.0) for m in self.measures},
+            due={
+                measure.group: due if measure.at is None else measure.at.states(state.max_steps, 1.0)
+                for measure in self.measures
+            },
             history=self._held,
         )
         self._look(state, model)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Look, where a measure is due."""
+    def on_step_end(
+        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
+    ) -> None:
+        """Run the measures that are due."""
         if self._observer is not None and self._observer.is_due(state.global_step):
             self._look(state, kwargs["model"])
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
-        """Record their log rows under their own names (`eval_` becomes the scope)."""
+    def on_log(
+        self,
+        args: "TrainingArguments",
+        state: "TrainerState",
+        control: "TrainerControl",
+        logs: Mapping[str, object] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Record the trainer's log rows under their own names (`eval_` becomes the scope)."""
         if self._writer is None:
             return
         logs = logs or {}
@@ -158,8 +203,10 @@ class OntogenyCallback(TrainerCallback):
             keep(self.audit.report, self.path)
             self._kept_s = time.monotonic()
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Look a last time, close the run, write the page."""
+    def on_train_end(
+        self, args: "TrainingArguments", state: "TrainerState", control: "TrainerControl", **kwargs: Any
+    ) -> None:
+        """Measure the last state, close the run, write the page."""
         if self._writer is None or self.path is None:
             return
         self._stop_audit(failed=False)
@@ -175,14 +222,14 @@ class OntogenyCallback(TrainerCallback):
             write_report([open_run(self.path)])
 
     def let_go(self) -> None:
-        """Close the record of a training that was broken off; what was seen until then stays.
+        """Close the run directory of a training that was interrupted; what was recorded remains.
 
-        Trainers tell no callback of that. So it is done when the next training begins, or Python ends.
+        Trainers do not tell callbacks of an interruption, so this happens when the next training begins or Python ends.
         """
         if self._writer is None:
             return
         self._stop_audit(failed=True)
-        self._writer.set_status(state="interrupted", message="the training was broken off")
+        self._writer.set_status(state="interrupted", message="training was interrupted")
         self._writer.close()
         self._writer = None
 
@@ -193,15 +240,16 @@ class OntogenyCallback(TrainerCallback):
             keep(self.audit.report, self.path)
 
     def _folder(self, usual: Path, *, resumes: bool) -> Path:
-        """Where to record: what was asked for, else the usual place, with a number where it holds a run already."""
+        """The run directory: `to` if given, else the usual one, numbered if it already has a run."""
         if self._to is not None:
             return self._to
-        taken = [one for n in range(1, 1000) if ((one := _numbered(usual, n)) / PROVENANCE).exists()]
+        folders = [_numbered(usual, n) for n in range(1, 1001)]
+        taken = [folder for folder in folders[:-1] if (folder / PROVENANCE).exists()]
         if resumes and taken:
             return taken[-1]
-        return next(one for n in range(1, 1001) if (one := _numbered(usual, n)) not in taken)
+        return next(folder for folder in folders if folder not in taken)
 
-    def _probe_sets(self, tokenizer: Any, dataset: Any) -> dict[str, ProbeSet]:
+    def _probe_sets(self, tokenizer: "PreTrainedTokenizerFast", dataset: Rows | None) -> dict[str, ProbeSet]:
         given = self._given
         if not given:
             if dataset is None or not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
@@ -212,12 +260,14 @@ class OntogenyCallback(TrainerCallback):
             for name, rows in given.items()
         }
 
-    def _open(self, args: Any, state: Any, model: Any, probes: Mapping[str, ProbeSet]) -> RunWriter:
-        """A new run, or, where the trainer resumes from a checkpoint of its own, the old one up to that step."""
+    def _open(
+        self, args: "TrainingArguments", state: "TrainerState", model: "PreTrainedModel", probes: Mapping[str, ProbeSet]
+    ) -> RunWriter:
+        """A new run; if the trainer resumes from its own checkpoint, the old run up to that step."""
         assert self.path is not None
         if (self.path / PROVENANCE).exists():
             if state.global_step == 0:
-                raise StoreError(f"{self.path} holds a run already: give OntogenyCallback(to=…) another directory")
+                raise StoreError(f"{self.path} already has a run: give OntogenyCallback(to=…) another directory")
             writer = RunWriter.attach(self.path)
             steps = writer.run.metrics["step"].to_numpy()
             writer.rewind(state.global_step, int((steps <= state.global_step).sum()))
@@ -231,13 +281,13 @@ class OntogenyCallback(TrainerCallback):
         self._writer = writer
         return writer
 
-    def _provenance(self, args: Any, model: Any) -> dict[str, Any]:
+    def _provenance(self, args: "TrainingArguments", model: "PreTrainedModel") -> dict[str, object]:
         return {
             "made_by": f"OntogenyCallback {__version__}",
             "started_unix_s": time.time(),
             "environment": environment(),
             "training_arguments": json.loads(args.to_json_string()),
-            "loss_rows": f"their log rows: a loss is the mean since the row before ({args.logging_steps} steps)",
+            "loss_rows": f"the trainer's log rows: a loss is the mean since the last row ({args.logging_steps} steps)",
             "model": {
                 "class": type(model).__name__,
                 "name": getattr(model.config, "_name_or_path", ""),
@@ -247,7 +297,7 @@ class OntogenyCallback(TrainerCallback):
             },
         }
 
-    def _look(self, state: Any, model: Any) -> None:
+    def _look(self, state: "TrainerState", model: "PreTrainedModel") -> None:
         assert self._observer is not None
         assert self._writer is not None
         self._last_look = state.global_step
@@ -257,33 +307,33 @@ class OntogenyCallback(TrainerCallback):
         progress = Progress(step=state.global_step, total_steps=state.max_steps, epoch=float(state.epoch or 0.0))
         with nullcontext() if self.audit is None else self.audit.paused():
             self._observer.look(model, place, progress)
-        if any(m.compares_weights for m in self.measures):
+        if any(measure.compares_weights for measure in self.measures):
             self._held.keep(state.global_step, weights)
         if self.save_weights:
             self._save(place, model)
         self._writer.flush()
         self._writer.set_status(step=state.global_step)
 
-    def _place(self, state: Any, weights_sha256: str) -> Place:
+    def _place(self, state: "TrainerState", weights_sha256: str) -> Place:
         tokens = int(getattr(state, "num_input_tokens_seen", 0) or 0)
-        known = tokens > 0 or state.global_step == 0
+        tokens_known = tokens > 0 or state.global_step == 0
         return Place(
             step=state.global_step,
             epoch=float(state.epoch or 0.0),
-            tokens_seen=tokens if known else -1,
-            flops=self._flops_per_token * tokens if known else float("nan"),
+            tokens_seen=tokens if tokens_known else -1,
+            flops=self._flops_per_token * tokens if tokens_known else float("nan"),
             flops_counted=float("nan"),
             weights_sha256=weights_sha256,
         )
 
-    def _save(self, place: Place, model: Any) -> None:
+    def _save(self, place: Place, model: "PreTrainedModel") -> None:
         from ontogeny.models.build import is_adapter, save_model
 
         assert self._writer is not None
         if is_adapter(model):
             base = self._writer.path / "base"
             if not base.exists():
-                save_model(copy.deepcopy(model).unload(), base)
+                save_model(copy.deepcopy(cast("PeftModel", model)).unload(), base)
         with self._writer.checkpoint(place, extra={"weights_only": True}) as folder:
             save_model(model, folder / "model")
 
@@ -297,21 +347,25 @@ def _let_go(callback: "weakref.ref[OntogenyCallback]") -> None:
         alive.let_go()
 
 
-def seen_by_trainer(args: Any, state: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What a trainer knows that an audit may look at: its arguments, its state, and what it gives a callback."""
-    seen = {
+def watched_by_trainer(
+    args: "TrainingArguments", state: "TrainerState", scheduler: "LRScheduler | None"
+) -> dict[str, object]:
+    """What an audit can watch in a trainer: accumulation, scheduler, total steps and gradient clipping."""
+    watched: dict[str, object] = {
         "accumulation": args.gradient_accumulation_steps,
-        "scheduler": given.get("lr_scheduler"),
+        "scheduler": scheduler,
         "total_steps": state.max_steps,
     }
     if args.max_grad_norm:
-        seen["max_grad_norm"] = args.max_grad_norm
-    return seen
+        watched["max_grad_norm"] = args.max_grad_norm
+    return watched
 
 
-def _tokenizer(processing_class: Any, *, needed: bool) -> Any:
-    """The tokenizer of a trainer, also where it has a processor around it; None if it has none and none is needed."""
+def _tokenizer(
+    processing_class: "PreTrainedTokenizerBase | ProcessorMixin | None", *, needed: bool
+) -> "PreTrainedTokenizerFast | None":
+    """The trainer's tokenizer, taken out of a processor if it is in one. None if there is none and none is needed."""
     tokenizer = getattr(processing_class, "tokenizer", processing_class)
     if tokenizer is None and needed:
         raise OntogenyError("OntogenyCallback needs the tokenizer: Trainer(processing_class=tokenizer, …)")
-    return tokenizer
+    return cast("PreTrainedTokenizerFast | None", tokenizer)

@@ -1,15 +1,15 @@
-"""Read any training log: find its format by what the file holds, and understand it as a `History`.
+"""Read any training log: recognise its format by the content, and turn it into a `History`.
 
 An importer is a module of `ontogeny.integrations.importers` with a docstring, `FORM`, `claim` and `read`; there is no
-list to edit. Reading executes nothing of the file and never imports torch.
+list to edit. Reading never executes anything in the file and never imports torch.
 """
 
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from ontogeny.core.errors import DataError
 from ontogeny.integrations.importers._builder import Builder
@@ -19,7 +19,7 @@ from ontogeny.store.history import History
 from ontogeny.store.schema import PROVENANCE
 
 MOST_FILES = 2000
-"""Files of a directory that are read."""
+"""Most files of a directory that are read."""
 
 
 class Importer(Protocol):
@@ -29,43 +29,43 @@ class Importer(Protocol):
     """The format, in words."""
 
     def claim(self, source: Source) -> float:
-        """How sure it is that the file has its format: 0 no, 1 certain. Looks at little, never raises."""
+        """Confidence that the file has this format: 0 no, 1 certain. Reads only a part of the file; never raises."""
         ...
 
     def read(self, source: Source, builder: Builder) -> None:
-        """Add every entry of the file, in its order. What cannot be read is said in `builder.note`, never swallowed."""
+        """Add every entry, in the order of the file. Notes what cannot be read (`builder.note`)."""
         ...
 
 
 @cache
 def importers() -> tuple[Importer, ...]:
-    """All importers, by name of their modules."""
+    """All importers, sorted by the names of their modules."""
     package = importlib.import_module("ontogeny.integrations.importers")
     names = sorted(info.name for info in pkgutil.iter_modules(package.__path__) if info.name[0] != "_")
     return tuple(cast(Importer, importlib.import_module(f"{package.__name__}.{name}")) for name in names)
 
 
 def read_history(path: Path, mapping: Mapping[str, str] | None = None) -> History:
-    """Understand one log: a file, or the directory of a run.
+    """Read one log: a file, or the directory of one of our runs.
 
-    `mapping` gives columns or keys their meaning, ours to the log's: ``{"loss": "obj_2", "eval/loss": "held out"}``;
-    ``step`` names the axis. Raises DataError if the file is missing, unreadable, or no format claims it.
+    `mapping` names columns or keys of the log by our names: ``{"loss": "obj_2", "eval/loss": "held out"}``; ``step``
+    names the axis. Raises DataError if the file is missing or unreadable, NotReadableError if it has no known format.
     """
     if (path / PROVENANCE).is_file():
         from ontogeny.integrations.own_runs import history_of_run
 
         return history_of_run(path)
     if path.is_dir():
-        raise DataError(f"{path} is a directory: name a file in it, or use a verb that reads them all")
+        raise DataError(f"{path} is a directory: name a file in it")
     source = Source(path)
     if not source.size:
         return History(path=str(path), form="empty file", segments=(), nothing="the file is empty")
-    claims = [(one.claim(source), one) for one in importers()]
+    claims = [(importer.claim(source), importer) for importer in importers()]
     surest, importer = max(claims, key=lambda pair: pair[0])
     if surest <= 0:
-        kinds = "; ".join(one.FORM for one in importers())
+        kinds = "; ".join(importer.FORM for importer in importers())
         raise NotReadableError(
-            f"{path}: no training log is recognised in it. Known: {kinds}. For a table of your own, name its columns: "
+            f"{path}: its format is not recognised. Known formats: {kinds}. For any other table, name its columns: "
             "--map step=COLUMN --map loss=COLUMN"
         )
     builder = Builder(str(path), importer.FORM, meaning=_mapped(mapping) if mapping else understand)
@@ -78,36 +78,39 @@ def read_history(path: Path, mapping: Mapping[str, str] | None = None) -> Histor
 
 
 def logs_under(path: Path) -> Iterator[Path]:
-    """A file itself; of a directory, the runs and logs in it, sorted. A directory that is a run is one log."""
+    """A file itself; the runs and files in a directory, sorted; a directory that is itself a run.
+
+    Raises DataError if the path does not exist or has more than 2,000 files.
+    """
     if not path.exists():
         raise DataError(f"{path}: no such file or directory")
     if not path.is_dir() or (path / PROVENANCE).is_file():
         yield path
         return
-    runs = sorted(found.parent for found in path.rglob(PROVENANCE))
+    runs = sorted(provenance.parent for provenance in path.rglob(PROVENANCE))
     yield from runs
     count = 0
-    for found in sorted(path.rglob("*")):
-        hidden = any(part.startswith(".") for part in found.relative_to(path).parts)
-        if not found.is_file() or hidden or any(found.is_relative_to(run) for run in runs):
+    for file in sorted(path.rglob("*")):
+        hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
+        if not file.is_file() or hidden or any(file.is_relative_to(run) for run in runs):
             continue
         count += 1
         if count > MOST_FILES:
-            raise DataError(f"{path} holds more than {MOST_FILES} files: name a directory with logs alone")
-        yield found
+            raise DataError(f"{path} has more than {MOST_FILES} files: name a directory that has only logs")
+        yield file
 
 
-def _mapped(mapping: Mapping[str, str]) -> Any:
-    """Meanings as the user gave them; everything else as always."""
+def _mapped(mapping: Mapping[str, str]) -> Callable[[str], Meaning | None]:
+    """Meanings of labels as the user gives them; other labels are understood as usual."""
     given = {}
-    for ours, theirs in mapping.items():
+    for ours, label in mapping.items():
         scope, _, name = ours.rpartition("/")
-        given[theirs] = Meaning(scope or "train", name)
+        given[label] = Meaning(scope or "train", name)
 
     def meaning(label: str) -> Meaning | None:
         if label in given:
             return None if given[label].name == "step" else given[label]
-        found = understand(label)
-        return None if found in given.values() else found
+        understood = understand(label)
+        return None if understood in given.values() else understood
 
     return meaning

@@ -1,9 +1,9 @@
-"""An audit of a Lightning training: ``Trainer(callbacks=[OntogenyAudit(tokenizer=tokenizer)])``."""
+"""An audit of a training in Lightning: ``Trainer(callbacks=[OntogenyAudit(tokenizer=tokenizer)])``."""
 
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ontogeny.core.errors import MissingExtraError, OntogenyError
 from ontogeny.core.version import __version__
@@ -21,21 +21,25 @@ except ImportError:
     except ImportError:
         raise MissingExtraError("OntogenyAudit needs Lightning: pip install 'ontogeny[lightning]'") from None
 
+if TYPE_CHECKING:
+    from pytorch_lightning import LightningModule, Trainer
+    from transformers import PreTrainedTokenizerBase
+
 
 class OntogenyAudit(Callback):
-    """Watch a Lightning training, and say at its end what was found; training is bit-identical with and without.
+    """Audit a training in Lightning and report its findings at the end. Training is bit-identical with and without.
 
-    Watched is the language model inside the LightningModule (see `listening.language_model`). `watch`: what the audit
-    may look at besides; accumulation, clipping by norm and the scheduler are read off the trainer. `to`: a run
-    directory, by default `<default_root_dir>/ontogeny`, that holds the verdicts and nothing else, for `ontogeny.open`
-    and `ontogeny report`. `first`, `every`, `skip`, `quiet` are those of `ontogeny.audit`.
+    The audit observes the language model inside the LightningModule (see `listening.language_model`). `watch`: further
+    objects and values for the audit; accumulation, clipping by norm and the scheduler are read from the trainer. `to`:
+    a run directory for the verdicts, by default `<default_root_dir>/ontogeny`, which `ontogeny.open` and `ontogeny
+    report` read. `first`, `every`, `skip` and `quiet` are those of `ontogeny.audit`.
     """
 
     def __init__(
         self,
         *,
-        tokenizer: Any = None,
-        watch: Mapping[str, Any] | None = None,
+        tokenizer: "PreTrainedTokenizerBase | None" = None,
+        watch: Mapping[str, object] | None = None,
         to: str | Path | None = None,
         first: int = 20,
         every: int = 500,
@@ -44,47 +48,51 @@ class OntogenyAudit(Callback):
     ) -> None:
         self.path: Path | None = Path(to) if to is not None else None
         self._watch = dict(watch or {})
-        self._settings: dict[str, Any] = {
-            "tokenizer": tokenizer,
-            "first": first,
-            "every": every,
-            "skip": tuple(skip),
-            "quiet": quiet,
-        }
+        self._tokenizer = tokenizer
+        self._first, self._every = first, every
+        self._skip, self._quiet = tuple(skip), quiet
         self._audit: Audit | None = None
         self._ended = False
 
     @property
     def report(self) -> Report:
-        """What was found so far. Raises OntogenyError before the training began."""
+        """The verdicts so far. Raises OntogenyError before training begins."""
         if self._audit is None:
-            raise OntogenyError("OntogenyAudit has no report: its training has not begun")
+            raise OntogenyError("OntogenyAudit has no report: training has not begun")
         return self._audit.report
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Begin before the first batch."""
+    def on_train_start(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
+        """Start the audit before the first batch."""
         if not trainer.is_global_zero:
             return
-        audit = Audit(pl_module, trainer.optimizers, **self._settings)
+        audit = Audit(
+            pl_module,
+            trainer.optimizers,
+            tokenizer=self._tokenizer,
+            first=self._first,
+            every=self._every,
+            skip=self._skip,
+            quiet=self._quiet,
+        )
         audit.watch(accumulation=trainer.accumulate_grad_batches)
         if trainer.gradient_clip_val and trainer.gradient_clip_algorithm != "value":
             audit.watch(max_grad_norm=trainer.gradient_clip_val)
         if 0 < trainer.estimated_stepping_batches < float("inf"):
             audit.watch(total_steps=int(trainer.estimated_stepping_batches))
-        for one in trainer.lr_scheduler_configs[:1]:
-            audit.watch(scheduler=one.scheduler)
+        for scheduled in trainer.lr_scheduler_configs[:1]:
+            audit.watch(scheduler=scheduled.scheduler)
         self._audit, self._ended = audit.watch(**self._watch), False
         audit.start()
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Say what was found, and write it down."""
+    def on_train_end(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
+        """End the audit: print the findings and save the verdicts."""
         self._end(trainer, failed=False)
 
-    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """The same where the training was broken off, without an evaluation."""
+    def on_exception(self, trainer: "Trainer", pl_module: "LightningModule", exception: BaseException) -> None:
+        """End the audit of a training that failed; the model is not evaluated."""
         self._end(trainer, failed=True)
 
-    def _end(self, trainer: Any, *, failed: bool) -> None:
+    def _end(self, trainer: "Trainer", *, failed: bool) -> None:
         if self._audit is None or self._ended:
             return
         self._ended = True

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ontogeny.core.contracts import StepEvent
 from ontogeny.core.errors import MissingExtraError, OntogenyError, closest
@@ -10,13 +10,16 @@ from ontogeny.core.recipe import Recipe
 from ontogeny.looking.observer import LookEvent
 from ontogeny.train.training import Event, Listener
 
+if TYPE_CHECKING:
+    from accelerate.tracking import GeneralTracker
+
 
 @contextmanager
 def mirrored(listen: Listener, names: Sequence[str], recipe: Recipe, folder: str = "tracking") -> Iterator[Listener]:
     """A listener that passes every event on and sends its scalars to the named trackers.
 
-    Train scalars are called `train/<name>`, those of measures `<probe>/<measure>/<variable>`. Raises OntogenyError for
-    an unknown tracker, MissingExtraError for one that is not installed.
+    Training scalars are named `train/<name>`, those of measures `<probe>/<measure>/<variable>`. Raises OntogenyError
+    for an unknown tracker, MissingExtraError for one that is not installed.
     """
     trackers = [_start(name, recipe, folder) for name in names]
 
@@ -37,18 +40,18 @@ def mirrored(listen: Listener, names: Sequence[str], recipe: Recipe, folder: str
 def _scalars(event: Event) -> tuple[dict[str, float], int | None]:
     match event:
         case StepEvent():
-            own = {"loss": event.loss, "learning_rate": event.learning_rate, "grad_norm": event.grad_norm}
-            return {f"train/{name}": value for name, value in own.items()}, event.step
+            scalars = {"loss": event.loss, "learning_rate": event.learning_rate, "grad_norm": event.grad_norm}
+            return {f"train/{name}": value for name, value in scalars.items()}, event.step
         case LookEvent():
             return {f"{scope}/{name}": value for (scope, name), value in event.scalars.items()}, event.step
     return {}, None
 
 
-def _start(name: str, recipe: Recipe, folder: str) -> Any:
+def _start(name: str, recipe: Recipe, folder: str) -> "GeneralTracker":
     from accelerate import PartialState
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
-    PartialState()
+    PartialState()  # trackers read it at construction
     if name not in LOGGER_TYPE_TO_CLASS:
         raise OntogenyError(f"--track {name}: {closest(name, LOGGER_TYPE_TO_CLASS)}")
     cls = LOGGER_TYPE_TO_CLASS[name]

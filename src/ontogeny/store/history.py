@@ -4,10 +4,10 @@ A `History` is what every importer yields and what diagnosis reads. Its numbers 
 metrics table, too. Nothing in it was smoothed, interpolated or repaired.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Literal, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,56 @@ EVAL = "eval"
 
 Axis = Literal["step", "epoch", "entry"]
 Beginning = Literal["first", "resume", "restart", "writer"]
+
+
+class LogConfig(TypedDict, total=False):
+    """What a log says of its run's configuration. Every key is optional."""
+
+    learning_rate: Annotated[float, "peak learning rate as configured"]
+    schedule: Annotated[str, "learning-rate schedule by its name: linear, cosine, constant, constant_with_warmup, …"]
+    warmup_steps: Annotated[int, "optimizer steps of warm-up"]
+    max_steps: Annotated[int, "optimizer steps that were planned"]
+    epochs: Annotated[float, "epochs that were planned"]
+    last_step: Annotated[int, "the step at which the run says it stands (trainer_state's global_step)"]
+    accumulation: Annotated[int, "micro-batches per optimizer step"]
+    batch_size: Annotated[int, "examples per device and micro-batch"]
+    devices: Annotated[int, "processes or devices"]
+    vocabulary_size: Annotated[int, "entries of the vocabulary"]
+    logging_steps: Annotated[int, "optimizer steps between two log entries"]
+    eval_steps: Annotated[int, "optimizer steps between two evaluations"]
+    label_smoothing: Annotated[float, "label smoothing of the training loss"]
+    max_grad_norm: Annotated[float, "gradient clipping threshold"]
+    weight_decay: Annotated[float, "weight decay"]
+    fp16: Annotated[bool, "true if trained with a loss scaler"]
+    peft: Annotated[str, "kind of adapter: lora, prefix, prompt, …"]
+    model: Annotated[str, "name or path of the model"]
+    pretrained: Annotated[bool, "true if an existing model is fine-tuned"]
+    from_scratch: Annotated[bool, "true if the model begins at random weights"]
+    best_metric: Annotated[float, "value that the run holds for its best"]
+    best_metric_name: Annotated[str, "which metric decides what is best"]
+    best_step: Annotated[int, "step of the best checkpoint, as the run says"]
+    load_best: Annotated[bool, "true if the best checkpoint is loaded at the end"]
+    patience: Annotated[int, "evaluations of early stopping"]
+    train_examples: Annotated[int, "examples in the training set"]
+    eval_examples: Annotated[int, "examples in the evaluation set"]
+    eval_runtime_s: Annotated[list[float], "seconds of each evaluation, as a list"]
+    eval_examples_per_second: Annotated[list[float], "rate of each evaluation, as a list"]
+    final_train_loss: Annotated[float, "the trainer's mean training loss over the whole run"]
+    term_weights: Annotated[
+        list[tuple[int, dict[str, float]]],
+        "weights of the terms of a composite loss as printed: list of (step, {term: weight})",
+    ]
+    reported_perplexity: Annotated[bool, "true if perplexities come from the log and not from us"]
+    interrupted: Annotated[bool, "true if the log says itself that it was cut"]
+    errors: Annotated[list[tuple[int, str]], "error messages in the log: list of (row, text)"]
+    objective: str
+    """Kind of training by its name in `diagnosis.objective`, where the log states it; not shown to users."""
+
+
+CONFIG: dict[str, str] = {
+    key: hint.__metadata__[0] for key, hint in LogConfig.__annotations__.items() if hasattr(hint, "__metadata__")
+}
+"""What each key of a configuration means, in words."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -136,8 +186,8 @@ class History:
     """Empty if it holds no training curve; `nothing` then says why."""
     row_word: str = "line"
     """What `Series.rows` count: `line`, `entry`, `row`."""
-    config: Mapping[str, Any] = field(default_factory=dict)
-    """What the log says of its own configuration; keys in `CONFIG`."""
+    config: LogConfig = field(default_factory=LogConfig)
+    """What the log says of its own configuration."""
     notes: tuple[str, ...] = ()
     """What a reader must know: a truncated tail, dropped duplicates, entries that were not understood."""
     partial: bool = False
@@ -171,42 +221,3 @@ class History:
     def entries(self) -> int:
         """How many values there are."""
         return sum(len(one) for segment in self.segments for one in segment)
-
-
-CONFIG = {
-    "learning_rate": "peak learning rate as configured",
-    "schedule": "learning-rate schedule by its name: linear, cosine, constant, constant_with_warmup, …",
-    "warmup_steps": "optimizer steps of warm-up",
-    "max_steps": "optimizer steps that were planned",
-    "epochs": "epochs that were planned",
-    "last_step": "the step at which the run says it stands (trainer_state's global_step)",
-    "accumulation": "micro-batches per optimizer step",
-    "batch_size": "examples per device and micro-batch",
-    "devices": "processes or devices",
-    "vocabulary_size": "entries of the vocabulary",
-    "logging_steps": "optimizer steps between two log entries",
-    "eval_steps": "optimizer steps between two evaluations",
-    "label_smoothing": "label smoothing of the training loss",
-    "max_grad_norm": "gradient clipping threshold",
-    "weight_decay": "weight decay",
-    "fp16": "true if trained with a loss scaler",
-    "peft": "kind of adapter: lora, prefix, prompt, …",
-    "model": "name or path of the model",
-    "pretrained": "true if an existing model is fine-tuned",
-    "from_scratch": "true if the model begins at random weights",
-    "best_metric": "value that the run holds for its best",
-    "best_metric_name": "which metric decides what is best",
-    "best_step": "step of the best checkpoint, as the run says",
-    "load_best": "true if the best checkpoint is loaded at the end",
-    "patience": "evaluations of early stopping",
-    "train_examples": "examples in the training set",
-    "eval_examples": "examples in the evaluation set",
-    "eval_runtime_s": "seconds of each evaluation, as a list",
-    "eval_examples_per_second": "rate of each evaluation, as a list",
-    "final_train_loss": "the trainer's mean training loss over the whole run",
-    "term_weights": "weights of the terms of a composite loss as printed: list of (step, {term: weight})",
-    "reported_perplexity": "true if perplexities come from the log and not from us",
-    "interrupted": "true if the log says itself that it was cut",
-    "errors": "error messages in the log: list of (row, text)",
-}
-"""What an importer may say of a run's configuration. Every key is optional."""

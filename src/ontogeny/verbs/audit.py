@@ -1,4 +1,4 @@
-"""Audit the first steps of a recipe, or tell a post-mortem."""
+"""Audit the first steps of a recipe, or replay a post-mortem."""
 
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -27,10 +27,10 @@ Say = Callable[[str], None]
 def audit_recipe(
     name: str, overrides: Sequence[str], *, runs_dir: Path, steps: int, skip: Iterable[str], say: Say
 ) -> Report:
-    """Train the first steps of a recipe in a folder that is thrown away. Raises OntogenyError if it does not train."""
+    """Audit the first steps of a recipe in a temporary folder. Raises OntogenyError if the recipe does not train."""
     recipe = load_recipe(name, overrides)
     if recipe.train is None:
-        raise OntogenyError(f"{name}: it trains nothing, so that there is nothing to audit")
+        raise OntogenyError(f"{name}: it trains nothing, so there is nothing to audit")
     with tempfile.TemporaryDirectory(prefix="ontogeny-audit-") as folder:
         materials, missing = trial_materials(recipe, runs_dir)
         for parent in missing:
@@ -68,43 +68,43 @@ def _watched(recipe: Recipe, training: Training, *, steps: int, skip: Iterable[s
 
 
 def _evaluation(training: Training) -> dict[str, float]:
-    """What the measure `evaluation` says of the first probe set: its objective as the loss, its terms, its NLL."""
+    """The measure `evaluation` on the first probe set: the objective as loss, its terms, the NLL."""
     context = training.context()
     if not context.probes:
         return {}
     measure = Evaluation(probes=(next(iter(context.probes)),))
-    seen, _ = run_stream_looks(context, [measure])
-    numbers = seen[measure.group].arrays.isel(probe=0)
+    observations, _ = run_stream_looks(context, [measure])
+    numbers = observations[measure.group].arrays.isel(probe=0)
     return {str(name).removeprefix("term_"): float(value) for name, value in numbers.data_vars.items()}
 
 
 def told(name: str, say: Say) -> Story:
-    """A post-mortem by its name. Raises OntogenyError for another."""
+    """A post-mortem by its name. Raises OntogenyError for an unknown name."""
     return tell_story(name, say)
 
 
 def is_story(name: str) -> bool:
-    """Does the name ask for a post-mortem, not for a recipe?"""
+    """Is the name that of a post-mortem, not of a recipe?"""
     return name.startswith(PREFIX)
 
 
 def list_of_stories() -> str:
-    """Names and what they tell."""
+    """The post-mortems by name, with what each is about."""
     return "\n".join(f"  {name}: {about}" for name, about in stories().items())
 
 
 def list_of_checks() -> str:
-    """All checks by family: what they need, what they cost, and when they speak."""
+    """All checks by family: what they need, what they cost, and when they make a finding."""
     lines, family = list[str](), ""
-    for one in all_checks():
-        if one.family != family:
-            family = one.family
+    for check in all_checks():
+        if check.family != family:
+            family = check.family
             lines += ["", family.upper()]
         lines += [
-            f"  {one.id}: {one.title}",
-            f"      needs {one.needs}",
-            f"      costs {one.cost}",
-            f"      when {one.threshold}",
+            f"  {check.id}: {check.title}",
+            f"      needs {check.needs}",
+            f"      costs {check.cost}",
+            f"      when {check.threshold}",
         ]
     return "\n".join(lines).lstrip("\n")
 
@@ -118,30 +118,25 @@ def story_text(story: Story, *, verbose: bool) -> str:
         lines += ["", telling.title.upper()]
         lines += ["  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
         if telling is story.as_it_was:
-            lines += ["", "  What its author concluded:", *(f"  - {one}" for one in story.concluded)]
+            lines += ["", "  What its author concluded:", *(f"  - {conclusion}" for conclusion in story.concluded)]
         lines += ["", terminal(telling.report, verbose=verbose)]
     return "\n".join([*lines, "", f"What was so: {story.was_so}"])
 
 
-def story_plain(story: Story) -> dict[str, Any]:
+def story_plain(story: Story) -> dict[str, object]:
     """A post-mortem as plain values for JSON."""
-    tellings = {"as_it_was": story.as_it_was, "mended": story.mended}
-    return {
-        "story": story.name,
-        "concluded": list(story.concluded),
-        "was_so": story.was_so,
-        **{
-            name: {"log": [dict(zip(one.columns, row, strict=True)) for row in one.rows], "audit": plain(one.report)}
-            for name, one in tellings.items()
-        },
-    }
+    values: dict[str, object] = {"story": story.name, "concluded": list(story.concluded), "was_so": story.was_so}
+    for name, telling in (("as_it_was", story.as_it_was), ("mended", story.mended)):
+        log = [dict(zip(telling.columns, row, strict=True)) for row in telling.rows]
+        values[name] = {"log": log, "audit": plain(telling.report)}
+    return values
 
 
 def write_story_page(story: Story, out: Path) -> Path:
     """The page of a post-mortem; returns its path. Raises StoreError if it cannot be written."""
     parts = tuple(
-        _part(one.report, title=one.title, columns=one.columns, rows=one.rows, series=one.series)
-        for one in (story.as_it_was, story.mended)
+        _part(telling.report, title=telling.title, columns=telling.columns, rows=telling.rows, series=telling.series)
+        for telling in (story.as_it_was, story.mended)
     )
     page = Page(title=story.title, about=story.about, concluded=story.concluded, was_so=story.was_so, parts=parts)
     return _write(page, out)
@@ -159,5 +154,5 @@ def _part(report: Report, **log: Any) -> Beside:
 def _write(page: Page, out: Path) -> Path:
     path = out if out.suffix == ".html" else out / "audit.html"
     durable.make_folder(path.parent)
-    durable.write_bytes(path, render(page, {one.id: one.title for one in all_checks()}).encode())
+    durable.write_bytes(path, render(page, {check.id: check.title for check in all_checks()}).encode())
     return path

@@ -1,68 +1,74 @@
 """Compare two logs."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from ontogeny.core.errors import DataError
-from ontogeny.diagnosis.compare import compare
+from ontogeny.diagnosis.compare import Compared, compare
 from ontogeny.integrations.importing import read_history
 from ontogeny.store.history import CONFIG, History
 
 MOST_STEPS = 6
 
 
-def compare_logs(one: Path, other: Path, mapping: dict[str, str] | None) -> dict[str, Any]:
-    """What both logs have, and where they part. Raises DataError if one holds no curve, or they share no series."""
-    histories = [read_history(path, mapping) for path in (one, other)]
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Two logs: where their configurations and their series differ."""
+
+    first: str
+    second: str
+    config: dict[str, tuple[object, object]]
+    """Settings that both logs state, with different values."""
+    series: list[Compared]
+
+    def plain(self) -> dict[str, object]:
+        """As plain values for JSON."""
+        return asdict(self)
+
+
+def compare_logs(first: Path, second: Path, mapping: dict[str, str] | None) -> Comparison:
+    """Compare two logs. Raises DataError if one has no curve, or they have no series in common."""
+    histories = read_history(first, mapping), read_history(second, mapping)
     for history in histories:
         if history.nothing:
-            raise DataError(f"{history.path} holds no training curve: {history.nothing}")
-    found = compare(*histories)
-    if not found:
-        raise DataError(f"{one} and {other} share no series at common steps: see  ontogeny series  of each")
-    return {
-        "first": str(one),
-        "second": str(other),
-        "config": _differences(*histories),
-        "series": [asdict(entry) for entry in found],
-    }
+            raise DataError(f"{history.path} has no training curve: {history.nothing}")
+    compared = compare(*histories)
+    if not compared:
+        raise DataError(f"{first} and {second} share no series at common steps: see  ontogeny series  of each")
+    return Comparison(first=str(first), second=str(second), config=_differences(*histories), series=compared)
 
 
-def _differences(one: History, other: History) -> dict[str, list[Any]]:
-    """Configuration that both logs state, and differently."""
-    keys = [key for key in CONFIG if key in one.config and key in other.config]
-    return {key: [one.config[key], other.config[key]] for key in keys if one.config[key] != other.config[key]}
+def _differences(first: History, second: History) -> dict[str, tuple[object, object]]:
+    firsts, seconds = dict(first.config), dict(second.config)
+    shared = [key for key in CONFIG if key in firsts and key in seconds]
+    return {key: (firsts[key], seconds[key]) for key in shared if firsts[key] != seconds[key]}
 
 
-def text(found: dict[str, Any]) -> str:
-    """As a person reads it."""
-    lines = [f"A  {found['first']}", f"B  {found['second']}"]
-    lines += [f"   {key}: {one} in A, {other} in B" for key, (one, other) in found["config"].items()]
-    for entry in found["series"]:
-        lines += [
-            "",
-            f"{entry['name']} ({entry['steps']} common steps{', interpolated' if entry['interpolated'] else ''})",
-        ]
-        lines += [f"  {line}" for line in _said(entry)]
+def text(comparison: Comparison) -> str:
+    """The comparison for the terminal."""
+    lines = [f"A  {comparison.first}", f"B  {comparison.second}"]
+    lines += [f"   {key}: {first} in A, {second} in B" for key, (first, second) in comparison.config.items()]
+    for series in comparison.series:
+        interpolated = ", interpolated" if series.interpolated else ""
+        lines += ["", f"{series.name} ({series.steps} common steps{interpolated})"]
+        lines += [f"  {line}" for line in _lines_on(series)]
     return "\n".join(lines)
 
 
-def _said(entry: dict[str, Any]) -> list[str]:
-    if entry["equal"]:
+def _lines_on(series: Compared) -> list[str]:
+    if series.equal:
         return ["equal in every bit"]
-    final = entry["final"]
-    change = f"{final['value']:+.4g} (95% {final['low']:+.4g} to {final['high']:+.4g})"
+    final = series.final
     lines = [
-        f"parted at step {entry['parted_at']}: beyond the noise from there to the end"
-        if entry["parted_at"] is not None
-        else "not parted: what differs is within the noise, or does not last",
-        f"B minus A over the last tenth: {change}, at a level of {entry['level']:.4g}",
+        f"diverge at step {series.parted_at}: beyond the noise from there to the end"
+        if series.parted_at is not None
+        else "do not diverge: the difference is within the noise, or does not last",
+        f"B minus A over the last tenth: {final.value:+.4g} (95% {final.low:+.4g} to {final.high:+.4g}), at a level of "
+        f"{series.level:.4g}",
     ]
-    if entry["common_spikes"]:
-        where = _steps(entry["common_spikes"])
-        lines.append(f"spikes of both at step {where}: the data, not the optimisation")
-    for name, steps in zip("AB", entry["own_spikes"], strict=True):
+    if series.common_spikes:
+        lines.append(f"spikes of both at step {_steps(series.common_spikes)}: the data, not the optimisation")
+    for name, steps in zip("AB", series.own_spikes, strict=True):
         if steps:
             lines.append(f"spikes of {name} alone at step {_steps(steps)}")
     return lines

@@ -1,24 +1,24 @@
-"""What the command line shows while it works: a progress bar on a terminal, one plain line per event elsewhere."""
+"""Progress of the command line: a bar on a terminal, one plain line per event elsewhere."""
 
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ontogeny.core.contracts import StepEvent
 from ontogeny.looking.observer import LookEvent
 from ontogeny.train.training import Event, Listener, SaveEvent, StageEvent
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
 _PLAIN_EVERY_S = 10.0
 
 
 @contextmanager
 def listening(*, quiet: bool = False) -> Iterator[Listener]:
-    """Yield a listener for this terminal, pipe or silence."""
+    """A listener that shows progress on this terminal or pipe, or nothing if quiet."""
     if quiet:
         yield lambda event: None
     elif sys.stderr.isatty():
@@ -29,7 +29,7 @@ def listening(*, quiet: bool = False) -> Iterator[Listener]:
 
 
 def say(text: str) -> None:
-    """One line for a person, on standard error, so that standard output stays clean for --json."""
+    """Print one line to standard error, so that standard output stays clean for --json."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
@@ -40,18 +40,19 @@ def nll_line(scalars: Mapping[tuple[str, str], float]) -> str:
 
 
 class _Clock:
-    """How the wall-clock time was spent."""
+    """Wall-clock time since the start, the share of it in measures, and tokens trained."""
 
     def __init__(self) -> None:
         self.started = time.perf_counter()
-        self.looking = 0.0
+        self.measuring_s = 0.0
         self.tokens = 0
 
     @property
-    def share_looking(self) -> float:
-        return self.looking / max(time.perf_counter() - self.started, 1e-9)
+    def share_measuring(self) -> float:
+        return self.measuring_s / max(time.perf_counter() - self.started, 1e-9)
 
     def rate(self, event: StepEvent) -> str:
+        """Count the step's tokens; the mean rate since the start."""
         self.tokens += event.tokens
         return f"{self.tokens / max(time.perf_counter() - self.started, 1e-9) / 1000:.1f}k tok/s"
 
@@ -67,7 +68,7 @@ def _bar() -> "Progress":
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TextColumn("{task.fields[loss]}"),
-        TextColumn("{task.fields[looking]}"),
+        TextColumn("{task.fields[measuring]}"),
         TextColumn("left"),
         TimeRemainingColumn(),
         console=Console(stderr=True),
@@ -79,22 +80,23 @@ class _BarListener:
     def __init__(self, progress: "Progress") -> None:
         self.progress = progress
         self.clock = _Clock()
-        self.task: Any = None
+        self.task: TaskID | None = None
 
     def listen(self, event: Event) -> None:
         match event:
             case StageEvent():
                 self._stage(event)
             case StepEvent():
+                assert self.task is not None  # a stage begins before its steps
                 rate = self.clock.rate(event)
                 self.progress.update(self.task, completed=event.step + 1, rate=rate, loss=f"loss {event.loss:.3f}")
             case LookEvent():
-                self.clock.looking += sum(event.seconds.values())
+                self.clock.measuring_s += sum(event.seconds.values())
                 line = nll_line(event.scalars)
                 if line:
                     self.progress.console.print(f"  state {event.step:>6}  NLL  {line}", highlight=False)
                 if self.task is not None:
-                    self.progress.update(self.task, looking=f"measures {self.clock.share_looking:.0%}")
+                    self.progress.update(self.task, measuring=f"measures {self.clock.share_measuring:.0%}")
             case SaveEvent():
                 pass
 
@@ -106,7 +108,7 @@ class _BarListener:
             self.progress.remove_task(self.task)
         self.clock = _Clock()
         self.task = self.progress.add_task(
-            event.text, total=event.total_steps, completed=event.step, rate="", loss="", looking=""
+            event.text, total=event.total_steps, completed=event.step, rate="", loss="", measuring=""
         )
 
 
@@ -128,8 +130,8 @@ class _PlainListener:
                     self.last = time.perf_counter()
                     say(f"step {event.step + 1}/{self.total}  loss {event.loss:.4f}  {rate}")
             case LookEvent():
-                self.clock.looking += sum(event.seconds.values())
+                self.clock.measuring_s += sum(event.seconds.values())
                 line = nll_line(event.scalars)
-                say(f"looked at state {event.step}" + (f"  NLL  {line}" if line else ""))
+                say(f"measured state {event.step}" + (f"  NLL  {line}" if line else ""))
             case SaveEvent():
                 pass

@@ -1,10 +1,9 @@
-"""Hold logs against every rule, and say what was found."""
+"""Apply every rule to logs and print the findings."""
 
 import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from ontogeny.core.contracts import Severity
 from ontogeny.core.errors import OntogenyError, closest
@@ -15,7 +14,7 @@ from ontogeny.report import findings_text
 
 
 def chosen_rules(names: Sequence[str]) -> list[Rule] | None:
-    """The rules of these names or families; None for all. Raises OntogenyError naming the closest."""
+    """The rules of these names or families; None for all. Raises OntogenyError that names the closest."""
     if not names:
         return None
     rules = all_rules()
@@ -28,15 +27,15 @@ def chosen_rules(names: Sequence[str]) -> list[Rule] | None:
 
 def mapping_of(pairs: Sequence[str]) -> dict[str, str] | None:
     """`loss=objective_2` as a mapping. Raises OntogenyError for anything else."""
-    found = {}
+    mapping = {}
     for pair in pairs:
-        ours, equals, theirs = pair.partition("=")
-        if not (ours and equals and theirs):
+        ours, equals, label = pair.partition("=")
+        if not (ours and equals and label):
             raise OntogenyError(
                 f"--map {pair}: write OURS=THEIRS, as in  --map loss=objective --map eval/loss=held_out"
             )
-        found[ours] = theirs
-    return found or None
+        mapping[ours] = label
+    return mapping or None
 
 
 def severity_of(name: str | None) -> Severity | None:
@@ -52,14 +51,14 @@ def severity_of(name: str | None) -> Severity | None:
 def diagnose_all(
     paths: Sequence[Path], mapping: Mapping[str, str] | None, rules: Sequence[Rule] | None
 ) -> tuple[list[Examination], list[str]]:
-    """Every log below these paths, and one line for each that cannot be read.
+    """The diagnosis of every log under these paths, and one line for each that cannot be read.
 
-    Raises OntogenyError if the only one cannot be read. Verdicts on our own runs are written into them.
+    Raises OntogenyError if there is one log only and it cannot be read. Verdicts on our own runs are saved in them.
     """
     logs = [log for path in paths for log in logs_under(path)]
     if not logs:
-        raise OntogenyError(f"{', '.join(map(str, paths))}: no file in it: name a log, or a directory with logs")
-    found, unreadable = [], []
+        raise OntogenyError(f"{', '.join(map(str, paths))} has no files: name a log, or a directory with logs")
+    examinations, unreadable = [], []
     for log in logs:
         try:
             examination = examine(read_history(log, mapping), rules)
@@ -68,28 +67,28 @@ def diagnose_all(
                 raise
             unreadable.append(str(error))
             continue
-        found.append(examination)
+        examinations.append(examination)
         if log.is_dir() and rules is None:
             _keep(log, examination)
-    return found, unreadable
+    return examinations, unreadable
 
 
 def diagnose_run(path: Path) -> None:
-    """Hold a run of ours against all rules, and keep the verdicts in it. Raises StoreError if it cannot."""
+    """Apply all rules to a run of ours and save the verdicts in it. Raises StoreError if it cannot."""
     _keep(path, examine(read_history(path)))
 
 
 def _keep(run: Path, examination: Examination) -> None:
-    """Write the verdicts into a run of ours, where its page shows them."""
+    """Save the verdicts in a run of ours, where its page shows them."""
     from ontogeny.store import durable, schema
 
-    durable.write_json(run / schema.FINDINGS, [as_json(one) for one in examination.verdicts])
+    durable.write_json(run / schema.FINDINGS, [as_json(verdict) for verdict in examination.verdicts])
 
 
 def show(examinations: Sequence[Examination], unreadable: Sequence[str], *, verbose: bool) -> None:
-    """Print the diagnosis; with colours on a terminal, plain elsewhere."""
+    """Print the diagnosis, in colour on a terminal."""
     colour = sys.stdout.isatty()
-    blocks = [findings_text.terminal(one, verbose=verbose, colour=colour) for one in examinations]
+    blocks = [findings_text.terminal(examination, verbose=verbose, colour=colour) for examination in examinations]
     text = "\n\n".join([*blocks, *(f"NOT READ  {line}" for line in unreadable)])
     if len(examinations) + len(unreadable) > 1:
         text += f"\n\n{summary(examinations, unreadable)}"
@@ -102,15 +101,15 @@ def show(examinations: Sequence[Examination], unreadable: Sequence[str], *, verb
 
 
 def summary(examinations: Sequence[Examination], unreadable: Sequence[str]) -> str:
-    """One line about many logs."""
-    curves = [one for one in examinations if not one.history.nothing]
-    counts = [f"{sum(one.at_or_above(s) for one in curves)} with {s}s or worse" for s in SEVERITIES[:2]]
+    """One line that sums up many logs."""
+    curves = [examination for examination in examinations if not examination.history.nothing]
+    counts = [f"{sum(examination.at_or_above(s) for examination in curves)} with {s}s or worse" for s in SEVERITIES[:2]]
     nothing = len(examinations) - len(curves)
-    return f"{len(curves)} logs: {', '.join(counts)}; {nothing} hold no curve; {len(unreadable)} not read"
+    return f"{len(curves)} logs: {', '.join(counts)}; {nothing} without a curve; {len(unreadable)} not read"
 
 
 def rules_table() -> str:
-    """All rules by family: what they need, and when they speak."""
+    """All rules by family: what they need, and when they make a finding."""
     lines = []
     family = ""
     for rule in all_rules():
@@ -122,7 +121,7 @@ def rules_table() -> str:
 
 
 def as_text(examinations: Sequence[Examination], unreadable: Sequence[str]) -> str:
-    """JSON of one log, or of many under `logs` with what was not read."""
-    plain = [findings_text.plain(one) for one in examinations]
-    whole: Any = plain[0] if len(plain) == 1 and not unreadable else {"logs": plain, "not_read": list(unreadable)}
-    return json.dumps(whole, indent=2, default=str)
+    """The JSON of one log; of several, under `logs`, with the unreadable ones under `not_read`."""
+    plain = [findings_text.plain(examination) for examination in examinations]
+    single = len(plain) == 1 and not unreadable
+    return json.dumps(plain[0] if single else {"logs": plain, "not_read": list(unreadable)}, indent=2, default=str)

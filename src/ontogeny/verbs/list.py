@@ -1,47 +1,73 @@
-"""What there is: runs and shipped recipes."""
+"""List runs and shipped recipes."""
 
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from ontogeny.core.errors import StoreError
 from ontogeny.core.recipe_file import shipped_recipes
 from ontogeny.store.run import Run, open_run
 
 
-def list_everything(runs_dir: Path) -> dict[str, Any]:
-    """Runs below a directory, newest first, and the shipped recipes. A damaged run is listed as such."""
-    found = []
-    for path in sorted(runs_dir.glob("*/recipe.yaml"), key=lambda p: p.stat().st_mtime, reverse=True):
+class RunRow(TypedDict):
+    """A run in the listing; of a damaged one, only the first two keys."""
+
+    run: str
+    state: str | None
+    step: NotRequired[int | None]
+    total_steps: NotRequired[int | None]
+    checkpoints: NotRequired[int]
+    measures: NotRequired[list[str]]
+    nll: NotRequired[dict[str, float]]
+    """Last evaluation NLL by probe set."""
+
+
+class DescribedRun(RunRow):
+    """A run as the command line describes it after working on it."""
+
+    page: str | None
+    headline: str
+
+
+class Listing(TypedDict):
+    """Runs and the names of shipped recipes."""
+
+    runs: list[RunRow]
+    recipes: list[str]
+
+
+def list_everything(runs_dir: Path) -> Listing:
+    """Runs in a directory, newest first, and the shipped recipes. A damaged run is listed as such."""
+    rows: list[RunRow] = []
+    for path in sorted(runs_dir.glob("*/recipe.yaml"), key=lambda path: path.stat().st_mtime, reverse=True):
         try:
-            found.append(_row(open_run(path.parent)))
+            rows.append(_row(open_run(path.parent)))
         except StoreError as error:
-            found.append({"run": str(path.parent), "state": f"damaged: {error}"})
-    return {"runs": found, "recipes": shipped_recipes()}
+            rows.append({"run": str(path.parent), "state": f"damaged: {error}"})
+    return {"runs": rows, "recipes": list(shipped_recipes())}
 
 
-def describe_run(path: Path) -> dict[str, Any]:
-    """What the command line says of a run when it is done with it."""
+def describe_run(path: Path) -> DescribedRun:
+    """What the command line prints of a run when it is done with it."""
     run = open_run(path)
-    row = _row(run)
     page = path / "report.html"
-    return {**row, "page": str(page.resolve()) if page.exists() else None, "headline": _headline(run)}
+    return {**_row(run), "page": str(page.resolve()) if page.exists() else None, "headline": _headline(run)}
 
 
-def show(found: dict[str, Any]) -> str:
+def show(listing: Listing) -> str:
     """The listing as text."""
     lines = []
-    for row in found["runs"]:
-        nll = "  ".join(f"{name} {value:.3f}" for name, value in (row.get("nll") or {}).items())
-        lines.append(
-            f"{row['run']:<40} {row['state']:<12} step {row.get('step')}/{row.get('total_steps')}  {nll}".rstrip()
-        )
+    for row in listing["runs"]:
+        nll = "  ".join(f"{name} {value:.3f}" for name, value in row.get("nll", {}).items())
+        steps = f"step {row.get('step')}/{row.get('total_steps')}"
+        lines.append(f"{row['run']:<40} {row['state']:<12} {steps}  {nll}".rstrip())
     if not lines:
         lines.append("no runs here yet; begin with  ontogeny demo")
-    return "\n".join([*lines, "", f"shipped recipes: {', '.join(found['recipes'])}"])
+    return "\n".join([*lines, "", f"shipped recipes: {', '.join(listing['recipes'])}"])
 
 
-def _row(run: Run) -> dict[str, Any]:
+def _row(run: Run) -> RunRow:
     nll = run.metrics.query("name == 'evaluation/nll'")
+    by_probe = nll.groupby("scope", sort=False, observed=True)
     return {
         "run": str(run.path),
         "state": run.status.get("state"),
@@ -49,9 +75,7 @@ def _row(run: Run) -> dict[str, Any]:
         "total_steps": run.status.get("total_steps"),
         "checkpoints": len(run.checkpoints),
         "measures": list(run.measures),
-        "nll": {
-            str(scope): float(rows["value"].iloc[-1]) for scope, rows in nll.groupby("scope", sort=False, observed=True)
-        },
+        "nll": {str(scope): float(rows["value"].iloc[-1]) for scope, rows in by_probe},
     }
 
 

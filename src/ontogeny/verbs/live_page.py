@@ -1,4 +1,4 @@
-"""Keep a run's page fresh while it trains, in a process of its own that steps back for the training."""
+"""Keep a run's page up to date while it trains, in a separate process of low priority."""
 
 import os
 import signal
@@ -10,13 +10,14 @@ from pathlib import Path
 from ontogeny.train.training import Event, Listener, SaveEvent, StageEvent
 
 _MOST_SHARE = 0.1
+"""Largest share of the time that is spent on writing pages."""
 
 
 class LivePage:
     """A listener that has the page rewritten after a checkpoint.
 
-    Where checkpoints follow each other so fast that pages would take more than a tenth of the time, some checkpoints
-    go without; the page at the end is always written, by whoever owns the run.
+    Checkpoints are skipped if pages would otherwise take more than a tenth of the time. The final page is not written
+    here but by the caller that runs the training.
     """
 
     def __init__(self, then: Listener) -> None:
@@ -26,7 +27,7 @@ class LivePage:
         self._rest_until = 0.0
 
     def listen(self, event: Event) -> None:
-        """Pass the event on; rewrite the page where it is a checkpoint."""
+        """Pass the event on; rewrite the page after a checkpoint."""
         self._then(event)
         if isinstance(event, SaveEvent):
             self._rewrite(event.run)
@@ -34,7 +35,7 @@ class LivePage:
             self._wait()
 
     def finish(self) -> None:
-        """Write no more. A page that is being written is broken off: the last one follows."""
+        """Stop. A page that is being written is abandoned: the final page follows."""
         if self._writing is not None:
             self._writing.send_signal(signal.SIGINT)
             self._wait()

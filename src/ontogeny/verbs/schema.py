@@ -1,6 +1,6 @@
 """The JSON Schema of one kind of component."""
 
-from typing import Any
+from pydantic import JsonValue
 
 from ontogeny.core.errors import OntogenyError, closest
 from ontogeny.core.kinds import find, kinds_of
@@ -17,9 +17,10 @@ ROOMS = (
 )
 
 
-def kind_schema(kind: str) -> dict[str, Any]:
-    """Schema of the component of that kind, in whichever room it is. Raises OntogenyError, naming the closest."""
+def kind_schema(kind: str) -> dict[str, JsonValue]:
+    """The schema of a kind of component of any room. Raises OntogenyError that names the closest kind."""
     for room in ROOMS:
         if kind in kinds_of(room):
             return find(room, kind).model_json_schema()
-    raise OntogenyError(f"unknown kind '{kind}': {closest(kind, (k for room in ROOMS for k in kinds_of(room)))}")
+    kinds = (known for room in ROOMS for known in kinds_of(room))
+    raise OntogenyError(f"unknown kind '{kind}': {closest(kind, kinds)}")

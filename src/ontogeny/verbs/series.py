@@ -1,27 +1,18 @@
-"""What was found in a log, and how each series was understood."""
-
-from pathlib import Path
-from typing import Any
+"""The series of a log, and how each was understood."""
 
 from ontogeny.diagnosis.objective import objective_of
-from ontogeny.integrations.importing import read_history
 from ontogeny.report.findings_text import described
 from ontogeny.report.sparkline import sparkline
-from ontogeny.store.history import CONFIG, History
+from ontogeny.store.history import CONFIG, History, Series
 
 _COLUMNS = ("in the log", "understood as", "points", "steps", "first", "lowest", "last", "rounding", "curve")
 _SPARK = 24
 
 
-def series_of(path: Path, mapping: dict[str, str] | None) -> tuple[History, dict[str, Any]]:
-    """The history, and the same as plain values."""
-    history = read_history(path, mapping)
+def plain(history: History) -> dict[str, object]:
+    """What was understood of a log, as plain values for JSON."""
     objective, why = objective_of(history)
-    segments = [
-        {"axis": one.axis, "beginning": one.beginning, "reason": one.reason, "series": [described(s) for s in one]}
-        for one in history.segments
-    ]
-    plain = {
+    return {
         "path": history.path,
         "form": history.form,
         "nothing": history.nothing,
@@ -29,41 +20,57 @@ def series_of(path: Path, mapping: dict[str, str] | None) -> tuple[History, dict
         "notes": list(history.notes),
         "objective": objective.value,
         "why_objective": why,
-        "config": {key: value for key, value in history.config.items() if key in CONFIG},
-        "segments": segments,
+        "config": _config(history),
+        "segments": [
+            {
+                "axis": segment.axis,
+                "beginning": segment.beginning,
+                "reason": segment.reason,
+                "series": [described(series) for series in segment],
+            }
+            for segment in history.segments
+        ],
     }
-    return history, plain
 
 
-def text(history: History, plain: dict[str, Any]) -> str:
-    """As a person reads it: a table per segment."""
-    lines = [f"{plain['path']}", f"  {plain['form']}" + (", read in part" if plain["partial"] else "")]
-    if plain["nothing"]:
-        lines.append(f"  no training curve: {plain['nothing']}")
+def _config(history: History) -> dict[str, object]:
+    return {key: value for key, value in history.config.items() if key in CONFIG}
+
+
+def text(history: History) -> str:
+    """The same for the terminal: a table per segment."""
+    lines = [history.path, f"  {history.form}" + (", read in part" if history.partial else "")]
+    if history.nothing:
+        lines.append(f"  no training curve: {history.nothing}")
     else:
-        lines.append(f"  {plain['objective']}: {plain['why_objective']}")
-    lines += [f"  - {note}" for note in plain["notes"]]
-    for key, value in plain["config"].items():
+        objective, why = objective_of(history)
+        lines.append(f"  {objective.value}: {why}")
+    lines += [f"  - {note}" for note in history.notes]
+    for key, value in _config(history).items():
         shown = str(value) if len(str(value)) < 60 else f"{str(value)[:57]}…"
         lines.append(f"  {key}: {shown}    ({CONFIG[key]})")
     for segment in history.segments:
-        lines += [
-            "",
-            f"segment {segment.index} (counted in {segment.axis}s)" + (f": {segment.reason}" if segment.reason else ""),
-        ]
-        rows: list[tuple[str, ...]] = [_COLUMNS]
-        for one in segment:
-            facts = described(one)
-            bad = f" ({facts['not_finite']} not finite)" if facts["not_finite"] else ""
-            ends = [f"{facts[key]:.4g}" if facts[key] is not None else "-" for key in ("first", "lowest", "last")]
-            rounding = "full" if one.decimals is None else f"{one.decimals} decimals"
-            unit = f" [{one.unit}]" if one.unit else ""
-            span = f"{facts['first_step']}–{facts['last_step']}"
-            meaning = f"{one.scope}/{one.name}{unit}"
-            rows.append((one.label[:40], meaning, f"{len(one)}{bad}", span, *ends, rounding, sparkline(one, _SPARK)))
+        reason = f": {segment.reason}" if segment.reason else ""
+        lines += ["", f"segment {segment.index} (counted in {segment.axis}s){reason}"]
+        rows = [_COLUMNS, *(_row(series) for series in segment)]
         widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
-        lines += [
-            "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in rows
-        ]
+        for row in rows:
+            cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+            lines.append("  " + "  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def _row(series: Series) -> tuple[str, ...]:
+    values = series.clean().values
+    ends = [f"{value:.4g}" for value in (values[0], values.min(), values[-1])] if len(values) else ["-"] * 3
+    bad = f" ({len(series) - len(values)} not finite)" if len(values) < len(series) else ""
+    unit = f" [{series.unit}]" if series.unit else ""
+    return (
+        series.label[:40],
+        f"{series.scope}/{series.name}{unit}",
+        f"{len(series)}{bad}",
+        f"{series.steps[0]}–{series.steps[-1]}",
+        *ends,
+        "full" if series.decimals is None else f"{series.decimals} decimals",
+        sparkline(series, _SPARK),
+    )

@@ -1,4 +1,4 @@
-"""Follow a log that grows, and say each finding once."""
+"""Follow a growing log and report each finding once."""
 
 import time
 from collections.abc import Callable
@@ -14,7 +14,7 @@ _Key = tuple[str, int]
 
 
 class Watcher:
-    """What was said of a log so far. `look` reads it again if it changed."""
+    """The findings reported on a log so far. `look` reads the log again if it changed."""
 
     def __init__(self, path: Path, mapping: dict[str, str] | None, say: Say) -> None:
         self.path = path
@@ -22,20 +22,21 @@ class Watcher:
         self.say = say
         self.known: dict[_Key, Finding] = {}
         self.worst: Severity | None = None
-        self._seen: tuple[int, int] | None = None
-        self._said = ""
+        self._last_state: tuple[int, int] | None = None
+        """Size and modification time when the log was last read."""
+        self._last_text = ""
 
     def look(self) -> None:
-        """Read the log if its size or time changed, and say what is new. A log that is not there yet is waited for."""
+        """Read the log if its size or time changed, and report what is new. A log need not exist yet."""
         try:
-            state = self.path.stat()
+            stat = self.path.stat()
         except OSError:
-            self._once(f"{self.path} is not there yet: waiting")
+            self._once(f"{self.path} does not exist yet: waiting")
             return
-        now = (state.st_size, state.st_mtime_ns)
-        if now == self._seen:
+        state = (stat.st_size, stat.st_mtime_ns)
+        if state == self._last_state:
             return
-        self._seen = now
+        self._last_state = state
         try:
             examination = examine(read_history(self.path, self.mapping))
         except OntogenyError as error:
@@ -44,15 +45,15 @@ class Watcher:
         if examination.history.nothing:
             self._once(f"nothing to judge yet: {examination.history.nothing}")
             return
-        found = {(one.rule, one.segment): one for one in examination.findings}
-        for key, finding in found.items():
+        findings = {(finding.rule, finding.segment): finding for finding in examination.findings}
+        for key, finding in findings.items():
             before = self.known.get(key)
             if before is None or SEVERITIES.index(finding.severity) < SEVERITIES.index(before.severity):
                 self._tell(f"{finding.severity.upper()}  {finding.statement}  [{finding.rule}]")
-        for key in self.known.keys() - found.keys():
+        for key in self.known.keys() - findings.keys():
             self._tell(f"gone  {self.known[key].rule} no longer holds")
-        self.known = found
-        severities = [one.severity for one in found.values()]
+        self.known = findings
+        severities = [finding.severity for finding in findings.values()]
         self.worst = min(severities, key=SEVERITIES.index) if severities else None
 
     def reached(self, severity: Severity | None) -> bool:
@@ -67,13 +68,13 @@ class Watcher:
         self.say(f"{time.strftime('%H:%M:%S')}  {text}")
 
     def _once(self, text: str) -> None:
-        if text != self._said:
-            self._said = text
+        if text != self._last_text:
+            self._last_text = text
             self._tell(text)
 
 
 def watch(path: Path, *, every_s: float, once: bool, mapping: dict[str, str] | None, fail_on: Severity | None) -> bool:
-    """Look every so many seconds until stopped; says whether a finding as bad as `fail_on` ended it."""
+    """Look every `every_s` seconds until interrupted. Returns whether a finding as bad as `fail_on` ended it."""
     watcher = Watcher(path, mapping, lambda text: print(text, flush=True))  # noqa: T201
     try:
         while True:

@@ -15,5 +15,5 @@ def test_other_lines_are_counted(tmp_path: Path) -> None:
     lines = [f"{i} train {9 - i / 10}" for i in range(20)]
     history = read(tmp_path, "\n".join([*lines[:5], "killed", *lines[5:]]))
     assert history.partial
-    assert history.notes == ("1 lines are of another kind",)
+    assert history.notes == ("1 lines do not have three columns",)
     assert len(points(history, "loss")) == 20

@@ -20,7 +20,7 @@ def test_null_is_no_value(tmp_path: Path) -> None:
 def test_lines_between_are_counted(tmp_path: Path) -> None:
     history = read(tmp_path, '{"step": 1, "loss": 3.5}\nWarning: slow\n{"step": 2, "loss": 3.0}\n{"step": 3, "lo')
     assert history.partial
-    assert history.notes == ("2 lines are no JSON object (the first is line 2)",)
+    assert history.notes == ("2 lines are not a JSON object (the first is line 2)",)
     assert points(history, "loss") == [(1, 3.5), (2, 3.0)]
 
 
@@ -42,4 +42,4 @@ def test_a_copy_is_dropped_and_counted(tmp_path: Path) -> None:
     history = read(tmp_path, '{"step": 1, "loss": 3.5}\n{"step": 1, "loss": 3.5}\n{"step": 2, "loss": 3.0}\n')
     assert len(history.segments) == 1
     assert points(history, "loss") == [(1, 3.5), (2, 3.0)]
-    assert history.notes == ("1 values stand twice at the same step, with the same value: the copies were dropped",)
+    assert history.notes == ("1 values repeat the one before at the same step: the copies were dropped",)

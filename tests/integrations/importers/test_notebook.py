@@ -43,9 +43,9 @@ def test_two_tables_are_two_runs(tmp_path: Path) -> None:
 
 def test_a_header_without_rows_is_no_curve(tmp_path: Path) -> None:
     head = TABLE[: TABLE.index("<tbody>")] + "</table>"
-    assert read(tmp_path, head).nothing == "its table has a header and no rows: nothing was logged"
+    assert read(tmp_path, head).nothing == "its table has a header but no rows: nothing was logged"
 
 
 def test_a_table_of_something_else_is_no_curve(tmp_path: Path) -> None:
     page = "<table><tr><th>Name</th><th>Age</th></tr><tr><td>A</td><td>3</td></tr></table>"
-    assert read(tmp_path, notebook(page)).nothing == "it holds no table of losses"
+    assert read(tmp_path, notebook(page)).nothing == "it has no table of losses"

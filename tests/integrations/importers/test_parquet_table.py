@@ -25,4 +25,4 @@ def test_a_cut_file_is_said_to_be_one(tmp_path: Path) -> None:
     content = parquet(tmp_path, step=list(range(100)), loss=[1.0] * 100)
     history = read(tmp_path, content[: len(content) // 2])
     assert history.partial
-    assert "damaged or cut" in history.nothing
+    assert "damaged or truncated" in history.nothing

@@ -62,7 +62,7 @@ def test_two_series_that_return_at_the_same_place_make_one_boundary() -> None:
 def test_an_exact_repetition_is_dropped_and_counted() -> None:
     found = cuts([1, 2, 2, 3], all_of([3.0, 2.0, 2.0, 1.0]))
     assert steps_of(found, [1, 2, 2, 3]) == [[1, 2, 3]]
-    assert found.notes == ["1 values stand twice at the same step, with the same value: the copies were dropped"]
+    assert found.notes == ["1 values repeat the one before at the same step: the copies were dropped"]
 
 
 def test_another_value_for_the_same_step_is_not() -> None:
@@ -87,4 +87,4 @@ def test_named_writers_are_cut_by_name() -> None:
 def test_a_log_that_runs_backwards_is_turned() -> None:
     found = cuts([4, 3, 2, 1], all_of([1.0, 2.0, 3.0, 4.0]))
     assert found.cuts[0].points["s0"][1].tolist() == [4.0, 3.0, 2.0, 1.0]
-    assert found.notes == ["the log runs backwards: it was turned around"]
+    assert found.notes == ["the log runs backwards: its order was reversed"]

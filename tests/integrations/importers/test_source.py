@@ -24,7 +24,7 @@ def test_bytes_that_are_no_text_are_counted(tmp_path: Path) -> None:
     found = source(tmp_path, b"loss \xff\xfe 3.5\n" * 2)
     assert "loss" in found.text
     assert found.partial
-    assert found.notes == ["4 bytes are not utf-8 text"]
+    assert found.notes == ["4 bytes are not valid utf-8"]
 
 
 def test_repaints_and_colours(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_a_huge_line_is_cut_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_huge_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_source, "MOST_BYTES", 10)
-    with pytest.raises(NotReadableError, match="give the log alone"):
+    with pytest.raises(NotReadableError, match="give only the log"):
         source(tmp_path, b"x" * 11)
 
 

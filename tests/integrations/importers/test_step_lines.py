@@ -56,5 +56,5 @@ def test_total_and_settings_are_learnt(tmp_path: Path) -> None:
 def test_prose_with_numbers_is_no_log(tmp_path: Path) -> None:
     from ontogeny.integrations.importers._source import NotReadableError
 
-    with pytest.raises(NotReadableError, match="no training log is recognised"):
+    with pytest.raises(NotReadableError, match="its format is not recognised"):
         read(tmp_path, "In 1999 the party went to 3 towns.\nStep inside, said the innkeeper to all 4.\n" * 20)

@@ -46,7 +46,7 @@ def test_a_cut_file_gives_what_is_complete(tmp_path: Path) -> None:
 
 def test_a_file_without_scalars_is_no_curve(tmp_path: Path) -> None:
     text = struct.pack("<Q", 13) + b"\0\0\0\0" + field(1, 1, struct.pack("<d", 1.0)) + field(2, 0, b"\1") + b"\x20\1"
-    assert "none of its 2 events holds a scalar" in read(tmp_path, HEAD + text + b"\0\0\0\0").nothing
+    assert "none of its 2 events has a scalar" in read(tmp_path, HEAD + text + b"\0\0\0\0").nothing
 
 
 def test_what_tensorboards_own_writer_wrote(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_a_history_far_behind_the_first_64_kib_is_recognised(tmp_path: Path) -> 
 def test_what_is_no_record_is_said(tmp_path: Path) -> None:
     history = read(tmp_path, state([ENTRIES[0], "lost", ENTRIES[2]]))
     assert history.partial
-    assert history.notes == ("entry 2 is no record",)
+    assert history.notes == ("entry 2 is not a record",)
     assert points(history, "loss") == [(10, 3.5), (20, 3.0)]
 
 

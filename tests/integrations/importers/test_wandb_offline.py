@@ -81,7 +81,7 @@ def test_a_flipped_byte_costs_a_block_and_is_said(tmp_path: Path) -> None:
     content[100] ^= 1
     history = read(tmp_path, bytes(content))
     assert history.partial
-    assert f"the file is cut or damaged at byte 7 of {len(content)}" in history.notes
+    assert f"the file is truncated or damaged at byte 7 of {len(content)}" in history.notes
     assert [step for step, _ in points(history, "loss")] == [2, 3]
 
 

@@ -1,9 +1,9 @@
-"""Is it one run, whole, from its beginning to its end? Several runs in a file, resumptions, gaps and early ends."""
+"""Is the log one complete run? Several runs in a file, resumptions, gaps and early ends."""
 
 import numpy as np
 
 from ontogeny.diagnosis.objective import EVERY, LIKELIHOOD, SUPERVISED
-from ontogeny.diagnosis.rule import Found, Lacks, Nothing, points, rule
+from ontogeny.diagnosis.rule import Detection, Lacks, Nothing, points, rule
 from ontogeny.diagnosis.view import View
 from ontogeny.statistics import robust
 from ontogeny.store.history import Segment, Series
@@ -17,27 +17,27 @@ LEAST_Z = 4.0
 @rule(
     title="Several runs in one log",
     needs="steps",
-    statistic="segments of the log that begin anew: the step returns to the beginning, or another writer's entries",
+    statistic="number of runs or writers: segments where the step returns to the beginning, or another process writes",
     threshold="2 or more",
     origin="LLaMA-Factory logs that two processes append to; driver logs of several runs",
     otherwise="a counter that restarts every epoch",
     refuted_by="each segment continues the loss of the one before it",
-    remedy="they are examined one by one here; elsewhere, split the file before you plot or average it",
+    remedy="here each run is examined separately; elsewhere, split the file before you plot or average it",
     objectives=EVERY,
 )
-def several_runs(view: View) -> Found | Nothing | Lacks:
-    """The file holds more than one run."""
+def several_runs(view: View) -> Detection | Nothing | Lacks:
+    """The file contains more than one run."""
     segments = view.history.segments
-    others = [one for one in segments if one.beginning in ("restart", "writer")]
+    others = [segment for segment in segments if segment.beginning in ("restart", "writer")]
     if not others or view.segments[0].index != segments[0].index:
         return Nothing(numbers={"segments": len(segments)})
-    reasons = "; ".join(one.reason for one in others[:2] if one.reason)
+    reasons = "; ".join(segment.reason for segment in others[:2] if segment.reason)
     more = f"; and {len(others) - 2} more" if len(others) > 2 else ""
-    return Found(
+    return Detection(
         severity="note",
-        statement=f"the log holds {len(others) + 1} runs or writers, which were kept apart ({reasons}{more})",
+        statement=f"the log contains {len(others) + 1} runs or writers, which are kept apart ({reasons}{more})",
         numbers={"runs": len(others) + 1, "segments": len(segments)},
-        evidence=tuple(points(_longest(one), [0]) for one in others[:6]),
+        evidence=tuple(points(_longest(segment), [0]) for segment in others[:6]),
         certainty="likely",
     )
 
@@ -49,39 +49,40 @@ def _longest(segment: Segment) -> Series:
 @rule(
     title="Two values for one step",
     needs="a resumption that repeats steps",
-    statistic="steps that stand in the log before and after a resumption, with different values of the same series",
+    statistic="steps logged both before and after a resumption with different losses",
     threshold="1 or more",
     origin="a GPT-2 log whose step 103,000 has the evaluation losses 3.0373 and 3.0506",
-    otherwise="an evaluation on a random sample, or dropout left on, differs by itself",
-    refuted_by="evaluating the same checkpoint twice gives the difference without any resumption",
-    remedy="take the later values; if they are worse, the optimizer's state or the data's order was not restored",
+    otherwise="evaluation on a random sample, or with dropout left on, varies by itself",
+    refuted_by="evaluating the same checkpoint twice gives the same difference without any resumption",
+    remedy="take the later values; if they are worse, the optimizer's state or the data order was not restored",
     objectives=EVERY,
 )
-def values_disagree_after_resume(view: View) -> Found | Nothing | Lacks:
-    """What was logged again after a resumption is not what was logged before."""
+def values_disagree_after_resume(view: View) -> Detection | Nothing | Lacks:
+    """Steps that a resumed run repeats have other values than before."""
     if len(view.segments) < 2:
         return Lacks(what="a resumption that repeats steps")
     compared = 0
     for earlier, later in zip(view.segments[:-1], view.segments[1:], strict=True):
-        for one in later:
-            before = earlier.get(one.name, one.scope)
-            if before is None or one.name != "loss":
+        for series in later:
+            before = earlier.get(series.name, series.scope)
+            if before is None or series.name != "loss":
                 continue
-            common, left, right = np.intersect1d(before.steps, one.steps, return_indices=True)
+            common, left, right = np.intersect1d(before.steps, series.steps, return_indices=True)
             compared += len(common)
-            apart = np.flatnonzero(np.abs(before.values[left] - one.values[right]) > 2 * one.step_size)
+            old, new = before.values[left], series.values[right]
+            apart = np.flatnonzero(np.abs(old - new) > 2 * series.step_size)
             if len(apart):
                 i = int(apart[0])
-                return Found(
+                return Detection(
                     severity="note",
-                    statement=f"after the step went back to {one.steps[0]}, the {one.label} of step {common[i]} is "
-                    f"{one.values[right[i]]:.5g}; it was {before.values[left[i]]:.5g} before",
+                    statement=f"after the step went back to {series.steps[0]}, the {series.label} at step {common[i]} "
+                    f"is {new[i]:.5g}; before, it was {old[i]:.5g}",
                     numbers={
                         "repeated_steps": len(common),
                         "different": len(apart),
-                        "difference": float(one.values[right[i]] - before.values[left[i]]),
+                        "difference": float(new[i] - old[i]),
                     },
-                    evidence=(points(before, left[apart]), points(one, right[apart])),
+                    evidence=(points(before, left[apart]), points(series, right[apart])),
                     certainty="certain",
                 )
     return Nothing(numbers={"compared": compared}) if compared else Lacks(what="a loss at a step that was repeated")
@@ -91,15 +92,15 @@ def values_disagree_after_resume(view: View) -> Found | Nothing | Lacks:
     title="Jump at a resumption",
     needs="a resumption with 8 or more entries of the training loss on either side",
     statistic="difference of the medians of up to 20 entries after and before, over the noise of both sides",
-    threshold="more than 4 sd and 20% upwards",
-    origin="transformers#33336: an optimizer's state that was not restored",
+    threshold="a rise of more than 4 sd and 20%",
+    origin="transformers#33336: the optimizer's state was not restored",
     otherwise="other data from there on",
     refuted_by="the same batches give the same loss before and after the resumption",
     remedy="restore optimizer, scheduler, scaler and data order with the weights; compare the learning rate on both "
     "sides",
     objectives=SUPERVISED,
 )
-def resume_jump(view: View) -> Found | Nothing | Lacks:
+def resume_jump(view: View) -> Detection | Nothing | Lacks:
     """The loss is higher after a resumption than before."""
     loss = view.loss.clean() if view.loss is not None else None
     if loss is None or not view.joins:
@@ -116,11 +117,10 @@ def resume_jump(view: View) -> Found | Nothing | Lacks:
         relative = jump / abs(float(np.median(before)))
         largest = max(largest, relative)
         if jump > LEAST_Z * max(sd, 1e-12) and relative > LEAST_JUMP:
-            return Found(
+            return Detection(
                 severity="error",
                 statement=f"the {loss.label} jumps from {np.median(before):.4g} to {np.median(after):.4g} "
-                f"(+{relative:.0%}) "
-                f"where the run was resumed at step {join}",
+                f"(+{relative:.0%}) where the run was resumed at step {join}",
                 numbers={
                     "before": float(np.median(before)),
                     "after": float(np.median(after)),
@@ -134,20 +134,19 @@ def resume_jump(view: View) -> Found | Nothing | Lacks:
 
 
 @rule(
-    title="The level shifts",
-    needs="a training loss at 30 or more steps",
-    statistic="the largest step of a two-level fit to the training loss (after its trend on either side) over the "
-    "noise, at the place where the learning rate breaks its schedule",
-    threshold="an upward step above 8 sd of noise and 8% that lasts to the end, at an entry where the learning rate "
-    "rises against its fall",
-    origin="a summariser whose first three entries are of an earlier run: 2.16, then 2.49 and falling",
-    otherwise="a change of data or batch size on purpose",
-    refuted_by="the learning rate of one schedule passes through both sides",
-    remedy="the entries before belong to another run or another set-up: leave them out of any comparison",
+    title="Level shift",
+    needs="a training loss and a learning rate at 30 or more steps",
+    statistic="lowest of the 10 losses after minus highest of the 10 losses before, at steps where a falling learning "
+    "rate rises",
+    threshold="above 8 sd of noise and 8% of the loss",
+    origin="a summariser whose first three entries come from an earlier run: 2.16, then 2.49 and falling",
+    otherwise="a deliberate change of data or batch size",
+    refuted_by="a single schedule explains the learning rate on both sides",
+    remedy="the entries before belong to another run or another configuration: leave them out of any comparison",
     objectives=LIKELIHOOD,
 )
-def level_shift(view: View) -> Found | Nothing | Lacks:
-    """Loss and learning rate both break at one step: two set-ups in one log."""
+def level_shift(view: View) -> Detection | Nothing | Lacks:
+    """Loss and learning rate both jump at one step: two configurations in one log."""
     loss, rate = view.loss, view.learning_rate
     if loss is None or rate is None or len(loss.clean()) < 30 or len(rate.clean()) < 30:
         return Lacks(what="a training loss and a learning rate at 30 or more steps")
@@ -164,13 +163,11 @@ def level_shift(view: View) -> Found | Nothing | Lacks:
         sd = robust.noise(loss.values)
         step = float(after.min() - before.max())
         if sd > 0 and step > 8 * sd and step > 0.08 * before.max():
-            return Found(
+            return Detection(
                 severity="warning",
-                statement=f"at step {loss.steps[at]} the {loss.label} goes from {before[-1]:.4g} to {after[0]:.4g} "
-                "and stays "
-                f"there, and the learning rate rises from {rate.values[rise]:.4g} to {rate.values[rise + 1]:.4g}: "
-                "another "
-                "run, or another set-up, from there on",
+                statement=f"at step {loss.steps[at]} the {loss.label} goes from {before[-1]:.4g} to {after[0]:.4g} and "
+                f"stays there, and the learning rate rises from {rate.values[rise]:.4g} to "
+                f"{rate.values[rise + 1]:.4g}: another run, or another configuration, from there on",
                 numbers={"step_nats": step, "noise_sd": sd, "at_step": int(loss.steps[at])},
                 evidence=(points(loss, np.arange(max(at - 3, 0), at + 3)), points(rate, [int(rise), int(rise) + 1])),
             )
@@ -180,16 +177,16 @@ def level_shift(view: View) -> Found | Nothing | Lacks:
 @rule(
     title="Entries are missing",
     needs="a training loss at 30 or more steps with a regular interval",
-    statistic="the largest distance between two entries, over the usual one (which 95% of them keep)",
+    statistic="the largest interval between two entries over the usual interval (that of at least 95% of the entries)",
     threshold="more than 3 times",
     origin="logs that lost their middle when a process was restarted or a file was cut and joined",
     otherwise="the logging interval was changed for a while",
     refuted_by="another record of the same run has no entries there either",
-    remedy="look into the other log files of the run; do not fit a trend over the gap",
+    remedy="look into the other log files of the run; do not fit a trend across the gap",
     objectives=EVERY,
 )
-def missing_entries(view: View) -> Found | Nothing | Lacks:
-    """A regular log has a hole."""
+def missing_entries(view: View) -> Detection | Nothing | Lacks:
+    """A log with a regular interval has a gap."""
     loss = view.loss
     if loss is None or len(loss) < 30 or view.axis != "step":
         return Lacks(what="a training loss at 30 or more steps")
@@ -201,7 +198,7 @@ def missing_entries(view: View) -> Found | Nothing | Lacks:
     times = distances[largest] / usual
     if times <= 3 or int(loss.steps[largest + 1]) in view.joins:
         return Nothing(numbers={"largest_over_usual": float(times)})
-    return Found(
+    return Detection(
         severity="note",
         statement=f"there is no entry between step {loss.steps[largest]} and {loss.steps[largest + 1]}, where one is "
         f"logged every {usual:g} steps",
@@ -213,17 +210,17 @@ def missing_entries(view: View) -> Found | Nothing | Lacks:
 
 @rule(
     title="Ended before the plan",
-    needs="the planned number of steps, or an error in the log",
+    needs="the planned number of steps, and a loss with 5 or more entries",
     statistic="last step over planned steps",
-    threshold="below 95%, with 5 or more entries",
-    origin="runs cut at 4%, 34% and 63% of their plan among the foreign logs",
+    threshold="below 95%",
+    origin="foreign logs of runs that ended at 4%, 34% and 63% of their planned steps",
     otherwise="early stopping, or a log that was copied while the run went on",
-    refuted_by="a later log of the same run",
-    remedy="judge the run as unfinished: the learning rate had not come down, and the last loss is not the final one",
+    refuted_by="a later log of the same run goes on",
+    remedy="judge the run as unfinished: the learning rate had not decayed, and the last loss is not the final one",
     objectives=EVERY,
 )
-def cut_short(view: View) -> Found | Nothing | Lacks:
-    """The log ends before the run was meant to."""
+def cut_short(view: View) -> Detection | Nothing | Lacks:
+    """The log ends before the planned number of steps."""
     planned = view.config.get("max_steps")
     loss = view.loss if view.loss is not None else next(iter(view.eval_losses), None)
     if not planned or loss is None or len(loss) < 5 or view.axis != "step":
@@ -236,12 +233,11 @@ def cut_short(view: View) -> Found | Nothing | Lacks:
     if reached >= 0.95 * float(planned) or reached + interval >= float(planned) or share <= 0:
         return Nothing(numbers={"share_done": share})
     rate = view.learning_rate.clean() if view.learning_rate is not None else None
-    left = f", with a learning rate of {rate.values[-1]:.3g} left" if rate is not None and len(rate) else ""
-    said = next((text for _, text in view.config.get("errors", ())), "")
-    return Found(
+    left = f", with a learning rate of {rate.values[-1]:.3g}" if rate is not None and len(rate) else ""
+    error = next((f"; it says: {text[:80]}" for _, text in view.config.get("errors", ()) if text), "")
+    return Detection(
         severity="note",
-        statement=f"the log ends at step {view.last_step} of {planned} ({share:.0%} of the plan){left}"
-        + (f"; it says: {said[:80]}" if said else ""),
+        statement=f"the log ends at step {view.last_step} of {planned} ({share:.0%} of the plan){left}{error}",
         numbers={"share_done": share, "planned": int(planned), "last_step": view.last_step},
         evidence=(points(loss, [len(loss) - 1]),),
         certainty="certain",

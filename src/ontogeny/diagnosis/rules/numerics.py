@@ -1,15 +1,15 @@
-"""Numbers that are none, or nothing: NaN, exact zeros, gradients that vanish or explode."""
+"""NaN, losses of exactly 0, and gradients that vanish, explode or are always clipped."""
 
 import numpy as np
 
 from ontogeny.diagnosis.objective import EVERY, LIKELIHOOD, SUPERVISED
-from ontogeny.diagnosis.rule import Found, Lacks, Nothing, points, rule
+from ontogeny.diagnosis.rule import Detection, Lacks, Nothing, points, rule
 from ontogeny.diagnosis.view import View
 from ontogeny.statistics import robust
 from ontogeny.store.history import TRAIN, Series
 
 BENIGN_SHARE = 0.02
-"""A loss scaler looks for its scale in the first steps: what is not finite there, and recovers, is benign."""
+"""A loss scaler searches for its scale in the first steps: NaN there that recovers is benign. Share of the entries."""
 LEAST_NAN = 3
 LEAST_ZEROS = 2
 VANISHED = 1e-8
@@ -22,23 +22,23 @@ LEAST_NORM = 10.0
     title="Loss is not a number",
     needs="a loss",
     statistic="entries of a loss that are NaN or infinite, and whether the loss is finite again after them",
-    threshold="to the end of the log, or 3 and more entries outside the first 2%: error; 1 or 2 that recover: note",
+    threshold="to the end of the log, or 3 or more entries outside the first 2%: error; 1 or 2 that recover: note",
     origin="transformers#13619; two of the foreign logs end in NaN",
     otherwise="the log prints NaN for a value that was not computed at that step",
-    refuted_by="finite weights in the checkpoint after the first NaN",
-    remedy="go back to the checkpoint before the first NaN; lower the learning rate, clip gradients, leave fp16 for "
-    "bf16, and look at the batch of that step",
+    refuted_by="the weights in a checkpoint after the first NaN are finite",
+    remedy="go back to the checkpoint before the first NaN; lower the learning rate, clip gradients, switch from fp16 "
+    "to bf16, and look at the batch of that step",
     objectives=EVERY,
 )
-def nan_loss(view: View) -> Found | Nothing | Lacks:
+def nan_loss(view: View) -> Detection | Nothing | Lacks:
     """A loss became NaN or infinite."""
-    losses = [one for (_, name), one in view.series.items() if name == "loss"]
+    losses = [series for (_, name), series in view.series.items() if name == "loss"]
     if not losses:
         return Lacks(what="a loss")
-    broken = [one for one in losses if not one.finite.all()]
+    broken = [series for series in losses if not series.finite.all()]
     if not broken:
         return Nothing(numbers={"entries": sum(map(len, losses))})
-    series = max(broken, key=lambda one: int((~one.finite).sum()))
+    series = max(broken, key=lambda series: int((~series.finite).sum()))
     bad = np.flatnonzero(~series.finite)
     to_end = not series.finite[-1]
     late = int((bad >= max(BENIGN_SHARE * len(series), 1)).sum())
@@ -49,13 +49,13 @@ def nan_loss(view: View) -> Found | Nothing | Lacks:
     shown = points(series, np.unique(np.concatenate([[max(first - 1, 0)], bad])))
     if to_end:
         tail = f"{where} and not finite from step {series.steps[_tail_start(series)]} to the end of the log"
-        return Found(severity="error", statement=tail, numbers=numbers, evidence=(shown,), certainty="certain")
+        return Detection(severity="error", statement=tail, numbers=numbers, evidence=(shown,), certainty="certain")
     if late >= LEAST_NAN:
         again = f"{where}, and at {len(bad)} of {len(series)} entries in all"
-        return Found(severity="error", statement=again, numbers=numbers, evidence=(shown,), certainty="certain")
+        return Detection(severity="error", statement=again, numbers=numbers, evidence=(shown,), certainty="certain")
     if late == 0:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="note",
         statement=f"{where}, and finite again afterwards",
         numbers=numbers,
@@ -71,27 +71,27 @@ def _tail_start(series: Series) -> int:
 
 @rule(
     title="NaN behind a finite loss",
-    needs="a gradient norm beside the training loss",
+    needs="a gradient norm and a training loss",
     statistic="entries with a gradient norm that is NaN or infinite while the loss printed at the same step is finite",
-    threshold="3 or more outside the first 2% of the entries",
+    threshold="3 or more outside the first 2% of the entries (in fp16, also 5% of them)",
     origin="trl#6702, transformers#13619: logging_nan_inf_filter replaces a NaN loss by the running mean",
-    otherwise="a loss scaler that skips an overflowing step now and then, without harm",
-    refuted_by="logging_nan_inf_filter=False, and the loss is finite at these steps",
+    otherwise="a loss scaler that skips an overflowing step now and then, which is harmless",
+    refuted_by="with logging_nan_inf_filter=False, the loss is finite at these steps",
     remedy="set logging_nan_inf_filter=False to see the true loss; look at the data of these steps; use bf16",
     objectives=EVERY,
 )
-def hidden_nan(view: View) -> Found | Nothing | Lacks:
-    """The gradient is not finite, and the loss looks as if nothing had happened."""
+def hidden_nan(view: View) -> Detection | Nothing | Lacks:
+    """The gradient is NaN or infinite while the printed loss looks normal."""
     if view.grad_norm is None or view.loss is None:
-        return Lacks(what="a gradient norm beside the training loss")
+        return Lacks(what="a gradient norm and a training loss")
     norm = view.grad_norm
     bad = ~norm.finite & np.isin(norm.steps, view.loss.steps[view.loss.finite])
     late = np.flatnonzero(bad)[np.flatnonzero(bad) >= BENIGN_SHARE * len(norm)]
     if view.config.get("fp16") and len(late) < 0.05 * len(norm):
-        late = late[:0]
+        late = late[:0]  # a loss scaler that skips overflowing steps
     if len(late) < LEAST_NAN:
         return Nothing(numbers={"hidden": int(bad.sum()), "entries": len(norm)})
-    return Found(
+    return Detection(
         severity="error",
         statement=f"the gradient norm is not finite at {len(late)} of {len(norm)} entries, first at step "
         f"{norm.steps[late[0]]}, while the loss printed there is finite: the printed loss hides it",
@@ -104,16 +104,16 @@ def hidden_nan(view: View) -> Found | Nothing | Lacks:
 @rule(
     title="Loss falls to exactly 0",
     needs="a training loss at 5 or more steps that was above 0.1",
-    statistic="length of a run of entries that are exactly 0, after an entry above 0.1",
-    threshold="2 or more in a row where the 3 finite entries before lie above 0.1, or with a gradient norm of NaN or 0",
-    origin="LLaMA-Factory#7263, #8088: the loss shows 0.0 once gradients are NaN",
-    otherwise="a memorised set under a log that rounds to few decimals: then the loss comes down to 0 gradually",
+    statistic="run of entries that are exactly 0, after an entry above 0.1",
+    threshold="2 or more in a row, after 3 finite entries above 0.1 or with a gradient norm of NaN or 0",
+    origin="LLaMA-Factory#7263, #8088: the printed loss is 0.0 once gradients are NaN",
+    otherwise="a memorized set in a log that rounds to few decimals: then the loss approaches 0 gradually",
     refuted_by="the unrounded loss at these steps is above 0",
-    remedy="the run is dead from there on: go back to the checkpoint before, change precision (bf16) or attention "
-    "implementation, and look for empty labels",
+    remedy="training has stopped from there on: go back to the last checkpoint before it, change precision (bf16) or "
+    "attention implementation, and look for empty labels",
     objectives=SUPERVISED,
 )
-def zero_loss(view: View) -> Found | Nothing | Lacks:
+def zero_loss(view: View) -> Detection | Nothing | Lacks:
     """The loss drops to exactly 0 from one entry to the next."""
     loss = view.loss.clean() if view.loss is not None else None
     if loss is None or len(loss) < 5:
@@ -124,11 +124,10 @@ def zero_loss(view: View) -> Found | Nothing | Lacks:
         run = int(np.argmin(zero[start:])) if not zero[start:].all() else len(zero) - int(start)
         dropped = start >= 3 and bool((loss.values[start - 3 : start] > 0.1).all())
         if run >= LEAST_ZEROS and (dropped or (loss.values[start - 1] > 0.1 and _dead_gradient(view, loss, start))):
-            return Found(
+            return Detection(
                 severity="error",
                 statement=f"the {loss.label} falls from {loss.values[start - 1]:.4g} at step {loss.steps[start - 1]} "
-                "to "
-                f"exactly 0 at step {loss.steps[start]} and stays there for {run} entries",
+                f"to exactly 0 at step {loss.steps[start]} and stays there for {run} entries",
                 numbers={"zeros": run, "before": float(loss.values[start - 1]), "first_step": int(loss.steps[start])},
                 evidence=(points(loss, np.arange(max(start - 2, 0), min(start + run, start + 8))),),
                 certainty="certain",
@@ -147,26 +146,26 @@ def _dead_gradient(view: View, loss: Series, start: int) -> bool:
 @rule(
     title="Every label masked",
     needs="a training loss at 5 or more steps",
-    statistic="share of entries that are exactly 0, from the first one on",
-    threshold="all of the first 5 and at least 95% of all",
-    origin="trl#6668: completion-only masking that finds no completion; the mean over no token is 0",
-    otherwise="an objective that lies at 0 by design and logs nothing by which it could be told",
-    refuted_by="count the labels other than -100 in a batch: more than none",
-    remedy="print one batch's labels; mend the chat template or the response marker that the mask looks for",
+    statistic="share of entries that are exactly 0",
+    threshold="the first 5 entries and at least 95% of all",
+    origin="trl#6668: completion-only masking finds no completion, and the mean over no tokens is 0",
+    otherwise="an objective that is 0 by design, in a log that does not show it",
+    refuted_by="a batch has labels other than -100",
+    remedy="print the labels of one batch; fix the chat template or the response marker that the mask looks for",
     objectives=SUPERVISED,
 )
-def masked_labels(view: View) -> Found | Nothing | Lacks:
-    """The loss is 0 from the first entry: nothing is supervised."""
+def masked_labels(view: View) -> Detection | Nothing | Lacks:
+    """The loss is 0 from the first entry: no token is supervised."""
     loss = view.loss.clean() if view.loss is not None else None
     if loss is None or len(loss) < 5:
         return Lacks(what="a training loss at 5 or more steps")
     share = float((loss.values == 0).mean())
     if not (loss.values[:5] == 0).all() or share < 0.95:
         return Nothing(numbers={"share_zero": share})
-    return Found(
+    return Detection(
         severity="error",
-        statement=f"the {loss.label} is exactly 0 from its first entry on ({share:.0%} of {len(loss)}): no token "
-        "counts",
+        statement=f"the {loss.label} is exactly 0 from its first entry on ({share:.0%} of {len(loss)} entries): no "
+        "token is supervised",
         numbers={"share_zero": share, "entries": len(loss)},
         evidence=(points(loss, np.arange(5)),),
         certainty="likely",
@@ -175,17 +174,17 @@ def masked_labels(view: View) -> Found | Nothing | Lacks:
 
 @rule(
     title="Gradient vanished",
-    needs="a gradient norm that is above 0 somewhere",
-    statistic="length of a run of entries with a gradient norm below 1e-8",
-    threshold="5 or more in a row, after or before ordinary ones, at the end or over 5% of the log",
+    needs="a gradient norm at 10 or more steps",
+    statistic="longest run of entries with a gradient norm below 1e-8",
+    threshold="5 or more in a row, at the end of the log or over more than 5% of it",
     origin="DeepSpeed#7632",
-    otherwise="a norm that is printed with so few decimals that it rounds to 0",
+    otherwise="a norm printed with so few decimals that it rounds to 0",
     refuted_by="parameters differ between two checkpoints of that stretch by more than rounding",
     remedy="look for a detached graph, frozen parameters, empty labels or a loss scale that reached 0",
     objectives=SUPERVISED,
 )
-def vanished_gradient(view: View) -> Found | Nothing | Lacks:
-    """The gradient is nothing, for a while or for good."""
+def vanished_gradient(view: View) -> Detection | Nothing | Lacks:
+    """The gradient is 0, for a while or to the end."""
     norm = view.grad_norm.clean() if view.grad_norm is not None else None
     if norm is None or len(norm) < 2 * LEAST_VANISHED:
         return Lacks(what=f"a gradient norm at {2 * LEAST_VANISHED} or more steps")
@@ -195,14 +194,14 @@ def vanished_gradient(view: View) -> Found | Nothing | Lacks:
         if np.median(norm.values[~gone]) < 20 * norm.step_size:
             return Lacks(what="a gradient norm with more decimals")
     if gone.all() and view.loss is not None and robust.spread(view.loss.clean().values) > 0:
-        return Lacks(what="a gradient norm that was computed: it is printed as 0 throughout while the loss moves")
+        return Lacks(what="a gradient norm that was computed: it is printed as 0 throughout while the loss changes")
     edges = np.flatnonzero(np.diff(np.concatenate([[0], gone.astype(np.int8), [0]])))
     runs = [(int(b - a), int(a)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
     length, start = max(runs, default=(0, 0))
     lasting = start + length == len(norm) or length > 0.05 * len(norm)
     if length < LEAST_VANISHED or not lasting:
         return Nothing(numbers={"longest_run": length})
-    return Found(
+    return Detection(
         severity="error",
         statement=f"the gradient norm is below {VANISHED:g} at {length} entries in a row from step {norm.steps[start]} "
         f"to {norm.steps[start + length - 1]}: nothing is learned there",
@@ -220,18 +219,18 @@ def vanished_gradient(view: View) -> Found | Nothing | Lacks:
     "same step by 6 sd of its noise",
     origin="calibrated on the foreign logs: isolated norms of 15 times the median are common in healthy fine-tuning",
     otherwise="a batch of very short or very long examples",
-    refuted_by="the norms after clipping, and a loss that did not move",
+    refuted_by="the loss does not change at these steps, and the norms after clipping are ordinary",
     remedy="clip gradients (max_grad_norm 1.0), lower the learning rate, lengthen the warm-up, look at these batches",
     objectives=EVERY,
 )
-def exploding_gradient(view: View) -> Found | Nothing | Lacks:
-    """The gradient is a hundred times what it was."""
+def exploding_gradient(view: View) -> Detection | Nothing | Lacks:
+    """The gradient norm is a hundred times its earlier level."""
     norms = [
-        one.clean()
-        for (scope, name), one in view.series.items()
-        if scope == TRAIN and _is_gradient_norm(name, one.label)
+        series.clean()
+        for (scope, name), series in view.series.items()
+        if scope == TRAIN and _is_gradient_norm(name, series.label)
     ]
-    norms = [one for one in norms if len(one) >= 30 and (one.values > 0).mean() > 0.5]
+    norms = [norm for norm in norms if len(norm) >= 30 and (norm.values > 0).mean() > 0.5]
     if not norms:
         return Lacks(what="a gradient norm at 30 or more steps")
     largest = {}
@@ -243,11 +242,10 @@ def exploding_gradient(view: View) -> Found | Nothing | Lacks:
         largest[f"largest_ratio_{norm.label}"] = float(np.nanmax(ratio))
         if len(high) >= 2 or (len(high) == 1 and _loss_jumps(view, int(norm.steps[high[0]]))):
             worst = int(high[np.argmax(ratio[high])])
-            return Found(
+            return Detection(
                 severity="warning",
                 statement=f"{norm.label} reaches {norm.values[worst]:.3g} at step {norm.steps[worst]}, "
-                f"{ratio[worst]:.0f} "
-                f"times the median before it, and is above 100 times at {len(high)} entries",
+                f"{ratio[worst]:.0f} times the median before it, and exceeds 100 times at {len(high)} entries",
                 numbers={"ratio": float(ratio[worst]), "entries_above": len(high), "entries": len(norm)},
                 evidence=(points(norm, high),),
             )
@@ -273,15 +271,15 @@ def _loss_jumps(view: View, step: int) -> bool:
     needs="a gradient norm at 30 or more steps, and the clipping threshold",
     statistic="share of entries after warm-up with a norm above the clipping threshold",
     threshold="95% or more",
-    origin="with the norm always above it, the threshold sets the length of every step: in effect a lower learning "
-    "rate",
-    otherwise="it is meant so (normalised gradient descent)",
+    origin="if every norm exceeds the threshold, the threshold sets the length of every step: in effect another "
+    "learning rate",
+    otherwise="it is intended (normalised gradient descent)",
     refuted_by="the norm is logged after clipping",
-    remedy="raise max_grad_norm to about the median norm, or lower the learning rate knowingly",
+    remedy="raise max_grad_norm to about the median norm, or set the learning rate with the clipping in mind",
     objectives=LIKELIHOOD,
 )
-def gradient_always_clipped(view: View) -> Found | Nothing | Lacks:
-    """Clipping decides the size of every step."""
+def gradient_always_clipped(view: View) -> Detection | Nothing | Lacks:
+    """Clipping sets the size of every step."""
     threshold = view.config.get("max_grad_norm")
     norm = view.grad_norm.clean() if view.grad_norm is not None else None
     if norm is None or len(norm) < 30 or not threshold:
@@ -291,7 +289,7 @@ def gradient_always_clipped(view: View) -> Found | Nothing | Lacks:
     share = float(above.mean())
     if share < 0.95 or len(later) < 20:
         return Nothing(numbers={"share_clipped": share})
-    return Found(
+    return Detection(
         severity="note",
         statement=f"the gradient norm is above the clipping threshold of {threshold:g} at {share:.0%} of {len(later)} "
         f"entries (median {np.median(later.values):.3g}): clipping sets the size of the steps",

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
-from ontogeny.diagnosis.rule import Found, Lacks, Nothing
+from ontogeny.diagnosis.rule import Detection, Lacks, Nothing
 from ontogeny.integrations.audit.recording import Recording
 
-Outcome = Found | Lacks | Nothing
+Outcome = Detection | Lacks | Nothing
 Judge = Callable[[Recording], Outcome]
 
 
@@ -38,7 +38,7 @@ class Check:
 def check(
     *, title: str, needs: str, cost: str, threshold: str, otherwise: str, refuted_by: str, remedy: str
 ) -> Callable[[Judge], Check]:
-    """Make a check of a function that takes a `Recording` and returns `Found`, `Nothing` or `Lacks`."""
+    """Make a check of a function that takes a `Recording` and returns `Detection`, `Nothing` or `Lacks`."""
 
     def make(judge: Judge) -> Check:
         return Check(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ontogeny.diagnosis.rule import Found, Lacks, Nothing
+from ontogeny.diagnosis.rule import Detection, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome
 from ontogeny.integrations.audit.recording import Recording
 from ontogeny.integrations.audit.returned import LOSS, named
@@ -48,7 +48,7 @@ def _by_weights(evaluations: list[list[LossTerms]]) -> Outcome:
     if len(off) < min(2, len(evaluations)):  # a schedule may jump between the last batch and one evaluation
         return Nothing(numbers=numbers)
     said = ", ".join(f"'{name}' {there:g} (training: {here:g})" for name, (there, here) in off[0].items())
-    return Found(
+    return Detection(
         severity="error",
         statement=f"evaluation weighs its terms otherwise than training: {said}; the two losses cannot be compared",
         numbers=numbers,
@@ -72,7 +72,7 @@ def _by_terms(loss: float, terms: Mapping[str, float], weights: Mapping[str, flo
     numbers: dict[str, float | int | str] = {"loss": loss, "with_training_weights": added}
     if near(loss, added, 0.01):
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="error",
         statement=f"the evaluation's loss is {loss:.5g}, its terms with training's weights "
         f"add up to {added:.5g}: another objective",
@@ -90,7 +90,7 @@ def _by_nll(seen: Recording, done: Evaluated, loss: float) -> Outcome:
     numbers: dict[str, float | int | str] = {"loss": loss, "mean_nll": done.token_mean}
     if any(near(loss, mean, 0.01) for mean in (done.token_mean, done.batch_mean, done.row_mean)):
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="warning",
         statement="training minimises a plain cross entropy; the evaluation's loss is "
         f"{loss:.4g}, and the NLL of its rows {done.token_mean:.4g}",

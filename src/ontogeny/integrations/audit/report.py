@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ontogeny.core.contracts import Clear, Finding, NotAssessable, Severity, Verdict
 from ontogeny.diagnosis.examine import SEVERITIES, as_json
-from ontogeny.diagnosis.rule import Found, Lacks
+from ontogeny.diagnosis.rule import Detection, Lacks
 from ontogeny.integrations.audit.check import Check
 from ontogeny.integrations.audit.recording import Recording
 from ontogeny.store import durable, schema
@@ -48,7 +48,7 @@ def _judged(one: Check, recording: Recording) -> Verdict:
         return NotAssessable(rule=one.id, lacks=f"a recording that it can read ({type(error).__name__}: {error})")
     if isinstance(outcome, Lacks):
         return NotAssessable(rule=one.id, lacks=outcome.what)
-    if not isinstance(outcome, Found):
+    if not isinstance(outcome, Detection):
         return Clear(rule=one.id, numbers=outcome.numbers)
     return Finding(
         rule=one.id,

@@ -1,1 +1,1 @@
-"""Readers of other people's logs, one file per format, each found by what the file holds and not by its name."""
+"""Readers of training logs, one module per format. A format is recognised by a file's content, not by its name."""

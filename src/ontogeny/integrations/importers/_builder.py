@@ -1,22 +1,21 @@
-"""Collects the entries of a log as they stand in the file, and makes a `History` of them: names, segments, rounding."""
+"""Collects the entries of a log in the order of the file and makes a `History` of them: names, segments, rounding."""
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import cast
 
 import numpy as np
 
 from ontogeny.integrations.importers._names import Meaning, understand
 from ontogeny.integrations.importers._segments import Cut, cut
-from ontogeny.store.history import Axis, History, Segment, Series
+from ontogeny.store.history import Axis, History, LogConfig, Segment, Series
 
 MOST_LABELS = 2000
-"""Series beyond that many are not read: it is a table of something else."""
-_MOST_DECIMALS = 12
+"""Further labels are not read: a table with more columns is no training log."""
 
 
 class Builder:
-    """Add entries in the order of the file, then `build`. Nothing is dropped but exact repetitions, which are counted.
+    """Add entries in the order of the file, then `build`. Only exact repetitions are dropped, and they are counted.
 
     `row_word`: what rows count, `line` or `entry` or `row`. `meaning`: what a label means, by default `understand`.
     """
@@ -25,14 +24,14 @@ class Builder:
         self, path: str, form: str, *, row_word: str = "line", meaning: Callable[[str], Meaning | None] = understand
     ) -> None:
         self.path, self.form, self.row_word = path, form, row_word
-        self.config: dict[str, Any] = {}
+        self.config: LogConfig = {}
         self.notes: list[str] = []
         self.partial = False
         self.nothing = ""
         self.step_label: str | None = None
-        """The label that the user named as the step; None to find it."""
+        """The label that the user named as the step; None to detect it."""
         self.units: dict[str, str] = {}
-        """Units that the log prints beside a label's numbers; else they are those of the meaning."""
+        """Units that the log prints beside a label's numbers; for other labels, the meaning gives the unit."""
         self._meaning = meaning
         self._rows: list[int] = []
         self._steps: list[int] = []
@@ -55,49 +54,56 @@ class Builder:
         time_unix_s: float | None = None,
         writer: str = "",
     ) -> None:
-        """Add one entry: its place in the file, its numbers by the log's own labels, and its step where it says one.
+        """Add one entry: its row in the file, its numbers by the log's own labels, and its step if it has one.
 
-        `writer` tells apart what different processes or runs wrote, where the log says so; each becomes a segment.
+        `writer` names the process or run that wrote the entry, if the log states it; each writer becomes a segment.
         """
         index = len(self._rows)
         self._rows.append(row)
-        known = step is not None and abs(step) < 2**53
-        if not known:
+        if step is not None and abs(step) < 2**53:  # False for NaN, too
+            self._steps.append(int(step))
+        else:
+            self._steps.append(0)
             self._stepless.append(index)
-        self._steps.append(int(step) if known and step is not None else 0)
         self._epochs.append(math.nan if epoch is None else float(epoch))
         self._times.append(math.nan if time_unix_s is None else float(time_unix_s))
         self._writers.append(writer)
         for label, value in values.items():
-            found = self._values.get(label)
-            if found is None:
+            entries = self._values.get(label)
+            if entries is None:
                 if len(self._values) >= MOST_LABELS:
-                    self.note(f"more than {MOST_LABELS} different labels: the rest was not read", partial=True)
+                    self.note(f"more than {MOST_LABELS} different labels: the others were not read", partial=True)
                     continue
-                found = self._values[label] = ([], [])
-            found[0].append(index)
-            found[1].append(float(value))
+                entries = self._values[label] = ([], [])
+            entries[0].append(index)
+            entries[1].append(float(value))
+
+    def configure(self, key: str, value: object, *, overwrite: bool = True) -> None:
+        """Record a setting that the log states. `key` is one of `LogConfig`."""
+        assert key in LogConfig.__annotations__, key
+        settings = cast(dict[str, object], self.config)
+        if overwrite or key not in settings:
+            settings[key] = value
 
     def note(self, text: str, *, partial: bool = False) -> None:
-        """Say something that a reader must know, once."""
+        """Record what a reader of the history must know, once."""
         self.partial = self.partial or partial
         if text not in self.notes:
             self.notes.append(text)
 
     def build(self) -> History:
-        """Understand what was added."""
+        """The history of all entries added."""
         segments = self._segments() if self._rows else ()
         nothing = self.nothing
         if not segments and not nothing:
-            nothing = (
-                "it holds no entry that is a number at a step" if not self._rows else "none of its values is a metric"
-            )
+            nothing = "none of its values is a metric" if self._rows else "it has no entry with a number at a step"
+        config = {key: value for key, value in self.config.items() if value is not None}
         return History(
             path=self.path,
             form=self.form,
             segments=() if nothing else segments,
             row_word=self.row_word,
-            config={key: value for key, value in self.config.items() if value is not None},
+            config=cast(LogConfig, config),
             notes=tuple(self.notes),
             partial=self.partial,
             nothing=nothing,
@@ -143,9 +149,9 @@ class Builder:
         return Segment(index=index, series=tuple(series), axis=axis, beginning=beginning, reason=reason)
 
     def _axis(self) -> tuple[np.ndarray, Axis]:
-        """What entries are counted by: steps; where no entry has one, whole epochs; else the entries themselves.
+        """What entries are counted by: steps; if no entry has one, whole epochs; else the entries themselves.
 
-        An entry without a step in a log of steps stands at the step before it.
+        In a log with steps, an entry without one belongs to the step before it.
         """
         count = len(self._rows)
         if len(self._stepless) < count:
@@ -155,7 +161,7 @@ class Builder:
                 known[self._stepless] = False
                 last = np.maximum.accumulate(np.where(known, np.arange(count), 0))
                 steps = steps[last]
-                self.note(f"entries without a step ({len(self._stepless)}) stand at the step before them")
+                self.note(f"entries without a step ({len(self._stepless)}) are placed at the step before them")
             return steps, "step"
         epochs = np.array(self._epochs)
         if np.isfinite(epochs).all() and (epochs == np.round(epochs)).all():
@@ -165,22 +171,22 @@ class Builder:
         return np.arange(1, count + 1, dtype=np.int64), "entry"
 
     def _named(self) -> dict[Meaning, tuple[str, list[int], list[float]]]:
-        """Values by what they mean. Of two labels of one meaning, that with more values has it; the other its label."""
-        found: dict[Meaning, tuple[str, list[int], list[float]]] = {}
+        """Values by meaning. Of two labels of one meaning, that with more values gets it; the other keeps its label."""
+        named: dict[Meaning, tuple[str, list[int], list[float]]] = {}
         for label, (index, values) in sorted(self._values.items(), key=lambda item: -len(item[1][0])):
             meaning = self._meaning(label)
             if meaning is None:
                 continue
-            if meaning in found:
+            if meaning in named:
                 meaning = Meaning(meaning.scope, label, meaning.unit)
-            found[meaning] = (label, index, values)
-        return found
+            named[meaning] = (label, index, values)
+        return named
 
 
 def decimals_of(values: np.ndarray) -> int | None:
-    """Decimals to which all values are rounded, at most 8; None if they carry more, or there is nothing to tell by.
+    """Decimals to which all values are rounded, at most 8; None if they have more, or there are fewer than two values.
 
-    Judged from the numbers: the fewest decimals that reproduce every one of them. Whole numbers give 0.
+    Inferred from the numbers: the fewest decimals that reproduce each of them. Whole numbers give 0.
     """
     finite = values[np.isfinite(values)]
     finite = finite[np.abs(finite) < 1e9]

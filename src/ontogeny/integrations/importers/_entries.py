@@ -1,7 +1,8 @@
 """Entries that are JSON objects: which key is the step, the epoch, the time, and what is a number."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+
+from pydantic import JsonValue
 
 from ontogeny.integrations.importers._builder import Builder
 from ontogeny.integrations.importers._numbers import number_of
@@ -27,8 +28,8 @@ TIME_KEYS = ("timestamp", "_timestamp", "time_unix_s", "wall_time")
 _DEEPEST = 3
 
 
-def flat(entry: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Keys and values, nested objects under joined keys: ``{"eval": {"loss": 1}}`` gives ``eval/loss``."""
+def flat(entry: Mapping[str, JsonValue], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, JsonValue]]:
+    """Keys and values, those of nested objects under joined keys: ``{"eval": {"loss": 1}}`` gives ``eval/loss``."""
     for key, value in entry.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
@@ -38,8 +39,16 @@ def flat(entry: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator
             yield name, value
 
 
-def add_entry(row: int, entry: Mapping[str, Any], builder: Builder, *, step: float | None = None) -> bool:
-    """Add one entry; says whether it held a number that could be a metric. Keys with null are as if not there."""
+def add_evaluation_rate(values: Mapping[str, float], builder: Builder) -> None:
+    """Record the runtime and the rate of an evaluation as Trainer logs them; they are no metrics."""
+    if "eval_runtime" in values:
+        builder.config.setdefault("eval_runtime_s", []).append(values["eval_runtime"])
+    if "eval_samples_per_second" in values:
+        builder.config.setdefault("eval_examples_per_second", []).append(values["eval_samples_per_second"])
+
+
+def add_entry(row: int, entry: Mapping[str, JsonValue], builder: Builder, *, step: float | None = None) -> bool:
+    """Add one entry. Keys with null count as absent. Returns whether it has a number that could be a metric."""
     values: dict[str, float] = {}
     nested = any(isinstance(value, dict) for value in entry.values())
     for key, raw in flat(entry) if nested else entry.items():

@@ -1,47 +1,46 @@
-"""JSON Lines: one object per line, whatever lies between them."""
+"""JSON Lines: one object per line, with any other lines between them."""
 
 import json
 from collections.abc import Iterator
-from typing import Any
+
+from pydantic import JsonValue
 
 from ontogeny.integrations.importers._source import Source
 
-_LOOKED_AT = 20
+_FIRST_LINES = 20
+"""Lines by which the format is recognised."""
 
 
-def objects(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line and object of every line that is one; other lines are counted in a note."""
+def objects(source: Source) -> Iterator[tuple[int, dict[str, JsonValue]]]:
+    """Line number and object of every line that is a JSON object; a note counts the other lines."""
     others, first = 0, 0
     for number, line in source.lines():
-        stripped = line.lstrip("\ufeff \t")
-        if stripped.startswith("{"):
-            try:
-                found = json.loads(stripped)
-            except (ValueError, RecursionError):
-                found = None
-            if isinstance(found, dict):
-                yield number, found
-                continue
+        entry = _object(line)
+        if entry is not None:
+            yield number, entry
+            continue
         others += 1
         first = first or number
     if others:
-        source.note(f"{others} lines are no JSON object (the first is line {first})", partial=True)
+        source.note(f"{others} lines are not a JSON object (the first is line {first})", partial=True)
 
 
-def first_objects(source: Source) -> list[dict[str, Any]]:
-    """Objects among the first lines of a file that looks like JSON Lines; empty if it does not."""
+def first_objects(source: Source) -> list[dict[str, JsonValue]]:
+    """Objects among the first lines of a file if at least half of these are objects; else empty."""
     if not source.is_text:
         return []
-    found = []
-    lines = source.sample[:_LOOKED_AT]
-    for line in lines:
-        stripped = line.lstrip("\ufeff \t")
-        if not stripped.startswith("{"):
-            continue
-        try:
-            one = json.loads(stripped)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(one, dict) and one:
-            found.append(one)
-    return found if len(found) >= max(len(lines) / 2, 1) else []
+    lines = source.sample[:_FIRST_LINES]
+    entries = [entry for line in lines if (entry := _object(line))]
+    return entries if len(entries) >= max(len(lines) / 2, 1) else []
+
+
+def _object(line: str) -> dict[str, JsonValue] | None:
+    """The JSON object that a line is; None if it is anything else."""
+    stripped = line.lstrip("\ufeff \t")
+    if not stripped.startswith("{"):
+        return None
+    try:
+        value = json.loads(stripped)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None

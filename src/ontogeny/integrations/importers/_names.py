@@ -1,4 +1,4 @@
-"""What the many names of a metric mean: scope, name in our words, and unit."""
+"""The meaning of a log's metric names: scope, our name, and unit."""
 
 import re
 from functools import lru_cache
@@ -8,7 +8,7 @@ from ontogeny.store.history import EVAL, TRAIN
 
 
 class Meaning(NamedTuple):
-    """A metric as we call it."""
+    """A metric in our terms."""
 
     scope: str
     name: str
@@ -165,16 +165,16 @@ _PARTS = re.compile(r"[\s_/\-.:|()\[\]]+")
 
 @lru_cache(maxsize=65_536)
 def understand(label: str) -> Meaning | None:
-    """What a label of a log means; None for what is no metric (steps, times, memory).
+    """The meaning of a log's label; None if it is no metric (steps, times, memory).
 
     ``eval_loss`` is ("eval", "loss"); ``eval_code_loss`` is ("code", "loss"); ``Loss/Validation`` is ("eval", "loss");
-    ``train/kd_loss`` is ("train", "term/kd"). What we do not know keeps its own name, in its scope.
+    ``train/kd_loss`` is ("train", "term/kd"). An unknown metric keeps its own name, in its scope.
     """
     stripped = label.strip()
     preference = _preference(stripped)
     if preference is not None:
         return preference
-    if stripped.startswith("term/"):  # an importer that knows it for a term of a composite loss
+    if stripped.startswith("term/"):  # named by an importer that knows it is a term of a composite loss
         return Meaning(TRAIN, stripped, "nats")
     words = [word for word in _PARTS.split(_CAMEL.sub("_", stripped).lower()) if word]
     if not words or " ".join(words) in _NOT_METRICS:
@@ -200,21 +200,21 @@ def understand(label: str) -> Meaning | None:
 
 
 def _scope(words: list[str]) -> tuple[str, list[str]]:
-    """`eval` or `train`, and the words that remain without the one that said so."""
+    """`eval` or `train`, and the words of the label without the one that names the scope."""
     if words[0] == "predict" and len(words) > 1:
         return "predict", words[1:]
-    for known, scope in ((_EVAL_WORDS, EVAL), (_TRAIN_WORDS, TRAIN)):
+    for words_of_scope, scope in ((_EVAL_WORDS, EVAL), (_TRAIN_WORDS, TRAIN)):
         for position in (0, len(words) - 1):
-            if words[position] in known:
+            if words[position] in words_of_scope:
                 return scope, words[:position] + words[position + 1 :]
         for position, word in enumerate(words):
-            if word in known and scope == EVAL:
+            if word in words_of_scope and scope == EVAL:
                 return scope, words[:position] + words[position + 1 :]
     return TRAIN, words
 
 
 def _preference(label: str) -> Meaning | None:
-    """Preference metrics keep their names, as every trainer of that kind writes them."""
+    """Preference metrics keep their names: all trainers use the same ones. None for any other label."""
     bare = label.removeprefix("train/")
     scope = TRAIN
     for prefix in ("eval_", "eval/"):

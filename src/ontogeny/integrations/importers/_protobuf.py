@@ -1,7 +1,7 @@
-"""Protocol Buffers' wire format, as far as logs need it: fields of a message, without its schema.
+"""The part of Protocol Buffers' wire format that logs use: the fields of a message, read without its schema.
 
-Written down in "Encoding" of the Protocol Buffers documentation: a key (field number x 8 + wire type) as a varint, then
-a varint (0), eight bytes (1), a length and so many bytes (2), or four bytes (5).
+As defined under "Encoding" in the Protocol Buffers documentation: a key (field number x 8 + wire type) as a varint,
+then a varint (wire type 0), eight bytes (1), a length and that many bytes (2), or four bytes (5).
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ Value = int | bytes
 
 
 class DamagedError(ValueError):
-    """The bytes are no message."""
+    """The bytes are not a message."""
 
 
 def fields(data: bytes) -> Iterator[tuple[int, int, Value]]:
@@ -36,11 +36,11 @@ def fields(data: bytes) -> Iterator[tuple[int, int, Value]]:
 
 
 def varint(data: bytes, position: int) -> tuple[int, int]:
-    """A varint and the position behind it."""
+    """A varint and the position after it. Raises DamagedError if it does not end."""
     value = shift = 0
     while True:
         if position >= len(data) or shift > 63:
-            raise DamagedError("a number without an end")
+            raise DamagedError("a number that does not end")
         byte = data[position]
         position += 1
         value |= (byte & 0x7F) << shift
@@ -51,6 +51,6 @@ def varint(data: bytes, position: int) -> tuple[int, int]:
 
 def inside(data: bytes, number: int) -> Iterator[bytes]:
     """Every message, text or bytes under this field number."""
-    for found, kind, value in fields(data):
-        if found == number and kind == 2 and isinstance(value, bytes):
+    for field, kind, value in fields(data):
+        if field == number and kind == 2 and isinstance(value, bytes):
             yield value

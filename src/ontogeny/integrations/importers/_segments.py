@@ -1,15 +1,15 @@
-"""Where one run ends and another begins: segments of a log, never a mixture.
+"""Cut a log into segments, so that no segment mixes two runs.
 
-Within a segment no series comes back to a step. A value that repeats exactly, at the same step, is a copy and is
-dropped (and counted). A series that goes back, or brings another value for a step it already has, begins a segment. A
-log that goes back again and again was written by several processes at once: each entry then goes to the writer that it
-continues.
+Within a segment no series returns to an earlier step. A value that repeats the one before it, at the same step, is a
+copy: it is dropped and counted. A series that goes back, or has another value for the same step, begins a segment. A
+log that goes back again and again was written by several processes at once: each entry is then assigned to the writer
+that it continues.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -20,65 +20,63 @@ Points = tuple[np.ndarray, np.ndarray]
 """Indices of entries, and the values there."""
 
 INTERLEAVED_RETURNS = 8
-"""A log that goes back more often than that, and at more than a tenth of its entries, has several writers."""
+"""A log that goes back more often than this, and at more than a tenth of its entries, has several writers."""
 MOST_WRITERS = 64
 
 
 @dataclass
-class Cut:
+class Cut(Generic[Key]):
     """One segment: the entry at which it begins, why, and its points by series."""
 
     first: int
     beginning: Beginning
     reason: str
-    points: dict = field(default_factory=dict)
+    points: dict[Key, Points]
 
 
 @dataclass
-class Cuts:
-    """All segments, in order, and what must be said about them."""
+class Cuts(Generic[Key]):
+    """All segments, in order, and notes for the reader."""
 
-    cuts: list[Cut]
+    cuts: list[Cut[Key]]
     notes: list[str]
 
 
-def cut(steps: np.ndarray, points: Mapping[Key, Points], writers: Sequence[str] | None = None) -> Cuts:
-    """Cut series into segments. `steps` int64, one per entry; `points` index entries in the order of the file."""
+def cut(steps: np.ndarray, points: Mapping[Key, Points], writers: Sequence[str] | None = None) -> Cuts[Key]:
+    """Cut series into segments. `steps`: int64, one per entry; `points` index entries in the order of the file."""
     if writers is not None:
         return _by_writer(steps, points, writers)
-    points = {key: found for key, found in points.items() if len(found[0])}
+    points = {key: series for key, series in points.items() if len(series[0])}
     notes: list[str] = []
     backward = _backward(steps, points)
     if backward:
         points = {key: (index[::-1], values[::-1]) for key, (index, values) in points.items()}
-        notes.append("the log runs backwards: it was turned around")
+        notes.append("the log runs backwards: its order was reversed")
     points, copies = _without_copies(steps, points)
     returns = _returns(steps, points, backward=backward)
     entries = len(np.unique(np.concatenate([index for index, _ in points.values()]))) if points else 0
     boundaries = _boundaries(returns)
     if len(boundaries) > INTERLEAVED_RETURNS and len(boundaries) > entries / 10:
         lanes, interleaved = _lanes(steps, points)
-        return Cuts(lanes, [*notes, *interleaved, *_said(copies)])
-    notes += _said(copies)
+        return Cuts(lanes, [*notes, *interleaved, *_note_on_copies(copies)])
+    notes += _note_on_copies(copies)
     if backward:
         return Cuts([Cut(0, "first", "", dict(points))], notes)
     return Cuts(_split(steps, points, boundaries), notes)
 
 
-def _said(copies: int) -> list[str]:
-    return [f"{copies} values stand twice at the same step, with the same value: the copies were dropped"] * bool(
-        copies
-    )
+def _note_on_copies(copies: int) -> list[str]:
+    return [f"{copies} values repeat the one before at the same step: the copies were dropped"] if copies else []
 
 
 def _backward(steps: np.ndarray, points: Mapping[Key, Points]) -> bool:
-    """Does every series fall strictly, all the way?"""
+    """Do the steps of every series decrease throughout?"""
     long = [steps[index] for index, _ in points.values() if len(index) > 3]
-    return bool(long) and all(bool((np.diff(own) < 0).all()) for own in long)
+    return bool(long) and all(bool((np.diff(series_steps) < 0).all()) for series_steps in long)
 
 
 def _without_copies(steps: np.ndarray, points: Mapping[Key, Points]) -> tuple[dict[Key, Points], int]:
-    """Drop values that follow one of the same series, step and bits."""
+    """Drop values that repeat the one before them: same series, step and value. Also returns how many."""
     kept, copies = {}, 0
     for key, (index, values) in points.items():
         same = (np.diff(steps[index]) == 0) & _equal(values[1:], values[:-1])
@@ -88,23 +86,23 @@ def _without_copies(steps: np.ndarray, points: Mapping[Key, Points]) -> tuple[di
     return kept, copies
 
 
-def _equal(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return (one == other) | (np.isnan(one) & np.isnan(other))
+def _equal(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return (first == second) | (np.isnan(first) & np.isnan(second))
 
 
 def _returns(steps: np.ndarray, points: Mapping[Key, Points], *, backward: bool) -> list[tuple[int, int]]:
-    """Entries at which a series goes back or stands still, each with the series' entry before it; in order."""
+    """Entries at which a series' step does not increase, each with the entry before it in that series; in order."""
     if backward:
         return []
-    found = set()
+    returns = set()
     for index, _ in points.values():
         back = np.flatnonzero(np.diff(steps[index]) <= 0)
-        found |= {(int(index[i + 1]), int(index[i])) for i in back}
-    return sorted(found)
+        returns |= {(int(index[i + 1]), int(index[i])) for i in back}
+    return sorted(returns)
 
 
 def _boundaries(returns: list[tuple[int, int]]) -> list[int]:
-    """Entries that begin a segment: a return counts if the entry it returns from is in the present segment."""
+    """Entries that begin a segment: a return counts if the entry it returns from is in the current segment."""
     boundaries: list[int] = []
     start = 0
     for entry, before in returns:
@@ -114,121 +112,122 @@ def _boundaries(returns: list[tuple[int, int]]) -> list[int]:
     return boundaries
 
 
-def _split(steps: np.ndarray, points: Mapping[Key, Points], boundaries: list[int]) -> list[Cut]:
+def _split(steps: np.ndarray, points: Mapping[Key, Points], boundaries: list[int]) -> list[Cut[Key]]:
     edges = [0, *boundaries, len(steps)]
-    cuts: list[Cut] = []
+    cuts: list[Cut[Key]] = []
     for first, end in pairwise(edges):
-        own = {}
+        piece: dict[Key, Points] = {}
         for key, (index, values) in points.items():
             low, high = np.searchsorted(index, [first, end])
-            own[key] = (index[low:high], values[low:high])
-        cuts.append(_cut(steps, first, own, cuts[-1] if cuts else None))
+            piece[key] = (index[low:high], values[low:high])
+        cuts.append(_cut(steps, first, piece, cuts[-1] if cuts else None))
     return cuts
 
 
 def _extent(steps: np.ndarray, points: Mapping[Key, Points]) -> tuple[int, int]:
-    every = [steps[index] for index, _ in points.values() if len(index)]
-    return (int(min(one[0] for one in every)), int(max(one[-1] for one in every))) if every else (0, 0)
+    """First and last step of all series; (0, 0) without any."""
+    by_series = [steps[index] for index, _ in points.values() if len(index)]
+    if not by_series:
+        return 0, 0
+    return int(min(series[0] for series in by_series)), int(max(series[-1] for series in by_series))
 
 
-def _cut(steps: np.ndarray, first: int, own: dict[Key, Points], before: Cut | None) -> Cut:
+def _cut(steps: np.ndarray, first: int, piece: dict[Key, Points], before: Cut[Key] | None) -> Cut[Key]:
     if before is None:
-        return Cut(first, "first", "", own)
+        return Cut(first, "first", "", piece)
     begin, last = _extent(steps, before.points)
-    now, _ = _extent(steps, own)
+    now, _ = _extent(steps, piece)
     where = "at {row_word} {row}"
     spacing = max((last - begin) // 20, 1)
-    if now > begin + spacing and now > _interval(steps, own):
-        return Cut(first, "resume", f"the step goes back from {last} to {now} {where}: resumed, or run again", own)
-    return Cut(first, "restart", f"the step goes back from {last} to {now} {where}: another run, or a restart", own)
+    if now > begin + spacing and now > _interval(steps, piece):
+        return Cut(first, "resume", f"the step goes back from {last} to {now} {where}: resumed, or run again", piece)
+    return Cut(first, "restart", f"the step goes back from {last} to {now} {where}: another run, or a restart", piece)
 
 
 def _interval(steps: np.ndarray, points: Mapping[Key, Points]) -> int:
-    """Steps between two entries of the series with the most: a run's first entry stands there, or before."""
+    """Median interval of the longest series: a run's first entry is logged within one interval of its start."""
     index = max((index for index, _ in points.values()), key=len)
     return int(np.median(np.diff(steps[index]))) if len(index) > 1 else 0
 
 
-def _by_writer(steps: np.ndarray, points: Mapping[Key, Points], writers: Sequence[str]) -> Cuts:
-    """Cut each writer's entries by themselves."""
+def _by_writer(steps: np.ndarray, points: Mapping[Key, Points], writers: Sequence[str]) -> Cuts[Key]:
+    """Cut the entries of each writer separately."""
     names = list(dict.fromkeys(writers))
-    codes = np.array([names.index(one) for one in writers])
-    cuts: list[Cut] = []
+    codes = np.array([names.index(writer) for writer in writers])
+    cuts: list[Cut[Key]] = []
     notes: list[str] = []
     for code, name in enumerate(names):
-        own = {
+        piece = {
             key: (index[codes[index] == code], values[codes[index] == code]) for key, (index, values) in points.items()
         }
-        found = cut(steps, own)
-        notes += [note for note in found.notes if note not in notes]
-        for number, one in enumerate(found.cuts):
-            if number == 0:
-                first = min((int(index[0]) for index, _ in one.points.values() if len(index)), default=0)
-                one = Cut(first, "writer", f"written by '{name}' from {{row_word}} {{row}} on", one.points)  # noqa: PLW2901
-            cuts.append(one)
+        of_writer = cut(steps, piece)
+        notes += [note for note in of_writer.notes if note not in notes]
+        start = of_writer.cuts[0]
+        first = min((int(index[0]) for index, _ in start.points.values() if len(index)), default=0)
+        cuts.append(Cut(first, "writer", f"written by '{name}' from {{row_word}} {{row}} on", start.points))
+        cuts += of_writer.cuts[1:]
     return Cuts(cuts, notes)
 
 
 @dataclass
-class _Lane:
-    """What one of several interleaved writers wrote so far."""
+class _Lane(Generic[Key]):
+    """What one of several interleaved writers has written so far."""
 
     first: int
-    lasts: dict = field(default_factory=dict)
-    points: dict = field(default_factory=dict)
+    lasts: dict[Key, int] = field(default_factory=dict)
+    points: dict[Key, tuple[list[int], list[float]]] = field(default_factory=dict)
 
-    def last(self, found: Sequence[tuple[Hashable, float]]) -> int:
-        return max((self.lasts.get(key, -1) for key, _ in found), default=-1)
+    def last(self, entry_values: Sequence[tuple[Key, float]]) -> int:
+        """The last step of the series that an entry has values of; -1 if the writer has none of them."""
+        return max((self.lasts.get(key, -1) for key, _ in entry_values), default=-1)
 
-    def take(self, entry: int, step: int, found: Sequence[tuple[Hashable, float]]) -> None:
-        for key, value in found:
+    def take(self, entry: int, step: int, entry_values: Sequence[tuple[Key, float]]) -> None:
+        for key, value in entry_values:
             self.lasts[key] = step
             index, values = self.points.setdefault(key, ([], []))
             index.append(entry)
             values.append(value)
 
 
-def _lanes(steps: np.ndarray, points: Mapping[Key, Points]) -> tuple[list[Cut], list[str]]:
-    """Give every entry to the writer that it continues: the one with the highest last step below its own."""
+def _lanes(steps: np.ndarray, points: Mapping[Key, Points]) -> tuple[list[Cut[Key]], list[str]]:
+    """Assign every entry to the writer that it continues: the one with the highest last step below its own."""
     of_entry: dict[int, list[tuple[Key, float]]] = {}
     for key, (index, values) in points.items():
         for entry, value in zip(index.tolist(), values.tolist(), strict=True):
             of_entry.setdefault(entry, []).append((key, value))
-    lanes: list[_Lane] = []
+    lanes: list[_Lane[Key]] = []
     dropped = 0
     for entry in sorted(of_entry):
-        step, found = int(steps[entry]), of_entry[entry]
-        open_lanes = [lane for lane in lanes if lane.last(found) < step]
-        if not open_lanes and len(lanes) >= MOST_WRITERS:
+        step, entry_values = int(steps[entry]), of_entry[entry]
+        lasts = [lane.last(entry_values) for lane in lanes]
+        open_lanes = [i for i, last in enumerate(lasts) if last < step]
+        if open_lanes:
+            lane = lanes[max(open_lanes, key=lambda i: lasts[i])]
+        elif len(lanes) < MOST_WRITERS:
+            lane = _Lane(entry)
+            lanes.append(lane)
+        else:
             dropped += 1
             continue
-        if not open_lanes:
-            lanes.append(_Lane(entry))
-        chosen = max(open_lanes, key=lambda lane: lane.last(found)) if open_lanes else lanes[-1]
-        chosen.take(entry, step, found)
-    notes = [f"{len(lanes)} writers stand interleaved in one file: their entries were told apart by their steps"]
+        lane.take(entry, step, entry_values)
+    notes = [f"{len(lanes)} writers are interleaved in one file: their entries were separated by their steps"]
     if dropped:
         notes.append(f"{dropped} entries fit none of {MOST_WRITERS} writers and were left out")
-    cuts: list[Cut] = []
-    seen: list[dict[Key, Points]] = []
+    cuts: list[Cut[Key]] = []
     for lane in lanes:
-        first = lane.first
-        arrays: dict[Key, Points] = {
-            key: (np.array(i, dtype=np.int64), np.array(v)) for key, (i, v) in lane.points.items()
-        }
-        if any(_same(steps, arrays, other) for other in seen):
-            continue
-        seen.append(arrays)
-        cuts.append(Cut(first, "writer", "a further writer, from {row_word} {row} on", arrays))
+        arrays = {key: (np.array(i, dtype=np.int64), np.array(v)) for key, (i, v) in lane.points.items()}
+        if not any(_same(steps, arrays, other.points) for other in cuts):
+            cuts.append(Cut(lane.first, "writer", "a further writer, from {row_word} {row} on", arrays))
     if len(cuts) < len(lanes):
-        notes.append(f"{len(lanes) - len(cuts)} of the writers repeat another one exactly: they were dropped")
+        notes.append(f"{len(lanes) - len(cuts)} of the writers repeat another one exactly and were dropped")
     return cuts, notes
 
 
-def _same(steps: np.ndarray, one: Mapping[Key, Points], other: Mapping[Key, Points]) -> bool:
-    if one.keys() != other.keys():
+def _same(steps: np.ndarray, first: Mapping[Key, Points], second: Mapping[Key, Points]) -> bool:
+    if first.keys() != second.keys():
         return False
     return all(
-        np.array_equal(steps[one[key][0]], steps[other[key][0]]) and bool(_equal(one[key][1], other[key][1]).all())
-        for key in one
+        np.array_equal(steps[first[key][0]], steps[second[key][0]])
+        and bool(_equal(first[key][1], second[key][1]).all())
+        for key in first
     )

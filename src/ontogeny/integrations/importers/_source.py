@@ -1,4 +1,4 @@
-"""One file to be read: its bytes, its lines, its JSON. Bounded in memory, and open about what it could not read."""
+"""A log file: its bytes, its lines, its JSON. Bounded in memory; notes say what could not be read."""
 
 import codecs
 import json
@@ -6,17 +6,18 @@ import re
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
 
 from ontogeny.core.errors import DataError, OntogenyError
 
 HEAD_BYTES = 65_536
 MOST_BYTES = 1 << 30
-"""Larger files are refused: no training log is."""
+"""Larger files are refused: they are no training logs."""
 LONGEST_LINE = 1 << 20
-"""Characters; what lies beyond in one line is not read."""
+"""Characters of a line that are read."""
 SAMPLE_LINES = 4000
-"""Lines at the beginning and at the end by which text formats are recognised."""
+"""Lines at the beginning, and as many at the end, by which text formats are recognised."""
 _MOST_CUTS = 20
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
@@ -24,11 +25,11 @@ _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (code
 
 
 class NotReadableError(OntogenyError):
-    """A file cannot be read as a log at all; the message says why."""
+    """A file cannot be read as a log; the message says why."""
 
 
 class Source:
-    """A file on disk. `notes` collects what could not be read; `partial` says that something could not."""
+    """A file on disk. `notes` says what could not be read; `partial` is true if there is any such part."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -39,7 +40,7 @@ class Source:
         except OSError as error:
             raise DataError(f"{path}: {error.strerror or error}") from None
         if self.size > MOST_BYTES:
-            raise NotReadableError(f"{path} has {self.size / 2**30:.1f} GiB: give the log alone, of at most 1 GiB")
+            raise NotReadableError(f"{path} has {self.size / 2**30:.1f} GiB: give only the log, of at most 1 GiB")
 
     @cached_property
     def head(self) -> bytes:
@@ -52,7 +53,7 @@ class Source:
 
     @property
     def data(self) -> bytes:
-        """All bytes; read anew each time, so that nothing keeps them."""
+        """All bytes; read anew each time, so that they do not stay in memory."""
         try:
             return self.path.read_bytes()
         except OSError as error:
@@ -60,45 +61,46 @@ class Source:
 
     @cached_property
     def encoding(self) -> str | None:
-        """Encoding of the text; None if it is binary."""
+        """Encoding of the text; None if the file is binary."""
         for mark, name in _MARKS:
             if self.head.startswith(mark):
                 return name
         if b"\0" in self.head:
-            zeros = self.head[1::2].count(0), self.head[0::2].count(0)
+            # In UTF-16 without a mark, nearly every second byte of Latin text is 0: the odd ones in little endian.
+            odd_zeros, even_zeros = self.head[1::2].count(0), self.head[0::2].count(0)
             half = max(len(self.head) // 4, 1)
-            if zeros[0] > half and zeros[1] < half // 8:
+            if odd_zeros > half and even_zeros < half // 8:
                 return "utf-16-le"
-            return "utf-16-be" if zeros[1] > half and zeros[0] < half // 8 else None
+            return "utf-16-be" if even_zeros > half and odd_zeros < half // 8 else None
         return "utf-8"
 
     @property
     def is_text(self) -> bool:
-        """Is it text, in whatever encoding?"""
+        """Is the file text, in any encoding?"""
         return self.encoding is not None
 
     @cached_property
     def text(self) -> str:
-        """The whole text; bytes that are no text become U+FFFD, and a note says how many."""
+        """The whole text; bytes that cannot be decoded become U+FFFD, and a note says how many."""
         data = self.data
         text = data.decode(self.encoding or "utf-8", errors="replace")
         broken = text.count("\ufffd") - data.count("\ufffd".encode())
         if broken > 0:
-            self.note(f"{broken} bytes are not {self.encoding} text", partial=True)
+            self.note(f"{broken} bytes are not valid {self.encoding}", partial=True)
         return text
 
     def lines(self) -> Iterator[tuple[int, str]]:
-        r"""Number from 1, and text without colour codes, of every line that is not blank; ``\r`` ends a line, too.
+        r"""Number (from 1) and text (without colour codes) of every line that is not blank; ``\r`` ends a line, too.
 
-        A progress bar's repaints thus count as lines of the file's line that they stand in: the number is that of
-        the line as an editor shows it.
+        Numbers are those that an editor shows: all repaints of a progress bar have the number of the file's line that
+        contains them.
         """
         for number, line in enumerate(self.text.split("\n"), 1):
             parts = line.split("\r") if "\r" in line else (line,)
             for part in parts:
                 piece = part
                 if len(piece) > LONGEST_LINE:
-                    self.note(f"line {number} has {len(piece):,} characters: only its beginning was read", partial=True)
+                    self.note(f"line {number} has {len(piece):,} characters: only the beginning was read", partial=True)
                     piece = piece[:LONGEST_LINE]
                 if "\x1b" in piece:
                     piece = _ANSI.sub("", piece)
@@ -107,15 +109,15 @@ class Source:
 
     @cached_property
     def sample(self) -> list[str]:
-        """Lines from the beginning and from the end: enough to recognise a format by."""
-        every = [line for _, line in self.lines()]
-        return every if len(every) <= 2 * SAMPLE_LINES else every[:SAMPLE_LINES] + every[-SAMPLE_LINES:]
+        """Lines from the beginning and from the end, by which a format is recognised."""
+        lines = [line for _, line in self.lines()]
+        return lines if len(lines) <= 2 * SAMPLE_LINES else lines[:SAMPLE_LINES] + lines[-SAMPLE_LINES:]
 
     @cached_property
-    def json(self) -> Any:
-        """The whole file as one JSON value, bare NaN and Infinity allowed; None if it is none.
+    def json(self) -> JsonValue:
+        """The whole file as one JSON value, bare NaN and Infinity allowed; None if it is not JSON.
 
-        A truncated file gives what was complete, with a note and `partial` set.
+        Of a truncated file, the complete part, with a note and `partial` set.
         """
         text = self.text.lstrip("\ufeff \t\r\n")
         if not text.startswith(("{", "[")):
@@ -123,14 +125,15 @@ class Source:
         try:
             return json.loads(text)
         except RecursionError:
-            self.note("JSON nested too deeply to be a log", partial=True)
+            self.note("its JSON is nested too deeply for a log", partial=True)
             return None
-        except ValueError as error:
-            return self._salvage(text, error)
+        except json.JSONDecodeError as error:
+            return self._salvage(text, error.pos)
+        except ValueError:  # a number with more digits than Python converts
+            return None
 
-    def _salvage(self, text: str, error: ValueError) -> Any:
-        """What a truncated JSON file holds: cut after the last complete object, and close what is open."""
-        at = getattr(error, "pos", 0)
+    def _salvage(self, text: str, at: int) -> JsonValue:
+        """The complete part of a JSON text with a fault at `at`: cut after the last complete object and closed."""
         if text[at:].strip() and not _is_truncation(text, at):
             return None
         for end in _last_ends(text, at):
@@ -138,29 +141,29 @@ class Source:
             if closing is None:
                 continue
             try:
-                found = json.loads(text[:end] + closing)
+                salvaged: JsonValue = json.loads(text[:end] + closing)
             except (ValueError, RecursionError):
                 continue
             line = text.count("\n", 0, end) + 1
-            self.note(f"the JSON is damaged after line {line}: what stands before was read", partial=True)
-            return found
+            self.note(f"the JSON is damaged after line {line}: only the part before was read", partial=True)
+            return salvaged
         return None
 
     def note(self, text: str, *, partial: bool = False) -> None:
-        """Say something about the file, once."""
+        """Record what a reader of the history must know about the file, once."""
         self.partial = self.partial or partial
         if text not in self.notes:
             self.notes.append(text)
 
 
 def _is_truncation(text: str, at: int) -> bool:
-    """Does the fault lie so that what stands before it can be a log's beginning? (Not JSON Lines: each is complete.)"""
+    """Can the text before the fault be the beginning of a longer JSON value? (Not in JSON Lines: each is complete.)"""
     before = text[:at].rstrip()
     return bool(before) and _closing(before) not in ("", None)
 
 
 def _last_ends(text: str, at: int) -> Iterator[int]:
-    """Places after complete objects before the fault, the last first."""
+    """Positions after objects that end before the fault, the last first."""
     end = at
     for _ in range(_MOST_CUTS):
         end = text.rfind("}", 0, end)
@@ -173,7 +176,7 @@ _STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 
 def _closing(text: str) -> str | None:
-    """The brackets that close what is open at the end of a JSON text; None if they do not match."""
+    """The brackets that close those still open at the end of a JSON text; None if the brackets do not match."""
     stack: list[str] = []
     for match in _STRUCTURE.finditer(text):
         token = match[0]

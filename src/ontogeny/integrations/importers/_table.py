@@ -1,4 +1,4 @@
-"""Tables in text: comma, semicolon or tab between cells, quotes, any order of columns."""
+"""Text tables: cells separated by commas, semicolons, tabs or bars; quotes; any order of columns."""
 
 import csv
 import re
@@ -47,22 +47,22 @@ _SETTINGS = {
     "n_params",
     "params",
 }
-_SAID = re.compile(r"(?:[:=]\s*[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|\s\d+\.\d+)$")
-"""A name with its number: a line of a log, not of a header."""
+_NAME_WITH_NUMBER = re.compile(r"(?:[:=]\s*[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|\s\d+\.\d+)$")
+"""A name followed by a number: this is a line of a log, not a header."""
 _MOST_WORDS = 4
-"""Words in the name of a column, where nothing else says that it is one."""
+"""Most words in a column's name if no row follows the header."""
 csv.field_size_limit(LONGEST_LINE)
 
 
 @dataclass(frozen=True)
 class Header:
-    """The first line of a table: names of columns and what separates them."""
+    """The first line of a table: the names of its columns and their delimiter."""
 
     names: tuple[str, ...]
     delimiter: str
 
     def column(self, wanted: tuple[str, ...]) -> str | None:
-        """The first of these names, in any case, that is a column."""
+        """The first of these names that a column has, whether in upper or lower case; None if none has."""
         lower = {name.lower(): name for name in reversed(self.names)}
         return next((lower[name.lower()] for name in wanted if name.lower() in lower), None)
 
@@ -80,12 +80,14 @@ def _header_of(line: str) -> Header | None:
     if best is None or sum(number_of(name) is not None for name in best.names) > len(best.names) / 4:
         return None
     words = [name for name in best.names if name]
-    fitting = words and all(len(name) < 200 and "{" not in name and not _SAID.search(name[-40:]) for name in words)
+    fitting = words and all(
+        len(name) < 200 and "{" not in name and not _NAME_WITH_NUMBER.search(name[-40:]) for name in words
+    )
     return best if fitting else None
 
 
 def header_of(source: Source) -> Header | None:
-    """The header if the file looks like a table; None if not."""
+    """The header if the file looks like a table, else None."""
     if not source.is_text or source.head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[", b"<"):
         return None
     if source.encoding == "utf-8":
@@ -106,7 +108,7 @@ def header_of(source: Source) -> Header | None:
 
 
 def rows_of(source: Source, header: Header) -> Iterator[tuple[int, list[str]]]:
-    """Number of the line (that of the header is 1) and cells of every row; damaged rows are noted and left out."""
+    """Line number (1 is the header) and cells of every row; damaged rows are noted and left out."""
     text = source.text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
     reader = csv.reader(text.lstrip("\ufeff\n").split("\n"), delimiter=header.delimiter)
     short = 0
@@ -132,7 +134,7 @@ def rows_of(source: Source, header: Header) -> Iterator[tuple[int, list[str]]]:
 
 
 def is_table_of_runs(header: Header) -> bool:
-    """One row per run: names of runs or many settings beside results, and no step that counts them."""
+    """Is there one row per run: names of runs, or many settings, beside their results?"""
     lower = {name.lower() for name in header.names}
     final = sum(name.startswith(("final_", "best_", "summary")) for name in lower)
     settings = len(lower & _SETTINGS)
@@ -140,11 +142,11 @@ def is_table_of_runs(header: Header) -> bool:
     return (named and (settings >= 2 or final >= 1)) or settings >= 4
 
 
-TABLE_OF_RUNS = "it is a table of runs, one row each: no row follows another in time. Export the history of one run"
+TABLE_OF_RUNS = "it is a table of runs, one row each, not a history in time. Export the history of one run"
 
 
 def add_rows(source: Source, header: Header, builder: Builder, *, step: str | None = None) -> None:
-    """Add every row: a step column, an epoch, a time, and numbers under the columns' own names."""
+    """Add every row: its step, epoch and time, and its other numbers under the names of their columns."""
     step = step or builder.step_label or header.column(_STEP_COLUMNS)
     epoch, time = header.column(_EPOCH_COLUMNS), header.column(_TIME_COLUMNS)
     builder.row_word = "line"
@@ -169,12 +171,12 @@ def add_rows(source: Source, header: Header, builder: Builder, *, step: str | No
 def cell_number(text: str, delimiter: str = ",") -> float | None:
     """A cell as a number; None for anything else.
 
-    A comma is a decimal one where semicolons separate cells (it is why they do) or where it stands before other than
-    three digits; else it separates thousands.
+    A comma is a decimal comma if semicolons separate the cells, or if it is followed by other than three digits; else
+    it separates thousands.
     """
     try:
         return float(text)
     except ValueError:
         once = text.count(",") == 1 and "." not in text
-        found = None if once and delimiter == ";" else number_of(text)
-        return number_of(text.replace(",", ".")) if found is None and once else found
+        number = None if once and delimiter == ";" else number_of(text)
+        return number_of(text.replace(",", ".")) if number is None and once else number

@@ -1,4 +1,4 @@
-"""What text logs share: pairs of a name and a number, the prefix of a logger, and what a log says of itself."""
+"""Shared by all text formats: pairs of name and number, prefixes of loggers, and the configuration that logs state."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ _PAIR = re.compile(
     rf"(?P<name>\b[A-Za-z][\w/.-]{{0,60}}(?:[ -]{{1,3}}[A-Za-z][\w/.-]{{0,60}}){{0,2}}?)\s*[:=]?\s*(?<![\w.])"
     rf"(?P<value>{NUMBER})(?P<unit>[A-Za-z%]+| (?:BPC|BPB|bpc|bpb)\b)?(?![\w(])"
 )
-_CORE = {
+_CORE_METRICS = {
     "loss",
     "perplexity",
     "learning_rate",
@@ -25,8 +25,9 @@ _CORE = {
     "nll",
     "token_accuracy",
 }
+_CORE_BEGINNINGS = ("term/", "bleu", "rouge", "f1", "wer")
 REPEATED = re.compile(r"\b(?:best|saved|saving|checkpoint|improved)\b", re.IGNORECASE)
-"""Lines that say again what an evaluation gave."""
+"""Lines that repeat the result of an evaluation."""
 BITS = {"bpc": "bits", "bpb": "bits"}
 _EVALUATION = re.compile(r"(?:\W*)(?:validation|valid|eval|dev|test)\b[^:=]{0,20}:\s*(?=[A-Za-z])", re.IGNORECASE)
 _BAR = re.compile(r"\d+%\|")
@@ -60,22 +61,22 @@ LONGEST_PRINTED = 4096
 
 
 def lines(source: Source) -> Iterator[tuple[int, str]]:
-    """Lines with their numbers, cut to 4,096 characters: no printed log says more in one, and patterns stay fast."""
+    """Lines with their numbers, cut to 4,096 characters: enough for printed logs, and it keeps the patterns fast."""
     return ((number, line[:LONGEST_PRINTED]) for number, line in source.lines())
 
 
 def sample(source: Source) -> list[str]:
-    """Lines to recognise a format by, cut in the same way."""
+    """Lines by which a format is recognised, cut in the same way."""
     return [line[:LONGEST_PRINTED] for line in source.sample]
 
 
 def without_logger(line: str) -> str:
-    """The message of a line, without time, level and name that a logger put before it."""
+    """The message of a line, without the time, level and name that a logger puts before it."""
     return _LOGGER.sub("", line, count=1)
 
 
 def is_bar(line: str) -> bool:
-    """Is it a progress bar's repaint?"""
+    """Is the line a repaint of a progress bar?"""
     return _BAR.search(line) is not None
 
 
@@ -88,32 +89,33 @@ def pairs(text: str) -> Iterator[tuple[str, float, str]]:
 
 
 def metrics(text: str, builder: Builder) -> dict[str, float]:
-    """The pairs of a line that are metrics, if one of them is a loss, a rate or the like; else nothing."""
-    found: dict[str, float] = {}
-    core = False
-    told = _EVALUATION.match(text)
+    """The metrics among the pairs of a line, if one of them is a loss, a learning rate or the like; else none."""
+    values: dict[str, float] = {}
+    has_core = False
+    prefix = _EVALUATION.match(text)
     for name, value, unit in pairs(text):
         meaning = understand(name)
         if meaning is None or unit in ("s", "ms", "m", "h", "gib", "mib", "gb", "it"):
             continue
-        core = core or meaning.name in _CORE or meaning.name.startswith(("term/", "bleu", "rouge", "f1", "wer"))
-        found.setdefault(f"{told[0].strip(' -:')} {name}" if told and meaning.scope == TRAIN else name, value)
+        has_core = has_core or meaning.name in _CORE_METRICS or meaning.name.startswith(_CORE_BEGINNINGS)
+        label = f"{prefix[0].strip(' -:')} {name}" if prefix and meaning.scope == TRAIN else name
+        values.setdefault(label, value)
         if unit in BITS and meaning.name == "loss":
             builder.units[name] = BITS[unit]
-    return found if core else {}
+    return values if has_core else {}
 
 
 def learn(line: str, number: int, builder: Builder) -> None:
-    """What a line says of the run's configuration, or of its end."""
+    """Record what a line states about the run's configuration, or about its end."""
     config = builder.config
     if "=" in line or ":" in line:
         for name, value in _SETTING.findall(line):
-            config.setdefault(_SETTINGS[name.lower()], int(value.replace(",", "")))
+            builder.configure(_SETTINGS[name.lower()], int(value.replace(",", "")), overwrite=False)
         match = _TRAINER_LINE.search(line)
         if match:
             key = _TRAINER[match[1]]
-            if not (key == "train_examples" and "epochs" in config):  # later blocks speak of evaluations
-                config[key] = int(match[2].replace(",", ""))
+            if not (key == "train_examples" and "epochs" in config):  # later blocks are about evaluations
+                builder.configure(key, int(match[2].replace(",", "")))
     if "from scratch" in line:
         config.setdefault("from_scratch", True)
     elif "from pretrained" in line or "Loading checkpoint shards" in line or "loading weights file" in line:
@@ -128,7 +130,7 @@ def learn(line: str, number: int, builder: Builder) -> None:
 
 
 def share(source: Source, recognised: Iterable[bool]) -> float:
-    """How sure a text format can be: grows with the lines that it understands, 0.2 for one, below 0.75 for many."""
+    """Confidence of a text format, growing with the number of lines recognised: 0.2 for one, below 0.75 for many."""
     if not source.is_text or source.head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"<",):
         return 0.0
     count = sum(recognised)

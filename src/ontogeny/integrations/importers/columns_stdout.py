@@ -1,4 +1,4 @@
-"""Printed logs of three columns: a step, what it is, and a number (``250 val 6.1696``)."""
+"""Printed logs of three columns: step, name and value (``250 val 6.1696``)."""
 
 import re
 
@@ -12,7 +12,7 @@ _LINE = re.compile(rf"(\d+) ([A-Za-z]\w*) ({NUMBER})")
 
 
 def claim(source: Source) -> float:
-    """Nearly all its lines are of that kind."""
+    """Nearly all lines have these three columns."""
     if not source.is_text:
         return 0.0
     matches = [_LINE.fullmatch(line.strip()) is not None for line in sample(source)]
@@ -30,4 +30,4 @@ def read(source: Source, builder: Builder) -> None:
             continue
         builder.add(number, {match[2]: value}, step=number_of(match[1]))
     if others:
-        builder.note(f"{others} lines are of another kind", partial=True)
+        builder.note(f"{others} lines do not have three columns", partial=True)

@@ -1,4 +1,4 @@
-"""Printed logs of a composite loss: weights of a curriculum, total and parts, evaluations between them.
+"""Printed logs of a composite loss: weights of a curriculum, total and parts, and evaluations.
 
 Lines such as ``[CURRICULUM] Step 1000 (4.0%): kd=0.700, feat=0.000``, ``[TOTAL] Loss: 29.0376, Components: 6``, a block
 ``Raw loss components:`` with ``kd_loss: 27.4571``, ``[Eval] loss: 51.7094, ppl: …`` and ``Step 499: eval_loss: …``.
@@ -22,24 +22,24 @@ _EVAL = re.compile(rf"\[Eval\]\s*loss:\s*({NUMBER})(?:,\s*ppl:\s*({NUMBER}))?", 
 _EVAL_AT = re.compile(rf"\bStep\s+({COUNT}):\s*eval_loss:\s*({NUMBER})(?:,\s*ppl:\s*({NUMBER}))?", re.IGNORECASE)
 _STEP = re.compile(rf"^\W*Step\s+({COUNT})\b", re.IGNORECASE)
 _LAST_STEP = 2.0**53
-"""Larger steps are no steps; NaN is not below it either."""
+"""Larger numbers are no steps; a comparison with it also rejects NaN."""
 
 
 def claim(source: Source) -> float:
-    """It prints two of these: a total, weights, a block of parts."""
+    """It prints two of the three: a total, weights, a block of parts."""
     if not source.is_text:
         return 0.0
     wanted = [_TOTAL, _WEIGHTS, _BLOCK]
     for line in sample(source):
         if "oss" in line or "=" in line:
-            wanted = [one for one in wanted if not one.search(line)]
+            wanted = [pattern for pattern in wanted if not pattern.search(line)]
         if len(wanted) <= 1:
             return 0.97
     return 0.0
 
 
 class _Reader:
-    """Where the log stands: the step, whether a block of parts is open, and an evaluation that awaits its step."""
+    """State of the reader: the current step, whether a block of parts is open, an evaluation still without a step."""
 
     def __init__(self, builder: Builder) -> None:
         self.builder = builder
@@ -48,32 +48,32 @@ class _Reader:
         self.pending: tuple[int, dict[str, float]] | None = None
 
     def line(self, row: int, text: str) -> None:
-        """Understand one line."""
+        """Read one line."""
         if self.in_block and (part := _PART.search(text)):
             self._add(row, {f"term/{part[1]}": _value(part[2])})
             return
         self.in_block = _BLOCK.search(text) is not None
-        if found := _EVAL_AT.search(text):
+        if match := _EVAL_AT.search(text):
             self.pending = None  # the same evaluation, now with its step
-            self.builder.add(row, _evaluation(found[2], found[3]), step=_value(found[1]))
-        elif found := _EVAL.search(text):
+            self.builder.add(row, _evaluation(match[2], match[3]), step=_value(match[1]))
+        elif match := _EVAL.search(text):
             self.flush()
-            self.pending = row, _evaluation(found[1], found[2])
-        elif found := _WEIGHTS.search(text):
+            self.pending = row, _evaluation(match[1], match[2])
+        elif match := _WEIGHTS.search(text):
             self.flush()
-            self.step = _value(found[1])
-            weights = {name: _value(value) for name, value in _WEIGHT.findall(found[2])}
+            self.step = _value(match[1])
+            weights = {name: _value(value) for name, value in _WEIGHT.findall(match[2])}
             if self.step < _LAST_STEP:
                 self.builder.config.setdefault("term_weights", []).append((int(self.step), weights))
-        elif found := _TOTAL.search(text):
+        elif match := _TOTAL.search(text):
             self.flush()
-            self._add(row, {"loss": _value(found[1])})
-        elif found := _STEP.search(text):
+            self._add(row, {"loss": _value(match[1])})
+        elif match := _STEP.search(text):
             self.flush()
-            self.step = _value(found[1])
+            self.step = _value(match[1])
 
     def flush(self) -> None:
-        """An evaluation that no line gave a step to belongs to the step before it."""
+        """Assign an evaluation without a step to the step before it."""
         if self.pending is not None:
             self._add(*self.pending)
             self.pending = None
@@ -83,8 +83,8 @@ class _Reader:
 
 
 def _value(text: str) -> float:
-    found = number_of(text)
-    return float("nan") if found is None else found
+    number = number_of(text)
+    return float("nan") if number is None else number
 
 
 def _evaluation(loss: str, perplexity: str | None) -> dict[str, float]:

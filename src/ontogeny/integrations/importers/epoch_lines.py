@@ -13,7 +13,7 @@ _LOSS = re.compile(r"loss|ppl|perplexity|bleu|rouge|accuracy", re.IGNORECASE)
 
 
 def claim(source: Source) -> float:
-    """It says `Epoch n`, and losses without a step."""
+    """It prints `Epoch n`, and losses without a step."""
     if not source.is_text:
         return 0.0
     scratch = Builder("", "")
@@ -28,7 +28,7 @@ def claim(source: Source) -> float:
 
 
 def read(source: Source, builder: Builder) -> None:
-    """Rows are lines. What progress bars carry is not read: their numbers are running means under the same names."""
+    """Rows are lines. Numbers in progress bars are not read: they are running means under the same names."""
     epoch: float | None = None
     bars = 0
     for number, line in lines(source):
@@ -49,4 +49,4 @@ def read(source: Source, builder: Builder) -> None:
         else:
             learn(line, number, builder)
     if bars:
-        builder.note(f"{bars} repaints of progress bars carry losses of their own: they were not read")
+        builder.note(f"{bars} repaints of progress bars contain losses, which were not read")

@@ -1,8 +1,9 @@
-"""What Hugging Face's Trainer prints: a dictionary per log, behind the progress bar's repaints; values may be text."""
+"""Printed output of Hugging Face's Trainer: a dictionary per log, among the progress bar's repaints."""
 
 import re
 
 from ontogeny.integrations.importers._builder import Builder
+from ontogeny.integrations.importers._entries import add_evaluation_rate
 from ontogeny.integrations.importers._numbers import number_of
 from ontogeny.integrations.importers._source import Source
 from ontogeny.integrations.importers._text import learn, lines, sample, share
@@ -15,13 +16,13 @@ _SUMMARY = ("train_runtime", "train_samples_per_second")
 
 
 def _values(text: str) -> dict[str, float]:
-    """Names and numbers of a printed dictionary; what is no number is left out. Nothing is evaluated."""
-    found = {}
+    """Names and numbers of a printed dictionary, quoted numbers included; nothing is evaluated as code."""
+    numbers = {}
     for name, quoted, bare in _ITEM.findall(text):
         value = number_of(quoted or bare.strip())
         if value is not None:
-            found[name] = value
-    return found
+            numbers[name] = value
+    return numbers
 
 
 def _is_log(text: str) -> bool:
@@ -32,16 +33,16 @@ def claim(source: Source) -> float:
     """Dictionaries with an epoch and a loss."""
     if not source.is_text:
         return 0.0
-    found = (_is_log(text) for line in sample(source) if "{'" in line for text in _DICTIONARY.findall(line))
-    return min(1.25 * share(source, found), 0.9)
+    recognised = (_is_log(text) for line in sample(source) if "{'" in line for text in _DICTIONARY.findall(line))
+    return min(1.25 * share(source, recognised), 0.9)
 
 
 def read(source: Source, builder: Builder) -> None:
-    """Rows are lines. Steps follow from the epoch where the log says how many steps an epoch has, else from the bar.
+    """Rows are lines. Steps follow from the epoch if the log states the steps per epoch, else from the progress bar.
 
-    Where all bars stand before all logs (two streams in one file), the bar says nothing: entries are then counted.
+    If all bars are printed before all logs (two streams in one file), the bar gives no steps: entries are counted.
     """
-    found: list[tuple[int, dict[str, float], int | None]] = []
+    entries: list[tuple[int, dict[str, float], int | None]] = []
     bar: tuple[int, int] | None = None
     for number, line in lines(source):
         for now, total in _BAR.findall(line):
@@ -50,27 +51,24 @@ def read(source: Source, builder: Builder) -> None:
         logs = [text for text in _DICTIONARY.findall(line) if _is_log(text)] if "{'" in line else []
         if not logs:
             learn(line, number, builder)
-        found += [(number, _values(text), bar[0] if bar else None) for text in logs]
-    bars = [step for _, values, step in found if "loss" in values]
-    told = len(bars) == len(set(bars)) and None not in bars
-    if bar is not None and told:
+        entries += [(number, _values(text), bar[0] if bar else None) for text in logs]
+    bar_steps = [step for _, values, step in entries if "loss" in values]
+    bar_moves = len(bar_steps) == len(set(bar_steps)) and None not in bar_steps
+    if bar is not None and bar_moves:
         builder.config.setdefault("max_steps", bar[1])
-    for number, values, step in found:
-        _add(number, values, step if told else None, builder)
+    for number, values, step in entries:
+        _add(number, values, step if bar_moves else None, builder)
 
 
-def _add(number: int, values: dict[str, float], bar: int | None, builder: Builder) -> None:
+def _add(number: int, values: dict[str, float], bar_step: int | None, builder: Builder) -> None:
     config = builder.config
     epoch = values.pop("epoch", None)
     if any(key in values for key in _SUMMARY):
-        config["final_train_loss"] = values.get("train_loss")
+        if "train_loss" in values:
+            config["final_train_loss"] = values["train_loss"]
         return
-    for key, name in (("eval_runtime", "eval_runtime_s"), ("eval_samples_per_second", "eval_examples_per_second")):
-        if key in values:
-            config.setdefault(name, []).append(values[key])
-    step: float | None = None
+    add_evaluation_rate(values, builder)
+    step: float | None = bar_step
     if epoch is not None and config.get("max_steps") and config.get("epochs"):
         step = round(epoch * config["max_steps"] / config["epochs"])
-    else:
-        step = bar
     builder.add(number, values, step=step, epoch=epoch)

@@ -1,4 +1,4 @@
-"""JSON Lines of one's own: one object per entry."""
+"""Any other JSON Lines: one object per entry."""
 
 from ontogeny.integrations.importers._builder import Builder
 from ontogeny.integrations.importers._entries import add_entry
@@ -9,11 +9,11 @@ FORM = "JSON Lines"
 
 
 def claim(source: Source) -> float:
-    """Half of its first lines or more are JSON objects."""
-    found = first_objects(source)
-    if not found:
+    """At least half of the first lines are JSON objects."""
+    entries = first_objects(source)
+    if not entries:
         return 0.0
-    return 0.8 if len(found) > 1 else 0.55
+    return 0.8 if len(entries) > 1 else 0.55
 
 
 def read(source: Source, builder: Builder) -> None:

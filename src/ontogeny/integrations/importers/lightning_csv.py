@@ -1,4 +1,4 @@
-"""Lightning's `metrics.csv`: sparse rows, joined on the step; what `log(on_step, on_epoch)` wrote has suffixes."""
+"""Lightning's `metrics.csv`: sparse rows with a step; metrics of `log(on_step, on_epoch)` have suffixes."""
 
 from ontogeny.integrations.importers._builder import Builder
 from ontogeny.integrations.importers._source import Source
@@ -8,7 +8,7 @@ FORM = "Lightning metrics.csv"
 
 
 def claim(source: Source) -> float:
-    """`epoch` and `step` beside columns with the suffixes `_step` or `_epoch`, or beside few others."""
+    """It has columns `epoch` and `step`; surer if others have the suffix `_step` or `_epoch`."""
     header = header_of(source)
     if header is None or not {"epoch", "step"} <= set(header.names):
         return 0.0

@@ -1,4 +1,4 @@
-"""LLaMA-Factory's `trainer_log.jsonl`: progress and losses, one object per log; old ones hold nulls."""
+"""LLaMA-Factory's `trainer_log.jsonl`: progress and losses, one object per log; old versions write nulls."""
 
 from ontogeny.integrations.importers._builder import Builder
 from ontogeny.integrations.importers._entries import add_entry
@@ -12,13 +12,13 @@ _PROGRESS = ("total_steps", "percentage", "throughput", "total_tokens", "cur_tim
 
 
 def claim(source: Source) -> float:
-    """Its objects count `current_steps` of `total_steps`."""
-    found = first_objects(source)
-    return 0.98 if found and all({"current_steps", "total_steps"} <= one.keys() for one in found) else 0.0
+    """All its first objects have `current_steps` and `total_steps`."""
+    entries = first_objects(source)
+    return 0.98 if entries and all({"current_steps", "total_steps"} <= entry.keys() for entry in entries) else 0.0
 
 
 def read(source: Source, builder: Builder) -> None:
-    """Rows are lines of the file. Records with progress alone are passed over; a file of nothing else is no curve."""
+    """Rows are lines of the file. Records of progress only are skipped; a file of nothing else is no curve."""
     records = 0
     for number, entry in objects(source):
         records += 1

@@ -1,4 +1,4 @@
-"""The tables that Trainer draws in notebooks: an HTML page or fragment, or the notebook itself (.ipynb)."""
+"""Tables that Trainer shows in notebooks: an HTML page or fragment, or the notebook itself (.ipynb)."""
 
 from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
@@ -13,7 +13,7 @@ _STEP, _EPOCH = ("step", "global step", "steps", "iter", "iteration"), ("epoch",
 
 
 class _Tables(HTMLParser):
-    """Cells of every table; nested markup inside cells is dropped."""
+    """The cells of every table; markup inside cells is dropped."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -41,7 +41,7 @@ class _Tables(HTMLParser):
 
 
 def claim(source: Source) -> float:
-    """It holds an HTML table with a column of steps or epochs beside a loss; a notebook with such an output."""
+    """It is a notebook, or contains an HTML table; surer of a table if the text has a loss."""
     if not source.is_text:
         return 0.0
     if b'"nbformat"' in source.head or b'"cell_type"' in source.head:
@@ -53,8 +53,8 @@ def claim(source: Source) -> float:
 
 
 def read(source: Source, builder: Builder) -> None:
-    """Rows are lines of the page (of the output, in a notebook). Every table of losses is a run of its own."""
-    found = empty = 0
+    """Rows are lines of the page (in a notebook, of the output). Every table of losses is a separate run."""
+    tables = empty = 0
     for name, html in _pages(source):
         parser = _Tables()
         parser.feed(html)
@@ -63,12 +63,12 @@ def read(source: Source, builder: Builder) -> None:
             header = [cell.lower() for cell in table[0][1]] if table else []
             if not any(cell in (*_STEP, *_EPOCH) for cell in header) or not any("loss" in cell for cell in header):
                 continue
-            found += 1
+            tables += 1
             empty += len(table) == 1
-            _add(table, name if found == 1 else f"{name or 'table'} {found}", builder)
+            _add(table, name if tables == 1 else f"{name or 'table'} {tables}", builder)
     if not len(builder):
         builder.nothing = (
-            "its table has a header and no rows: nothing was logged" if empty else "it holds no table of losses"
+            "its table has a header but no rows: nothing was logged" if empty else "it has no table of losses"
         )
 
 
@@ -84,7 +84,7 @@ def _pages(source: Source) -> Iterator[tuple[str, str]]:
             data = output.get("data") if isinstance(output, Mapping) else None
             html = data.get("text/html") if isinstance(data, Mapping) else None
             if isinstance(html, list):
-                html = "".join(one for one in html if isinstance(one, str))
+                html = "".join(part for part in html if isinstance(part, str))
             if isinstance(html, str) and "<table" in html:
                 yield f"cell {number}", html
 

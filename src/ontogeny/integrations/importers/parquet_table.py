@@ -1,23 +1,26 @@
-"""Parquet: the history of a W&B run, or a table of one's own."""
+"""Parquet: the history of a W&B run, or any other table."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ontogeny.integrations.importers._builder import MOST_LABELS, Builder
 from ontogeny.integrations.importers._entries import EPOCH_KEYS, STEP_KEYS, TIME_KEYS
 from ontogeny.integrations.importers._source import Source
 from ontogeny.integrations.importers._table import TABLE_OF_RUNS, Header, is_table_of_runs
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 FORM = "Parquet table"
 _BATCH_ROWS = 65_536
 
 
 def claim(source: Source) -> float:
-    """It begins with Parquet's mark."""
+    """It begins with Parquet's magic bytes."""
     return 1.0 if source.head.startswith(b"PAR1") else 0.0
 
 
 def read(source: Source, builder: Builder) -> None:
-    """Rows are counted from 1. Columns of numbers are metrics; others are passed over."""
+    """Rows are counted from 1. Columns of numbers are metrics; others are skipped."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -25,7 +28,8 @@ def read(source: Source, builder: Builder) -> None:
     try:
         file = pq.ParquetFile(source.path, memory_map=False)
         schema = file.schema_arrow
-        names = [one.name for one in schema if pa.types.is_floating(one.type) or pa.types.is_integer(one.type)]
+        types = {column.name: column.type for column in schema}
+        names = [name for name, kind in types.items() if pa.types.is_floating(kind) or pa.types.is_integer(kind)]
         if is_table_of_runs(Header(tuple(schema.names), ",")) and builder.step_label is None:
             builder.nothing = TABLE_OF_RUNS
             return
@@ -36,10 +40,10 @@ def read(source: Source, builder: Builder) -> None:
     except (pa.ArrowException, OSError, ValueError) as error:
         builder.note(f"the file is damaged: {str(error).splitlines()[0][:200]}", partial=True)
         if not len(builder):
-            builder.nothing = "the Parquet file is damaged or cut: nothing in it can be read"
+            builder.nothing = "the Parquet file is damaged or truncated: nothing in it can be read"
 
 
-def _add(first: int, batch: Any, names: list[str], builder: Builder) -> None:
+def _add(first: int, batch: "pa.RecordBatch", names: list[str], builder: Builder) -> None:
     columns = {name: batch.column(name).to_pylist() for name in names}
     step = builder.step_label or next((key for key in STEP_KEYS if key in columns), None)
     epoch = next((key for key in EPOCH_KEYS if key in columns), None)

@@ -1,4 +1,4 @@
-"""Progress bars as the only record: ``train: 5%|… | 100/2000 [00:12<…, loss=2.31]``, repainted in place."""
+"""Logs with progress bars only: ``train: 5%|… | 100/2000 [00:12<…, loss=2.31]``, repainted in place."""
 
 import re
 
@@ -16,34 +16,34 @@ _PAIR = re.compile(rf"([A-Za-z][\w/]*)=({NUMBER})")
 _EVALUATION = re.compile(r"eval|valid|\bval\b|test", re.IGNORECASE)
 _EPOCH = re.compile(r"epoch\W{0,2}(\d+)", re.IGNORECASE)
 _BACK = 50
-"""A bar that falls back by more than so many steps began anew; by less, another process is a little behind."""
+"""A bar that goes back by more steps than this began anew; by fewer, it is another process that is a little behind."""
 
 
 def claim(source: Source) -> float:
-    """Repaints with a loss behind the rate."""
+    """It has repaints with a loss after the rate."""
     if not source.is_text:
         return 0.0
-    found = ("loss=" in line and _BAR.search(line) is not None for line in sample(source))
-    return 0.6 * share(source, found)
+    recognised = ("loss=" in line and _BAR.search(line) is not None for line in sample(source))
+    return 0.6 * share(source, recognised)
 
 
 def read(source: Source, builder: Builder) -> None:
-    """Rows are lines. Of one step the last repaint counts; of an evaluation, the last before training goes on.
+    """Rows are lines. Of each step the first repaint counts; of an evaluation, the last before training goes on.
 
-    Several processes that paint the same bar are read as one: what they repeat of a step is passed over.
+    Several processes that paint the same bar are read as one: repeated steps are skipped.
     """
-    step, seen = -1, 0
+    step, repaints = -1, 0
     waiting: tuple[int, dict[str, float]] | None = None
     for number, line in lines(source):
         match = _BAR.search(line) if "=" in line else None
         values = {name: number_of(value) for name, value in _PAIR.findall(match["inside"])} if match else {}
-        kept = {name: value for name, value in values.items() if value is not None}
-        if match is None or "loss" not in "".join(kept):
+        metrics = {name: value for name, value in values.items() if value is not None}
+        if match is None or "loss" not in "".join(metrics):
             learn(line, number, builder)
             continue
-        seen += 1
+        repaints += 1
         if _EVALUATION.search(match["title"]):
-            waiting = (number, {f"eval/{name}": value for name, value in kept.items()})
+            waiting = (number, {f"eval/{name}": value for name, value in metrics.items()})
             continue
         now = _step_of(match, builder)
         if step - _BACK < now <= step:
@@ -52,11 +52,11 @@ def read(source: Source, builder: Builder) -> None:
             builder.add(waiting[0], waiting[1], step=max(step, 0))
             waiting = None
         step = now
-        builder.add(number, kept, step=step)
+        builder.add(number, metrics, step=step)
     if waiting is not None:
         builder.add(waiting[0], waiting[1], step=max(step, 0))
-    if seen > 2 * max(len(builder), 1):
-        builder.note(f"{seen} repaints of progress bars hold {len(builder)} different entries")
+    if repaints > 2 * max(len(builder), 1):
+        builder.note(f"{repaints} repaints of progress bars contain {len(builder)} different entries")
 
 
 def _step_of(match: "re.Match[str]", builder: Builder) -> int:

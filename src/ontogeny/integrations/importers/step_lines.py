@@ -1,4 +1,4 @@
-"""Printed training logs with a step in every line: nanoGPT and its kin, llm.c, nanochat, torchtune, torchtitan, …"""
+"""Printed training logs with a step in every line: nanoGPT and similar, llm.c, nanochat, torchtune, torchtitan, …"""
 
 import re
 
@@ -29,34 +29,35 @@ _DIALECTS = {
 }
 
 
-def _cheap(line: str) -> bool:
+def _may_match(line: str) -> bool:
+    """A cheap test before the pattern."""
     return any(character.isdigit() for character in line) and not is_bar(line)
 
 
-def _understood(line: str, builder: Builder) -> bool:
-    match = _STEP.match(without_logger(line)) if _cheap(line) else None
+def _has_metrics(line: str, builder: Builder) -> bool:
+    match = _STEP.match(without_logger(line)) if _may_match(line) else None
     return match is not None and bool(metrics(match["rest"], builder))
 
 
 def claim(source: Source) -> float:
-    """Lines with a step and a loss or the like behind it."""
+    """It has lines with a step followed by a loss or the like."""
     if not source.is_text:
         return 0.0
     scratch = Builder("", "")
-    return share(source, (_understood(line, scratch) for line in sample(source)))
+    return share(source, (_has_metrics(line, scratch) for line in sample(source)))
 
 
 def read(source: Source, builder: Builder) -> None:
-    """Rows are lines. A line of an evaluation without a step belongs to the step before it."""
+    """Rows are lines. An evaluation without a step belongs to the step before it."""
     step = 0.0
     dialects = dict.fromkeys(_DIALECTS, 0)
     for number, line in lines(source):
         text = without_logger(line)
-        match = _STEP.match(text) if _cheap(line) else None
+        match = _STEP.match(text) if _may_match(line) else None
         values = metrics(match["rest"], builder) if match else {}
         if match is None or not values:
-            told = _VALIDATION.match(text) and not line[0].isspace() and not REPEATED.search(text)
-            if told and (values := metrics(text, builder)):
+            is_evaluation = _VALIDATION.match(text) and not line[0].isspace() and not REPEATED.search(text)
+            if is_evaluation and (values := metrics(text, builder)):
                 builder.add(number, values, step=step)
             else:
                 learn(line, number, builder)

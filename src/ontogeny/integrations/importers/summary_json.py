@@ -1,6 +1,4 @@
-"""`all_results.json` and its kin: the last numbers of a run, and no history."""
-
-from collections.abc import Mapping
+"""`all_results.json` and similar files: the final numbers of a run, without a history."""
 
 from ontogeny.integrations.importers._builder import Builder
 from ontogeny.integrations.importers._source import Source
@@ -9,17 +7,16 @@ FORM = "summary of a run (all_results.json)"
 
 
 def claim(source: Source) -> float:
-    """One JSON object of plain values with metrics among them."""
+    """It is one JSON object of plain values, some of them metrics."""
     if not source.is_text or not source.head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
         return 0.0
-    found = source.json
-    plain = isinstance(found, Mapping) and found and not any(isinstance(one, list | dict) for one in found.values())
-    if not plain:
+    summary = source.json
+    if not isinstance(summary, dict) or any(isinstance(value, list | dict) for value in summary.values()):
         return 0.0
-    metrics = [key for key in found if "loss" in str(key) or str(key).startswith(("eval_", "train_", "test_"))]
-    return 0.9 if metrics else 0.0
+    has_metric = any("loss" in key or key.startswith(("eval_", "train_", "test_")) for key in summary)
+    return 0.9 if has_metric else 0.0
 
 
 def read(source: Source, builder: Builder) -> None:
     """There is nothing to read."""
-    builder.nothing = "it is a summary: the last numbers of a run, without their history. Give trainer_state.json"
+    builder.nothing = "it is a summary: the final numbers of a run, without a history. Give trainer_state.json"

@@ -1,4 +1,4 @@
-"""ms-swift's `logging.jsonl`: the step stands as `"global_step/max_steps": "601/2161"`."""
+"""ms-swift's `logging.jsonl`: the step is written as `"global_step/max_steps": "601/2161"`."""
 
 from ontogeny.integrations.importers._builder import Builder
 from ontogeny.integrations.importers._entries import add_entry
@@ -13,13 +13,13 @@ _PROGRESS = (_STEP, "percentage", "elapsed_time", "remaining_time", "memory(GiB)
 
 
 def claim(source: Source) -> float:
-    """Its objects say `global_step/max_steps`."""
-    found = first_objects(source)
-    return 0.98 if any(_STEP in one for one in found) else 0.0
+    """Any of its first objects has `global_step/max_steps`."""
+    entries = first_objects(source)
+    return 0.98 if any(_STEP in entry for entry in entries) else 0.0
 
 
 def read(source: Source, builder: Builder) -> None:
-    """Rows are lines of the file; the last object, a summary of the run, has no step and is left out."""
+    """Rows are lines of the file. The last object summarises the run, has no step and is left out."""
     for number, entry in objects(source):
         now, _, total = str(entry.get(_STEP, "")).partition("/")
         step, planned = number_of(now), number_of(total)

@@ -1,4 +1,4 @@
-"""A table of one's own: CSV or TSV with a header, one row per entry."""
+"""Any other table: CSV or TSV with a header, one row per entry."""
 
 from ontogeny.integrations.importers._builder import Builder
 from ontogeny.integrations.importers._names import understand
@@ -9,16 +9,16 @@ FORM = "table (CSV)"
 
 
 def claim(source: Source) -> float:
-    """It has a header, and rows with as many cells; surer where a column is a loss."""
+    """It has a header, and rows with as many cells; surer if a column is a loss."""
     header = header_of(source)
     if header is None:
         return 0.0
-    known = [found for name in header.names if (found := understand(name)) is not None]
-    return 0.8 if any(one.name == "loss" for one in known) else 0.5
+    meanings = [meaning for name in header.names if (meaning := understand(name)) is not None]
+    return 0.8 if any(meaning.name == "loss" for meaning in meanings) else 0.5
 
 
 def read(source: Source, builder: Builder) -> None:
-    """Rows are lines of the file. A table with one row per run is declared to be one."""
+    """Rows are lines of the file. A table with one row per run is no curve."""
     header = header_of(source)
     if header is None:
         builder.nothing = "its header cannot be read"

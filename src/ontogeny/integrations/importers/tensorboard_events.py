@@ -1,4 +1,4 @@
-"""TensorBoard event files: records with a length, each an `Event` with scalars. All points, not a sample of them."""
+"""TensorBoard event files: records with a length, each an `Event` with scalars. All points are read, not a sample."""
 
 import struct
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _FLOAT, _DOUBLE = 1, 2
 
 
 def claim(source: Source) -> float:
-    """The first record is an event: its version, or one with a step."""
+    """The first record is an event: that of the file version, or one with a wall time."""
     head = source.head
     if b"brain.Event:" in head[:64]:
         return 1.0
@@ -36,7 +36,7 @@ def claim(source: Source) -> float:
 
 
 def read(source: Source, builder: Builder) -> None:
-    """Rows are events, counted from 1 (the file's version is the first)."""
+    """Rows are events, counted from 1; the first one gives the file version."""
     builder.row_word = "event"
     events = 0
     for number, record in enumerate(_records(source), 1):
@@ -46,11 +46,11 @@ def read(source: Source, builder: Builder) -> None:
         except DamagedError as error:
             source.note(f"event {number} is damaged ({error}): it was left out", partial=True)
     if events and not len(builder):
-        builder.nothing = f"none of its {events} events holds a scalar: only text, graphs or hyperparameters"
+        builder.nothing = f"none of its {events} events has a scalar: only text, graphs or hyperparameters"
 
 
 def _records(source: Source) -> Iterator[bytes]:
-    """The records of the file. A truncated tail is said to be one."""
+    """The records of the file. A truncated tail is noted."""
     data = source.data
     position = 0
     while position < len(data):
@@ -63,7 +63,7 @@ def _records(source: Source) -> Iterator[bytes]:
         yield data[position + 12 : position + 12 + size]
         position = end
     if position < len(data):
-        source.note(f"the file is cut or damaged {len(data) - position} bytes before its end", partial=True)
+        source.note(f"the file is truncated or damaged {len(data) - position} bytes before its end", partial=True)
 
 
 def _add(number: int, event: bytes, builder: Builder) -> None:
@@ -77,8 +77,8 @@ def _add(number: int, event: bytes, builder: Builder) -> None:
             summaries.append(value)
     values: dict[str, float] = {}
     for summary in summaries:
-        for one in inside(summary, _VALUE):
-            tag, scalar = _scalar(one)
+        for value_message in inside(summary, _VALUE):
+            tag, scalar = _scalar(value_message)
             if tag and scalar is not None:
                 values[tag] = scalar
     if values:
@@ -86,7 +86,7 @@ def _add(number: int, event: bytes, builder: Builder) -> None:
 
 
 def _scalar(value: bytes) -> tuple[str, float | None]:
-    """Tag and number of a summary's value; None where it is a picture, a histogram or text."""
+    """Tag and number of a summary's value; None instead of the number for an image, a histogram or text."""
     tag, scalar = "", None
     for field, kind, content in fields(value):
         if not isinstance(content, bytes):
@@ -102,14 +102,14 @@ def _scalar(value: bytes) -> tuple[str, float | None]:
 
 def _of_tensor(tensor: bytes) -> float | None:
     """The number in a tensor of one float or double."""
-    kind_of_number, content = 0, b""
+    dtype, content = 0, b""
     for field, kind, value in fields(tensor):
         if field == _DTYPE and isinstance(value, int):
-            kind_of_number = value
+            dtype = value
         elif field in (_CONTENT, _FLOAT_VAL, _DOUBLE_VAL) and kind in (1, 2, 5) and isinstance(value, bytes):
             content = value
-    if kind_of_number == _FLOAT and len(content) == 4:
+    if dtype == _FLOAT and len(content) == 4:
         return float(struct.unpack("<f", content)[0])
-    if kind_of_number == _DOUBLE and len(content) == 8:
+    if dtype == _DOUBLE and len(content) == 8:
         return float(struct.unpack("<d", content)[0])
     return None

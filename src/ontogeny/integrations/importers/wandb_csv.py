@@ -21,23 +21,23 @@ _CURVE = re.compile(r"(?P<run>.+) - (?P<metric>[^-]+?)(?P<bound>__(?:MIN|MAX))?"
 
 
 def claim(source: Source) -> float:
-    """`_step`, `_runtime` or `_timestamp` among its columns; or `<run> - <metric>`, `__MIN`, `__MAX`; a run table."""
+    """It has two of `_step`, `_runtime`, `_timestamp`; or curves with `__MIN` and `__MAX`; or it is a run table."""
     header = header_of(source)
     if header is None:
         return 0.0
     names = set(header.names)
-    if len(names & {"_step", "_runtime", "_timestamp"}) >= 2 or (is_chart(header)):
+    if len(names & {"_step", "_runtime", "_timestamp"}) >= 2 or is_chart(header):
         return 0.98
     return 0.96 if {"Name", "State", "Runtime"} <= names else 0.0
 
 
 def is_chart(header: Header) -> bool:
-    """One curve per run: a column `<run> - <metric>` with its bounds beside it."""
+    """Is there one curve per run: a column `<run> - <metric>` followed by its bounds?"""
     return any(name.endswith(("__MIN", "__MAX")) for name in header.names[1:])
 
 
 def read(source: Source, builder: Builder) -> None:
-    """Rows are lines of the file. Of a history, the axis is the trainer's own step where it was logged."""
+    """Rows are lines of the file. The axis of a history is the trainer's step if it was logged."""
     header = header_of(source)
     if header is None:
         builder.nothing = "its header cannot be read"

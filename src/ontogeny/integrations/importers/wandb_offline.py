@@ -1,14 +1,15 @@
-"""W&B's own file of an offline run (`run-<id>.wandb`): checked records in blocks, each a message of its protocol.
+"""W&B's own file of an offline run (`run-<id>.wandb`): records with checksums in blocks, each a protobuf message.
 
-The framing is LevelDB's log: blocks of 32 KiB; a record is CRC-32 (of type and data), length, type, data, and one that
-does not fit is split into first, middle and last pieces. The first block begins with seven bytes of W&B.
+The framing is that of LevelDB's log: blocks of 32 KiB; a record is CRC-32 (of type and data), length, type, data. A
+record that does not fit is split into first, middle and last pieces. The first block begins with seven bytes of W&B.
 """
 
 import json
 import struct
 import zlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+
+from pydantic import JsonValue
 
 from ontogeny.integrations.importers._builder import Builder
 from ontogeny.integrations.importers._entries import add_entry
@@ -30,7 +31,7 @@ _RUN_CONFIG = 4
 _ITEM, _KEY, _NESTED_KEY, _JSON = 1, 1, 2, 16
 _AXES = ("trainer/global_step", "train/global_step", "global_step", "_step")
 _SHARE_WITH_AXIS = 0.9
-"""Share of the entries that carry the trainer's step if it is to be the axis."""
+"""Least share of the entries that have the trainer's step if it is to be the axis."""
 
 _ARGUMENTS = {
     "lr_scheduler_type": "schedule",
@@ -41,19 +42,19 @@ _ARGUMENTS = {
     "_name_or_path": "model",
     "vocab_size": "vocabulary_size",
 }
-"""What Hugging Face's Trainer puts into a run's configuration, in our words."""
+"""Arguments that Hugging Face's Trainer puts into a run's configuration, and our names for them."""
 
 
 def claim(source: Source) -> float:
-    """The four letters that such a file begins with."""
+    """It begins with W&B's magic bytes."""
     return 1.0 if source.head.startswith(_MAGIC) else 0.0
 
 
 def read(source: Source, builder: Builder) -> None:
-    """Rows are calls of `log`, counted from 1. The axis is the trainer's own step where nearly every call had it."""
+    """Rows are calls of `log`, counted from 1. The axis is the trainer's step if at least 90% of the calls have it."""
     builder.row_word = "entry"
-    entries: list[dict[str, Any]] = []
-    config: dict[str, Any] = {}
+    entries: list[dict[str, JsonValue]] = []
+    config: dict[str, JsonValue] = {}
     for number, record in enumerate(_records(source), 1):
         try:
             for field, _, value in fields(record):
@@ -66,25 +67,26 @@ def read(source: Source, builder: Builder) -> None:
                     config |= _items(value)
         except DamagedError as error:
             source.note(f"record {number} is damaged ({error}): it was left out", partial=True)
-    builder.config |= _configuration(config)
+    _configure(config, builder)
     if builder.step_label is None and entries:
-        builder.step_label = next(
-            (axis for axis in _AXES if sum(axis in one for one in entries) >= _SHARE_WITH_AXIS * len(entries)), None
-        )
+        least = _SHARE_WITH_AXIS * len(entries)
+        builder.step_label = next((axis for axis in _AXES if sum(axis in entry for entry in entries) >= least), None)
     for row, entry in enumerate(entries, 1):
         add_entry(row, entry, builder)
     if not entries:
         builder.nothing = "the run logged no history"
 
 
-def _configuration(config: dict[str, Any]) -> dict[str, Any]:
-    """What we know how to use of a run's configuration; -1, by which Trainer says "not set", is left out."""
-    ours = {_ARGUMENTS.get(key, key): value for key, value in config.items() if isinstance(value, str | int | float)}
-    return {key: value for key, value in ours.items() if key in CONFIG and value not in (-1, "")}
+def _configure(config: Mapping[str, JsonValue], builder: Builder) -> None:
+    """Record the settings that we use; -1, which in Trainer means "not set", is left out."""
+    for name, value in config.items():
+        key = _ARGUMENTS.get(name, name)
+        if key in CONFIG and isinstance(value, str | int | float) and value not in (-1, ""):
+            builder.configure(key, value)
 
 
 def _records(source: Source) -> Iterator[bytes]:
-    """The records of the file, put together from their pieces. A damaged one is left out, and said to be."""
+    """The records of the file, assembled from their pieces. Damaged ones are left out and noted."""
     data = source.data
     position, parts = _HEAD_BYTES, bytearray()
     while position < len(data):
@@ -94,7 +96,7 @@ def _records(source: Source) -> Iterator[bytes]:
             continue
         piece = _piece(data, position, room)
         if piece is None:
-            source.note(f"the file is cut or damaged at byte {position} of {len(data)}", partial=True)
+            source.note(f"the file is truncated or damaged at byte {position} of {len(data)}", partial=True)
             position, parts = position + room, bytearray()
             continue
         kind, content = piece
@@ -106,12 +108,12 @@ def _records(source: Source) -> Iterator[bytes]:
             yield bytes(parts)
             parts = bytearray()
         elif len(parts) > _LARGEST_RECORD:
-            source.note(f"a record before byte {position} is longer than any of W&B's: it was left out", partial=True)
+            source.note(f"a record before byte {position} is too long for W&B: it was left out", partial=True)
             parts = bytearray()
 
 
 def _piece(data: bytes, position: int, room: int) -> tuple[int, bytes] | None:
-    """Type and data of the piece there; None if it reaches beyond its block or its checksum is wrong."""
+    """Type and data of the piece at a position; None if it exceeds its block or its checksum is wrong."""
     if position + _PIECE.size > len(data):
         return None
     checksum, size, kind = _PIECE.unpack_from(data, position)
@@ -121,9 +123,9 @@ def _piece(data: bytes, position: int, room: int) -> tuple[int, bytes] | None:
     return (kind, content) if zlib.crc32(content, zlib.crc32(bytes([kind]))) == checksum else None
 
 
-def _items(message: bytes) -> dict[str, Any]:
-    """Keys and values of a history or configuration record; a nested key is joined by strokes."""
-    found: dict[str, Any] = {}
+def _items(message: bytes) -> dict[str, JsonValue]:
+    """Keys and values of a history or configuration record; nested keys are joined by slashes."""
+    values: dict[str, JsonValue] = {}
     for item in inside(message, _ITEM):
         keys: list[str] = []
         text = b""
@@ -135,13 +137,14 @@ def _items(message: bytes) -> dict[str, Any]:
             elif field == _JSON:
                 text = value
         if keys:
-            found["/".join(keys)] = _value(text)
-    return found
+            values["/".join(keys)] = _value(text)
+    return values
 
 
-def _value(text: bytes) -> Any:
-    """A value as W&B writes it: JSON, where NaN and the infinities may stand as text. None where it is none."""
+def _value(text: bytes) -> JsonValue:
+    """A value as W&B writes it: JSON, in which NaN and infinities may be text. None if it is not JSON."""
     try:
-        return json.loads(text)
+        value: JsonValue = json.loads(text)
     except (ValueError, RecursionError):
         return None
+    return value

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ontogeny.diagnosis.rule import Found, Lacks, Nothing
+from ontogeny.diagnosis.rule import Detection, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
 from ontogeny.integrations.audit.recording import Recording
 
@@ -37,7 +37,7 @@ def injected_elsewhere(seen: Recording) -> Outcome:
         )
         if count
     ]
-    return Found(
+    return Detection(
         severity="error",
         statement=f"of {vectors} injected vectors, {', '.join(words)}",
         numbers=numbers,
@@ -63,7 +63,7 @@ def dropout_disagrees(seen: Recording) -> Outcome:
     numbers = {"runs": runs, "repeated": repeated, "disagreeing": off}
     if not off:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="warning",
         statement=f"{off} of {repeated} repeated runs on the same input in one step give "
         "another output: under another dropout mask",
@@ -92,7 +92,7 @@ def frozen_changes(seen: Recording) -> Outcome:
     moved = sorted((frozen & seen.tensors.moved) - seen.adapters.averages)
     numbers = {"frozen": len(frozen), "changed": len(moved), "moved_when_switched_off": len(late)}
     if late:
-        return Found(
+        return Detection(
             severity="error",
             statement=f"the optimizer goes on moving {len(late)} tensors whose "
             f"requires_grad was switched off: {_first(late)}",
@@ -106,7 +106,7 @@ def frozen_changes(seen: Recording) -> Outcome:
         return Lacks(what="frozen tensors")
     if not moved:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="error",
         statement=f"{len(moved)} of {len(frozen)} frozen tensors have changed: {_first(moved)}",
         numbers=numbers,
@@ -149,7 +149,7 @@ def branch_ratio(seen: Recording) -> Outcome:
         "zero": len(zero),
     }
     if middle > 10:
-        return Found(
+        return Detection(
             severity="warning",
             statement=f"the branch is {middle:.3g} times as large as the residual that it is added to: it replaces it",
             numbers=numbers,
@@ -157,7 +157,7 @@ def branch_ratio(seen: Recording) -> Outcome:
             certainty="certain",
         )
     if zero:
-        return Found(
+        return Detection(
             severity="warning",
             statement=f"{len(zero)} of {len(ratios)} branches still give 0 ({zero[0]})",
             numbers=numbers,

@@ -7,7 +7,7 @@ import numpy as np
 from ontogeny.core.contracts import Severity
 from ontogeny.data.grams import GRAM_WORDS
 from ontogeny.data.overlap import MAX_RATE
-from ontogeny.diagnosis.rule import Found, Lacks, Nothing
+from ontogeny.diagnosis.rule import Detection, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
 from ontogeny.integrations.audit.recording import Recording
 from ontogeny.integrations.audit.seen import LEAST_ROW
@@ -54,7 +54,7 @@ def validation_in_training(seen: Recording) -> Outcome:
     severity: Severity = "error" if share >= MUCH else "warning"
     if found.rate <= MAX_RATE and found.exact_different == 1 and found.longest_exact < GRAM_WORDS:
         severity = "note"
-    return Found(
+    return Detection(
         severity=severity,
         statement=f"{found.exact} of {found.texts} validation texts stand in the training "
         f"texts, and {found.rate:.1%} of their runs of {GRAM_WORDS} words: '{found.example}'",
@@ -90,7 +90,7 @@ def double_begin(seen: Recording) -> Outcome:
     numbers = {"rows": rows, "twice": twice}
     if twice * 2 < rows:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="warning",
         statement=f"{twice} of {rows} rows begin with the beginning of text twice",
         numbers=numbers,
@@ -132,7 +132,7 @@ def rows_without_targets(seen: Recording) -> Outcome:
         if full
         else ""
     )
-    return Found(
+    return Detection(
         severity="warning",
         statement=f"{empty} of {rows} rows have no target{cut}",
         numbers=numbers,
@@ -162,7 +162,7 @@ def packing_leaks(seen: Recording) -> Outcome:
     if not difference.large:
         return Nothing(numbers=numbers)
     meant = seen.reruns.positions_begin_anew or _masks_some(seen)
-    return Found(
+    return Detection(
         severity="warning" if meant else "note",
         statement=f"in packed rows, the second document's NLL changes by {difference.nats:.3g} nats when the "
         "first one is replaced",
@@ -212,7 +212,7 @@ def index_out_of_range(seen: Recording) -> Outcome:
         "next_most_frequent": second,
     }
     if outside:
-        return Found(
+        return Detection(
             severity="error",
             statement=f"{outside} of {len(ids)} ids are below 0 or not below the number of examples",
             numbers=numbers,
@@ -220,7 +220,7 @@ def index_out_of_range(seen: Recording) -> Outcome:
             certainty="certain",
         )
     if _clamped(counts):
-        return Found(
+        return Detection(
             severity="error",
             statement=f"id {largest}, the largest one, is seen {times} times, others "
             f"{usual:.3g} times and {second} at most: larger ones are clamped to it",
@@ -228,7 +228,7 @@ def index_out_of_range(seen: Recording) -> Outcome:
             evidence=(),
         )
     if same := _largest_with_one_row(seen):
-        return Found(
+        return Detection(
             severity="error",
             statement=f"the {len(same)} largest ids, from {same[0]} on, come with one and "
             "the same row: ids are clamped later on",
@@ -319,7 +319,7 @@ def examples_in_an_epoch(seen: Recording) -> Outcome:
     numbers["of_the_next"], numbers["met_before"] = len(behind), again
     if hypergeom.sf(again - 1, max(whole, first), first, len(behind)) < UNLIKELY:
         never = f"; {whole - different} were never seen" if different < whole else ""
-        return Found(
+        return Detection(
             severity="warning",
             statement=f"after {first} of {whole} examples the same ones come again: "
             f"{again + 1} of the next {len(behind) + 1}{never}",
@@ -328,7 +328,7 @@ def examples_in_an_epoch(seen: Recording) -> Outcome:
         )
     if _fits_a_whole_epoch(before, first, whole - slack):
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="warning",
         statement=f"example {ids[first]} comes back after {first} of {whole} examples, "
         "and no whole epoch begins there or before",
@@ -379,7 +379,7 @@ def pairing_broken(seen: Recording) -> Outcome:
     if near >= 0.9:
         return Nothing(numbers=numbers)
     word = "no better than shuffled pairs" if z <= 3.1 else f"near for {near:.0%} only"
-    return Found(
+    return Detection(
         severity="error",
         statement=f"texts embedded anew find their own embedding at a median rank of "
         f"{np.median(rank):g} among {n}: {word}",

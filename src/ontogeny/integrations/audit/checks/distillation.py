@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ontogeny.diagnosis.rule import Found, Lacks, Nothing
+from ontogeny.diagnosis.rule import Detection, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
 from ontogeny.integrations.audit.observed import LogitPair
 from ontogeny.integrations.audit.recording import Recording
@@ -34,7 +34,7 @@ def teacher_in_train_mode(seen: Recording) -> Outcome:
     numbers = {"in_train_mode": len(wrong), "passes": len(passes)}
     if not wrong:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="error",
         statement=f"the teacher runs in train mode, with dropout, in {len(wrong)} of "
         f"{len(passes)} passes, first at step {wrong[0].step}",
@@ -63,7 +63,7 @@ def teacher_not_detached(seen: Recording) -> Outcome:
     if not found.gradients and not moved:
         return Nothing(numbers=numbers)
     how = "its weights change" if moved else "a gradient arrives at its logits"
-    return Found(
+    return Detection(
         severity="error" if moved else "warning",
         statement=f"the teacher is not detached: {how}",
         numbers=numbers,
@@ -100,7 +100,7 @@ def teacher_fed_with_other_ids(seen: Recording) -> Outcome:
     numbers = {"batches": len(pairs), "with_equal_ids": len(same), "ids": len(ids), "other_token": other}
     if not other:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="error",
         statement=f"the teacher is given the student's ids, of which {other} of {len(ids)} "
         f"are other tokens to it (vocabularies of {len(student)} and {len(teacher)})",
@@ -139,7 +139,7 @@ def vocabulary_by_id(seen: Recording) -> Outcome:
     followed = [follows_tokens(pair, moved) for pair in pairs if pair.target is not None and pair.teacher is not None]
     if any(followed):
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="error",
         statement=f"{len(other)} of {len(both)} ids are other tokens to the teacher than "
         "to the student, and logits are compared by id",
@@ -174,7 +174,7 @@ def _by_width(pairs: list[LogitPair]) -> Outcome:
     assert teacher is not None
     numbers = {"student": first.student.shape[1], "teacher": teacher.shape[1], "mass_cut_off": mass}
     how = "are cut off at the student's" if all(cut) else "are cut off, if they are compared by id, at the student's"
-    return Found(
+    return Detection(
         severity="error" if all(cut) else "note",
         statement=f"the teacher has {teacher.shape[1]} logits, "
         f"which {how} {first.student.shape[1]}: {mass:.0%} of its probability lies beyond",
@@ -207,7 +207,7 @@ def mass_on_missing_tokens(seen: Recording) -> Outcome:
     numbers = {"mass": mass, "passes": len(masses)}
     if mass <= 0.01:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="error",
         statement=f"{mass:.0%} of the target's probability lies on tokens that the teacher does not have",
         numbers=numbers,
@@ -241,7 +241,7 @@ def target_not_the_teachers(seen: Recording) -> Outcome:
     correlation = float(np.median(alike)) if alike else float("nan")
     numbers["correlation"] = correlation
     if trainable:
-        return Found(
+        return Detection(
             severity="error",
             statement="what the student is compared with gets a gradient itself: it can come to the student",
             numbers=numbers,
@@ -253,7 +253,7 @@ def target_not_the_teachers(seen: Recording) -> Outcome:
         return Lacks(what="a teacher that runs at looked-at steps, with the student's vocabulary")
     shifted = [one.ends_pulled for one in pairs if one.ahead and one.ends_pulled is not None]
     if correlation >= 0.9 and shifted and not any(shifted):
-        return Found(
+        return Detection(
             severity="error",
             statement="what the student is compared with are the teacher's logits one place "
             "on: they are cut to [:, 1:], the student's to [:, :-1]",
@@ -263,7 +263,7 @@ def target_not_the_teachers(seen: Recording) -> Outcome:
         )
     if correlation >= 0.9:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="error",
         statement=f"what the student is compared with is not the teacher's logits (correlation {correlation:.2f})",
         numbers=numbers,
@@ -312,7 +312,7 @@ def kd_out_of_scale(seen: Recording) -> Outcome:
             f"entropy from step to step: this one is {ratio:.3g} times {which}, give or take "
             f"{spreads[which]:.0%}"
         )
-    return Found(
+    return Detection(
         severity="warning" if cause is None else "error",
         statement=f"the distillation term is {ratio:.3g} times the mean over positions ({which}){cause or ''}",
         numbers=numbers,
@@ -365,7 +365,7 @@ def kd_not_least_at_equality(seen: Recording) -> Outcome:
     numbers = {"gradient_share": share}
     if share <= 0.01:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="error",
         statement="a student that equals its teacher is pulled away from it: the gradient "
         f"there is {share:.0%} of that "

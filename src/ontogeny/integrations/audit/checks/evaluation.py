@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ontogeny.core.contracts import Severity
-from ontogeny.diagnosis.rule import Found, Lacks, Nothing
+from ontogeny.diagnosis.rule import Detection, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
 from ontogeny.integrations.audit.evaluated_objective import compare_objectives, learning_weights, near
 from ontogeny.integrations.audit.recording import Recording
@@ -56,7 +56,7 @@ def evaluation_leaves_alone(seen: Recording) -> Outcome:
     if not said:
         return Nothing(numbers=numbers)
     severity: Severity = "error" if done.changed or done.gradients else "warning" if done.reseeded else "note"
-    return Found(
+    return Detection(
         severity=severity,
         statement=f"the evaluation {'; '.join(said)}",
         numbers=numbers,
@@ -83,7 +83,7 @@ def evaluation_in_training_mode(seen: Recording) -> Outcome:
     wrong = seen.generation.passes_in_training_mode + sum(one.training for one in evaluated)
     numbers = {"passes": passes, "in_training_mode": wrong}
     if seen.reruns.drops_out is not None:
-        return Found(
+        return Detection(
             severity="warning",
             statement=f"in evaluation mode the model calls {seen.reruns.drops_out} with "
             "dropout on: it gives the same batch another NLL each time",
@@ -97,7 +97,7 @@ def evaluation_in_training_mode(seen: Recording) -> Outcome:
         return Lacks(what="two forward passes without gradients, in the loop or by audit.watch(evaluate=…)")
     if wrong < 2:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="warning",
         statement=f"{wrong} of {passes} forward passes without gradients ran in training "
         "mode: dropout is on while the model is judged",
@@ -126,7 +126,7 @@ def trained_in_evaluation_mode(seen: Recording) -> Outcome:
     if not seen.dropout or first == len(modes):
         return Nothing(numbers=numbers)
     if not any(modes):
-        return Found(
+        return Detection(
             severity="note",
             statement=f"all of {len(modes)} passes with gradients ran in evaluation mode: "
             "the model's dropout is never on",
@@ -137,7 +137,7 @@ def trained_in_evaluation_mode(seen: Recording) -> Outcome:
         )
     if first == 0:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="warning",
         statement=f"after {first} passes in training mode, {numbers['in_evaluation_mode']}"
         " ran with gradients in evaluation mode: dropout stayed off",
@@ -172,7 +172,7 @@ def evaluation_counts_once(seen: Recording) -> Outcome:
     if count is not None:
         numbers["texts"] = count
     if again and (again >= 0.05 * len(known) or (count is not None and len(rows) > count)):
-        return Found(
+        return Detection(
             severity="warning",
             statement=f"{again} of {len(rows)} evaluated rows were evaluated before"
             + (f"; there are {count} texts" if count is not None else ""),
@@ -182,7 +182,7 @@ def evaluation_counts_once(seen: Recording) -> Outcome:
         )
     size, missing = len(passes[0].rows), (count or 0) - len(rows)
     if missing > 0 and count is not None and {len(one.rows) for one in passes} == {size} and count % size == missing:
-        return Found(
+        return Detection(
             severity="warning",
             statement=f"the last {missing} of {count} texts are never evaluated: they do not fill a batch of {size}",
             numbers=numbers,
@@ -216,7 +216,7 @@ def evaluation_token_weighted(seen: Recording) -> Outcome:
     if near(value, done.token_mean, 0.01):
         return Nothing(numbers=numbers)
     if any(near(value, mean, 1e-3) for mean in (done.batch_mean, done.row_mean)):
-        return Found(
+        return Detection(
             severity="warning",
             statement=f"the evaluation returns {value:.4g}, the mean of its batches' "
             f"means; over tokens the NLL is {done.token_mean:.4g}",
@@ -267,7 +267,7 @@ def evaluation_depends_on_batch(seen: Recording) -> Outcome:
         )
     if not said:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="error",
         statement=f"the evaluation {'; it '.join(said)}",
         numbers=numbers,
@@ -298,7 +298,7 @@ def perplexity_of_nll(seen: Recording) -> Outcome:
     if done.tokens:
         numbers["mean_over_tokens"] = done.token_mean
     if is_cut_off(logarithm) and any(one is not None and one > logarithm + 1e-3 for one in (loss, plain)):
-        return Found(
+        return Detection(
             severity="error",
             statement=f"the perplexity is cut off at {perplexity:.2f} = e^{logarithm:.4g}; "
             f"the loss is {loss if loss is not None else plain:.4g}",
@@ -308,7 +308,7 @@ def perplexity_of_nll(seen: Recording) -> Outcome:
         )
     lone = loss is None and plain is None and not (done.tokens and abs(logarithm - done.token_mean) <= 0.01)
     if is_cut_off(logarithm) and lone and perplexity >= 1e4:
-        return Found(
+        return Detection(
             severity="error",
             statement=f"the perplexity is {perplexity:.2f} = e^{logarithm:.4g}, a number "
             "that none comes out at by itself: it is cut off there",
@@ -321,7 +321,7 @@ def perplexity_of_nll(seen: Recording) -> Outcome:
     composite = sum(weight != 0 for weight in learning_weights(seen).values()) > 1
     if loss is not None and abs(logarithm - loss) <= 1e-3 * abs(loss):
         if truths and (composite or plain is not None):
-            return Found(
+            return Detection(
                 severity="error",
                 statement=f"the perplexity {perplexity:.4g} is exp of the whole loss "
                 f"({loss:.4g}); exp of the next-token NLL is {math.exp(truths[0]):.4g}",
@@ -331,7 +331,7 @@ def perplexity_of_nll(seen: Recording) -> Outcome:
             )
         return Nothing(numbers=numbers)
     if truths and (plain is not None or all(one.labelled for one in done.passes)):
-        return Found(
+        return Detection(
             severity="warning",
             statement=f"the perplexity is {perplexity:.4g} where exp(NLL) is {math.exp(truths[-1]):.4g}",
             numbers=numbers,
@@ -383,7 +383,7 @@ def average_lags(seen: Recording) -> Outcome:
     numbers = {"decay": late, "horizon_steps": horizon, "steps": len(seen.steps), "share_of_start": left}
     if left <= 0.5:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="warning",
         statement=f"after {len(seen.steps)} steps the evaluated average is still "
         f"{left:.1%} what it began with: its horizon is {horizon:,.0f} steps",

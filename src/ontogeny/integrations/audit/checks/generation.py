@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ontogeny.data.grams import words_of
-from ontogeny.diagnosis.rule import Found, Lacks, Nothing
+from ontogeny.diagnosis.rule import Detection, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
 from ontogeny.integrations.audit.recorder_generation import ends_in_padding
 from ontogeny.integrations.audit.recording import Recording
@@ -82,7 +82,7 @@ def reference_in_prompt(seen: Recording) -> Outcome:
     if inside * 2 < len(pairs):
         return Nothing(numbers=numbers)
     place = f", {at_end} at their end" if at_end else ""
-    return Found(
+    return Detection(
         severity="error",
         statement=f"{inside} of {len(pairs)} prompts contain their reference{place}: what "
         "is generated and graded comes after it",
@@ -131,7 +131,7 @@ def special_ids_agree(seen: Recording) -> Outcome:
         numbers |= {f"{where}.{name}": i for where, name, i in wrong}
         said = ", ".join(sorted({f"{name} {i} is {_token(special.ordinary.get(i))}" for _, name, i in wrong}))
         stopping = any(name == "eos" and i in special.ordinary for _, name, i in wrong)
-        return Found(
+        return Detection(
             severity="error" if stopping else "warning",
             statement=f"{said}" + (": generation stops there" if stopping else ""),
             numbers=numbers,
@@ -139,7 +139,7 @@ def special_ids_agree(seen: Recording) -> Outcome:
             certainty="certain",
         )
     if ends and stops and not set(ends) & set(stops):
-        return Found(
+        return Detection(
             severity="warning",
             statement=f"the tokenizer's end token is {ends[0]}, generation stops at {', '.join(map(str, stops))}",
             numbers=numbers,
@@ -177,7 +177,7 @@ def padding_side(seen: Recording) -> Outcome:
         return Lacks(what="generation from rows of unequal length, or audit.watch(prompts={input_ids, attention_mask})")
     if not right:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="error",
         statement=f"{right} of {padded} padded batches have padding between prompt and generated text",
         numbers=numbers,
@@ -220,7 +220,7 @@ def generation_ends(seen: Recording) -> Outcome:
     if share >= 0.5:
         return Nothing(numbers=numbers)
     never = bool(targets) and not taught
-    return Found(
+    return Detection(
         severity="warning" if never else "note",
         statement=f"{share:.0%} of {len(rows)} generated rows end"
         + (": the end token is never a target" if never else ""),
@@ -249,7 +249,7 @@ def generated_ids_clamped(seen: Recording) -> Outcome:
     numbers = {"rows": len(rows), "end_with_highest_id": last, "highest_id": highest}
     if last * 2 < len(rows) or any(ends & set(row) for row in rows):
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="error",
         statement=f"{last} of {len(rows)} generated rows end with {highest}, the highest "
         "ordinary id, and none holds an end or padding token: ids were clamped",
@@ -279,7 +279,7 @@ def generated_text_altered(seen: Recording) -> Outcome:
     if len(other) * 2 < len(texts):
         return Nothing(numbers=numbers)
     how = "spaces were deleted or added" if unspaced * 2 >= len(other) else "they were altered after decoding"
-    return Found(
+    return Detection(
         severity="warning",
         statement=f"{len(other)} of {len(texts)} texts are not what their ids decode to: {how}",
         numbers=numbers,
@@ -311,7 +311,7 @@ def text_round_trip(seen: Recording) -> Outcome:
     spaced = sum(before != after and "".join(before) == "".join(after) for before, after in pairs)
     numbers = {"texts": len(texts), "other_spaces": spaced, "share_unknown": lost}
     if lost > 0.01:
-        return Found(
+        return Detection(
             severity="warning",
             statement=f"{lost:.1%} of {tokens} tokens are unknown to the tokenizer",
             numbers=numbers,
@@ -319,7 +319,7 @@ def text_round_trip(seen: Recording) -> Outcome:
             certainty="certain",
         )
     if spaced * 2 >= len(texts):
-        return Found(
+        return Detection(
             severity="warning",
             statement=f"{spaced} of {len(texts)} texts come back from the tokenizer with other spaces",
             numbers=numbers,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ontogeny.diagnosis.rule import Found, Lacks, Nothing
+from ontogeny.diagnosis.rule import Detection, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
 from ontogeny.integrations.audit.recording import ForwardRecord, Recording
 from ontogeny.integrations.audit.supervision import (
@@ -47,7 +47,7 @@ def label_shift(seen: Recording) -> Outcome:
             return Nothing(numbers=numbers)
         return _other_positions(looked, seen, numbers) or Lacks(what="targets that are tokens of the input")
     which, how = _SHIFTS[best]
-    return Found(
+    return Detection(
         severity="error",
         statement=f"{shares[best]:.0%} of {count} targets are the token {which}: labels are {how}",
         numbers=numbers,
@@ -58,7 +58,7 @@ def label_shift(seen: Recording) -> Outcome:
 
 def _other_positions(
     looked: list[ForwardRecord], seen: Recording, numbers: dict[str, float | int | str]
-) -> Found | None:
+) -> Detection | None:
     """The right tokens at the wrong positions, as where logits and labels are laid flat along different axes."""
     same = []
     for one, real in zip(looked, without_padding(looked, seen.markers), strict=True):
@@ -68,7 +68,7 @@ def _other_positions(
         same.append(np.array_equal(np.sort(targets), np.sort(tokens)))
     if np.mean(same) < 0.9:
         return None
-    return Found(
+    return Detection(
         severity="error",
         statement=f"the targets of {sum(same)} of {len(same)} batches are their next tokens "
         "all in all, but not at their positions: text and targets do not belong together",
@@ -111,7 +111,7 @@ def supervised_share(seen: Recording) -> Outcome:
     if share >= 0.01:
         return Nothing(numbers=numbers)
     every = all((one.targets.ids >= 0).any(axis=1).all() for one in looked if one.targets)
-    return Found(
+    return Detection(
         severity="warning" if every else "error",
         statement=f"{share:.1%} of {tokens} tokens are trained on",
         numbers=numbers,
@@ -153,7 +153,7 @@ def padding_supervised(seen: Recording) -> Outcome:
     numbers = {"padding": wrong, "targets": total}
     if not wrong:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="error",
         statement=f"{wrong} of {total} targets are padding: the loss falls by learning to pad",
         numbers=numbers,
@@ -193,7 +193,7 @@ def loss_is_the_mean(seen: Recording) -> Outcome:
         return Nothing(numbers=numbers)
     loss, mean = off[0]
     numbers |= {"loss": loss, "mean_nll": mean}
-    return Found(
+    return Detection(
         severity="warning",
         statement=f"the loss is {loss:.4g} where the mean over its tokens is {mean:.4g} "
         f"({len(off)} of {len(pairs)} passes)",
@@ -254,7 +254,7 @@ def accumulation_normalised(seen: Recording) -> Outcome:
             return Lacks(what=LATER)
         tokens = float(np.median([one.tokens for one in several]))
         how = f", of {tokens:.0f} tokens" if total > 0.5 * tokens else ""
-        return Found(
+        return Detection(
             severity="error",
             statement=f"the weights of a step's tokens add up to {total:.3g}{how}, not to "
             "1: micro-batches are summed without division",
@@ -262,7 +262,7 @@ def accumulation_normalised(seen: Recording) -> Outcome:
             evidence=(),
         )
     if spread > 0.5:
-        return Found(
+        return Detection(
             severity="warning",
             statement=f"a token weighs {1 + spread:.3g} times as much in one micro-batch "
             "of a step as in another: means of means, not a mean over tokens",
@@ -318,7 +318,7 @@ def loss_scale(seen: Recording) -> Outcome:
     elif _agree(totals, tokens / rows):
         how = "it is a sum over the tokens of each row, divided by rows alone: the step grows with the rows' length"
     elif _agree(totals, np.full_like(totals, total)) and not seen.terms:
-        return Found(
+        return Detection(
             severity="note",
             statement=f"the weights of a batch's tokens add up to {total:.3g}: the loss is "
             f"{total:.3g} times the mean over its tokens",
@@ -328,7 +328,7 @@ def loss_scale(seen: Recording) -> Outcome:
         )
     else:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="warning",
         statement=f"the weights of a batch's {numbers['tokens']:.0f} tokens add up to {total:.3g}, not to 1: {how}",
         numbers=numbers,
@@ -362,7 +362,7 @@ def initial_loss(seen: Recording) -> Outcome:
     numbers = {"nll": found, "ln_vocabulary": guess}
     if not found > 1.5 * guess:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="note",
         statement=f"the first batch has an NLL of {found:.3g} nats, guessing {guess:.3g}",
         numbers=numbers,

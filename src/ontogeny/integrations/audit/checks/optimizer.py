@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ontogeny.diagnosis.rule import Found, Lacks, Nothing
+from ontogeny.diagnosis.rule import Detection, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
 from ontogeny.integrations.audit.recording import Recording, Step, Tensors
 
@@ -50,7 +50,7 @@ def no_optimizer_step(seen: Recording) -> Outcome:
         "tell the audit of the accumulation: audit.watch(accumulation=…); if it is shorter, step on a condition "
         "without side effects, once per accumulated batch"
     )
-    return Found(
+    return Detection(
         severity="error" if sure else "warning",
         statement=f"the optimizer took no step in {seen.backwards} backward passes: "
         + ("nothing is learned" if sure else "nothing was learned so far, unless more are accumulated for a step"),
@@ -102,7 +102,7 @@ def tensors_do_not_move(seen: Recording) -> Outcome:
             "keep the weights in float32 and compute in 16 bits under torch.autocast; or round stochastically; "
             "or raise the learning rate, if it or the gradients are far too small"
         )
-    return Found(
+    return Detection(
         severity="error" if len(still) == len(seen.tensors.trainable) else "warning",
         statement=f"{len(still)} of {numbers['trainable']} trainable tensors did not move in {len(stepped)} steps: "
         f"{_some(still)}{how}",
@@ -142,7 +142,7 @@ def steps_too_small(seen: Recording) -> Outcome:
     }
     if not tensors.change < SMALLEST:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="error",
         statement=f"in {len(stepped)} steps the weights changed by {tensors.change:.1e} of "
         f"their norm, which is nothing: the highest learning rate is {rate:.3g}, the largest norm of the "
@@ -164,14 +164,14 @@ def _steps_for_others(tensors: Tensors) -> bool:
     return tensors.trainable.isdisjoint(tensors.optimized) and bool(tensors.trainable & tensors.moved)
 
 
-def _clipped_while_scaled(seen: Recording, bound: float) -> Found | None:
+def _clipped_while_scaled(seen: Recording, bound: float) -> Detection | None:
     """Is it the scaled gradient that has the bound as its norm at every step?"""
     scaled = [step for step in _looked(seen) if step.loss_scale > 1]
     norms = np.array([step.grad_norm * step.loss_scale for step in scaled])
     if len(norms) < LEAST_CLIPPED or np.abs(norms / bound - 1).max() > 1e-3:
         return None
     largest = max(step.grad_norm for step in scaled)
-    return Found(
+    return Detection(
         severity="warning",
         statement="gradients are clipped before they are unscaled: times the scale of the "
         f"loss, {scaled[-1].loss_scale:g}, their norm is the bound, {bound:g}, at all of {len(norms)} steps; "
@@ -222,7 +222,7 @@ def gradients_not_cleared(seen: Recording) -> Outcome:
     numbers = {"not_cleared": again, "steps": len(looked)}
     if again < max(2, 0.5 * len(looked)):
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="warning",
         statement=f"at {again} of {len(looked)} steps the gradients of the step before "
         "were still there and were added to: each step goes along the sum of all gradients so far",
@@ -253,7 +253,7 @@ def gradients_outside_the_optimizer(seen: Recording) -> Outcome:
     outside = [*own, *seen.tensors.strays]
     if not outside:
         return Nothing(numbers={"optimized": len(seen.tensors.optimized)})
-    return Found(
+    return Detection(
         severity="error" if own else "warning",
         statement=f"{len(outside)} trainable tensors get gradients, and the optimizer does not have them: "
         f"{_some(outside)}",
@@ -285,7 +285,7 @@ def backwards_per_step(seen: Recording) -> Outcome:
     numbers = {"backwards_per_step": typical, "accumulation": int(accumulation)}
     if not often and int(accumulation) in windows:  # shorter ones: the rest of an epoch
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="error",
         statement=f"{typical:g} backward passes go into an optimizer step, and accumulation is {int(accumulation)}",
         numbers=numbers,
@@ -339,7 +339,7 @@ def clipping(seen: Recording) -> Outcome:
         word = "no gradient comes near the bound"
     else:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="note",
         statement=f"{word}: the bound is {float(bound):g}, the largest norm {norms.max():.3g} in {len(norms)} steps",
         numbers=numbers,

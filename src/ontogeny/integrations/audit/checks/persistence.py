@@ -1,6 +1,6 @@
 """Is what is saved what was trained, and does a resume go on where training stopped?"""
 
-from ontogeny.diagnosis.rule import Found, Lacks, Nothing
+from ontogeny.diagnosis.rule import Detection, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
 from ontogeny.integrations.audit.recording import Recording
 
@@ -24,7 +24,7 @@ def saved_model_differs(seen: Recording) -> Outcome:
     """A model that was saved and loaded reproduces the loss."""
     found = seen.reruns
     if found.reload_error:
-        return Found(
+        return Detection(
             severity="error",
             statement=f"what the model saves does not load: {found.reload_error}",
             numbers={},
@@ -35,7 +35,7 @@ def saved_model_differs(seen: Recording) -> Outcome:
     numbers = {"nats": found.reloaded.nats, "tokens": found.reloaded.tokens, "tolerance": found.reloaded.tolerance}
     if not found.reloaded.large:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="error",
         statement="the model, saved and loaded, gives the same tokens an NLL that differs "
         f"by {found.reloaded.nats:.3g} nats on average",
@@ -65,7 +65,7 @@ def resume_sees_other_batches(seen: Recording) -> Outcome:
     numbers = {"steps": len(asked), "differ": len(off)}
     if not off:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="error",
         statement=f"a resume after step {off[0]} would see other examples than training saw "
         f"({len(off)} of {len(asked)} steps)",

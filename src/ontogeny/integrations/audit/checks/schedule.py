@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ontogeny.diagnosis.rule import Found, Lacks, Nothing
+from ontogeny.diagnosis.rule import Detection, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
 from ontogeny.integrations.audit.recording import Recording
 from ontogeny.integrations.audit.seen import SchedulerPlan
@@ -26,7 +26,7 @@ def learning_rate_zero(seen: Recording) -> Outcome:
     rates = [max(step.learning_rates, default=0.0) for step in seen.steps[1:]]
     if max(rates) > 0:
         return Nothing(numbers={"highest": max(rates)})
-    return Found(
+    return Detection(
         severity="error",
         statement=f"the learning rate is 0 in all of {len(rates)} steps",
         numbers={"steps": len(rates), "highest": 0.0},
@@ -60,7 +60,7 @@ def scheduler_out_of_step(seen: Recording) -> Outcome:
     takes = 0.0 if total is None else int(total) * max(each, 1.0)
     if each > 1.2 and (not horizon or takes > 1.2 * horizon):
         early = f"{takes / horizon:.3g}" if horizon else "as many"
-        return Found(
+        return Detection(
             severity="warning",
             statement=f"the scheduler takes {each:.3g} steps for each of the optimizer's: "
             f"the schedule ends {early} times too early",
@@ -72,7 +72,7 @@ def scheduler_out_of_step(seen: Recording) -> Outcome:
         return _scheduler_stands(seen, plan, numbers)
     if horizon and each > 0.8 and horizon > 1.2 * takes:
         numbers |= {"planned": horizon, "total_steps": int(total)}
-        return Found(
+        return Detection(
             severity="warning",
             statement=f"the schedule is planned for {horizon} steps, and the "
             f"training ends after {takes:.0f} of them: at {takes / horizon:.0%} of its plan",
@@ -81,7 +81,7 @@ def scheduler_out_of_step(seen: Recording) -> Outcome:
             remedy="plan it for optimizer steps: batches / accumulation, times epochs",
         )
     if plan is not None and not plan.steps_before and counts[0] == plan.begins + 1 and each == 1:
-        return Found(
+        return Detection(
             severity="note",
             statement="the scheduler steps before optimizer.step(): the first learning rate "
             "of the schedule is never used",
@@ -105,7 +105,7 @@ def _scheduler_stands(seen: Recording, plan: SchedulerPlan | None, numbers: dict
             "epoch"
         )
     over = "more than an epoch" if whole else f"{numbers['steps']} optimizer steps"
-    return Found(
+    return Detection(
         severity="warning",
         statement=f"the scheduler took no step in {over}: the learning rate stays where it began",
         numbers=numbers,
@@ -140,7 +140,7 @@ def learning_rate_shown(seen: Recording) -> Outcome:
         return Nothing(numbers=numbers)
     step, value = off[0]
     numbers |= {"shown": value, "used": used[step][0]}
-    return Found(
+    return Detection(
         severity="warning",
         statement=f"at step {step} the log shows a learning rate of {value:g}, and "
         f"{used[step][0]:g} was used; they differ at {len(off)} of {len(shown)} steps",

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 
-from ontogeny.diagnosis.rule import Found, Lacks, Nothing
+from ontogeny.diagnosis.rule import Detection, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
 from ontogeny.integrations.audit.observed import OutputDifference
 from ontogeny.integrations.audit.recording import ForwardRecord, Recording
@@ -55,7 +55,7 @@ def _rerun(seen: Recording, difference: OutputDifference | None, how: str, *, la
     numbers = {"nats": difference.nats, "tokens": difference.tokens, "tolerance": difference.tolerance}
     if not difference.large:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="error",
         statement=f"{how}, the same tokens have an NLL that differs by {difference.nats:.3g} nats on average",
         numbers=numbers,
@@ -83,7 +83,7 @@ def softmax_twice(seen: Recording) -> Outcome:
     numbers = {"passes": len(twice), "of_probabilities": sum(twice)}
     if sum(twice) < 0.9 * len(twice):
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="error",
         statement="the loss is a cross entropy of probabilities, which go through a softmax "
         "again: its gradient is a fraction of what it should be, and vanishes where the model is wrong",
@@ -117,7 +117,7 @@ def sees_the_future(seen: Recording) -> Outcome:
     numbers = {"nats": found.nats, "tokens": found.tokens, "tolerance": found.tolerance}
     if not found.large:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="error",
         statement="the model sees later tokens: where these are replaced, the NLL of "
         f"earlier ones differs by {found.nats:.3g} nats on average",
@@ -150,7 +150,7 @@ def divided_by_padding(seen: Recording) -> Outcome:
     # Divided by all places, the weights add up to the share of targets; a sum, to many times that.
     if constant < 0.03 or proportional > 0.01 or np.median(np.array(totals) / np.array(shares)) > 2:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="warning",
         statement="the loss is divided by all places of a batch, padding and prompts "
         "included: the more of them, the smaller the step",
@@ -195,7 +195,7 @@ def no_end_of_text(seen: Recording) -> Outcome:
     if ends:
         return Nothing(numbers=numbers)
     how = "stands in the text and is masked out of the targets" if present else "does not stand in the text"
-    return Found(
+    return Detection(
         severity="warning",
         statement=f"{ended} rows end, and the end-of-text token is never a target: it {how}",
         numbers=numbers,
@@ -235,7 +235,7 @@ def prompt_supervised(seen: Recording) -> Outcome:
     numbers = {"supervised": wrong, "prompt_tokens": total}
     if wrong <= 0.01 * total or wrong < 0.9 * pulled:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="error",
         statement=f"{wrong} of {total} tokens of the prompts are trained on",
         numbers=numbers,
@@ -286,7 +286,7 @@ def boilerplate_supervised(seen: Recording) -> Outcome:
     numbers = {"same_tokens": same, "rows": len(rows), "share_of_targets": same * len(rows) / total}
     if same < 8 or numbers["share_of_targets"] < 0.05:
         return Nothing(numbers=numbers)
-    return Found(
+    return Detection(
         severity="warning",
         statement=f"the targets of nine in ten of {len(rows)} rows begin with the same "
         f"{same} tokens, {numbers['share_of_targets']:.0%} of all: the loss falls by learning them",
@@ -332,7 +332,7 @@ def outlying_examples(seen: Recording) -> Outcome:
         return Nothing(numbers=numbers)
     worst = far[np.argsort(-robust[far])][:3]
     named = ", ".join(f"step {step[at]} row {rows[int(order[at])][1]}: {value[at]:.3g} nats" for at in worst)
-    return Found(
+    return Detection(
         severity="note",
         statement=f"{len(far)} of {len(rows)} examples are far harder than those around them ({named})",
         numbers=numbers,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ontogeny.diagnosis.rule import Found, Lacks, Nothing
+from ontogeny.diagnosis.rule import Detection, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
 from ontogeny.integrations.audit.recording import Recording
 from ontogeny.integrations.audit.seen import NLL, LossTerms
@@ -54,7 +54,7 @@ def total_is_the_sum(seen: Recording) -> Outcome:
         return Nothing(numbers=numbers)
     total, added = off[0]
     numbers |= {"total": total, "sum": added}
-    return Found(
+    return Detection(
         severity="error",
         statement=f"the total is {total:.6g} where its terms add up to {added:.6g} ({len(off)} of {len(looks)} looks)",
         numbers=numbers,
@@ -99,7 +99,7 @@ def constant_term(seen: Recording) -> Outcome:
     exact = all(np.ptp(series[name]) <= 1e-6 * abs(value) for name, value in constant.items())
     wavers = "" if exact else ", give or take 0.1% at most,"
     masked = any(abs(value) >= 1e4 or _near_a_mask(series[name]) for name, value in constant.items())
-    return Found(
+    return Detection(
         severity="error" if masked else "warning",
         statement=f"{said}{wavers} at every one of {min(map(len, series.values()))} looks"
         + (": a masked score is its own target" if masked else ""),
@@ -156,7 +156,7 @@ def term_not_finite(seen: Recording) -> Outcome:
     said = ", ".join(f"'{name}' at {count} of {len(series[name])} looks" for name, count in found.items())
     always = [name for name in found if len(series[name]) >= 3 and (series[name] == np.inf).all()]
     masked = f"; {_quoted(always)} is +inf at all: a score that is masked with -inf is its own target" if always else ""
-    return Found(
+    return Detection(
         severity="error", statement=f"NaN or infinite: {said}{masked}", numbers=found, evidence=(), certainty="certain"
     )
 
@@ -179,7 +179,7 @@ def term_detached(seen: Recording) -> Outcome:
     bare = sorted(name for name in never if _weight(seen, name) != 0)
     if not bare:
         return Nothing(numbers={"terms": len(looks[0].values)})
-    return Found(
+    return Detection(
         severity="error",
         statement=f"no gradient flows through {_quoted(bare)}: it adds to the loss that is "
         "shown, not to what is learned",
@@ -206,7 +206,7 @@ def weight_of_zero(seen: Recording) -> Outcome:
     zero = sorted(name for name in looks[-1].values if _weight(seen, name) == 0)
     if not zero:
         return Nothing(numbers={"terms": len(looks[-1].values)})
-    return Found(
+    return Detection(
         severity="note",
         statement=f"{_quoted(zero)} is not optimised: its weight is 0 at all of {len(looks)} looks",
         numbers={"looks": len(looks), "terms": len(zero)},
@@ -271,7 +271,7 @@ def gradient_shares(seen: Recording) -> Outcome:
     if not small:
         return Nothing(numbers=typical)
     said = ", ".join(f"'{name}' {share:.2g}" for name, share in small.items())
-    return Found(
+    return Detection(
         severity="note",
         statement=f"share of the gradient that comes from {said}: it decides nothing",
         numbers=typical,
@@ -303,7 +303,7 @@ def terms_in_conflict(seen: Recording) -> Outcome:
     if not worst:
         return Nothing(numbers=numbers)
     said = "; ".join(f"'{a}' against '{b}' (median cosine {value:.2f})" for (a, b), value in worst.items())
-    return Found(
+    return Detection(
         severity="note", statement=f"gradients point apart: {said}", numbers=numbers, evidence=(), certainty="likely"
     )
 
@@ -328,7 +328,7 @@ def term_against_nll(seen: Recording) -> Outcome:
     if not worst:
         return Nothing(numbers=numbers)
     said = "; ".join(f"'{name}' (median cosine {value:.2f})" for (name, _), value in worst.items())
-    return Found(
+    return Detection(
         severity="warning",
         statement=f"its share of the loss raises the next-token NLL: {said}",
         numbers=numbers,
