@@ -83,7 +83,7 @@ def test_one_checkpoint_is_not_assessable() -> None:
 
 def test_a_bend_is_said_to_be_of_this_run() -> None:
     found = Collapse().judge([items(np.maximum(STEP - 150, 0) / 200, step=STEP)])
-    assert any("the loss bends at" in one and "only seeds say more" in one for one in found.sentences)
+    assert any("the loss bends at" in sentence and "only other seeds tell" in sentence for sentence in found.sentences)
 
 
 def test_a_share_of_nothing_is_no_replay() -> None:
