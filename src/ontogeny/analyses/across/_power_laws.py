@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ontogeny.core.analyses import LEAST_SEEDS
-from ontogeny.statistics.intervals import t_interval
+from ontogeny.statistics.intervals import t_interval, t_quantile
 
 LEAST_SHIFTED = 6
 """Distinct x below which a law with a floor is not fitted: its three parameters fit almost any few points."""
@@ -122,13 +122,11 @@ def predict(law: Law, x: float, seeds: int) -> Prediction:
     t interval with the error of the seeds' predictions, sd / sqrt(n), and that of the new mean, scatter / sqrt(m),
     added in squares; n - 1 degrees of freedom. Raises ValueError below two seeds.
     """
-    from scipy import stats
-
     if law.seeds < 2:
         raise ValueError("a prediction has no interval with fewer than two seeds")
     each = law.fits[:, 0] + law.fits[:, 1] * np.log(x)
     error = np.sqrt(each.var(ddof=1) / law.seeds + law.scatter**2 / seeds)
-    half = float(stats.t.ppf(0.975, law.seeds - 1)) * error
+    half = t_quantile(law.seeds - 1) * error
     value = each.mean()
     return Prediction(
         x=x, value=float(np.exp(value)), low=float(np.exp(value - half)), high=float(np.exp(value + half))

@@ -11,7 +11,7 @@ from ontogeny.analyses.across._words import NO_CLAIM, block, p_value
 from ontogeny.analyses.recorded.loss_curves import outcomes, results
 from ontogeny.core.analyses import LEAST_SEEDS, AnalysisAcross, Result
 from ontogeny.core.errors import StoreError
-from ontogeny.statistics.intervals import t_interval
+from ontogeny.statistics.intervals import t_interval, t_quantile, two_sided_p
 
 if TYPE_CHECKING:
     from ontogeny.core.analyses import ComparedRuns
@@ -262,14 +262,11 @@ def _effects(table: np.ndarray, contrasts: Sequence[_Contrast], paired: bool) ->
 
 def _unpaired(table: np.ndarray, weights: np.ndarray) -> tuple[float, float, float, float]:
     """Value, interval and p of a contrast by the variance within cells, taken to be the same in all cells."""
-    from scipy import stats
-
     n, cells = table.shape
     value, freedom = float(table.mean(axis=0) @ weights), cells * (n - 1)
     error = float(np.sqrt(table.var(axis=0, ddof=1).mean() * (weights**2).sum() / n))
-    half = float(stats.t.ppf(0.975, freedom)) * error
-    p = float(2 * stats.t.sf(abs(value) / error, freedom)) if error > 0 else float(value == 0)
-    return value, value - half, value + half, p
+    half = t_quantile(freedom) * error
+    return value, value - half, value + half, two_sided_p(value, error, freedom)
 
 
 def _interaction(table: np.ndarray, sizes: Sequence[int], paired: bool) -> tuple[float, float]:
