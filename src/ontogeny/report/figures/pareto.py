@@ -44,11 +44,11 @@ def front(runs: RunGroup) -> Figure | None:
     return Figure(
         title="What is learned against what is lost",
         caption="Held-out text of the kind that is learned, and general text, at the end of training: loss as a share "
-        "of the untrained model's, which stands where the dashed lines cross. Faint points are seeds, large ones "
-        f"means with 95% t intervals (n = {result.seeds} seeds); filled ones are on the front (no other is better in "
-        "both means), which the line joins. The square is the reference of the hypervolume: "
-        f"{result.held_out.value:.3f} ({result.held_out.low:.3f} to {result.held_out.high:.3f}) where configurations are "
-        f"chosen on half of the seeds and reported on the others (by place: {first} | {second}), "
+        "of the untrained model's, which lies where the dashed lines cross. Faint points are seeds, large ones means "
+        f"with 95% t intervals (n = {result.seeds} seeds); filled ones are on the front (no other is better in both "
+        "means), which the line joins. The square is the reference of the hypervolume: "
+        f"{result.held_out.value:.3f} ({result.held_out.low:.3f} to {result.held_out.high:.3f}) where configurations "
+        f"are chosen on half of the seeds and reported on the others (by place: {first} | {second}), "
         f"{result.same_seeds.value:.3f} on the seeds that chose."
         + ("" if result.claims else f" Fewer than {LEAST_SEEDS} seeds: no claim."),
         chart=_chart(points, means, result),
