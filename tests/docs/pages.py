@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,10 @@ def in_place(page: str, room: str, kind: str, folder: Path, monkeypatch: pytest.
     """The page's component, as if it lay among ours."""
     package = importlib.import_module(f"ontogeny.{room}")
     (folder / f"{kind}.py").write_text(code(page, f"src/ontogeny/{room.replace('.', '/')}/{kind}.py"))
-    monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
-    _forget(room, kind)
-    yield
+    with monkeypatch.context() as patch:
+        patch.setattr(package, "__path__", [*package.__path__, str(folder)])
+        _forget(room, kind)
+        yield
     _forget(room, kind)
 
 
@@ -39,11 +41,14 @@ def _forget(room: str, kind: str) -> None:
 
 
 def run_tests(page: str, room: str, kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Run the tests that the page has for it; how many there were."""
-    (folder / f"test_{kind}_of_the_page.py").write_text(code(page, f"tests/{room.replace('.', '/')}/test_{kind}.py"))
-    monkeypatch.syspath_prepend(folder)
+    """Run the tests that the page has for it; how many there were. A test with a parameter gets an empty folder."""
+    beside = folder / "tests"  # not in `folder`, which is a part of the room
+    beside.mkdir()
+    (beside / f"test_{kind}_of_the_page.py").write_text(code(page, f"tests/{room.replace('.', '/')}/test_{kind}.py"))
+    monkeypatch.syspath_prepend(beside)
     tests = importlib.import_module(f"test_{kind}_of_the_page")
     names = [name for name in vars(tests) if name.startswith("test_")]
     for name in names:
-        getattr(tests, name)()
+        test = getattr(tests, name)
+        test(*([beside / name] if signature(test).parameters else []))
     return len(names)

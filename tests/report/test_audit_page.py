@@ -1,7 +1,7 @@
 """The page of an audit."""
 
 from ontogeny.core.contracts import Clear, Finding, NotAssessable
-from ontogeny.report.audit_page import Beside, Page, render
+from ontogeny.report.audit_page import AuditedTraining, AuditPage, render
 
 FOUND = Finding(
     rule="label_shift",
@@ -21,7 +21,7 @@ NOTE = Finding(**{**FOUND.__dict__, "rule": "other", "severity": "note", "statem
 def test_findings_first_and_the_rest_counted() -> None:
     verdicts = (NOTE, FOUND, Clear(rule="x", numbers={}), NotAssessable(rule="y", lacks="a tokenizer"))
     page = render(
-        Page(title="mine", parts=(Beside(verdicts=verdicts, mishaps=("end: KeyError",)),)),
+        AuditPage(title="mine", trainings=(AuditedTraining(verdicts=verdicts, mishaps=("end: KeyError",)),)),
         {"label_shift": "Labels shifted", "x": "Title of x"},
     )
     assert page.index("Labels shifted") < page.index("A note.")
@@ -31,18 +31,18 @@ def test_findings_first_and_the_rest_counted() -> None:
         assert part in page
     assert "<script" not in page
     assert "default-src 'none'" in page
-    assert "Rests on" not in page
+    assert "Evidence" not in page
 
 
 def test_a_log_stands_beside_its_curve() -> None:
-    part = Beside(
+    part = AuditedTraining(
         verdicts=(),
         title="As it was",
         columns=("step", "loss"),
         rows=(("0", "2.0"), ("1", "1.5")),
         series=(("loss", (0.0, 1.0), (2.0, 1.5)),),
     )
-    page = render(Page(title="t", parts=(part, part), concluded=("This.",), was_so="That."), {})
+    page = render(AuditPage(title="t", trainings=(part, part), concluded=("This.",), was_so="That."), {})
     assert page.count("<polyline") == 2
     assert page.count("What its author concluded") == 1
     assert page.count("What its author saw") == 1

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ontogeny.report.charts import summarize
 from ontogeny.report.figure import discover, draw_all
-from ontogeny.report.figures._frame import summarize
 from ontogeny.report.figures.loss import generalisation_gap, training_loss
 from ontogeny.report.figures.passages import every_passage
-from ontogeny.report.remaining_scalars import remaining
+from ontogeny.report.remaining_scalars import remaining_scalars
 from ontogeny.store.run import Run, open_run
 from ontogeny.store.run_group import RunGroup
 from tests.report import synthetic
@@ -132,7 +132,7 @@ def test_every_passage_is_ordered_by_its_last_loss(make_run: MakeRun) -> None:
 def test_scalars_without_a_figure_get_one_and_companions_and_constants_do_not(tmp_path: Path) -> None:
     rows = [(0, "mine/score", "a", 1.0), (9, "mine/score", "a", 2.0), (0, "mine/score_se", "a", 0.1)]
     rows += [(0, "mine/length", "a", 64.0), (9, "mine/length", "a", 64.0), (0, "measure/mine", "timing", 0.3)]
-    figure = remaining(RunGroup([write_metrics(tmp_path / "run", rows)]), [])
+    figure = remaining_scalars(RunGroup([write_metrics(tmp_path / "run", rows)]), [])
     assert figure is not None
     assert list(figure.panels) == ["mine/score"]
     assert "mine/length = 64" in figure.caption
@@ -152,7 +152,7 @@ def test_figures_find_a_measure_by_its_kind(tmp_path: Path) -> None:
     for name, one in zip(names, made, strict=True):
         drawn = draw_all(RunGroup([one]))
         assert [row["value"] for row in rows_of(drawn["loss-probe-loss"].chart)] == [2.0, 1.0]
-        rest = remaining(RunGroup([one]), drawn.values())
+        rest = remaining_scalars(RunGroup([one]), drawn.values())
         assert rest is not None
         assert list(rest.panels) == [f"{name}/own"]
     together = draw_all(RunGroup(made))["loss-probe-loss"]

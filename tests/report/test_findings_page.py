@@ -21,7 +21,7 @@ def test_one_file_without_scripts_or_network(tmp_path: Path) -> None:
 
 def test_a_finding_is_whole(tmp_path: Path) -> None:
     page = render([examine(read_history(trainer_state(tmp_path / "log", overfits=True)))])
-    for part in ("What to do", "What else it can be", "Refuted by", "Rests on", "Threshold", "<circle"):
+    for part in ("What to do", "Other explanations", "Refuted by", "Evidence", "Threshold", "<circle"):
         assert part in page
 
 

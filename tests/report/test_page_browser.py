@@ -261,4 +261,4 @@ def test_several_runs_share_a_slider(run: Run, tmp_path: Path, show: Open) -> No
     tab.click("#pause")
     assert tab.locator("[data-side=left] [data-choose=run] option").count() == 2
     assert text_of(tab, "left") == text_of(tab, "right")
-    assert tab.locator(".glance tbody tr").count() == 2
+    assert tab.locator(".comparison tbody tr").count() == 2

@@ -1,4 +1,4 @@
-"""Updates lost to rounding are said where they are many, and only there."""
+"""Updates lost to rounding are reported where they are many, and only there."""
 
 import pytest
 
@@ -20,18 +20,18 @@ def _with(run: Run, *stuck: float) -> Run:
     return open_run(run.path)
 
 
-def test_the_worst_is_said(make_run: MakeRun) -> None:
+def test_the_largest_loss_is_reported(make_run: MakeRun) -> None:
     (band,) = RunGroup([_with(make_run({"train": TRAIN}), 0.5, 0.987)]).bands
     assert rounded_away(band) == (
-        "Rounding takes 99% of the weights' updates away at step 10, at a learning rate of 2e-10: train.weights: "
-        "float64 would hold them."
+        "Rounding cancels 99% of the weight updates at step 10, at a learning rate of 2e-10: train.weights: float64 "
+        "would keep them."
     )
-    assert sentences(band)[0].text.endswith("float64 would hold them.")
+    assert sentences(band)[0].text.endswith("float64 would keep them.")
 
 
 @pytest.mark.parametrize("stuck", [(), (0.0, 0.09), (float("nan"),)])
-def test_few_are_not_said(make_run: MakeRun, stuck: tuple[float, ...]) -> None:
-    """No look, few, and a rate of 0, where nothing would move."""
+def test_few_are_not_reported(make_run: MakeRun, stuck: tuple[float, ...]) -> None:
+    """Not recorded, few, and a learning rate of 0, where nothing would move."""
     (band,) = RunGroup([_with(make_run({"train": TRAIN}), *stuck)]).bands
     assert rounded_away(band) == ""
     assert sentences(band)[0].text.endswith("nats per token.")

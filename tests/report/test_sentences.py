@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ontogeny.report.sentences import Sentence, number, percent, sentences, signed
+from ontogeny.report.sentences import Sentence, nats, percent, sentences, signed
 from ontogeny.store.run import Run
 from ontogeny.store.run_group import RunGroup
 from tests.report.hand_made import MakeRun
@@ -69,12 +69,16 @@ def test_nothing_learned_is_said(make_run: MakeRun) -> None:
 
 def test_a_model_from_random_weights_has_nothing_to_forget(make_run: MakeRun) -> None:
     text = said(make_run({"general": TRAIN}, recipe={"model": {"kind": "ladder"}}))["forgot"].text
-    assert text.startswith("It began with random weights and had nothing to forget: on general the loss fell from 5.00")
+    assert text.startswith(
+        "It started from random weights and had nothing to forget: on general the loss fell from 5.00"
+    )
 
 
 def test_one_document_is_too_little_for_a_verdict(make_run: MakeRun) -> None:
     one = said(make_run({"train": TRAIN}, documents=False))["learned"]
-    assert one.text.startswith("Whether it learned the text it was trained on is uncertain, for want of an interval")
+    assert one.text.startswith(
+        "It is uncertain whether it learned the text it was trained on, since there is no interval"
+    )
     assert "1 document, too few for an interval" in one.small
 
 
@@ -83,15 +87,17 @@ def test_whether_one_document_was_forgotten_is_uncertain(make_run: MakeRun, metr
     # A single passage has neither an interval nor a standard error.
     one = said(make_run({"general": [passages(5.14), passages(6.53)]}, metrics=metrics))["forgot"]
     assert one.text == (
-        "Whether it forgot is uncertain, for want of an interval: on general the loss went from 5.14 to 6.53 nats per "
-        "token."
+        "It is uncertain whether it forgot, since there is no interval: on general the loss went from 5.14 to 6.53 "
+        "nats per token."
     )
     assert "too few for an interval" in one.small
 
 
 def test_without_a_standard_error_it_is_uncertain_what_was_learned(make_run: MakeRun) -> None:
     one = said(make_run({"train": [passages(5), passages(1)]}, metrics=True))["learned"]
-    assert one.text.startswith("Whether it learned the text it was trained on is uncertain, for want of an interval")
+    assert one.text.startswith(
+        "It is uncertain whether it learned the text it was trained on, since there is no interval"
+    )
 
 
 def test_a_turn_needs_evidence_on_both_sides(make_run: MakeRun) -> None:
@@ -143,7 +149,7 @@ def test_metrics_are_found_by_their_kind(make_run: MakeRun) -> None:
 
 def test_what_was_not_measured_names_the_measure(make_run: MakeRun) -> None:
     found = said(make_run({"train": TRAIN}))
-    assert found["memorized"].text == "What it memorized is not known: no measure looked for it."
+    assert found["memorized"].text == "What it memorized is not known: extraction was not measured."
     assert "--kind extraction" in found["memorized"].small
     assert found["forgot"].text == (
         "What it forgot is not known: no probe set holds text of a corpus that it does not train on."
@@ -160,12 +166,12 @@ def test_without_single_tokens_standard_errors_serve(make_run: MakeRun) -> None:
 def test_a_loss_that_is_not_a_number_is_no_learning(make_run: MakeRun) -> None:
     broken = [TRAIN[0], passages(NAN, 1, 1, 1)]
     text = said(make_run({"train": broken, "general": broken}))["learned"].text
-    assert text == "What it learned cannot be said: the loss on train is not a number at step 10."
+    assert text == "What it learned cannot be assessed: the loss on train is not a number at step 10."
 
 
 def test_a_single_look_is_not_a_change(make_run: MakeRun) -> None:
     text = said(make_run({"train": TRAIN[:1]}))["learned"].text
-    assert text == "What it learned is not known yet: fewer than two looks at train."
+    assert text == "What it learned is not known yet: fewer than two evaluations of train."
 
 
 def seeds(make_run: MakeRun, name: str, ends: tuple[float, ...], **more: Any) -> list[Run]:
@@ -212,6 +218,6 @@ def test_few_seeds_memorized_for_themselves(make_run: MakeRun) -> None:
 
 
 def test_numbers() -> None:
-    assert (number(1.234), number(0.0512), number(-2.5), number(NAN)) == ("1.23", "0.051", "−2.50", "not a number")
+    assert (nats(1.234), nats(0.0512), nats(-2.5), nats(NAN)) == ("1.23", "0.051", "−2.50", "not a number")
     assert (signed(0.5), signed(-0.5)) == ("+0.50", "−0.50")
     assert (percent(0.0741), percent(1.0), percent(0.1)) == ("7.4%", "100%", "10%")

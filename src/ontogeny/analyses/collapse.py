@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -48,6 +48,8 @@ class Collapse(Analysis):
     circular shifts: `correlations.correlation_along_run`)? `across`: over the runs that `among` names, the correlation
     of the final MAD with the final increase of the general loss, with and without replay, and whether the two differ.
     """
+
+    order: ClassVar[float] = 100
 
     among: str | None = Field(default=None)
     """Pattern of other runs' directories, such as runs/forgetting-replay-*; runs without the measures are left out."""

@@ -1,5 +1,7 @@
 """How much is memorized at each checkpoint, by kind of content and by how often it was repeated."""
 
+from typing import ClassVar
+
 import numpy as np
 
 from ontogeny.analyses.recorded.passages import PassageAnalysis, Passages
@@ -23,6 +25,8 @@ class Content(PassageAnalysis):
     passage is from) and by the number of copies of its document in an epoch. For both the rank correlation with final
     accuracy is tested: copies by Spearman, content by Kruskal and Wallis, over documents.
     """
+
+    order: ClassVar[float] = 20
 
     def analyze(self, run: RecordedRun) -> Result:
         """Tabulate and test."""

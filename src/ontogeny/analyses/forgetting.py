@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, ClassVar, Literal, NotRequired, TypedDict
 
 import numpy as np
 from pydantic import Field
@@ -73,6 +73,8 @@ class Forgetting(Analysis):
     `plasticity`: how much the loss of the new text fell, and its share of what a reference run reached on the same
     passages.
     """
+
+    order: ClassVar[float] = 80
 
     early: float = Field(default=0.1, gt=0, lt=1)
     """The first steps, as a share of all."""

@@ -1,6 +1,6 @@
 """Do layers compress what is memorized, or merely what was trained on? Three groups, and a placebo before training."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -35,6 +35,8 @@ class Groups(PassageAnalysis):
     The `best` layer of a contrast is chosen at the last checkpoint on one half of the documents, and reported on the
     other.
     """
+
+    order: ClassVar[float] = 10
 
     permutations: int = Field(default=2000, ge=99)
     """Of labels, for the corrected p."""

@@ -1,5 +1,7 @@
 """Which layers move first: early ones, late ones, or all at once."""
 
+from typing import ClassVar
+
 import numpy as np
 from pydantic import Field
 
@@ -23,6 +25,8 @@ class Layers(PassageAnalysis):
     timed. `rank_correlation` of time with depth (Kendall's tau-b): below 0 late layers move first. Its interval is a
     bootstrap over documents; its p permutes the layers (all orders up to 7 layers).
     """
+
+    order: ClassVar[float] = 60
 
     permutations: int = Field(default=2000, ge=99)
     """Of labels and of layers."""

@@ -1,7 +1,7 @@
 """When passages become memorized, what goes with it, and whether the first checkpoint predicts it."""
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -34,6 +34,8 @@ class Onset(PassageAnalysis):
     compression (all layers), of length and NLL, and of all, by logistic regression cross-validated over documents,
     with a document bootstrap of the area and of the difference.
     """
+
+    order: ClassVar[float] = 30
 
     permutations: int = Field(default=2000, ge=99)
     """Of a covariate, for its p."""

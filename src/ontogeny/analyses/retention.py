@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -43,6 +43,8 @@ class Retention(Analysis):
     counts as chance), adjusted by Benjamini and Hochberg. Repeats: the loss at the end minus the loss just after each
     repeat.
     """
+
+    order: ClassVar[float] = 110
 
     reference: Literal["against_before", "against_after"] = "against_after"
     """The reference of the verdict."""

@@ -1,7 +1,7 @@
 """Which way a layer's compression goes: flat, linear, saturating, U or inverted U. A U needs evidence on both sides."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -34,6 +34,8 @@ class Shape(PassageAnalysis):
     of one run is called so only if it recurs in other seeds (`recurs`). With fewer than six checkpoints it is *not
     assessable* whether there is a turn, and the simpler shape is given.
     """
+
+    order: ClassVar[float] = 50
 
     against_novel: bool = Field(default=True)
     """Subtract the mean trajectory of the novel passages from each document's."""

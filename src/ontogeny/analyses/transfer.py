@@ -1,6 +1,6 @@
 """Tasks one after the other: what does each do to those before it, and to those to come?"""
 
-from typing import Any, TypedDict
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 from pydantic import Field
@@ -44,6 +44,8 @@ class Transfer(Analysis):
     Each is paired by document, with a t interval; means over tasks count tasks alike. Adjusted together by Benjamini
     and Hochberg.
     """
+
+    order: ClassVar[float] = 90
 
     probes: tuple[str, ...] | None = Field(default=None)
     """A probe set for each task, in order; by default the first held-out one of its corpus."""

@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
-from typing import Any, NotRequired, TypedDict
+from typing import Any, ClassVar, NotRequired, TypedDict
 
 import numpy as np
 from pydantic import Field
@@ -71,6 +71,8 @@ class TwinsAnalysis(Analysis):
     checkpoint and over the checkpoints, with a 95% percentile bootstrap over documents, trained and novel apart, a
     document drawn with its twin. Not assessable where the originals gained nothing: a quotient by it means nothing.
     """
+
+    order: ClassVar[float] = 40
 
     literal: float = Field(default=0.5, gt=0, le=1)
     """Learning is called word for word if significantly less than this share is carried over."""

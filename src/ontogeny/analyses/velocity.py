@@ -1,6 +1,6 @@
 """How fast compression changes, and whether there is a point at which that changes."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,6 +24,8 @@ class Velocity(PassageAnalysis):
     `change_point`: with eight checkpoints or more, the epoch (on log(1 + epoch)) at which two connected lines fit best,
     with a document bootstrap; it is reported only if the interval of the change of slope excludes 0.
     """
+
+    order: ClassVar[float] = 70
 
     def analyze(self, run: RecordedRun) -> Result:
         """Differentiate every layer."""

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from pydantic import Field
@@ -149,6 +149,8 @@ class Result:
 class Analysis(Component):
     """An analysis of one run: its fields are its settings. It draws from `seed` alone."""
 
+    order: ClassVar[float] = 1000
+    """Place among the analyses of a page, in the order in which questions arise: low comes first."""
     seed: int = Field(default=0)
     """Of resampling and permutations."""
 

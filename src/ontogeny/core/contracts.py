@@ -7,7 +7,7 @@ s updates; checkpoint s is state s on disk.
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, get_args
 
 import numpy as np
 from pydantic import Field
@@ -327,6 +327,8 @@ class ModelSource(Component):
 
 
 Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+"""The most severe first: findings are listed in this order."""
 Certainty = Literal["certain", "likely", "possible"]
 
 

@@ -9,6 +9,7 @@ import json
 import pkgutil
 from functools import cache
 from importlib.metadata import entry_points
+from types import ModuleType
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -34,6 +35,13 @@ def kinds_of(room: str) -> tuple[str, ...]:
     return tuple(_modules(room))
 
 
+def module_of(room: str, kind: str) -> ModuleType:
+    """Import the module of that kind. Raises LookupError, naming the closest kind, if the room has no such kind."""
+    if kind not in _modules(room):
+        raise LookupError(f"unknown kind '{kind}' in {room.removeprefix('ontogeny.')}: {closest(kind, kinds_of(room))}")
+    return importlib.import_module(_modules(room)[kind])
+
+
 @cache
 def find(room: str, kind: str) -> type[Component]:
     """Import the module of that kind and return its component class.
@@ -41,9 +49,7 @@ def find(room: str, kind: str) -> type[Component]:
     Raises LookupError, naming the closest kind, if the room has none of that name; TypeError if the module does not
     define exactly one component (a defect of the module, not of the recipe).
     """
-    if kind not in _modules(room):
-        raise LookupError(f"unknown kind '{kind}' in {room.removeprefix('ontogeny.')}: {closest(kind, kinds_of(room))}")
-    module = importlib.import_module(_modules(room)[kind])
+    module = module_of(room, kind)
     classes = [value for value in vars(module).values() if _is_component_of(value, module.__name__)]
     if len(classes) != 1:
         raise TypeError(f"{module.__name__} must define exactly one public Component, found {len(classes)}")

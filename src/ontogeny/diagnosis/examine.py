@@ -6,14 +6,12 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from pydantic import JsonValue
 
-from ontogeny.core.contracts import Clear, Finding, NotAssessable, Severity, Verdict
+from ontogeny.core.contracts import SEVERITIES, Clear, Finding, NotAssessable, Severity, Verdict
 from ontogeny.diagnosis.objective import ObjectiveKind, objective_of
 from ontogeny.diagnosis.rule import Detection, Lacks, Nothing, Outcome, Rule, all_rules
 from ontogeny.diagnosis.view import View, views_of
 from ontogeny.store.history import History
 
-SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
-"""Worst first."""
 MOST_LINES = 64
 """Most lines of training (runs with their resumptions) of one log that are examined."""
 

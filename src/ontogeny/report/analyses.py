@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from ontogeny.core.analyses import ROOM_ACROSS, failed, not_assessable, one_line, plain
+from ontogeny.core.analyses import ROOM, ROOM_ACROSS, Analysis, failed, not_assessable, one_line, plain
 from ontogeny.core.errors import StoreError
 from ontogeny.core.kinds import find, kinds_of
 from ontogeny.store import comparisons
@@ -12,27 +12,15 @@ if TYPE_CHECKING:
     from ontogeny.core.analyses import AnalysisAcross
     from ontogeny.store.run_group import RunGroup
 
-_ORDER = (
-    "groups",
-    "content",
-    "onset",
-    "twins",
-    "shape",
-    "layers",
-    "velocity",
-    "forgetting",
-    "transfer",
-    "collapse",
-    "retention",
-)
-"""The order in which questions arise; others follow by name."""
-
 
 def in_order(analyses: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Analyses in the order in which questions arise."""
-    return sorted(
-        analyses.items(), key=lambda item: (_ORDER.index(item[0]) if item[0] in _ORDER else len(_ORDER), item[0])
-    )
+    """Analyses of a run by `Analysis.order`, the order in which questions arise; then by name."""
+    return sorted(analyses.items(), key=lambda item: (_order_of(item[0]), item[0]))
+
+
+def _order_of(kind: str) -> float:
+    """A result that is no kind by name, such as that of an analysis which is not installed here, comes last."""
+    return cast(type[Analysis], find(ROOM, kind)).order if kind in kinds_of(ROOM) else Analysis.order
 
 
 def over_runs(runs: "RunGroup") -> list[dict[str, Any]]:

@@ -2,23 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ontogeny.core.contracts import Clear, Finding, NotAssessable, Verdict
-from ontogeny.core.version import __version__
-from ontogeny.diagnosis.examine import SEVERITIES
-from ontogeny.report.findings_text import AUDIT_DOCS, number
+from ontogeny.core.contracts import SEVERITIES, Clear, Finding, NotAssessable, Verdict
+from ontogeny.report.finding_card import card_of, counted
+from ontogeny.report.rendering import render_page, static
 from ontogeny.report.sparkline import svg
-from ontogeny.report.theme import DARK, LIGHT, css_variables
 from ontogeny.store.history import Series
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beside:
-    """One training: what its log showed, and the verdicts on it."""
+class AuditedTraining:
+    """One training: its log, and the verdicts on it."""
 
     verdicts: tuple[Verdict, ...]
     title: str = ""
@@ -28,80 +24,48 @@ class Beside:
     series: tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...] = ()
     """(name, steps, values)."""
     mishaps: tuple[str, ...] = ()
-    """Errors of the audit's own."""
+    """Errors of the audit itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page:
+class AuditPage:
     """What stands on the page."""
 
     title: str
-    parts: tuple[Beside, ...]
+    trainings: tuple[AuditedTraining, ...]
     about: str = ""
     concluded: tuple[str, ...] = ()
-    """What the author of the first log made of it."""
+    """What the author of the first log concluded from it."""
     was_so: str = ""
+    """What the cause really was; empty outside a post-mortem."""
 
 
-def render(page: Page, titles: Mapping[str, str]) -> str:
-    """The page as text; `titles` of the checks by id. All that comes from outside is escaped."""
-    import jinja2
+def render(page: AuditPage, titles: Mapping[str, str]) -> str:
+    """The page as text; `titles` of the checks by id."""
+    trainings = [_training(training, titles) for training in page.trainings]
+    return render_page("audit_page.html.j2", page=page, trainings=trainings, card=static("card.css"))
+
+
+def _training(training: AuditedTraining, titles: Mapping[str, str]) -> dict[str, object]:
     from markupsafe import Markup
 
-    folder = Path(__file__).parent / "templates"
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("audit_page.html.j2").render(
-        version=__version__,
-        page=page,
-        parts=[_part(one, titles) for one in page.parts],
-        light=Markup(css_variables(LIGHT)),
-        dark=Markup(css_variables(DARK)),
-        css=Markup((folder / "page.css").read_text(encoding="utf-8")),
-        card=Markup((folder / "card.css").read_text(encoding="utf-8")),
-    )
-
-
-def _part(one: Beside, titles: Mapping[str, str]) -> dict[str, Any]:
-    from markupsafe import Markup
-
-    found = [verdict for verdict in one.verdicts if isinstance(verdict, Finding)]
-    found.sort(key=lambda finding: SEVERITIES.index(finding.severity))
-    counts = {severity: sum(finding.severity == severity for finding in found) for severity in SEVERITIES}
-    said = [f"{count} {severity}{'s' * (count > 1)}" for severity, count in counts.items() if count]
+    findings = [verdict for verdict in training.verdicts if isinstance(verdict, Finding)]
+    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return {
-        "title": one.title,
-        "columns": one.columns,
-        "rows": one.rows,
-        "plots": [(name, Markup(svg(_series(name, steps, values)))) for name, steps, values in one.series],
-        "verdict": ", ".join(said) if said else "nothing found",
-        "findings": [_card(finding, titles) for finding in found],
-        "cleared": [titles.get(v.rule, v.rule) for v in one.verdicts if isinstance(v, Clear)],
-        "lacking": [(titles.get(v.rule, v.rule), v.lacks) for v in one.verdicts if isinstance(v, NotAssessable)],
-        "mishaps": one.mishaps,
-    }
-
-
-def _card(finding: Finding, titles: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "severity": finding.severity,
-        "certainty": finding.certainty,
-        "kind": "Check",
-        "rule": finding.rule,
-        "page": AUDIT_DOCS.format(check=finding.rule),
-        "title": titles.get(finding.rule, finding.rule),
-        "statement": finding.statement[:1].upper() + finding.statement[1:],
-        "numbers": [(name.replace("_", " "), number(value)) for name, value in finding.numbers.items()],
-        "threshold": finding.threshold,
-        "otherwise": finding.otherwise,
-        "refuted": finding.refuted_by,
-        "remedy": finding.remedy,
+        "title": training.title,
+        "columns": training.columns,
+        "rows": training.rows,
+        "plots": [(name, Markup(svg(_series(name, steps, values)))) for name, steps, values in training.series],
+        "verdict": counted(findings),
+        "findings": [card_of(finding, titles.get(finding.rule, finding.rule), "Check") for finding in findings],
+        "cleared": [titles.get(v.rule, v.rule) for v in training.verdicts if isinstance(v, Clear)],
+        "lacking": [(titles.get(v.rule, v.rule), v.lacks) for v in training.verdicts if isinstance(v, NotAssessable)],
+        "mishaps": training.mishaps,
     }
 
 
 def _series(name: str, steps: tuple[float, ...], values: tuple[float, ...]) -> Series:
-    nowhere = np.full(len(steps), np.nan)
+    unknown = np.full(len(steps), np.nan)
     return Series(
         name=name,
         scope="train",
@@ -109,6 +73,6 @@ def _series(name: str, steps: tuple[float, ...], values: tuple[float, ...]) -> S
         steps=np.array(steps, dtype=np.int64),
         values=np.array(values),
         rows=np.arange(1, len(steps) + 1),
-        epochs=nowhere,
-        times_unix_s=nowhere,
+        epochs=unknown,
+        times_unix_s=unknown,
     )

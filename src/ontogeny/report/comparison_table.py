@@ -2,46 +2,53 @@
 
 from dataclasses import dataclass
 
-from ontogeny.report.changes import change, extracted
-from ontogeny.report.sentences import number, percent, signed
+from ontogeny.report.loss_changes import extracted, loss_change
+from ontogeny.report.sentences import nats, percent, signed
 from ontogeny.statistics.estimates import Estimate
-from ontogeny.store.run_group import RunGroup
+from ontogeny.store.run_group import Band, RunGroup
+
+ABSENT = ("–", "")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Glance:
-    """A table: `rows` hold a label, the number of seeds, and a (value, small print) pair per column."""
+class ComparisonTable:
+    """`rows` hold a band's label, its number of seeds, and a (value, small print) pair per column."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, int, tuple[tuple[str, str], ...]], ...]
 
 
-def glance(runs: RunGroup) -> Glance | None:
-    """One row per group of runs; None for a single group."""
+def comparison_table(runs: RunGroup) -> ComparisonTable | None:
+    """One row per band; None for a single band. Columns that no band has a value for are left out."""
     if len(runs.bands) < 2:
         return None
-    rows = []
-    for band in runs.bands:
-        cells = []
-        for probe in runs.probe_names:
-            one = change(band, probe) if probe in band.runs[0].probes else None
-            cells.append(
-                ("–", "")
-                if one is None
-                else (number(one.last), f"{signed(one.difference.value)}{_ends(one.difference)}")
-            )
-        for probe in runs.probe_names:
-            found = extracted(band, probe) if probe in band.runs[0].probes else None
-            cells.append(("–", "") if found is None else (percent(found.last.value), ""))
-        rows.append((band.label, len(band.runs), tuple(cells)))
     columns = [f"{probe}, loss" for probe in runs.probe_names] + [f"{probe}, verbatim" for probe in runs.probe_names]
-    kept = [i for i in range(len(columns)) if any(cells[i][0] != "–" for _, _, cells in rows)]
-    return Glance(
+    table = [
+        [*(_loss(band, probe) for probe in runs.probe_names), *(_verbatim(band, probe) for probe in runs.probe_names)]
+        for band in runs.bands
+    ]
+    kept = [i for i in range(len(columns)) if any(row[i] != ABSENT for row in table)]
+    return ComparisonTable(
         columns=tuple(columns[i] for i in kept),
-        rows=tuple((label, n, tuple(cells[i] for i in kept)) for label, n, cells in rows),
+        rows=tuple(
+            (band.label, len(band.runs), tuple(row[i] for i in kept))
+            for band, row in zip(runs.bands, table, strict=True)
+        ),
     )
 
 
-def _ends(estimate: Estimate) -> str:
-    what = "" if estimate.how else "range "
-    return f" ({what}{signed(estimate.ends[0])} to {signed(estimate.ends[1])})" if estimate.ends else ""
+def _loss(band: Band, probe: str) -> tuple[str, str]:
+    change = loss_change(band, probe) if probe in band.runs[0].probes else None
+    if change is None:
+        return ABSENT
+    return nats(change.last), f"{signed(change.difference.value)}{_interval(change.difference)}"
+
+
+def _verbatim(band: Band, probe: str) -> tuple[str, str]:
+    share = extracted(band, probe) if probe in band.runs[0].probes else None
+    return ABSENT if share is None else (percent(share.last.value), "")
+
+
+def _interval(estimate: Estimate) -> str:
+    kind = "" if estimate.how else "range "
+    return f" ({kind}{signed(estimate.ends[0])} to {signed(estimate.ends[1])})" if estimate.ends else ""

@@ -1,4 +1,4 @@
-"""What stands beside the page: figures as SVG and PNG, the numbers as CSV, the findings as plain text."""
+"""What is written beside the page: figures as SVG, PNG and PDF, the numbers as CSV, the sentences as plain text."""
 
 import textwrap
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ import pandas as pd
 from ontogeny.report.analyses import in_order, over_runs
 from ontogeny.report.figure import Figure
 from ontogeny.report.origin import alarms, facts
-from ontogeny.report.sentences import number, sentences
+from ontogeny.report.sentences import nats, sentences
 from ontogeny.report.theme import LIGHT, chart_config, fixed
 from ontogeny.store import durable
 from ontogeny.store.run_group import RunGroup
@@ -25,7 +25,7 @@ def write_pictures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
 
     durable.make_folder(folder)
     config = fixed({**chart_config(), "background": LIGHT["panel"]}, LIGHT)
-    written = []
+    paths = []
     for name, figure in figures.items():
         for title, chart in figure.panels.items():
             spec = {
@@ -38,14 +38,14 @@ def write_pictures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
             durable.write_bytes(folder / f"{stem}.svg", svg.encode())
             durable.write_bytes(folder / f"{stem}.png", vl_convert.svg_to_png(svg, scale=2))
             durable.write_bytes(folder / f"{stem}.pdf", vl_convert.svg_to_pdf(svg))
-            written += [folder / f"{stem}.{kind}" for kind in ("svg", "png", "pdf")]
-    return written
+            paths += [folder / f"{stem}.{ending}" for ending in ("svg", "png", "pdf")]
+    return paths
 
 
 def summary(runs: RunGroup) -> pd.DataFrame:
-    """One row per run and checkpoint, one column per probe set and number, as a spreadsheet wants it.
+    """One row per run and checkpoint, one column per probe set and scalar, for a spreadsheet.
 
-    Columns: run, seed, step, epoch, the training loss (mean since the row before), then `<scope> <measure>/<name>`.
+    Columns: run, seed, step, epoch, the training loss (mean since the previous row), then `<scope> <measure>/<name>`.
     """
     names = [name for name in runs.metric_names if "/" in name and not name.startswith("measure/")]
     long = (
@@ -58,17 +58,17 @@ def summary(runs: RunGroup) -> pd.DataFrame:
     keys = ["run", "seed", "step", "epoch"]
     wide = long.pivot_table(index=keys, columns="column", values="value", aggfunc="last", sort=False, dropna=False)
     wide = wide.dropna(how="all").reset_index().sort_values(["run", "step"], kind="stable", ignore_index=True)
-    wide.insert(4, "training loss", _mean_since(wide, loss))
+    wide.insert(4, "training loss", _mean_since_previous_row(wide, loss))
     return wide.rename_axis(columns=None)
 
 
-def _mean_since(wide: pd.DataFrame, loss: pd.DataFrame) -> list[float]:
-    """Mean training loss of the updates between one row's state and the one before it in the same run."""
+def _mean_since_previous_row(wide: pd.DataFrame, loss: pd.DataFrame) -> list[float]:
+    """Mean training loss of the updates between each row's state and the previous row's of the same run."""
     values = []
     by_run = dict(list(loss.groupby("run"))) if not loss.empty else {}
-    before: tuple[str, int] = ("", 0)
+    previous: tuple[str, int] = ("", 0)
     for run, step in zip(wide["run"], wide["step"], strict=True):
-        start = before[1] if before[0] == run else 0
+        start = previous[1] if previous[0] == run else 0
         rows = by_run.get(run)
         part = (
             rows[(rows["step"] >= start) & (rows["step"] < step)]["value"]
@@ -76,12 +76,12 @@ def _mean_since(wide: pd.DataFrame, loss: pd.DataFrame) -> list[float]:
             else pd.Series(dtype=float)
         )
         values.append(float(part.mean()) if len(part) else float("nan"))
-        before = (run, int(step))
+        previous = (run, int(step))
     return values
 
 
 def plain_text(runs: RunGroup) -> str:
-    """The sentences, the facts and the last numbers of every run."""
+    """Every run's sentences, facts, analyses and last losses."""
     lines: list[str] = []
     for band in runs.bands:
         lines += [
@@ -93,35 +93,38 @@ def plain_text(runs: RunGroup) -> str:
             lines += [*_wrapped(sentence.text), *_wrapped(sentence.small, "    "), ""]
         for run in band.runs:
             lines += [f"{run.name}", *_table(facts(run)), *alarms(run), ""]
-            for kind, one in in_order(run.analyses):
-                lines += _analysis(kind, one)
-    for result in over_runs(runs):
-        lines += _analysis(f"{result['kind']}, over {result['run']}", result)
-    lines += _last_numbers(runs)
+            for kind, result in in_order(run.analyses):
+                lines += _analysis(kind, result)
+    for comparison in over_runs(runs):
+        lines += _analysis(f"{comparison['kind']}, over {comparison['run']}", comparison)
+    lines += _last_losses(runs)
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _analysis(kind: str, one: Mapping[str, Any]) -> list[str]:
+def _analysis(kind: str, result: Mapping[str, Any]) -> list[str]:
+    """A stored `core.analyses.Result`."""
     return [
         kind,
-        *_wrapped(f"{one['verdict']}.", "  "),
-        *(line for sentence in one["sentences"] for line in _wrapped(f"- {sentence}", "    ")),
-        *_wrapped(f"How to read it: {one['reading']}", "  "),
+        *_wrapped(f"{result['verdict']}.", "  "),
+        *(line for sentence in result["sentences"] for line in _wrapped(f"- {sentence}", "    ")),
+        *_wrapped(f"How to read it: {result['reading']}", "  "),
         "",
     ]
 
 
-def _last_numbers(runs: RunGroup) -> list[str]:
+def _last_losses(runs: RunGroup) -> list[str]:
     """Loss of every probe set at the first and last checkpoint."""
     rows = runs.scalars("evaluation/nll")
     lines = ["Loss in nats per token, first and last checkpoint:"] if not rows.empty else []
     for (run, scope), part in rows.groupby(["run", "scope"], sort=False):
-        (a, first), (b, last) = part[["step", "value"]].iloc[[0, -1]].to_numpy()
-        lines.append(f"  {run}, {scope}: {number(first)} at step {int(a):,}, {number(last)} at step {int(b):,}")
+        (first_step, first), (last_step, last) = part[["step", "value"]].iloc[[0, -1]].to_numpy()
+        lines.append(
+            f"  {run}, {scope}: {nats(first)} at step {int(first_step):,}, {nats(last)} at step {int(last_step):,}"
+        )
     return lines
 
 
-def _table(rows: Iterable[tuple[str, Any]]) -> list[str]:
+def _table(rows: Iterable[tuple[str, str]]) -> list[str]:
     return [f"  {label + ':':<16}{value}" for label, value in rows]
 
 

@@ -1,31 +1,31 @@
 """A diagnosis in words: for the terminal, for a comment in Markdown, and as JSON."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
-from ontogeny.core.contracts import Clear, Evidence, Finding, NotAssessable
+from ontogeny.core.contracts import Clear, Evidence, Finding, NotAssessable, Severity
 from ontogeny.diagnosis.examine import Examination, as_json
 from ontogeny.report.sparkline import marks, sparkline
-from ontogeny.store.history import Segment, Series
+from ontogeny.store.history import History, Segment, Series
 
-COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+COLOURS: Mapping[Severity, str] = {"error": "bold red", "warning": "yellow", "note": "cyan"}
+"""Styles of rich."""
 DOCS = "docs/findings/{rule}.md"
 AUDIT_DOCS = "docs/findings/audit.md#{check}"
 """Where a rule, or a check of an audit, is described."""
 
 
 def series_of(examination: Examination, evidence: Evidence, segment: int) -> Series | None:
-    """The series that a piece of evidence is of, in the segment of its finding or in the first that has it."""
+    """The series that the evidence was taken from, in the finding's segment or else in the first that has its steps."""
     segments = examination.history.segments
-    for one in (*[s for s in segments if s.index == segment], *segments):
-        found = one.get(evidence.name, evidence.scope)
-        if found is not None and set(evidence.steps) & set(found.steps.tolist()):
-            return found
+    for candidate in (*[s for s in segments if s.index == segment], *segments):
+        series = candidate.get(evidence.name, evidence.scope)
+        if series is not None and set(evidence.steps) & set(series.steps.tolist()):
+            return series
     return None
 
 
 def header(examination: Examination) -> str:
-    """What was read, and how it was understood, in two or three lines."""
+    """The log's path, format and objective, in two or three lines."""
     history = examination.history
     lines = [f"{history.path}"]
     if history.nothing:
@@ -39,8 +39,8 @@ def header(examination: Examination) -> str:
     return "\n".join([*lines, *_notes(history)])
 
 
-def _notes(history: Any) -> list[str]:
-    partial = ["  READ IN PART: what follows rests on what could be read"] if history.partial else []
+def _notes(history: History) -> list[str]:
+    partial = ["  READ IN PART: only what could be read was diagnosed"] if history.partial else []
     return [*partial, *(f"  - {note}" for note in history.notes)]
 
 
@@ -49,7 +49,7 @@ def _sentence(text: str) -> str:
 
 
 def terminal(examination: Examination, *, verbose: bool = False, colour: bool = False) -> str:
-    """The whole diagnosis of one log as text. `colour`: with rich's markup, everything else escaped."""
+    """The whole diagnosis of one log as text. `colour`: with rich's markup; text from the log is then escaped."""
     escape = _escape if colour else str
     lines = [escape(header(examination))]
     for finding in examination.findings:
@@ -67,9 +67,9 @@ def terminal(examination: Examination, *, verbose: bool = False, colour: bool = 
 
 
 def tally(examination: Examination) -> str:
-    """How many rules were clear, and how many could not judge."""
-    clear = sum(isinstance(one, Clear) for one in examination.verdicts)
-    lacking = sum(isinstance(one, NotAssessable) for one in examination.verdicts)
+    """How many rules were clear, and how many could not be assessed."""
+    clear = sum(isinstance(verdict, Clear) for verdict in examination.verdicts)
+    lacking = sum(isinstance(verdict, NotAssessable) for verdict in examination.verdicts)
     return f"{clear} rules clear, {lacking} not assessable"
 
 
@@ -100,40 +100,45 @@ def _details(examination: Examination, finding: Finding) -> list[str]:
     word = examination.history.row_word
     numbers = ", ".join(f"{name} {number(value)}" for name, value in finding.numbers.items())
     lines = [f"numbers: {numbers}", f"threshold: {finding.threshold}"]
-    lines += [f"rests on: {rows(one, word)}" for one in finding.evidence]
+    lines += [f"rests on: {evidence_in_words(evidence, word)}" for evidence in finding.evidence]
     lines += [f"else: {finding.otherwise}", f"refuted by: {finding.refuted_by}", f"remedy: {finding.remedy}"]
     return lines
 
 
-def rows(evidence: Evidence, word: str) -> str:
-    """The rows that a finding rests on: `loss at line 12 (step 120: 2.31), …`."""
+def evidence_in_words(evidence: Evidence, row_word: str) -> str:
+    """Where a finding's evidence stands in the log: `loss at line 12 (step 120: 2.31), …`."""
     points = zip(evidence.rows, evidence.steps, evidence.values, strict=True)
     return f"{evidence.label} at " + ", ".join(
-        f"{word} {row} (step {step}: {value:.5g})" for row, step, value in points
+        f"{row_word} {row} (step {step}: {value:.5g})" for row, step, value in points
     )
 
 
 def number(value: float | int | str) -> str:
-    """A number of a finding as people read it."""
+    """A number of a finding, with four significant digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def numbers_in_words(numbers: Mapping[str, float | int | str]) -> list[tuple[str, str]]:
+    """(name, number) of all numbers of a finding."""
+    return [(name.replace("_", " "), number(value)) for name, value in numbers.items()]
 
 
 def markdown(examinations: Iterable[Examination]) -> str:
     """The diagnosis as Markdown, for a comment or a report."""
     parts = []
-    for one in examinations:
-        history = one.history
-        parts.append(f"### `{history.path}`\n\n{history.form}; {one.objective.value}. {tally(one)}.")
+    for examination in examinations:
+        history = examination.history
+        parts.append(f"### `{history.path}`\n\n{history.form}; {examination.objective.value}. {tally(examination)}.")
         if history.nothing:
             parts[-1] = f"### `{history.path}`\n\n{history.form}: no training curve. {_sentence(history.nothing)}"
-        elif not one.findings:
+        elif not examination.findings:
             parts.append("Nothing found.")
         else:
             table = ["| severity | finding | rule | certainty |", "|---|---|---|---|"]
             table += [
                 f"| {f.severity} | {_cell(_sentence(f.statement))} | [`{f.rule}`]({DOCS.format(rule=f.rule)}) | "
                 f"{f.certainty} |"
-                for f in one.findings
+                for f in examination.findings
             ]
             parts.append("\n".join(table))
         if history.partial:
@@ -145,12 +150,9 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 
-def plain(examination: Examination) -> dict[str, Any]:
+def plain(examination: Examination) -> dict[str, object]:
     """The diagnosis as plain values for JSON."""
-    history = examination.history
-    verdicts: Mapping[str, list[Any]] = {"finding": [], "clear": [], "not assessable": []}
-    for verdict in (*examination.findings, *[v for v in examination.verdicts if not isinstance(v, Finding)]):
-        verdicts[verdict.verdict].append(as_json(verdict))
+    history, verdicts = examination.history, examination.verdicts
     return {
         "path": history.path,
         "form": history.form,
@@ -158,27 +160,26 @@ def plain(examination: Examination) -> dict[str, Any]:
         "nothing": history.nothing,
         "partial": history.partial,
         "notes": list(history.notes),
-        "segments": [_segment(one) for one in history.segments],
-        "findings": verdicts["finding"],
-        "clear": [one["rule"] for one in verdicts["clear"]],
-        "not_assessable": {one["rule"]: one["lacks"] for one in verdicts["not assessable"]},
+        "segments": [_segment(segment) for segment in history.segments],
+        "findings": [as_json(finding) for finding in examination.findings],
+        "clear": [verdict.rule for verdict in verdicts if isinstance(verdict, Clear)],
+        "not_assessable": {verdict.rule: verdict.lacks for verdict in verdicts if isinstance(verdict, NotAssessable)},
     }
 
 
-def _segment(segment: Segment) -> dict[str, Any]:
+def _segment(segment: Segment) -> dict[str, object]:
     return {
         "index": segment.index,
         "axis": segment.axis,
         "beginning": segment.beginning,
         "reason": segment.reason,
-        "series": [described(one) for one in segment],
+        "series": [described(series) for series in segment],
     }
 
 
-def described(series: Series) -> dict[str, Any]:
-    """One series in numbers: how it is called, how long it is, where it goes."""
+def described(series: Series) -> dict[str, str | float | int | None]:
+    """The name, length and range of one series. `first`, `last` and `lowest` are of its finite values."""
     clean = series.clean()
-    ends = [float(clean.values[0]), float(clean.values[-1])] if len(clean) else [None, None]
     return {
         "label": series.label,
         "scope": series.scope,
@@ -187,8 +188,8 @@ def described(series: Series) -> dict[str, Any]:
         "not_finite": len(series) - len(clean),
         "first_step": int(series.steps[0]),
         "last_step": int(series.steps[-1]),
-        "first": ends[0],
-        "last": ends[1],
+        "first": float(clean.values[0]) if len(clean) else None,
+        "last": float(clean.values[-1]) if len(clean) else None,
         "lowest": float(clean.values.min()) if len(clean) else None,
         "decimals": series.decimals,
         "unit": series.unit,

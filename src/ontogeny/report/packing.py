@@ -1,7 +1,7 @@
 """Numbers for the page in one byte each, with an error that is measured and stated.
 
 A packed array is uint8; `MISSING` stands for NaN. NLL and entropy lie on a square-root scale (most tokens of a trained
-model are near 0, where the eye wants detail), ranks on a logarithmic one. Layout is `[token, checkpoint]`: neighbouring
+model are near 0, where detail matters), ranks on a logarithmic one. Layout is `[token, checkpoint]`: neighbouring
 checkpoints are alike, so each row is stored as differences modulo 256 and compresses well.
 """
 
@@ -11,7 +11,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class Packed:
     codes: np.ndarray
     """uint8, the shape of what was packed."""
     worst_error: float
-    """Largest absolute difference between what was packed and what is read back (finite values), in its own unit."""
+    """Largest absolute difference between a packed finite value and the value read back, in its unit."""
 
 
 def pack(values: np.ndarray, scale: Scale) -> Packed:
@@ -63,7 +63,7 @@ def difference_rows(codes: np.ndarray) -> np.ndarray:
     return out
 
 
-def bundle(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+def bundle(header: Mapping[str, object], arrays: Mapping[str, np.ndarray]) -> str:
     """Header and uint8 arrays as one text: base64(deflate(header length as uint32 LE, header JSON, arrays in order)).
 
     The header's key `arrays` gets the length in bytes of each array, in order.

@@ -1,22 +1,26 @@
-"""Scalars that no figure draws, one small chart each: a new measure shows up without any work."""
+"""Scalars that no figure draws, one small chart each, so that a new measure appears on the page without more work."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
+from ontogeny.report.charts import Axis, interval_note, trajectory
 from ontogeny.report.figure import Figure
-from ontogeny.report.figures._frame import Axis, interval_note, trajectory
 from ontogeny.store.run_group import RunGroup
+
+if TYPE_CHECKING:
+    from altair.typing import ChartType
 
 MOST = 24
 COMPANIONS = ("_se", "_low", "_high")
+"""Endings of metrics that are the interval of another."""
 
 
-def remaining(runs: RunGroup, figures: Iterable[Figure]) -> Figure | None:
-    """Whatever measures recorded as scalars and no figure draws, at most MOST of them."""
+def remaining_scalars(runs: RunGroup, figures: Iterable[Figure]) -> Figure | None:
+    """The scalars of measures that none of these figures draws, at most MOST of them; None if all are drawn."""
     drawn = {run.name_of(name) for figure in figures for name in figure.metrics for run in runs.runs}
     known = set(runs.metric_names)
     names = [name for name in runs.metric_names if "/" in name and name not in drawn and not _is_companion(name, known)]
-    charts: dict[str, Any] = {}
+    charts: dict[str, ChartType] = {}
     constant: list[str] = []
     for name in names:
         values = runs.scalars(name, literal=True)
@@ -26,7 +30,7 @@ def remaining(runs: RunGroup, figures: Iterable[Figure]) -> Figure | None:
             continue
         chart = trajectory(runs, name, Axis("", ".4g"), set(values["scope"]), literal=True)
         if isinstance(chart, dict):
-            charts |= {f"{name}, {scope}": one for scope, one in chart.items()}
+            charts |= {f"{name}, {scope}": panel for scope, panel in chart.items()}
         elif chart is not None:
             charts[name] = chart
     if not charts:
@@ -39,4 +43,4 @@ def remaining(runs: RunGroup, figures: Iterable[Figure]) -> Figure | None:
 
 
 def _is_companion(name: str, known: set[str]) -> bool:
-    return any(name.endswith(end) and name.removesuffix(end) in known for end in COMPANIONS)
+    return any(name.endswith(ending) and name.removesuffix(ending) in known for ending in COMPANIONS)

@@ -1,13 +1,13 @@
-"""A sentence on updates that were lost to rounding, where they are many."""
+"""A sentence on weight updates lost to rounding, where they are many."""
 
 from ontogeny.store.run_group import Band
 
 LARGE = 0.1
-"""Share of updates from which on it is said."""
+"""Share of updates that must be lost before it is reported."""
 
 
 def rounded_away(band: Band) -> str:
-    """Where the measure `rounding` saw most of them lost, in words; empty where it did not look, or few were lost."""
+    """Where the measure `rounding` recorded the largest loss; empty without the measure or where few were lost."""
     worst = (0.0, 0, 0.0)
     for run in band.runs:
         lost, rates = (run.metrics.get(run.name_of(f"rounding/{name}")) for name in ("stuck", "learning_rate"))
@@ -21,6 +21,6 @@ def rounded_away(band: Band) -> str:
     if share < LARGE:
         return ""
     return (
-        f"Rounding takes {100 * share:.0f}% of the weights' updates away at step {step:,}, at a learning rate of "
-        f"{rate:.2g}: train.weights: float64 would hold them."
+        f"Rounding cancels {100 * share:.0f}% of the weight updates at step {step:,}, at a learning rate of "
+        f"{rate:.2g}: train.weights: float64 would keep them."
     )

@@ -1,23 +1,53 @@
-"""Texts that the model wrote, cut to what a page can hold."""
+"""Generated texts, cut to what a page can hold."""
 
-from typing import Any
+from typing import TypedDict
 
-from ontogeny.report.reader import spread
+import pandas as pd
+
+from ontogeny.report.passage_reader import evenly_spread
 from ontogeny.store.run_group import RunView
 
 MOST_CHARACTERS = 400_000
 MOST_PROMPTS = 24
 MOST_DRAWS = 2
 MOST_TEXT = 2_000
+"""Characters of one text."""
 
 
-def samples_of(run: RunView, most_characters: int = MOST_CHARACTERS) -> tuple[dict[str, Any], list[str]]:
-    """Samples by prompt for the page's script, and what was left out; an empty dict without samples."""
+class Text(TypedDict):
+    """One generated text, for samples.js."""
+
+    step: int
+    decoding: str
+    draw: int
+    text: str
+    ended: bool
+
+
+class Prompt(TypedDict):
+    """A prompt with its texts by step, for samples.js."""
+
+    probe: str
+    passage: int
+    prompt: str
+    reference: str
+    texts: list[Text]
+
+
+class Samples(TypedDict):
+    """What samples.js shows of one run."""
+
+    name: str
+    items: list[Prompt]
+
+
+def samples_of(run: RunView, most_characters: int = MOST_CHARACTERS) -> tuple[Samples | None, list[str]]:
+    """A run's samples by prompt, and notes on what was left out; None without samples."""
     frame = run.samples
     if frame.empty:
-        return {}, []
+        return None, []
     keys = ["probe", "passage_id"]
-    frame = frame[frame["draw"].fillna(0) < MOST_DRAWS].sort_values(["step", "decoding", "draw"], kind="stable")
+    frame = frame[frame["draw"] < MOST_DRAWS].sort_values(["step", "decoding", "draw"], kind="stable")
     prompts = frame.drop_duplicates(keys)[keys]
     notes = []
     if len(prompts) > MOST_PROMPTS:
@@ -26,29 +56,23 @@ def samples_of(run: RunView, most_characters: int = MOST_CHARACTERS) -> tuple[di
     steps = sorted(frame["step"].unique())
     size = int(frame["text"].str.len().clip(upper=MOST_TEXT).sum())
     if size > most_characters:
-        kept = [steps[i] for i in spread(len(steps), max(2, len(steps) * most_characters // size))]
+        kept = [steps[i] for i in evenly_spread(len(steps), max(2, len(steps) * most_characters // size))]
         notes.append(f"{len(kept)} of {len(steps)} checkpoints are shown here.")
         frame = frame[frame["step"].isin(kept)]
-    items = [_item(key, part) for key, part in frame.groupby(keys, sort=False)]
-    return {"name": run.name, "items": items}, notes
+    return Samples(name=run.name, items=[_prompt(rows) for _, rows in frame.groupby(keys, sort=False)]), notes
 
 
-def _item(key: Any, rows: Any) -> dict[str, Any]:
+def _prompt(rows: pd.DataFrame) -> Prompt:
     first = rows.iloc[0]
+    columns = [rows[name].tolist() for name in ("step", "decoding", "draw", "text", "ended")]
     texts = [
-        {
-            "step": int(row.step),
-            "decoding": row.decoding,
-            "draw": int(row.draw) if row.draw == row.draw else 0,
-            "text": row.text[:MOST_TEXT],
-            "ended": bool(row.ended),
-        }
-        for row in rows.itertuples()
+        Text(step=step, decoding=decoding, draw=draw, text=text[:MOST_TEXT], ended=ended)
+        for step, decoding, draw, text, ended in zip(*columns, strict=True)
     ]
-    return {
-        "probe": str(key[0]),
-        "passage": int(key[1]),
-        "prompt": first["prompt"] or "",
-        "reference": first["reference"] or "",
-        "texts": texts,
-    }
+    return Prompt(
+        probe=str(first["probe"]),
+        passage=int(first["passage_id"]),
+        prompt=first["prompt"] or "",
+        reference=first["reference"] or "",
+        texts=texts,
+    )

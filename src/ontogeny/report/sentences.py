@@ -1,11 +1,11 @@
-"""Three plain sentences computed from a run: what it learned, forgot and memorized; null results are said to be so."""
+"""Three sentences computed from a run: what it learned, forgot and memorized. Null results are stated as such."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from ontogeny.report.changes import Change, Extracted, accuracies, change, extracted, with_role
+from ontogeny.report.loss_changes import Extracted, LossChange, accuracy_changes, extracted, loss_change, with_role
 from ontogeny.report.rounding import rounded_away
 from ontogeny.statistics.estimates import SEEDS_FOR_T, Estimate
 from ontogeny.store.run_group import Band, RunView
@@ -15,7 +15,7 @@ About = Literal["learned", "forgot", "memorized"]
 
 @dataclass(frozen=True, kw_only=True)
 class Sentence:
-    """One sentence, and in small print what it rests on."""
+    """One sentence, and its evidence in small print."""
 
     about: About
     text: str
@@ -23,12 +23,12 @@ class Sentence:
 
 
 def sentences(band: Band) -> tuple[Sentence, Sentence, Sentence]:
-    """What the runs of a band (one run, or runs that differ in the seed) learned, forgot and memorized."""
+    """What one run, or several that differ in the seed, learned, forgot and memorized."""
     return _learned(band), _forgot(band), _memorized(band)
 
 
-def number(x: float, digits: int = 2) -> str:
-    """A loss for a sentence: two decimals, three below 0.095; with a real minus sign."""
+def nats(x: float, digits: int = 2) -> str:
+    """A loss: two decimals, three below 0.095; with a real minus sign."""
     if not np.isfinite(x):
         return "not a number"
     return f"{x:.{digits + (abs(x) < 0.095)}f}".replace("-", "−")
@@ -36,25 +36,25 @@ def number(x: float, digits: int = 2) -> str:
 
 def signed(x: float) -> str:
     """The same with a sign."""
-    return number(x) if x < 0 or not np.isfinite(x) else f"+{number(x)}"
+    return nats(x) if x < 0 or not np.isfinite(x) else f"+{nats(x)}"
 
 
 def percent(x: float) -> str:
-    """A share for a sentence: 7.4%; whole numbers without a decimal."""
+    """A share: 7.4%; whole numbers without a decimal."""
     return "not a number" if not np.isfinite(x) else f"{100 * x:.1f}%".replace(".0%", "%")
 
 
 def interval(estimate: Estimate) -> str:
-    """−5.27 (−5.40 to −5.14; 48 passages from 31 documents): a change with its interval and what it rests on."""
-    what = "" if estimate.how else "range "
-    ends = f"{what}{signed(estimate.ends[0])} to {signed(estimate.ends[1])}; " if estimate.ends else ""
+    """−5.27 (−5.40 to −5.14; 48 passages from 31 documents): a change, its interval and its sample."""
+    kind = "" if estimate.how else "range "
+    ends = f"{kind}{signed(estimate.ends[0])} to {signed(estimate.ends[1])}; " if estimate.ends else ""
     return f"{signed(estimate.value)} ({ends}{estimate.basis})"
 
 
-def _went(one: Change) -> str:
-    """Fell from a to b, rose from a to b, or went from a to b when the interval (the range of few seeds) holds zero."""
-    verb = "fell" if one.difference.fell else "rose" if one.difference.rose else "went"
-    return f"{verb} from {number(one.first)} to {number(one.last)}"
+def _went(change: LossChange) -> str:
+    """Fell from a to b, or rose; or went from a to b where the interval (or the range of few seeds) contains 0."""
+    verb = "fell" if change.difference.fell else "rose" if change.difference.rose else "went"
+    return f"{verb} from {nats(change.first)} to {nats(change.last)}"
 
 
 def _learned(band: Band) -> Sentence:
@@ -63,34 +63,34 @@ def _learned(band: Band) -> Sentence:
         return _unknown(band, "learned", "trained", "text that it trains on")
     if bad := _not_finite(trained):
         return Sentence(
-            about="learned", text=f"What it learned cannot be said: {bad}.", small=f"From {_span(trained[0])}."
+            about="learned", text=f"What it learned cannot be assessed: {bad}.", small=f"From {_span(trained[0])}."
         )
-    if not all(one.difference.how for one in trained):
-        start = "Whether it learned the text it was trained on is uncertain, for want of an interval"
-    elif all(one.difference.below_zero for one in trained):
+    if not all(change.difference.how for change in trained):
+        start = "It is uncertain whether it learned the text it was trained on, since there is no interval"
+    elif all(change.difference.below_zero for change in trained):
         start = "It learned the text it was trained on"
-    elif any(one.difference.below_zero for one in trained):
+    elif any(change.difference.below_zero for change in trained):
         start = "It learned a part of the text it was trained on"
     else:
         start = "It did not measurably learn the text it was trained on"
     few = _few_seeds(band, trained)
     start = f"{few} the" if few else f"{start}: the"
-    text = f"{start} loss on {_joined([f'{one.probe} {_went(one)}' for one in trained])} nats per token"
-    held = [one for one in _changes(band, "held out") if not _not_finite([one])]
-    unseen = _joined([f"on unseen text of the same kind ({one.probe}) it {_carried(one)}" for one in held])
+    text = f"{start} loss on {_joined([f'{change.probe} {_went(change)}' for change in trained])} nats per token"
+    held = [change for change in _changes(band, "held out") if not _not_finite([change])]
+    unseen = _joined([f"on unseen text of the same kind ({change.probe}) it {_carried(change)}" for change in held])
     text += f"; {unseen}" if unseen else ""
     lost = rounded_away(band)
     return Sentence(about="learned", text=f"{text}.{lost and f' {lost}'}", small=_small([*trained, *held]))
 
 
-def _carried(one: Change) -> str:
-    """What became of the loss on unseen text, its turn included."""
-    if one.turned:
-        down = f"fell from {number(one.first)} to {number(one.lowest)} by step {one.lowest_step:,}"
-        return f"{down} and then rose to {number(one.last)}"
-    if one.difference.fell or one.difference.rose or not one.difference.how:
-        return _went(one)
-    return f"did not change measurably ({number(one.first)} to {number(one.last)})"
+def _carried(change: LossChange) -> str:
+    """How the loss on unseen text went, with its turn from falling to rising."""
+    if change.turned:
+        down = f"fell from {nats(change.first)} to {nats(change.lowest)} by step {change.lowest_step:,}"
+        return f"{down} and then rose to {nats(change.last)}"
+    if change.difference.fell or change.difference.rose or not change.difference.how:
+        return _went(change)
+    return f"did not change measurably ({nats(change.first)} to {nats(change.last)})"
 
 
 def _forgot(band: Band) -> Sentence:
@@ -99,14 +99,14 @@ def _forgot(band: Band) -> Sentence:
         return _unknown(band, "forgot", "other", "text of a corpus that it does not train on")
     if bad := _not_finite(others):
         return Sentence(
-            about="forgot", text=f"What it forgot cannot be said: {bad}.", small=f"From {_span(others[0])}."
+            about="forgot", text=f"What it forgot cannot be assessed: {bad}.", small=f"From {_span(others[0])}."
         )
-    tasks = [task for one in others for task in accuracies(band, one.probe)]
+    tasks = [task for change in others for task in accuracy_changes(band, change.probe)]
     text = _forgetting(band, others)
     worse = [task for task in tasks if task.difference.fell]
-    if worse and any(one.difference.rose for one in others):
-        found = [f"{t.task} in {percent(t.last)} of cases, before in {percent(t.first)}" for t in worse]
-        text += f"; it finds {_joined(found)}"
+    if worse and any(change.difference.rose for change in others):
+        accuracy = [f"{t.task} in {percent(t.last)} of cases, down from {percent(t.first)}" for t in worse]
+        text += f"; it finds {_joined(accuracy)}"
     small = [_small(others)]
     small += [
         f"On {t.probe}, {t.task}: {percent(t.first)} to {percent(t.last)}, {_points(t.difference)}." for t in tasks
@@ -114,137 +114,135 @@ def _forgot(band: Band) -> Sentence:
     return Sentence(about="forgot", text=f"{text}.", small=" ".join(small))
 
 
-def _forgetting(band: Band, others: list[Change]) -> str:
+def _forgetting(band: Band, others: list[LossChange]) -> str:
     """The sentence without its task results."""
-    worse = [one for one in others if one.difference.above_zero]
-    went = _joined([f"on {one.probe} the loss {_went(one)}" for one in worse or others])
+    worse = [change for change in others if change.difference.above_zero]
+    went = _joined([f"on {change.probe} the loss {_went(change)}" for change in worse or others])
     if few := _few_seeds(band, others):
         return f"{few} {went} nats per token"
     if worse:
         return f"It forgot: {went} nats per token"
-    if any(one.turned for one in others):
-        back = [f"on {one.probe} the loss {_carried(one)}" for one in others if one.turned]
-        return f"It lost again some of what it learned on the way: {_joined(back)} nats per token"
+    if any(change.turned for change in others):
+        back = [f"on {change.probe} the loss {_carried(change)}" for change in others if change.turned]
+        return f"It lost some of what it had learned along the way: {_joined(back)} nats per token"
     if (band.runs[0].recipe.get("model") or {}).get("kind") == "ladder":
-        return f"It began with random weights and had nothing to forget: {went} nats per token"
-    if not all(one.difference.how for one in others):
-        return f"Whether it forgot is uncertain, for want of an interval: {went} nats per token"
-    measurable = "" if all(one.difference.below_zero for one in others) else " measurable"
+        return f"It started from random weights and had nothing to forget: {went} nats per token"
+    if not all(change.difference.how for change in others):
+        return f"It is uncertain whether it forgot, since there is no interval: {went} nats per token"
+    measurable = "" if all(change.difference.below_zero for change in others) else " measurable"
     return f"It forgot nothing{measurable}: {went} nats per token"
 
 
 def _points(difference: Estimate) -> str:
     """A difference of shares in percentage points."""
-    at, *ends = (f"{100 * x:+.1f}".replace("-", "−") for x in (difference.value, *(difference.ends or ())))
-    what = "" if difference.how else "range "
-    return f"{at} points ({what}{ends[0]} to {ends[1]}; {difference.basis})" if ends else f"{at} points"
+    points, *ends = (f"{100 * x:+.1f}".replace("-", "−") for x in (difference.value, *(difference.ends or ())))
+    kind = "" if difference.how else "range "
+    return f"{points} points ({kind}{ends[0]} to {ends[1]}; {difference.basis})" if ends else f"{points} points"
 
 
 def _memorized(band: Band) -> Sentence:
     trained = _extracted(band, "trained")
     controls = [*_extracted(band, "held out"), *_extracted(band, "other")]
     if not trained:
-        hint = "no trained probe set was looked at" if controls else "no measure looked for it"
+        hint = "extraction was not measured on a trained probe set" if controls else "extraction was not measured"
         how = f"The measure extraction shows it: {how_to_add(band.runs[0], 'extraction')}."
         return Sentence(about="memorized", text=f"What it memorized is not known: {hint}.", small=how)
     text = _memory(trained, controls) if len(band.runs) == 1 else _memory_of_seeds(band, trained)
-    asked = [*trained, *controls]
-    lines = "; ".join(f"{one.probe} {_share(one)}" for one in asked)
+    shares = [*trained, *controls]
+    lines = "; ".join(f"{share.probe} {_share(share)}" for share in shares)
     caution = "" if len(band.runs) > 1 else ", passages counted as independent"
-    small = f"At the end (and at the first checkpoint): {lines}. {_how([one.last for one in asked])}{caution}."
+    small = f"At the end (and at the first checkpoint): {lines}. {_how([share.last for share in shares])}{caution}."
     return Sentence(about="memorized", text=f"{text}.", small=small)
 
 
 def _memory(trained: list[Extracted], controls: list[Extracted]) -> str:
     """The sentence for one run."""
-    known = [one for one in trained if one.count]
+    known = [share for share in trained if share.count]
     if not known:
         none = [
-            f"0 of {one.n} passages of {one.probe}, at most {percent(one.last.high)} by a 95% interval"
-            for one in trained
+            f"0 of {share.n} passages of {share.probe}, at most {percent(share.last.high)} by a 95% interval"
+            for share in trained
         ]
         return f"Nothing was memorized verbatim ({_joined(none)})"
-    text = (
-        f"It memorized {_joined([f'{one.count} of {one.n} passages of {one.probe}' for one in known])}{_asked(known)}"
-    )
-    seen = _joined([f"{one.count} of {one.n} in {one.probe}" for one in controls])
-    return f"{text}; of text it never trained on, it completes {seen}" if seen else text
+    counts = _joined([f"{share.count} of {share.n} passages of {share.probe}" for share in known])
+    text = f"It memorized {counts}{_criterion(known)}"
+    control = _joined([f"{share.count} of {share.n} in {share.probe}" for share in controls])
+    return f"{text}; of text it never trained on, it completes {control}" if control else text
 
 
 def _memory_of_seeds(band: Band, trained: list[Extracted]) -> str:
     """The sentence for several seeds."""
-    if not any(one.last.value for one in trained):
-        none = _joined([f"0% of {one.probe}" for one in trained])
+    if not any(share.last.value for share in trained):
+        none = _joined([f"0% of {share.probe}" for share in trained])
         return f"Nothing was memorized verbatim in any of these {len(band.runs)} runs ({none})"
-    shares = _joined([f"{percent(one.last.value)} of the {one.n} passages of {one.probe}" for one in trained])
-    if all(one.last.how for one in trained):
-        return f"It memorized, on average over seeds, {shares}{_asked(trained)}"
-    return f"These {len(band.runs)} runs memorized, on average, {shares}{_asked(trained)}"
+    shares = _joined([f"{percent(share.last.value)} of the {share.n} passages of {share.probe}" for share in trained])
+    if all(share.last.how for share in trained):
+        return f"It memorized, on average over seeds, {shares}{_criterion(trained)}"
+    return f"These {len(band.runs)} runs memorized, on average, {shares}{_criterion(trained)}"
 
 
-def _asked(found: list[Extracted]) -> str:
+def _criterion(shares: list[Extracted]) -> str:
     """What counts as memorized."""
-    if found[0].tokens is None:
+    if shares[0].tokens is None:
         return " word for word"
-    given, out = found[0].tokens
-    return f": given their first {given} tokens, it writes the next {out} word for word"
+    prefix, suffix = shares[0].tokens
+    return f": given their first {prefix} tokens, it writes the next {suffix} word for word"
 
 
-def _share(one: Extracted) -> str:
+def _share(share: Extracted) -> str:
     """47 of 47, 92.4% to 100% (0%): count or mean, interval, and the share at the first checkpoint."""
-    value = percent(one.last.value) if one.count is None else f"{one.count} of {one.n}"
-    what = "" if one.last.how else "range "
-    ends = f", {what}{percent(one.last.ends[0])} to {percent(one.last.ends[1])}" if one.last.ends else ""
-    short = f", {one.too_short} too short" if one.too_short else ""
-    return f"{value}{ends}{short} ({percent(one.first.value)})"
+    value = percent(share.last.value) if share.count is None else f"{share.count} of {share.n}"
+    kind = "" if share.last.how else "range "
+    ends = f", {kind}{percent(share.last.ends[0])} to {percent(share.last.ends[1])}" if share.last.ends else ""
+    short = f", {share.too_short} too short" if share.too_short else ""
+    return f"{value}{ends}{short} ({percent(share.first.value)})"
 
 
 def _how(estimates: list[Estimate]) -> str:
-    """How the intervals of a line were made, or why there are none."""
-    ways = list(dict.fromkeys(one.how for one in estimates if one.how))
-    reasons = list(dict.fromkeys(one.why for one in estimates if one.why))
-    made = [f"95% {' and '.join(ways)}"] if ways else []
-    return "; ".join([*made, *reasons]) or "No intervals"
+    """How the intervals of a line were computed, or why there are none."""
+    methods = list(dict.fromkeys(estimate.how for estimate in estimates if estimate.how))
+    reasons = list(dict.fromkeys(estimate.why for estimate in estimates if estimate.why))
+    return "; ".join([f"95% {' and '.join(methods)}", *reasons] if methods else reasons) or "No intervals"
 
 
-def _few_seeds(band: Band, changes: list[Change]) -> str:
-    """How a sentence about runs begins that are too few for a claim about training; empty if they are not."""
-    several = len(band.runs) > 1 and any(one.difference.n < SEEDS_FOR_T for one in changes)
+def _few_seeds(band: Band, changes: list[LossChange]) -> str:
+    """How a sentence begins when the runs are too few for a claim about training; else empty."""
+    several = len(band.runs) > 1 and any(change.difference.n < SEEDS_FOR_T for change in changes)
     return f"In these {len(band.runs)} runs" if several else ""
 
 
 def _extracted(band: Band, role: str) -> list[Extracted]:
-    return [one for name in with_role(band, role) if (one := extracted(band, name)) is not None and one.n]
+    return [share for name in with_role(band, role) if (share := extracted(band, name)) is not None and share.n]
 
 
-def _changes(band: Band, role: str) -> list[Change]:
-    return [one for name in with_role(band, role) if (one := change(band, name)) is not None]
+def _changes(band: Band, role: str) -> list[LossChange]:
+    return [change for name in with_role(band, role) if (change := loss_change(band, name)) is not None]
 
 
-def _not_finite(changes: list[Change]) -> str:
-    bad = [one.probe for one in changes if not np.isfinite(one.last)]
+def _not_finite(changes: list[LossChange]) -> str:
+    bad = [change.probe for change in changes if not np.isfinite(change.last)]
     return f"the loss on {_joined(bad)} is not a number at step {changes[0].last_step:,}" if bad else ""
 
 
-def _small(changes: list[Change]) -> str:
-    """Differences with intervals; the span; what to hold against a minimum that was picked."""
-    parts = [f"{one.probe} {interval(one.difference)}" for one in changes]
+def _small(changes: list[LossChange]) -> str:
+    """Differences with intervals, the checkpoints compared, and a warning where the lowest checkpoint was chosen."""
+    parts = [f"{change.probe} {interval(change.difference)}" for change in changes]
     turns = [
-        f"On {one.probe}, {signed(one.rise.value)} ({signed(one.rise.low)} to {signed(one.rise.high)}) since "
-        f"the lowest of {one.checkpoints} checkpoints; picking the lowest exaggerates this a little."
-        for one in changes
-        if one.turned and one.rise
+        f"On {change.probe}, {signed(change.rise.value)} ({signed(change.rise.low)} to {signed(change.rise.high)}) "
+        f"since the lowest of {change.checkpoints} checkpoints; choosing the lowest exaggerates this slightly."
+        for change in changes
+        if change.turned and change.rise
     ]
-    how = _how([one.difference for one in changes])
+    how = _how([change.difference for change in changes])
     return " ".join([f"Change from {_span(changes[0])}: {'; '.join(parts)}. {how}.", *turns])
 
 
-def _span(one: Change) -> str:
-    return f"step {one.first_step:,} to step {one.last_step:,}"
+def _span(change: LossChange) -> str:
+    return f"step {change.first_step:,} to step {change.last_step:,}"
 
 
 def _unknown(band: Band, about: About, role: str, what: str) -> Sentence:
-    """Nothing to compare: no probe set of that role, or fewer than two looks at it."""
+    """Nothing to compare: no probe set of that role, or fewer than two evaluations of it."""
     names = with_role(band, role)
     if not names:
         return Sentence(
@@ -254,7 +252,7 @@ def _unknown(band: Band, about: About, role: str, what: str) -> Sentence:
         )
     return Sentence(
         about=about,
-        text=f"What it {about} is not known yet: fewer than two looks at {_joined(names)}.",
+        text=f"What it {about} is not known yet: fewer than two evaluations of {_joined(names)}.",
         small=f"The measure evaluation shows it: {how_to_add(band.runs[0], 'evaluation')}.",
     )
 
@@ -265,7 +263,7 @@ def how_to_add(run: RunView, kind: str) -> str:
 
 
 def shown_path(run: RunView) -> str:
-    """A run's directory as a reader of the page may type it, without what stands above the folder of runs."""
+    """A run's directory as a reader of the page may type it: the folder of runs and the run's name."""
     path = run.path
     return path.as_posix() if not path.is_absolute() else "/".join(path.parts[-2:])
 

@@ -15,14 +15,15 @@ def sparkline(series: Series, width: int = 40) -> str:
     The scale is cut at the 2% and 98% quantiles, so that one spike does not flatten the rest.
     """
     parts = np.array_split(series.values, min(width, len(series)))
-    means = [float(np.median(part[np.isfinite(part)])) if np.isfinite(part).any() else np.nan for part in parts]
-    known = np.array([one for one in means if np.isfinite(one)])
-    if not len(known):
+    medians = [float(np.median(part[np.isfinite(part)])) if np.isfinite(part).any() else np.nan for part in parts]
+    finite = np.array([median for median in medians if np.isfinite(median)])
+    if not len(finite):
         return GAP * len(parts)
-    low, high = np.quantile(known, [0.02, 0.98])
+    low, high = np.quantile(finite, [0.02, 0.98])
     scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
-    cells = [GAP if not np.isfinite(one) else BARS[round(min(max((one - low) * scale, 0), 7))] for one in means]
-    return "".join(cells)
+    return "".join(
+        BARS[round(min(max((median - low) * scale, 0), 7))] if np.isfinite(median) else GAP for median in medians
+    )
 
 
 def marks(series: Series, steps: tuple[int, ...], width: int = 40) -> str:
@@ -49,8 +50,8 @@ def thinned(series: Series) -> tuple[np.ndarray, np.ndarray]:
         return clean.steps, clean.values
     chosen: list[int] = []
     for part in np.array_split(np.arange(len(clean)), _MOST // 2):
-        own = clean.values[part]
-        chosen += sorted({int(part[own.argmin()]), int(part[own.argmax()])})
+        values = clean.values[part]
+        chosen += sorted({int(part[values.argmin()]), int(part[values.argmax()])})
     return clean.steps[chosen], clean.values[chosen]
 
 
@@ -60,7 +61,7 @@ def svg(series: Series, marked: tuple[int, ...] = ()) -> str:
     if not len(steps):
         return ""
     low, high = float(values.min()), float(values.max())
-    if len(values) > 20:  # the first entries of a steep beginning may leave the picture
+    if len(values) > 20:  # a steep start may leave the picture, so that the rest can be read
         high = min(high, float(np.quantile(values, 0.99)) * 1.5 + 1e-12) if low >= 0 else high
     high = high if high > low else low + max(abs(low), 1.0) * 0.1
     first, last = int(series.steps[0]), max(int(series.steps[-1]), int(series.steps[0]) + 1)

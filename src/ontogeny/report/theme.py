@@ -9,6 +9,9 @@ import json
 import re
 from typing import Any
 
+VegaConfig = dict[str, Any]
+"""A configuration of Vega-Lite, which is JSON."""
+
 LIGHT = {
     "paper": "#fbfaf7",
     "panel": "#ffffff",
@@ -48,7 +51,7 @@ DARK = {
 CATEGORIES = tuple(f"c{i}" for i in range(1, 9))
 
 
-def chart_config() -> dict[str, Any]:
+def chart_config() -> VegaConfig:
     """Vega-Lite configuration whose colours are CSS variables."""
     ink, soft, grid, line = (f"var(--{name})" for name in ("ink", "soft", "grid", "line"))
     sans = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif"
@@ -82,7 +85,7 @@ def chart_config() -> dict[str, Any]:
     }
 
 
-def fixed(config: dict[str, Any], colours: dict[str, str]) -> dict[str, Any]:
+def fixed(config: VegaConfig, colours: dict[str, str]) -> VegaConfig:
     """The same configuration with every CSS variable replaced by its colour."""
     return json.loads(re.sub(r"var\(--([\w-]+)\)", lambda match: colours[match[1]], json.dumps(config)))
 

@@ -15,7 +15,7 @@ from ontogeny.integrations.audit.stories.story import PREFIX, Story, stories, te
 from ontogeny.integrations.audit.text import plain, terminal
 from ontogeny.looking.forward_passes import run_stream_looks
 from ontogeny.measures.evaluation import Evaluation
-from ontogeny.report.audit_page import Beside, Page, render
+from ontogeny.report.audit_page import AuditedTraining, AuditPage, render
 from ontogeny.runs.trial import trial, trial_materials
 from ontogeny.store import durable
 from ontogeny.train.loop import training_steps
@@ -134,24 +134,26 @@ def story_plain(story: Story) -> dict[str, object]:
 
 def write_story_page(story: Story, out: Path) -> Path:
     """The page of a post-mortem; returns its path. Raises StoreError if it cannot be written."""
-    parts = tuple(
+    trainings = tuple(
         _part(telling.report, title=telling.title, columns=telling.columns, rows=telling.rows, series=telling.series)
         for telling in (story.as_it_was, story.mended)
     )
-    page = Page(title=story.title, about=story.about, concluded=story.concluded, was_so=story.was_so, parts=parts)
+    page = AuditPage(
+        title=story.title, about=story.about, concluded=story.concluded, was_so=story.was_so, trainings=trainings
+    )
     return _write(page, out)
 
 
 def write_audit_page(title: str, report: Report, out: Path) -> Path:
     """The page of an audit; returns its path. Raises StoreError if it cannot be written."""
-    return _write(Page(title=title, parts=(_part(report),)), out)
+    return _write(AuditPage(title=title, trainings=(_part(report),)), out)
 
 
-def _part(report: Report, **log: Any) -> Beside:
-    return Beside(verdicts=report.verdicts, mishaps=report.mishaps, **log)
+def _part(report: Report, **log: Any) -> AuditedTraining:
+    return AuditedTraining(verdicts=report.verdicts, mishaps=report.mishaps, **log)
 
 
-def _write(page: Page, out: Path) -> Path:
+def _write(page: AuditPage, out: Path) -> Path:
     path = out if out.suffix == ".html" else out / "audit.html"
     durable.make_folder(path.parent)
     durable.write_bytes(path, render(page, {check.id: check.title for check in all_checks()}).encode())

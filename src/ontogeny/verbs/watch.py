@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ontogeny.core.contracts import Finding, Severity
+from ontogeny.core.contracts import SEVERITIES, Finding, Severity
 from ontogeny.core.errors import OntogenyError
-from ontogeny.diagnosis.examine import SEVERITIES, examine
+from ontogeny.diagnosis.examine import examine
 from ontogeny.integrations.importing import read_history
 
 Say = Callable[[str], None]

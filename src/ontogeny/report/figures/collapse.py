@@ -1,25 +1,24 @@
 """General ability, and how far the weights moved."""
 
-from typing import Any
-
 import altair as alt
 import numpy as np
 import pandas as pd
 
+from ontogeny.report.charts import HEIGHT, rounded
 from ontogeny.report.figure import Figure
-from ontogeny.report.figures._frame import HEIGHT, rounded
-from ontogeny.report.figures._heat import block_names
-from ontogeny.store.run_group import RunGroup, RunView
+from ontogeny.report.heat_maps import block_names
+from ontogeny.report.stored_numbers import Numbers, numbers_of
+from ontogeny.store.run_group import RunGroup
 
 ROW = 34
 
 
 def at_the_end(runs: RunGroup) -> Figure | None:
-    """Every general number at the last checkpoint against the first, with its interval."""
+    """Each measure of general ability at the last checkpoint against the first, with its interval."""
     rows = [
-        {"run": run.name, "number": name, "unit": one["unit"], **_signed(one), "p": one["p_adjusted"][-1]}
+        {"run": run.name, "number": name, "unit": change["unit"], **_signed(change), "p": change["p_adjusted"][-1]}
         for run in runs.runs
-        for name, one in _numbers(run).get("changes", {}).items()
+        for name, change in numbers_of(run, "collapse").get("changes", {}).items()
     ]
     if not rows:
         return None
@@ -28,8 +27,8 @@ def at_the_end(runs: RunGroup) -> Figure | None:
     for unit, part in frame.groupby("unit", sort=False):
         y = alt.Y("number:N", title=None, sort=None, axis=alt.Axis(grid=False, labelLimit=230))
         x = alt.X("value:Q", title=f"change, {unit}", scale=alt.Scale(zero=True))
-        rows_of_runs = [alt.YOffset("run:N"), alt.Color("run:N", title=None)] if len(runs.runs) > 1 else []
-        base = alt.Chart().encode(y, *rows_of_runs)
+        by_run = [alt.YOffset("run:N"), alt.Color("run:N", title=None)] if len(runs.runs) > 1 else []
+        base = alt.Chart().encode(y, *by_run)
         hover = ["run:N", "number:N", *(alt.Tooltip(f"{key}:Q", format=".4g") for key in ("value", "low", "high", "p"))]
         bars = base.mark_rule(strokeWidth=2).encode(alt.X("low:Q", title=f"change, {unit}"), alt.X2("high:Q"))
         zero = alt.Chart().mark_rule(strokeDash=[4, 3], strokeWidth=1).encode(x=alt.datum(0))
@@ -40,7 +39,7 @@ def at_the_end(runs: RunGroup) -> Figure | None:
         title="General ability at the end",
         caption="Last checkpoint minus first on the same items of text that is not trained on. Bars: 95% t interval of "
         "the paired difference over documents (items, for the harness's tasks); p, on hover, is adjusted over all "
-        "numbers and checkpoints by Benjamini and Hochberg. The documents themselves are drawn above.",
+        "numbers and checkpoints by Benjamini and Hochberg. Single documents are drawn above.",
         chart=panels,
         section="forgetting",
         order=30,
@@ -48,21 +47,21 @@ def at_the_end(runs: RunGroup) -> Figure | None:
 
 
 def weights_and_loss(runs: RunGroup) -> Figure | None:
-    """How far each layer has moved beside the general loss, checkpoint by checkpoint."""
+    """How far each layer's weights have moved against the general loss, checkpoint by checkpoint."""
     panels = {}
     for run in runs.runs:
-        found = _numbers(run)
-        for name, one in found.get("changes", {}).items():
-            if one["what"] != "loss" or "mad" not in found:
+        numbers = numbers_of(run, "collapse")
+        for name, change in numbers.get("changes", {}).items():
+            if change["what"] != "loss" or "mad" not in numbers:
                 continue
-            mad, blocks = np.array(found["mad"]["mad"], dtype=float), np.array(found["mad"]["block"])
-            risen = dict(zip(one["step"], one["value"], strict=True))
+            mad, blocks = np.array(numbers["mad"]["mad"], dtype=float), np.array(numbers["mad"]["block"])
+            rise_at = dict(zip(change["step"], change["value"], strict=True))
             named = block_names(blocks)
             frame = pd.DataFrame(
                 [
-                    {"layer": named[int(block)], "step": step, "mad": row[i], "change": risen[step]}
-                    for step, row in zip(found["mad"]["step"], mad, strict=True)
-                    if step in risen
+                    {"layer": named[int(block)], "step": step, "mad": row[i], "change": rise_at[step]}
+                    for step, row in zip(numbers["mad"]["step"], mad, strict=True)
+                    if step in rise_at
                     for i, block in enumerate(blocks)
                 ]
             )
@@ -84,10 +83,10 @@ def weights_and_loss(runs: RunGroup) -> Figure | None:
     if not panels:
         return None
     return Figure(
-        title="The weights' way and the general loss",
-        caption="Each point is a checkpoint: how far a layer's weights are from the first (MAD), and how much the "
-        "general loss rose since; lines follow training. Both grow with training, so that they lie on a curve says "
-        "nothing: the analysis compares their differences between checkpoints.",
+        title="Weight drift and general loss",
+        caption="Each point is a checkpoint: how far a layer's weights are from the first checkpoint (MAD), and how "
+        "far the general loss has risen; lines follow training. Both grow with training, so a smooth curve is no "
+        "evidence of a relation: the analysis compares their differences between checkpoints.",
         chart=panels,
         section="forgetting",
         order=40,
@@ -98,7 +97,7 @@ def over_runs(runs: RunGroup) -> Figure | None:
     """Final distance of the weights and final general loss of each run of a sweep, with and without replay."""
     panels = {}
     for run in runs.runs:
-        points: dict[str, Any] = _numbers(run).get("across", {}).get("points", {})
+        points: Numbers = numbers_of(run, "collapse").get("across", {}).get("points", {})
         frame = pd.DataFrame(
             [{"arm": arm, "mad": mad, "change": change} for arm, pairs in points.items() for mad, change in pairs]
         )
@@ -120,22 +119,17 @@ def over_runs(runs: RunGroup) -> Figure | None:
     if not panels:
         return None
     return Figure(
-        title="Does the weights' way tell the collapse, over runs?",
-        caption="Each point is a run. Correlations with their intervals, and whether they differ, are in the analysis; "
-        "runs that differ in their learning rate correlate for that reason alone.",
+        title="Does weight drift predict collapse, over runs?",
+        caption="Each point is a run. The analysis gives correlations with intervals, and whether they differ. Runs "
+        "that differ in the learning rate correlate for that reason alone.",
         chart=panels,
         section="forgetting",
         order=50,
     )
 
 
-def _signed(one: dict[str, Any]) -> dict[str, float]:
-    """The last change as the number itself changed: of an accuracy, down is negative."""
-    last = (np.nan if one[key][-1] is None else one[key][-1] for key in ("value", "low", "high"))
-    value, *ends = (one["worse"] * number for number in last)
+def _signed(change: Numbers) -> dict[str, float]:
+    """The last change in the number's own sign: a fall is negative, also of an accuracy."""
+    last = (np.nan if change[key][-1] is None else change[key][-1] for key in ("value", "low", "high"))
+    value, *ends = (change["worse"] * number for number in last)
     return {"value": value, "low": min(ends), "high": max(ends)}
-
-
-def _numbers(run: RunView) -> dict[str, Any]:
-    found: dict[str, Any] = run.analyses.get("collapse", {}).get("numbers", {})
-    return found

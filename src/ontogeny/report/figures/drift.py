@@ -1,4 +1,4 @@
-"""How far the weights moved: block by checkpoint, and as a whole."""
+"""Weight drift: by block and checkpoint, and of the whole model."""
 
 from typing import TYPE_CHECKING
 
@@ -6,9 +6,9 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from ontogeny.report.charts import Axis, interval_note, trajectory
 from ontogeny.report.figure import Figure
-from ontogeny.report.figures._frame import Axis, interval_note, trajectory
-from ontogeny.report.figures._heat import block_map, block_names
+from ontogeny.report.heat_maps import block_map, block_names
 from ontogeny.store.run_group import RunGroup
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ def drift_by_block(runs: RunGroup) -> Figure | None:
     ]
     charts = {}
     for _, run, data in measured:
-        for reference, spoken in REFERENCES.items():
+        for reference, words in REFERENCES.items():
             frame = _frame(data, reference)
             if not frame.empty:
-                title = spoken if len(measured) == 1 else f"{run.name}, {spoken}"
+                title = words if len(measured) == 1 else f"{run.name}, {words}"
                 charts[title] = block_map(frame, "relative_l2", "relative L2", tips)
     if not charts:
         return None
@@ -50,12 +50,12 @@ def drift_by_block(runs: RunGroup) -> Figure | None:
 
 def drift_of_the_whole(runs: RunGroup) -> Figure | None:
     """Relative L2 distance of all weights together, from the first and from the previous checkpoint."""
-    names = {spoken: f"{MEASURE}/relative_l2_{reference}" for reference, spoken in REFERENCES.items()}
+    names = {words: f"{MEASURE}/relative_l2_{reference}" for reference, words in REFERENCES.items()}
     charts = {}
-    for spoken, name in names.items():
+    for words, name in names.items():
         chart = trajectory(runs, name, Axis("relative L2", ".4f"))
         if chart is not None:
-            charts[spoken] = next(iter(chart.values())) if isinstance(chart, dict) else chart
+            charts[words] = next(iter(chart.values())) if isinstance(chart, dict) else chart
     if not charts:
         return None
     return Figure(

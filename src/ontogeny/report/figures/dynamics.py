@@ -1,28 +1,31 @@
-"""Compression of the layers beside what is memorized."""
+"""Compression of the layers, and what is memorized."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
 from ontogeny.core.errors import StoreError
+from ontogeny.report.charts import HEIGHT, INDEPENDENT, Axis, Panel, interval_note, rounded, trajectory
 from ontogeny.report.figure import Figure
-from ontogeny.report.figures._frame import HEIGHT, INDEPENDENT, Axis, interval_note, rounded, trajectory
+from ontogeny.report.stored_numbers import Numbers, numbers_of
 from ontogeny.store.run_group import RunGroup, RunView
 
+if TYPE_CHECKING:
+    from ontogeny.analyses.recorded.passages import Passages
+
 MOST_POINTS = 40
-"""Passages of a group that are drawn as points."""
+"""Most passages of a group that are drawn as points."""
 SHOWN = 6
-"""Single passages, and moments of the scatter."""
+"""Most single passages that are drawn."""
 _LABELS = ("memorized", "trained, not memorized", "novel")
-_SHARE: dict[str, Any] = {"axis": alt.Axis(format=".0%"), "scale": alt.Scale(domain=[0, 1])}
 _EPOCH = alt.X("epoch:Q", title="epoch", scale=alt.Scale(type="symlog", nice=False), axis=alt.Axis(format="~g"))
 
 
 def memorized_share(runs: RunGroup) -> Figure | None:
-    """Share of passages whose continuation the model writes by itself."""
+    """Share of passages whose continuation greedy decoding reproduces."""
     chart = trajectory(runs, "reproduction/share_memorized", Axis("share of passages", ".1%"))
     if chart is None:
         return None
@@ -34,8 +37,8 @@ def memorized_share(runs: RunGroup) -> Figure | None:
         section="memorization",
         order=5,
         metrics=tuple(
-            f"reproduction/{one}"
-            for one in (
+            f"reproduction/{variable}"
+            for variable in (
                 "share_memorized",
                 "share_memorized_low",
                 "share_memorized_high",
@@ -70,13 +73,13 @@ def trajectories(runs: RunGroup) -> Figure | None:
 
 
 def heat(runs: RunGroup) -> Figure | None:
-    """Difference of differences by layer and epoch; what is significant is marked."""
+    """Difference of differences by layer and epoch, with significant cells marked."""
     for run, groups, _ in _analyzed(runs):
         panels = {}
         for name, title in (("exposure", "trained − novel"), ("memorization", "memorized − trained only")):
-            one = groups["contrasts"][name]
-            if "lacks" not in one:
-                panels[title] = _map(groups, one)
+            contrast = groups["contrasts"][name]
+            if "lacks" not in contrast:
+                panels[title] = _map(groups, contrast)
         if not panels:
             continue
         return Figure(
@@ -93,8 +96,7 @@ def heat(runs: RunGroup) -> Figure | None:
 def against_compression(runs: RunGroup) -> Figure | None:
     """Reproduction against compression, passage by passage, at several checkpoints."""
     for run, groups, table in _analyzed(runs):
-        one = groups["contrasts"]["exposure"]
-        layer = one.get("best_layer", len(table.layer) - 1)
+        layer = groups["contrasts"]["exposure"].get("best_layer", len(table.layer) - 1)
         chosen = np.unique(np.linspace(1, len(table.step) - 1, min(4, len(table.step) - 1)).round().astype(int))
         panels = {}
         for at in chosen:
@@ -111,7 +113,7 @@ def against_compression(runs: RunGroup) -> Figure | None:
                 .mark_circle(size=36, opacity=0.6)
                 .encode(
                     alt.X("change:Q", title="change of compression", scale=alt.Scale(zero=False)),
-                    alt.Y("accuracy:Q", title="reproduced", **_SHARE),
+                    _share("accuracy", "reproduced"),
                     alt.Color("group:N", title=None, sort=["trained", "novel"]),
                     tooltip=["passage:N", "group:N", "change:Q", "accuracy:Q"],
                 )
@@ -129,13 +131,13 @@ def against_compression(runs: RunGroup) -> Figure | None:
 
 
 def onset(runs: RunGroup) -> Figure | None:
-    """Share of trained passages memorized by each epoch, from what is known of their onsets."""
+    """Share of trained passages memorized by each epoch, from onsets that are known between checkpoints."""
     rows = []
     for run in runs.runs:
-        found = run.analyses.get("onset", {}).get("numbers")
-        if not found or not found.get("times"):
+        numbers = numbers_of(run, "onset")
+        if not numbers.get("times"):
             continue
-        for time, share in zip([0.0, *found["times"]], [0.0, *found["curve"]], strict=True):
+        for time, share in zip([0.0, *numbers["times"]], [0.0, *numbers["curve"]], strict=True):
             if time is not None:
                 rows.append({"epoch": max(time, 0.0), "share": share, "run": run.name})
     if not rows:
@@ -146,7 +148,7 @@ def onset(runs: RunGroup) -> Figure | None:
         .mark_line(interpolate="step-after", point=True)
         .encode(
             _EPOCH,
-            alt.Y("share:Q", title="memorized by then", **_SHARE),
+            _share("share", "memorized by then"),
             *colour,
             tooltip=["run:N", "epoch:Q", alt.Tooltip("share:Q", format=".1%")],
         )
@@ -155,7 +157,7 @@ def onset(runs: RunGroup) -> Figure | None:
     return Figure(
         title="Onset of memorization",
         caption="Turnbull's estimate of the share of trained passages that are memorized from then on, by epoch. "
-        "An onset is known only to lie between two checkpoints; between them the curve is not known.",
+        "An onset is only known to lie between two checkpoints, so between them the curve is undetermined.",
         chart=chart,
         section="dynamics",
         order=40,
@@ -165,19 +167,19 @@ def onset(runs: RunGroup) -> Figure | None:
 def velocity(runs: RunGroup) -> Figure | None:
     """How fast each layer's compression of trained passages changes."""
     for run in runs.runs:
-        found = run.analyses.get("velocity", {}).get("numbers")
-        if not found or "velocity" not in found:
+        numbers = numbers_of(run, "velocity")
+        if "velocity" not in numbers:
             continue
         rows = [
             {
                 "epoch": epoch,
-                "value": found["velocity"][i][c],
-                "low": found["low"][i][c],
-                "high": found["high"][i][c],
+                "value": numbers["velocity"][i][c],
+                "low": numbers["low"][i][c],
+                "high": numbers["high"][i][c],
                 "layer": f"block {block}",
             }
-            for i, block in enumerate(found["layer"])
-            for c, epoch in enumerate(found["epoch"])
+            for i, block in enumerate(numbers["layer"])
+            for c, epoch in enumerate(numbers["epoch"])
         ]
         base = alt.Chart(rounded(pd.DataFrame(rows), 5)).encode(_EPOCH, alt.Color("layer:N", title=None))
         band = base.mark_area(opacity=0.15).encode(alt.Y("low:Q", title="nats per epoch"), alt.Y2("high:Q"))
@@ -185,7 +187,7 @@ def velocity(runs: RunGroup) -> Figure | None:
         return Figure(
             title="Velocity of compression",
             caption="First derivative of the mean compression of trained passages on the uneven grid of checkpoints. "
-            f"Bands: 95% bootstrap over {found['n']} documents.{_of(runs, run)}",
+            f"Bands: 95% bootstrap over {numbers['n']} documents.{_of(runs, run)}",
             chart=(band + line).properties(height=HEIGHT),
             section="dynamics",
             order=50,
@@ -207,7 +209,9 @@ def single_passages(runs: RunGroup) -> Figure | None:
                 {"epoch": table.epoch, "reproduced": table.accuracy[:, at], "compression": table.score[:, layer, at]}
             )
             base = alt.Chart(rounded(frame, 4)).encode(_EPOCH)
-            written = base.mark_line(point=True).encode(alt.Y("reproduced:Q", **_SHARE), color=alt.datum("reproduced"))
+            written = base.mark_line(point=True).encode(
+                _share("reproduced", "reproduced"), color=alt.datum("reproduced")
+            )
             drawn = base.mark_line(point=True, strokeDash=[4, 3]).encode(
                 alt.Y(
                     "compression:Q", title="compression (nats)", scale=alt.Scale(zero=False), axis=alt.Axis(grid=False)
@@ -218,7 +222,7 @@ def single_passages(runs: RunGroup) -> Figure | None:
             panels[f"{table.name[at]} · {table.source[at]}"] = both
         return Figure(
             title="Single passages",
-            caption=f"Trained passages from the one reproduced earliest to the one reproduced least: share reproduced "
+            caption=f"Trained passages, from the most to the least reproduced on average: share reproduced "
             f"(solid, left) and compression at block {table.layer[layer]} (dashed, right).{_of(runs, run)}",
             chart=panels,
             section="dynamics",
@@ -227,41 +231,50 @@ def single_passages(runs: RunGroup) -> Figure | None:
     return None
 
 
-def _analyzed(runs: RunGroup) -> Iterator[tuple[RunView, dict[str, Any], Any]]:
-    """Runs whose groups were compared, with the numbers, and the passages they rest on."""
+def _share(column: str, title: str) -> alt.Y:
+    """A vertical axis from 0% to 100%."""
+    return alt.Y(f"{column}:Q", title=title, axis=alt.Axis(format=".0%"), scale=alt.Scale(domain=[0, 1]))
+
+
+def _analyzed(runs: RunGroup) -> Iterator[tuple[RunView, Numbers, "Passages"]]:
+    """Runs with the numbers of their analysis of groups, and the passages that it compared."""
     from ontogeny.analyses.recorded.passages import passages_of
 
     for run in runs.runs:
-        found = run.analyses.get("groups", {}).get("numbers")
-        if not found:
+        numbers = numbers_of(run, "groups")
+        if not numbers:
             continue
         try:
-            table = passages_of(run, score=found["score"])
+            table = passages_of(run, score=numbers["score"])
         except StoreError:
             continue
-        if len(table.step) == len(found["step"]):
-            yield run, found, table
+        if len(table.step) == len(numbers["step"]):
+            yield run, numbers, table
 
 
-def _groups(table: Any, groups: dict[str, Any]) -> np.ndarray:
-    """Each passage's group; an empty text for skipped ones."""
+def _groups(table: "Passages", groups: Numbers) -> np.ndarray:
+    """str [P]: each passage's group; empty for passages that were skipped."""
     status = table.memorized[list(table.step).index(groups["status_step"])]
     trained = np.where(np.isnan(status), "", np.where(status > 0.5, _LABELS[0], _LABELS[1]))
     return np.where(table.trained, trained, _LABELS[2])
 
 
-def _bands(epoch: np.ndarray, values: np.ndarray, labels: np.ndarray) -> Any:
-    """Means with intervals, and points. `values` [C, P]."""
+def _bands(epoch: np.ndarray, values: np.ndarray, labels: np.ndarray) -> Panel:
+    """Means with intervals, and points. `values` is [C, P]."""
     rows, points = [], []
     for label in _LABELS:
-        own = values[:, labels == label]
-        if not own.shape[1]:
+        group = values[:, labels == label]
+        if not group.shape[1]:
             continue
-        error = own.std(axis=1, ddof=1) / np.sqrt(own.shape[1]) if own.shape[1] > 1 else np.full(len(own), np.nan)
-        for e, mean, half in zip(epoch, own.mean(axis=1), 1.96 * error, strict=True):
+        error = (
+            group.std(axis=1, ddof=1) / np.sqrt(group.shape[1]) if group.shape[1] > 1 else np.full(len(group), np.nan)
+        )
+        for e, mean, half in zip(epoch, group.mean(axis=1), 1.96 * error, strict=True):
             rows.append({"epoch": e, "value": mean, "low": mean - half, "high": mean + half, "group": label})
         points += [
-            {"epoch": e, "value": value, "group": label} for c, e in enumerate(epoch) for value in own[c, :MOST_POINTS]
+            {"epoch": e, "value": value, "group": label}
+            for c, e in enumerate(epoch)
+            for value in group[c, :MOST_POINTS]
         ]
     colour = alt.Color("group:N", title=None, sort=list(_LABELS), scale=alt.Scale(domain=list(_LABELS)))
     dots = alt.Chart(rounded(pd.DataFrame(points), 3)).mark_circle(size=9, opacity=0.25)
@@ -274,7 +287,7 @@ def _bands(epoch: np.ndarray, values: np.ndarray, labels: np.ndarray) -> Any:
     return chart.properties(height=HEIGHT)
 
 
-def _map(groups: dict[str, Any], contrast: dict[str, Any]) -> Any:
+def _map(groups: Numbers, contrast: Numbers) -> alt.LayerChart:
     rows = [
         {
             "epoch": f"{epoch:g}",
@@ -305,7 +318,7 @@ def _map(groups: dict[str, Any], contrast: dict[str, Any]) -> Any:
     return (cells + dots).properties(height=max(110, 28 * len(groups["layer"])))
 
 
-def _in_order(values: "Sequence[str] | pd.Series[Any]") -> list[str]:
+def _in_order(values: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(values))
 
 

@@ -1,30 +1,31 @@
-"""What was known before, document by document."""
+"""What the model knew before training, document by document."""
 
 import altair as alt
 import pandas as pd
 
 from ontogeny.analyses.recorded.items import losses_of, tasks_of
+from ontogeny.report.charts import HEIGHT, rounded, step_axis
 from ontogeny.report.figure import Figure
-from ontogeny.report.figures._frame import HEIGHT, rounded, step_axis
+from ontogeny.report.stored_numbers import numbers_of
 from ontogeny.store.run_group import RunGroup, RunView
 
 MOST_POINTS = 1500
-"""Of a panel: with more, so many documents are drawn as fit, evenly spaced."""
+"""Most points of a panel. With more, evenly spaced documents are drawn."""
 
 
 def since_the_start(runs: RunGroup) -> Figure | None:
     """Change of each probe set's loss and tasks since before training: documents as points, mean and interval."""
     panels = {}
     for run in runs.runs:
-        sets = run.analyses.get("forgetting", {}).get("numbers", {}).get("sets", {})
+        sets = numbers_of(run, "forgetting").get("sets", {})
         if not sets:
             continue
         points = _documents(run)
-        for name, one in sets.items():
-            mean = pd.DataFrame({"step": one["step"], **one["change"], "of": "mean"})
+        for name, numbers in sets.items():
+            mean = pd.DataFrame({"step": numbers["step"], **numbers["change"], "of": "mean"})
             frame = pd.concat([mean, points.get(name, pd.DataFrame())], ignore_index=True)
             base = alt.Chart().encode(step_axis(runs))
-            unit = alt.Y("value:Q", title=f"{one['unit']}, since the first checkpoint", scale=alt.Scale(zero=True))
+            unit = alt.Y("value:Q", title=f"{numbers['unit']}, since the first checkpoint", scale=alt.Scale(zero=True))
             raw = base.transform_filter("datum.of == 'document'").mark_circle(size=14, opacity=0.5).encode(unit)
             ends = base.transform_filter("datum.of == 'mean' && isValid(datum.low)")
             band = ends.mark_area().encode(alt.Y("low:Q"), alt.Y2("high:Q"))
@@ -38,9 +39,9 @@ def since_the_start(runs: RunGroup) -> Figure | None:
         return None
     return Figure(
         title="Since before training",
-        caption="Each point is a document: its number now minus that at the first checkpoint, the same passages, words "
-        "and endings. Line: their mean, weighted by tokens or items; band: 95% t interval over documents. A loss above "
-        "zero was forgotten, an accuracy below it.",
+        caption="Each point is a document: its loss or accuracy minus that at the first checkpoint, on the same "
+        "passages, words and endings. Line: mean weighted by tokens or items; band: 95% t interval over documents. "
+        "A loss above zero means forgetting, and so does an accuracy below zero.",
         chart=panels,
         section="forgetting",
         order=10,
@@ -48,18 +49,18 @@ def since_the_start(runs: RunGroup) -> Figure | None:
 
 
 def _documents(run: RunView) -> dict[str, pd.DataFrame]:
-    """Changes of single documents by name of the number; none where only means are known."""
-    found = {}
-    for one in (*losses_of(run), *tasks_of(run)):
-        if not one.items:
+    """Changes of single documents by name of the loss or task; without those of which only means are known."""
+    changes = {}
+    for table in (*losses_of(run), *tasks_of(run)):
+        if not table.items:
             continue
-        kept = max(1, MOST_POINTS // len(one.step))
-        chosen = range(0, one.documents, max(1, -(-one.documents // kept)))
-        apart = (one.total - one.total[0]) / one.weight
+        kept = max(1, MOST_POINTS // len(table.step))
+        chosen = range(0, table.documents, max(1, -(-table.documents // kept)))
+        change = (table.total - table.total[0]) / table.weight
         rows = [
             {"step": step, "value": row[i], "of": "document"}
-            for step, row in zip(one.step, apart, strict=True)
+            for step, row in zip(table.step, change, strict=True)
             for i in chosen
         ]
-        found[one.name] = pd.DataFrame(rows)
-    return found
+        changes[table.name] = pd.DataFrame(rows)
+    return changes

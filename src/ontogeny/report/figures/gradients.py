@@ -1,10 +1,10 @@
-"""How hard each probe set pulls on each block."""
+"""Gradient norms of each probe set on each block."""
 
 import numpy as np
 
+from ontogeny.report.charts import Axis, interval_note, trajectory
 from ontogeny.report.figure import Figure
-from ontogeny.report.figures._frame import Axis, interval_note, trajectory
-from ontogeny.report.figures._heat import block_map, block_names
+from ontogeny.report.heat_maps import block_map, block_names
 from ontogeny.store.run_group import RunGroup
 
 MEASURE = "gradient_norms"
@@ -27,7 +27,7 @@ def pull(runs: RunGroup) -> Figure | None:
 
 
 def pull_by_block(runs: RunGroup) -> Figure | None:
-    """The same block by checkpoint; of one run, to keep it readable."""
+    """The same by block and checkpoint; of a single run only, to keep it readable."""
     measured = runs.measures(MEASURE)
     if len(measured) != 1 or "block_norm" not in measured[0][2]:
         return None

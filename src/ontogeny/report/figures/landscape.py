@@ -1,39 +1,42 @@
-"""What the next step would do at each learning rate."""
+"""Effect of the next step at each learning rate."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
+from ontogeny.report.charts import HEIGHT, rounded
 from ontogeny.report.figure import Figure
-from ontogeny.report.figures._frame import HEIGHT, rounded
 from ontogeny.store.run_group import RunGroup, RunView
 
+if TYPE_CHECKING:
+    import xarray as xr
+
 MOST = 1.15
-"""Times the loss before: what is higher is not drawn."""
+"""Losses above this multiple of the loss before the step are not drawn."""
 SHOWN = 6
-"""States that get a curve."""
+"""Checkpoints that have a curve."""
 _RATE = alt.X("rate:Q", title="learning rate", scale=alt.Scale(type="log", nice=False), axis=alt.Axis(format="~e"))
 _NAMES = {"train": "the next batch", "new": "held-out text of the kind that is learned", "general": "general text"}
 
 
 def curves(runs: RunGroup) -> Figure | None:
-    """Loss after the step against the learning rate, at some states."""
+    """Loss after the step against the learning rate, at some checkpoints."""
     panels = {}
-    for run, name, seen in _landscapes(runs):
-        order = np.argsort(seen.step.values)
+    for run, name, landscape in _landscapes(runs):
+        order = np.argsort(landscape.step.values)
         chosen = order[np.unique(np.linspace(0, len(order) - 1, min(SHOWN, len(order))).round().astype(int))]
-        for b, batch in enumerate(seen.batch.values):
+        for b, batch in enumerate(landscape.batch.values):
             frame = pd.DataFrame(
                 [
                     {"rate": rate, "loss": loss, "step": f"step {step:,}"}
                     for at in chosen
                     for step, rate, loss in zip(
-                        [int(seen.step.values[at])] * seen.sizes["learning_rate"],
-                        seen.learning_rate.values,
-                        _capped(seen.loss.values[at, b], float(seen.loss_before.values[at, b])),
+                        [int(landscape.step.values[at])] * landscape.sizes["learning_rate"],
+                        landscape.learning_rate.values,
+                        _capped(landscape.loss.values[at, b], float(landscape.loss_before.values[at, b])),
                         strict=True,
                     )
                 ]
@@ -54,8 +57,8 @@ def curves(runs: RunGroup) -> Figure | None:
         return None
     return Figure(
         title="Loss after the next step, by learning rate",
-        caption="Loss in evaluation mode after the step that the optimizer would take at each learning rate. Losses of "
-        "more than 1.15 times the one before are left out. A single measurement each: no interval.",
+        caption="Loss in evaluation mode after the step that the optimizer would take at each learning rate. Losses "
+        "above 1.15 times the loss before the step are left out. One measurement each: no interval.",
         chart=panels,
         section="curves",
         order=70,
@@ -65,8 +68,8 @@ def curves(runs: RunGroup) -> Figure | None:
 def heat(runs: RunGroup) -> Figure | None:
     """Relative decrease of the new text's loss over training, by learning rate."""
     panels = {}
-    for run, name, seen in _landscapes(runs):
-        decrease = seen.decrease.sel(batch="new").values
+    for run, name, landscape in _landscapes(runs):
+        decrease = landscape.decrease.sel(batch="new").values
         most = max(float(np.nanmax(decrease)), 1e-6)
         frame = pd.DataFrame(
             [
@@ -75,11 +78,11 @@ def heat(runs: RunGroup) -> Figure | None:
                     "rate": f"{rate:.1e}",
                     "decrease": float(np.clip(decrease[c, r], -most, None)),
                 }
-                for c, step in enumerate(seen.step.values)
-                for r, rate in enumerate(seen.learning_rate.values)
+                for c, step in enumerate(landscape.step.values)
+                for r, rate in enumerate(landscape.learning_rate.values)
             ]
         ).dropna()
-        if seen.sizes["checkpoint"] < 2 or frame.empty:
+        if landscape.sizes["checkpoint"] < 2 or frame.empty:
             continue
         rates = list(dict.fromkeys(frame["rate"]))
         steps = list(dict.fromkeys(frame["step"]))
@@ -99,20 +102,20 @@ def heat(runs: RunGroup) -> Figure | None:
     return Figure(
         title="Which rate learns most, and when",
         caption="Relative decrease of the loss on held-out text of the kind that is learned, after one step from each "
-        "state at each rate; an increase beyond the largest decrease is drawn as that much. A single measurement each.",
+        "state at each rate; an increase beyond the largest decrease is drawn as that much. One measurement each.",
         chart=panels,
         section="curves",
         order=71,
     )
 
 
-def _landscapes(runs: RunGroup) -> Iterator[tuple[RunView, str, Any]]:
-    """Runs that measured it, by the names of the measures, with what they saw."""
+def _landscapes(runs: RunGroup) -> Iterator[tuple[RunView, str, "xr.Dataset"]]:
+    """(run, name of the measure, its data) of every learning-rate landscape."""
     for run in runs.runs:
         for name in run.measures:
-            seen = run.measure(name)
-            if seen.attrs.get("kind") == "lr_landscape" and "not_assessable" not in seen.attrs:
-                yield run, name, seen
+            landscape = run.measure(name)
+            if landscape.attrs.get("kind") == "lr_landscape" and "not_assessable" not in landscape.attrs:
+                yield run, name, landscape
 
 
 def _title(what: str, run: RunView, name: str, runs: RunGroup) -> str:

@@ -1,29 +1,29 @@
-"""What became of trained batches."""
+"""How the loss of trained batches went on after their step."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
+from ontogeny.report.charts import HEIGHT, rounded
 from ontogeny.report.figure import Figure
-from ontogeny.report.figures._frame import HEIGHT, rounded
+from ontogeny.report.stored_numbers import Numbers, numbers_of
 from ontogeny.store.run_group import RunGroup, RunView
 
 MOST_ROWS = 70
-"""Rows and columns of the matrix that are drawn: more are averaged."""
+"""Most rows and columns of the matrix: more are averaged."""
 MOST_POINTS = 1500
 
 
 def matrix(runs: RunGroup) -> Figure | None:
     """Change of each batch's loss since before training, by place in training and time."""
     panels = {}
-    for run, found in _kept(runs):
-        values, steps = _changes(run), np.array(found["step"])
+    for run, numbers in _analyzed(runs):
+        values, steps = _changes(run), np.array(numbers["step"])
         rows = np.array_split(np.arange(values.shape[1]), min(MOST_ROWS, values.shape[1]))
         columns = np.array_split(np.arange(values.shape[0]), min(MOST_ROWS, values.shape[0]))
-        trained = np.array(found["trained_at"])
+        trained = np.array(numbers["trained_at"])
         frame = pd.DataFrame(
             [
                 {"batch": int(trained[r].mean()), "step": int(steps[c].mean()), "change": values[np.ix_(c, r)].mean()}
@@ -56,11 +56,13 @@ def matrix(runs: RunGroup) -> Figure | None:
 
 
 def retention(runs: RunGroup) -> Figure | None:
-    """Share of a batch's gain that is kept, by age."""
+    """Share of a batch's gain that is retained, by age."""
     rows = [
         {"age": age + 1, "value": value, "low": low, "high": high, "run": run.name}
-        for run, found in _kept(runs)
-        for age, value, low, high in zip(*(found["curve"][key] for key in ("age", "value", "low", "high")), strict=True)
+        for run, numbers in _analyzed(runs)
+        for age, value, low, high in zip(
+            *(numbers["curve"][key] for key in ("age", "value", "low", "high")), strict=True
+        )
     ]
     if not rows:
         return None
@@ -74,9 +76,9 @@ def retention(runs: RunGroup) -> Figure | None:
     line = base.mark_line(point=True).encode(value, tooltip=["run:N", "age:Q", "value:Q"])
     return Figure(
         title="How much is retained",
-        caption="Of what a batch gained by its own step, the share that later checkpoints still have, by age; beyond "
-        "what novel text gained, where that was looked at. More than 100%: later batches taught the same. Bands: 95% "
-        "bootstrap over blocks of neighbouring batches.",
+        caption="Share of a batch's gain at its own step that later checkpoints retain, by age; beyond the gain of "
+        "novel text, where that was measured. Above 100%: later batches taught the same. Bands: 95% bootstrap over "
+        "blocks of neighbouring batches.",
         chart=(band + line).properties(height=HEIGHT),
         section="memorization",
         order=31,
@@ -86,8 +88,8 @@ def retention(runs: RunGroup) -> Figure | None:
 def by_place(runs: RunGroup) -> Figure | None:
     """Gain of each batch at the end, by its place in training: raw points."""
     panels = {}
-    for run, found in _kept(runs):
-        trained = np.array(found["trained_at"])
+    for run, numbers in _analyzed(runs):
+        trained = np.array(numbers["trained_at"])
         gain = -_changes(run)[-1]
         chosen = np.unique(np.linspace(0, len(gain) - 1, min(MOST_POINTS, len(gain))).round().astype(int))
         frame = rounded(pd.DataFrame({"step": trained[chosen], "gain": gain[chosen]}), 4)
@@ -105,23 +107,24 @@ def by_place(runs: RunGroup) -> Figure | None:
         return None
     return Figure(
         title="First, last, or the middle?",
-        caption="Each point is a sampled batch: how much better its loss is at the end than before training, by when "
-        "it was trained on. No average is drawn.",
+        caption="Each point is a sampled batch: how far its loss fell from before training to the end, by the step at "
+        "which it was trained on. No average is drawn.",
         chart=panels,
         section="memorization",
         order=32,
     )
 
 
-def _kept(runs: RunGroup) -> Iterator[tuple[RunView, dict[str, Any]]]:
+def _analyzed(runs: RunGroup) -> Iterator[tuple[RunView, Numbers]]:
+    """Runs with the numbers of their retention, where these are of all batches in the ledger now."""
     for run in runs.runs:
-        found = run.analyses.get("retention", {}).get("numbers", {})
-        if "trained_at" in found and run.measure("ledger").sizes["batch"] == len(found["trained_at"]):
-            yield run, found
+        numbers = numbers_of(run, "retention")
+        if "trained_at" in numbers and run.measure("ledger").sizes["batch"] == len(numbers["trained_at"]):
+            yield run, numbers
 
 
 def _changes(run: RunView) -> np.ndarray:
     """Loss minus loss before training: float64 [checkpoints in order of step, batches]."""
-    seen = run.measure("ledger")
-    nll = seen["nll"].values[np.argsort(seen.step.values)].astype(np.float64)
+    ledger = run.measure("ledger")
+    nll = ledger["nll"].values[np.argsort(ledger.step.values)].astype(np.float64)
     return np.asarray(nll - nll[:1])

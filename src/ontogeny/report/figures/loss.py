@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
+from ontogeny.report.charts import INDEPENDENT, Axis, draw, interval_note, over_seeds, per_step, trajectory
 from ontogeny.report.figure import Figure
-from ontogeny.report.figures._frame import INDEPENDENT, Axis, draw, interval_note, over_seeds, per_step, trajectory
 from ontogeny.store.run_group import RunGroup, roles
 
 NLL = "evaluation/nll"
@@ -18,7 +18,7 @@ def probe_loss(runs: RunGroup) -> Figure | None:
         return None
     same = _objective_is_loss(runs)
     redundant = _variables(runs, "evaluation", ("objective", "term_")) if same else []
-    caption = "Mean negative log-likelihood (NLL) per token of each probe set, looked at again at every checkpoint."
+    caption = "Mean negative log-likelihood (NLL) per token of each probe set, at every checkpoint."
     return Figure(
         title="Loss on every probe set",
         caption=f"{caption} {interval_note(runs)}",
@@ -66,7 +66,7 @@ def training_loss(runs: RunGroup) -> Figure | None:
 
 
 def objective(runs: RunGroup) -> Figure | None:
-    """What training minimises, on every probe set; None when that is the NLL itself."""
+    """What training minimises, on every probe set; None where that is the NLL."""
     chart = None if _objective_is_loss(runs) else trajectory(runs, OBJECTIVE, Axis("nats per unit"))
     if chart is None:
         return None
@@ -82,7 +82,7 @@ def objective(runs: RunGroup) -> Figure | None:
 
 
 def _variables(runs: RunGroup, kind: str, beginnings: tuple[str, ...]) -> list[str]:
-    """What a kind of measure recorded, as <kind>/<variable>, of variables that begin so."""
+    """<kind>/<variable> of what a kind of measure recorded, for variables that begin with one of `beginnings`."""
     groups = {run.group_of(kind) for run in runs.runs}
     named = [name.partition("/") for name in runs.metric_names]
     return [f"{kind}/{variable}" for group, _, variable in named if group in groups and variable.startswith(beginnings)]
@@ -95,13 +95,13 @@ def _objective_is_loss(runs: RunGroup) -> bool:
 
 
 def _gap(runs: RunGroup) -> pd.DataFrame:
-    """One row per single run, step and held-out set: scope says what minus what; low and high are 95%."""
+    """One row per run, step and held-out set; `scope` names the two sets, `low` and `high` are the 95% interval."""
     columns = ["band", "run", "scope", "step", "epoch", "value", "low", "high"]
     parts = []
-    everything = _with_error(runs)
+    losses = _with_error(runs)
     for _, run in runs.each():
         role = roles(run)
-        rows = everything[everything["run"] == run.name]
+        rows = losses[losses["run"] == run.name]
         trained = next((name for name in runs.probe_names if role.get(name) == "trained"), None)
         if trained is None or rows.empty:
             continue
@@ -116,7 +116,7 @@ def _gap(runs: RunGroup) -> pd.DataFrame:
 
 
 def _with_error(runs: RunGroup) -> pd.DataFrame:
-    """NLL of every probe set; `half` is half the width of its 95% interval."""
+    """NLL of every probe set; `half` is half the width of the 95% interval."""
     error = runs.scalars(f"{NLL}_se")[["run", "scope", "step", "value"]].rename(columns={"value": "half"})
     joined = runs.scalars(NLL).merge(error, on=["run", "scope", "step"], how="left")
     return joined.assign(half=1.96 * joined["half"].astype(float))

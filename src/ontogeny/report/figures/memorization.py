@@ -1,7 +1,7 @@
 """What can be extracted verbatim."""
 
+from ontogeny.report.charts import INDEPENDENT, Axis, interval_note, trajectory
 from ontogeny.report.figure import Figure
-from ontogeny.report.figures._frame import INDEPENDENT, Axis, interval_note, trajectory
 from ontogeny.store.run_group import RunGroup
 
 MEASURE = "extraction"
@@ -14,7 +14,7 @@ def extraction(runs: RunGroup) -> Figure | None:
         return None
     return Figure(
         title="Verbatim memorization",
-        caption=f"{_asked(runs)} Text that was never trained on is the control. "
+        caption=f"{_criterion(runs)} Text that is never trained on is the control. "
         + interval_note(runs, f"95% Wilson intervals, {INDEPENDENT}"),
         chart=chart,
         section="memorization",
@@ -23,7 +23,7 @@ def extraction(runs: RunGroup) -> Figure | None:
     )
 
 
-def _asked(runs: RunGroup) -> str:
+def _criterion(runs: RunGroup) -> str:
     """What counts as memorized, with the lengths that the measure used."""
     for _, _, data in runs.measures(MEASURE):
         k, m = data.attrs.get("prefix_tokens"), data.attrs.get("suffix_tokens")

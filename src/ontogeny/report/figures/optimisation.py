@@ -1,11 +1,9 @@
-"""The step: learning rate, gradient norm, and the terms of the loss."""
-
-from typing import Any
+"""Optimizer steps: learning rate, gradient norm, and the terms of the loss."""
 
 import numpy as np
 
+from ontogeny.report.charts import Axis, Panel, per_step
 from ontogeny.report.figure import Figure
-from ontogeny.report.figures._frame import Axis, per_step
 from ontogeny.store.run_group import RunGroup
 
 
@@ -34,8 +32,8 @@ def gradient_norm(runs: RunGroup) -> Figure | None:
 def terms(runs: RunGroup) -> Figure | None:
     """Each term of the loss, unweighted, when there are several."""
     names = [name for name in runs.metric_names if name.startswith("term_")]
-    charts = {name.removeprefix("term_"): _drawn(runs, name, Axis("", ".4g")) for name in names}
-    charts = {name: chart for name, chart in charts.items() if chart is not None}
+    drawn = {name.removeprefix("term_"): _drawn(runs, name, Axis("", ".4g")) for name in names}
+    charts = {name: chart for name, chart in drawn.items() if chart is not None}
     if len(charts) < 2:
         return None
     caption = "Each term on the step's batch, unweighted."
@@ -44,7 +42,7 @@ def terms(runs: RunGroup) -> Figure | None:
     )
 
 
-def _drawn(runs: RunGroup, metric: str, axis: Axis) -> Any:
+def _drawn(runs: RunGroup, metric: str, axis: Axis) -> Panel | None:
     """One number per optimizer step; None without usable rows."""
     rows = runs.scalars(metric, ["train"])
     value = rows["value"].to_numpy(float)

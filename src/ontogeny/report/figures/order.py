@@ -1,25 +1,30 @@
-"""Is the order of training remembered?"""
+"""Does the model remember the order of training?"""
 
 import altair as alt
 import pandas as pd
 
+from ontogeny.report.charts import HEIGHT, rounded
 from ontogeny.report.figure import Figure
-from ontogeny.report.figures._frame import HEIGHT, rounded
+from ontogeny.report.stored_numbers import numbers_of
 from ontogeny.store.run_group import RunGroup
 
 
 def since_last_visit(runs: RunGroup) -> Figure | None:
-    """Loss of batches that come again, over the cycle, beside the control."""
+    """Loss of repeated batches over the cycle, beside the control."""
     rows = []
     sizes = set()
+    several = len(runs.runs) > 1
     for run in runs.runs:
-        found = run.analyses.get("order_memory", {}).get("numbers", {}).get("anticipation", {})
-        own = run.name if len(runs.runs) > 1 else "run"
-        for name, one in ((own, found), (f"control of {own}" if own != "run" else "control", found.get("control", {}))):
-            curve = one.get("curve", {})
-            sizes |= {one["n"]} if curve else set()
+        anticipation = numbers_of(run, "order_memory").get("anticipation", {})
+        named = {
+            run.name if several else "run": anticipation,
+            f"control of {run.name}" if several else "control": anticipation.get("control", {}),
+        }
+        for name, numbers in named.items():
+            curve = numbers.get("curve", {})
+            sizes |= {numbers["n"]} if curve else set()
             rows += [
-                {"of": name, "since": since / found["steps"], "value": value, "low": low, "high": high}
+                {"of": name, "since": since / anticipation["steps"], "value": value, "low": low, "high": high}
                 for since, value, low, high in zip(
                     *(curve.get(key, ()) for key in ("since", "value", "low", "high")), strict=True
                 )
@@ -36,9 +41,9 @@ def since_last_visit(runs: RunGroup) -> Figure | None:
     )
     return Figure(
         title="Does the loss fall before a batch comes again?",
-        caption="Loss of batches between their visits, by steps since the last one as a share of an epoch; what the "
-        "checkpoint did to all of them and each batch's own mean are taken off. In a cyclic order the next visit is at "
-        "100%: a fall towards it, beyond the control's, would be memory of the order. Bands: 95% intervals over "
+        caption="Loss of batches between two visits, by steps since the last visit as a share of an epoch. The mean of "
+        "each checkpoint and of each batch is subtracted. In a cyclic order the next visit is at 100%: a fall towards "
+        "it, beyond the control's, would be memory of the order. Bands: 95% intervals over "
         f"batches (n = {', '.join(str(size) for size in sorted(sizes))}).",
         chart=(band + line).properties(height=HEIGHT),
         section="memorization",

@@ -1,7 +1,5 @@
 """What is learned against what is lost, where several configurations were run with several seeds."""
 
-from typing import Any
-
 import altair as alt
 import numpy as np
 import pandas as pd
@@ -9,8 +7,8 @@ import pandas as pd
 from ontogeny.analyses.across import pareto
 from ontogeny.analyses.recorded.loss_curves import crossed
 from ontogeny.core.analyses import LEAST_SEEDS
+from ontogeny.report.charts import HEIGHT, Panel, rounded
 from ontogeny.report.figure import Figure
-from ontogeny.report.figures._frame import HEIGHT, rounded
 from ontogeny.store.run_group import RunGroup
 
 
@@ -18,48 +16,48 @@ def front(runs: RunGroup) -> Figure | None:
     """Loss of new text against loss of general text at the end, as shares of the untrained model's."""
     cells = crossed(runs)
     relative = np.array([[curves.relative for curves in runs_of_seeds] for _, _, runs_of_seeds in cells])
-    found = pareto.pareto([label for label, _, _ in cells], relative[..., 0], relative[..., 1]) if cells else None
-    if found is None:
+    result = pareto.pareto([label for label, _, _ in cells], relative[..., 0], relative[..., 1]) if cells else None
+    if result is None:
         return None
     points = pd.DataFrame(
         [
-            {"configuration": label, "seed": seeds[s], "new": found.new[i, s], "general": found.general[i, s]}
+            {"configuration": label, "seed": seeds[s], "new": result.new[i, s], "general": result.general[i, s]}
             for i, (label, seeds, _) in enumerate(cells)
-            for s in range(found.seeds)
+            for s in range(result.seeds)
         ]
     )
     means = pd.DataFrame(
         [
             {
                 "configuration": label,
-                "on the front": "yes" if i in found.front else "no",
+                "on the front": "yes" if i in result.front else "no",
                 **{
                     f"{name}{end}": value
-                    for name, values in (("new", found.new[i]), ("general", found.general[i]))
+                    for name, values in (("new", result.new[i]), ("general", result.general[i]))
                     for end, value in zip(("", " low", " high"), _ends(values), strict=True)
                 },
             }
-            for i, label in enumerate(found.labels)
+            for i, label in enumerate(result.labels)
         ]
     )
-    first, second = (" ".join(str(i + 1) for i in half) for half in found.halves)
+    first, second = (" ".join(str(i + 1) for i in half) for half in result.halves)
     return Figure(
         title="What is learned against what is lost",
         caption="Held-out text of the kind that is learned, and general text, at the end of training: loss as a share "
-        "of the untrained model's, which stands where the dashed lines cross. Faint points are seeds, large ones "
-        f"means with 95% t intervals (n = {found.seeds} seeds); filled ones are on the front (no other is better in "
-        "both means), which the line joins. The square is the reference of the hypervolume: "
-        f"{found.held_out.value:.3f} ({found.held_out.low:.3f} to {found.held_out.high:.3f}) where configurations are "
-        f"chosen on half of the seeds and reported on the others (by place: {first} | {second}), "
-        f"{found.same_seeds.value:.3f} on the seeds that chose."
-        + ("" if found.claims else f" Fewer than {LEAST_SEEDS} seeds: no claim."),
-        chart=_chart(points, means, found),
+        "of the untrained model's, which lies where the dashed lines cross. Faint points are seeds, large ones means "
+        f"with 95% t intervals (n = {result.seeds} seeds); filled ones are on the front (no other is better in both "
+        "means), which the line joins. The square is the reference of the hypervolume: "
+        f"{result.held_out.value:.3f} ({result.held_out.low:.3f} to {result.held_out.high:.3f}) where configurations "
+        f"are chosen on half of the seeds and reported on the others (by place: {first} | {second}), "
+        f"{result.same_seeds.value:.3f} on the seeds that chose."
+        + ("" if result.claims else f" Fewer than {LEAST_SEEDS} seeds: no claim."),
+        chart=_chart(points, means, result),
         section="curves",
         order=40,
     )
 
 
-def _chart(points: pd.DataFrame, means: pd.DataFrame, found: pareto.Pareto) -> Any:
+def _chart(points: pd.DataFrame, means: pd.DataFrame, result: pareto.Pareto) -> Panel:
     x = alt.X("new:Q", title="loss of new text, share of untrained", scale=alt.Scale(zero=False))
     y = alt.Y("general:Q", title="loss of general text, share of untrained", scale=alt.Scale(zero=False))
     tooltip = ["configuration:N", alt.Tooltip("new:Q", format=".4f"), alt.Tooltip("general:Q", format=".4f")]
@@ -83,5 +81,5 @@ def _chart(points: pd.DataFrame, means: pd.DataFrame, found: pareto.Pareto) -> A
 
 
 def _ends(values: np.ndarray) -> tuple[float, float, float]:
-    one = pareto.interval(values)
-    return one.value, one.low, one.high
+    interval = pareto.interval(values)
+    return interval.value, interval.low, interval.high

@@ -1,14 +1,14 @@
-"""Every passage of every probe set over training: which are learned first, and which never."""
+"""Every passage of every probe set over training: which are learned first, and which never are."""
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
 from ontogeny.analyses.recorded.passage_losses import PassageLosses, passage_losses
+from ontogeny.report.charts import HEIGHT, rounded
 from ontogeny.report.figure import Figure
-from ontogeny.report.figures._frame import HEIGHT, rounded
-from ontogeny.report.figures._heat import STEPS, colour
-from ontogeny.report.reader import spread
+from ontogeny.report.heat_maps import STEPS, colour
+from ontogeny.report.passage_reader import evenly_spread
 from ontogeny.store.run_group import RunGroup
 
 MOST_ROWS = 60
@@ -28,8 +28,8 @@ def every_passage(runs: RunGroup) -> Figure | None:
     shown = [f"{frame['passage'].nunique()} of {losses.of(name).sum()} {name}" for name, frame in frames.items()]
     return Figure(
         title="Every passage, by checkpoint",
-        caption="A row is a passage, its colour the mean NLL (nats per token); the lowest at the end stand at the top. "
-        f"Passages: {', '.join(shown)}.",
+        caption="Each row is a passage, coloured by mean NLL (nats per token); those with the lowest last loss are at "
+        f"the top. Passages: {', '.join(shown)}.",
         chart={name: _chart(frame, top) for name, frame in frames.items()},
         section="reader",
         order=10,
@@ -37,14 +37,14 @@ def every_passage(runs: RunGroup) -> Figure | None:
 
 
 def _frame(losses: PassageLosses, probe: str) -> pd.DataFrame:
-    """Columns step, row, passage, source, nll; passages evenly chosen by their last loss."""
+    """Columns step, row, passage, nll; passages evenly spaced in the order of their last loss."""
     mean = losses.mean
-    mine = np.flatnonzero(losses.of(probe) & np.isfinite(mean[-1]))
-    if not len(mine):
+    of_probe = np.flatnonzero(losses.of(probe) & np.isfinite(mean[-1]))
+    if not len(of_probe):
         return pd.DataFrame()
-    ranked = mine[np.argsort(mean[-1, mine], kind="stable")]
-    chosen = ranked[spread(len(ranked), MOST_ROWS)]
-    columns = spread(len(losses.steps), MOST_COLUMNS)
+    ranked = of_probe[np.argsort(mean[-1, of_probe], kind="stable")]
+    chosen = ranked[evenly_spread(len(ranked), MOST_ROWS)]
+    columns = evenly_spread(len(losses.steps), MOST_COLUMNS)
     steps, rows = np.meshgrid(losses.steps[columns], np.arange(len(chosen)), indexing="ij")
     return pd.DataFrame(
         {

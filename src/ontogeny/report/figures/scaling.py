@@ -8,8 +8,8 @@ import altair as alt
 import pandas as pd
 
 from ontogeny.analyses.recorded.loss_curves import loss_curves
+from ontogeny.report.charts import HEIGHT, Panel, rounded
 from ontogeny.report.figure import Figure
-from ontogeny.report.figures._frame import HEIGHT, rounded
 from ontogeny.store.run_group import RunGroup, RunView
 
 
@@ -49,7 +49,7 @@ def sizes(runs: RunGroup) -> Figure | None:
     )
 
 
-def _chart(table: pd.DataFrame, column: str, title: str) -> Any:
+def _chart(table: pd.DataFrame, column: str, title: str) -> Panel:
     several = table["series"].nunique() > 1
     colour = [alt.Color("series:N", title=None)] if several else []
     base = alt.Chart(rounded(table.drop(columns=["like"]), 5)).encode(
@@ -62,7 +62,7 @@ def _chart(table: pd.DataFrame, column: str, title: str) -> Any:
 
 
 def _all_but_the_model(run: RunView) -> str:
-    """The recipe without model and seed, to tell runs that differ in size alone."""
+    """The recipe without model and seed, to recognise runs that differ only in size."""
     content: dict[str, Any] = {key: run.recipe.get(key) for key in ("data", "train", "objective")}
     if isinstance(content["train"], Mapping):
         content["train"] = {key: value for key, value in content["train"].items() if key != "seed"}

@@ -1,7 +1,7 @@
-"""Tasks made from held-out text: last word (cloze) and right continuation among several."""
+"""Tasks made from held-out text: the last word (cloze), and the right continuation among four."""
 
+from ontogeny.report.charts import INDEPENDENT, Axis, interval_note, trajectory
 from ontogeny.report.figure import Figure
-from ontogeny.report.figures._frame import INDEPENDENT, Axis, interval_note, trajectory
 from ontogeny.store.run_group import RunGroup
 
 CHANCE = 0.25
@@ -9,41 +9,48 @@ ITEMS = f"±1.96 standard errors over items, {INDEPENDENT}"
 
 
 def cloze(runs: RunGroup) -> Figure | None:
-    """How often the model would write the last word of a passage."""
-    asked = "Share of passages whose last word is the model's first choice, token by token."
-    return _task(runs, "cloze/accuracy", Axis("accuracy", ".1%"), "Last word (cloze)", asked=asked, order=10)
+    """How often greedy decoding writes the last word of a passage."""
+    question = "Share of passages whose last word is the model's first choice, token by token."
+    return _task(runs, "cloze/accuracy", Axis("accuracy", ".1%"), "Last word (cloze)", question=question, order=10)
 
 
 def cloze_perplexity(runs: RunGroup) -> Figure | None:
     """How surprised the model is by the last word."""
-    asked = "exp of the mean NLL of the whole last word, on a logarithmic scale."
+    question = "exp of the mean NLL of the whole last word, on a logarithmic scale."
     return _task(
-        runs, "cloze/perplexity", Axis("perplexity", ".2f", "log"), "Perplexity of the last word", asked=asked, order=20
+        runs,
+        "cloze/perplexity",
+        Axis("perplexity", ".2f", "log"),
+        "Perplexity of the last word",
+        question=question,
+        order=20,
     )
 
 
 def continuation(runs: RunGroup) -> Figure | None:
     """How often the true continuation is more likely than the wrong ones."""
-    asked = "Share of items whose true continuation has the highest log-likelihood of four; the dashed line is chance."
+    question = (
+        "Share of items whose true continuation has the highest log-likelihood of four; the dashed line is chance."
+    )
     axis = Axis("accuracy", ".1%", reference=CHANCE)
-    return _task(runs, "continuation/acc", axis, "Right continuation", asked=asked, order=30)
+    return _task(runs, "continuation/acc", axis, "Right continuation", question=question, order=30)
 
 
 def continuation_per_byte(runs: RunGroup) -> Figure | None:
     """The same with log-likelihood per byte."""
-    asked = "The same with log-likelihoods divided by the length of each choice in bytes."
+    question = "The same with log-likelihoods divided by the length of each choice in bytes."
     axis = Axis("accuracy", ".1%", reference=CHANCE)
-    return _task(runs, "continuation/acc_norm", axis, "Right continuation, per byte", asked=asked, order=40)
+    return _task(runs, "continuation/acc_norm", axis, "Right continuation, per byte", question=question, order=40)
 
 
-def _task(runs: RunGroup, metric: str, axis: Axis, title: str, *, asked: str, order: float) -> Figure | None:
+def _task(runs: RunGroup, metric: str, axis: Axis, title: str, *, question: str, order: float) -> Figure | None:
     chart = trajectory(runs, metric, axis)
     if chart is None:
         return None
     count = f"{metric.partition('/')[0]}/n"
     return Figure(
         title=title,
-        caption=f"{asked} {interval_note(runs, ITEMS)} {_items(runs, count)}".strip(),
+        caption=f"{question} {interval_note(runs, ITEMS)} {_items(runs, count)}".strip(),
         chart=chart,
         section="tasks",
         order=order,

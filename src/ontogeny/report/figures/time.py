@@ -8,7 +8,7 @@ from ontogeny.store.run_group import RunGroup
 
 
 def share_of_time(runs: RunGroup) -> Figure | None:
-    """Seconds in training steps, in each measure, in shared forward passes, in checkpoints and the rest."""
+    """Seconds in training steps, each measure, shared forward passes, checkpoints and the rest."""
     frame = _seconds(runs)
     if frame.empty:
         return None
@@ -54,13 +54,13 @@ def _seconds(runs: RunGroup) -> pd.DataFrame:
     """Columns run, of, kind, seconds, share, times, label; one row per part of a run."""
     rows = []
     for _, run in runs.each():
-        for name, written in run.metrics.items():
-            values = written[written["scope"] == "timing"].drop_duplicates("step", keep="last")["value"]
+        for name, rows_of_metric in run.metrics.items():
+            values = rows_of_metric[rows_of_metric["scope"] == "timing"].drop_duplicates("step", keep="last")["value"]
             if len(values):
                 rows.append(
                     {
                         "run": run.name,
-                        "of": _spoken(name),
+                        "of": _in_words(name),
                         "kind": _kind(name),
                         "seconds": float(values.sum()),
                         "times": len(values),
@@ -74,7 +74,7 @@ def _seconds(runs: RunGroup) -> pd.DataFrame:
     return frame
 
 
-def _spoken(name: str) -> str:
+def _in_words(name: str) -> str:
     if name == "step_seconds":
         return "training steps"
     if name == "measure/forward":

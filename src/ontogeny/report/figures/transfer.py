@@ -4,8 +4,9 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from ontogeny.report.charts import rounded
 from ontogeny.report.figure import Figure
-from ontogeny.report.figures._frame import rounded
+from ontogeny.report.stored_numbers import numbers_of
 from ontogeny.store.run_group import RunGroup
 
 CELL = 46
@@ -15,13 +16,13 @@ def matrix(runs: RunGroup) -> Figure | None:
     """R: the loss on each task after each stage, as a map with its values."""
     panels = {}
     for run in runs.runs:
-        found = run.analyses.get("transfer", {}).get("numbers", {})
-        if "R" not in found:
+        numbers = numbers_of(run, "transfer")
+        if "R" not in numbers:
             continue
-        r = np.array(found["R"], dtype=float)
-        tasks = [str(one).partition("/")[0] for one in found["tasks"]]
-        stages = ["before training", *(f"after {i + 1}. {one}" for i, one in enumerate(tasks))]
-        probes = [f"{j + 1}. {one}" for j, one in enumerate(tasks)]
+        r = np.array(numbers["R"], dtype=float)
+        tasks = [str(task).partition("/")[0] for task in numbers["tasks"]]
+        stages = ["before training", *(f"after {i + 1}. {task}" for i, task in enumerate(tasks))]
+        probes = [f"{j + 1}. {task}" for j, task in enumerate(tasks)]
         frame = rounded(
             pd.DataFrame(
                 [

@@ -1,5 +1,5 @@
 "use strict";
-// A page of a run that goes on: it reloads itself, and comes back to the same place.
+// The page of a run in progress: it reloads itself and returns to the same place.
 (() => {
   function keepPlace() {
     const key = "ontogeny-scroll " + location.pathname;
@@ -7,7 +7,7 @@
       const kept = sessionStorage.getItem(key);
       if (kept !== null) { sessionStorage.removeItem(key); scrollTo(0, Number(kept)); }
       addEventListener("pagehide", () => sessionStorage.setItem(key, String(scrollY)));
-    } catch { /* no storage: the browser's own memory of the place has to do */ }
+    } catch { /* no storage: the browser's own scroll restoration has to do */ }
   }
 
   function reloadWhileRunning() {
@@ -15,7 +15,7 @@
     let paused = false;
     pause.addEventListener("click", () => {
       paused = !paused;
-      pause.textContent = paused ? "Go on" : "Pause";
+      pause.textContent = paused ? "Resume" : "Pause";
       pause.setAttribute("aria-pressed", String(paused));
     });
     setInterval(() => { if (!paused && !document.hidden) location.reload(); }, 1000 * pageData.reloadSeconds);

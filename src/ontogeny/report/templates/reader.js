@@ -95,14 +95,14 @@
     return node;
   }
 
-  // A token without text of its own: a special one, or a later byte of the character before it.
+  // A token without text: a special one, or a later byte of the character before it.
   function pieceOf(passage, token) {
     const odd = passage.odd?.[token];
     return odd === undefined ? passage.cut[token] : odd.startsWith("part") ? "·" : `⟨${odd}⟩`;
   }
 
   function cutPieces(passage) {
-    let start = passage.from;
+    let start = passage.start;
     passage.cut = passage.pieces.map((length) => passage.text.slice(start, (start += length)));
   }
 
@@ -133,7 +133,7 @@
   function extractedShare(book, passage, at) {
     const width = book.steps.length;
     const count = passage.pieces.filter((_, i) => book.codes.extracted[(passage.at + i) * width + at] === 1).length;
-    return count ? `; ${count} tokens it writes by itself` : "";
+    return count ? `; ${count} tokens that greedy decoding reproduces` : "";
   }
 
   function detail(pane) {
@@ -275,7 +275,7 @@
     remember();
   }
 
-  // Another run or set may lack what was chosen before: take its first.
+  // Another run or set may lack the previous choice: take the first.
   function settle(pane) {
     if (!books[pane.run]) pane.run = 0;
     const sets = books[pane.run].sets;
@@ -329,7 +329,7 @@
       select.addEventListener("change", () => choose(pane, select.dataset.choose, select.value)));
   }
 
-  // --- memory: the address holds what is shown, so that it survives a reload and can be sent ---------------------
+  // --- state: the address holds what is shown, so that it survives a reload and can be shared ---------------------
   function remember() {
     const parts = new URLSearchParams({ t: state.follow ? "last" : String(moments[state.at].step), c: colour.value });
     state.panes.forEach((pane, i) => parts.set("lr"[i], [pane.run, pane.set, pane.passage, pane.token ?? ""].join("~")));

@@ -1,5 +1,5 @@
 "use strict";
-// What the model wrote: one prompt, several checkpoints side by side.
+// Generated texts: one prompt, several checkpoints side by side.
 (() => {
   const box = document.getElementById("sample-table");
   if (!box) return;
@@ -17,9 +17,9 @@
     select.value = String(at);
     const fill = () => {
       body.replaceChildren();
-      for (const one of item.texts.filter((text) => text.step === steps[Number(select.value)])) {
-        body.append(element("h4", one.decoding + (one.draw > 0 ? ` ${one.draw + 1}` : "")), element("p", one.text || " "));
-        if (one.ended) body.append(element("span", "ended by itself", "end"));
+      for (const sample of item.texts.filter((text) => text.step === steps[Number(select.value)])) {
+        body.append(element("h4", sample.decoding + (sample.draw > 0 ? ` ${sample.draw + 1}` : "")), element("p", sample.text || " "));
+        if (sample.ended) body.append(element("span", "ended before the limit", "end"));
       }
     };
     select.addEventListener("change", fill);
@@ -47,7 +47,7 @@
     drawPrompt();
   }
 
-  run.append(...runs.map((one, i) => option(i, one.name)));
+  run.append(...runs.map((samples, i) => option(i, samples.name)));
   box.classList.toggle("one-run", runs.length === 1);
   run.addEventListener("change", drawRun);
   prompt.addEventListener("change", drawPrompt);

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ontogeny.core.passages import Passage
-from ontogeny.report.reader import _spans, build
+from ontogeny.report.passage_reader import _shown_passage, build_reader
 from ontogeny.store.run import Run
 from ontogeny.store.run_group import RunGroup, RunView
 from tests.report.hand_made import MakeRun
@@ -34,7 +34,7 @@ def opened(text: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def test_every_number_of_the_store_is_in_the_page_within_the_stated_error(run: Run) -> None:
-    reader = build(view(run))
+    reader = build_reader(view(run))
     assert reader is not None
     header, codes = opened(reader.bundle)
     data = run.measure("token_nll")
@@ -52,7 +52,7 @@ def test_every_number_of_the_store_is_in_the_page_within_the_stated_error(run: R
 
 
 def test_texts_and_tokens_belong_together(run: Run) -> None:
-    reader = build(view(run))
+    reader = build_reader(view(run))
     assert reader is not None
     header, _ = opened(reader.bundle)
     at = 0
@@ -73,9 +73,9 @@ def test_pieces_of_text_where_tokens_cut_characters() -> None:
         source="x",
         supervised=np.ones(5, bool),
     )
-    spans = _spans(passage)
-    assert (spans["from"], spans["pieces"]) == (0, [1, 1, 0, 2, 0])
-    assert spans["odd"] == {2: "part of a character", 4: "token 0"}
+    shown = _shown_passage(passage, 0, 0)
+    assert (shown["start"], shown["pieces"]) == (0, [1, 1, 0, 2, 0])
+    assert shown["odd"] == {2: "part of a character", 4: "token 0"}
 
 
 def test_it_opens_with_what_was_forgotten_and_what_was_learned_most(make_run: MakeRun) -> None:
@@ -83,7 +83,7 @@ def test_it_opens_with_what_was_forgotten_and_what_was_learned_most(make_run: Ma
         return [[[NAN, 5.0] for _ in ends], [[NAN, end] for end in ends]]
 
     run = make_run({"general": table(6, 9, 4), "novel": table(99, 99, 99), "train": table(1, 3, 0.5)})
-    reader = build(view(run))
+    reader = build_reader(view(run))
     assert reader is not None
     assert reader.first_choice == (("general", 1), ("train", 2))
 
@@ -94,7 +94,7 @@ def test_a_large_record_is_cut_and_says_so(make_run: MakeRun) -> None:
     first = np.full((40, 5), 9.0)
     nll = np.stack([first, first + change[:, None]])
     nll[:, :, 0] = NAN
-    reader = build(view(make_run({"train": nll})), most_cells=80)
+    reader = build_reader(view(make_run({"train": nll})), most_cells=80)
     assert reader is not None
     header, codes = opened(reader.bundle)
     # 80 cells over 2 checkpoints are 40 tokens: 8 passages of 5, a quarter of them (2) from either end.
@@ -107,12 +107,12 @@ def test_a_large_record_is_cut_and_says_so(make_run: MakeRun) -> None:
 
 
 def test_many_checkpoints_are_thinned_and_both_ends_kept(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ontogeny.report.reader.MOST_CHECKPOINTS", 3)
-    reader = build(view(make_run({"train": np.full((7, 1, 2), 1.0)})))
+    monkeypatch.setattr("ontogeny.report.passage_reader.MOST_CHECKPOINTS", 3)
+    reader = build_reader(view(make_run({"train": np.full((7, 1, 2), 1.0)})))
     assert reader is not None
     assert opened(reader.bundle)[0]["steps"] == [0, 30, 60]
     assert "3 of 7 checkpoints" in reader.notes[-1]
 
 
 def test_without_single_tokens_there_is_no_reader(make_run: MakeRun) -> None:
-    assert build(view(make_run({"train": np.ones((2, 2, 2))}, metrics=True))) is None
+    assert build_reader(view(make_run({"train": np.ones((2, 2, 2))}, metrics=True))) is None

@@ -1,8 +1,11 @@
-"""How figures draw a number over training: one line per probe set, or per group of runs; seeds become a band."""
+"""Charts of a number over training, for figures: one line per probe set or per configuration; seeds become a band.
+
+`trajectory` draws a metric in one call. The other functions are its parts, for figures that need another table.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import altair as alt
 import numpy as np
@@ -16,21 +19,27 @@ HEIGHT = 230
 MOST_BARS = 200
 """With more points, intervals are drawn as an area."""
 INDEPENDENT = "passages counted as independent"
-"""What bars assume and sentences do not, which take the passages of a document together."""
+"""What bars over passages assume. The sentences of the page do not: they cluster passages by document."""
 BINS = 300
-"""Points of a line that has one value per optimizer step."""
+"""Most points of a line that has one value per optimizer step."""
+
+
+Panel = alt.LayerChart | alt.FacetChart
+"""What `altair.layer` returns."""
+Trajectory = Panel | dict[str, Panel] | None
+"""One chart; charts by probe set where configurations are compared; None without rows."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """How the vertical axis of a trajectory reads."""
+    """The vertical axis of a trajectory."""
 
     title: str
     number: str = ".3f"
     """Format of values on hover; one that ends in % makes the axis a percentage."""
     scale: Literal["linear", "log"] = "linear"
     reference: float | None = None
-    """Where a dashed line stands."""
+    """Value at which a dashed line stands."""
 
     def encode(self, top: float) -> alt.Y:
         """The encoding of the column `value`, whose highest value is `top`; shares begin at 0."""
@@ -45,17 +54,14 @@ class Axis:
 
 def trajectory(
     runs: RunGroup, metric: str, axis: Axis, scopes: Iterable[str] | None = None, literal: bool = False
-) -> Any:
-    """A chart of one metric over steps; charts by probe set when groups of runs are compared; None without rows.
-
-    `metric` is <kind>/<variable>, or `literal`, <group>/<variable>, as in `RunGroup.scalars`.
-    """
+) -> Trajectory:
+    """One metric over steps. `metric` is <kind>/<variable>, or if `literal`, <group>/<variable> as it is stored."""
     frame = summarize(runs, metric, scopes, relative=axis.scale == "log", literal=literal)
     return draw(runs, frame[frame["value"] > 0] if axis.scale == "log" else frame, axis)
 
 
-def draw(runs: RunGroup, frame: pd.DataFrame, axis: Axis) -> Any:
-    """The same from a frame as `summarize` makes it."""
+def draw(runs: RunGroup, frame: pd.DataFrame, axis: Axis) -> Trajectory:
+    """The same from a table with the columns of `summarize`."""
     if frame.empty or not np.isfinite(frame["value"]).any():
         return None
     known = {name: i for i, name in enumerate(runs.probe_names)}
@@ -71,10 +77,10 @@ def summarize(
 ) -> pd.DataFrame:
     """Rows per run (`seeds` = 1), or per band and step: band, run, scope, step, epoch, value, low, high, seeds, kind.
 
-    kind "mean" rows make the line and the band; kind "run" rows are the single runs behind a band of several.
-    `low` and `high`: for one run 95% from the companion metric `<metric>_se` (or `_low` and `_high`) where there is
-    one; for a band the range, or from five seeds on the 95% t interval. `relative`: the standard error is taken as one
-    of the logarithm (delta method), so that an interval of a positive quantity stays positive.
+    Rows of kind "mean" make the line and the band; rows of kind "run" are the single runs behind a band of several.
+    `low` and `high`: for one run the 95% interval from the companion metric `<metric>_se` (or `_low` and `_high`),
+    where there is one; for a band the range over seeds, or the 95% t interval from 5 seeds on. `relative`: the standard
+    error is converted to one of the logarithm (delta method), so that the interval of a positive number stays positive.
     """
     values = runs.scalars(metric, scopes, literal)
     if values.empty:
@@ -112,13 +118,13 @@ def over_seeds(runs: RunGroup, values: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def per_step(runs: RunGroup, rows: pd.DataFrame, axis: Axis) -> tuple[Any, int]:
-    """A line per run of one number per optimizer step; also how many steps one point stands for."""
+def per_step(runs: RunGroup, rows: pd.DataFrame, axis: Axis) -> tuple[Panel, int]:
+    """A line per run, from one number per optimizer step; and how many steps each point averages."""
     frame, width = _binned(rows)
     domain = [band.label for band in runs.bands]
     colour = alt.Color("band:N", scale=alt.Scale(domain=domain), legend=alt.Legend() if len(domain) > 1 else None)
     base = alt.Chart().encode(step_axis(runs), axis.encode(float(frame["value"].max())), colour, detail="run:N")
-    layers: list[Any] = [base.mark_line(strokeWidth=1.4)]
+    layers = [base.mark_line(strokeWidth=1.4)]
     hover = tips(axis.number, alt.Tooltip("run:N", title="run"))
     if width > 1:
         layers.insert(0, base.mark_area().encode(y=alt.Y("low:Q", title=axis.title or None), y2="high:Q"))
@@ -128,7 +134,7 @@ def per_step(runs: RunGroup, rows: pd.DataFrame, axis: Axis) -> tuple[Any, int]:
 
 
 def _binned(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
-    """Mean, lowest and highest value of consecutive steps, at most BINS bins per run; and the bin's width."""
+    """Mean, lowest and highest value in bins of consecutive steps, at most BINS per run; and the width of a bin."""
     span = int(rows["step"].max() - rows["step"].min()) + 1
     width = max(1, -(-span // BINS))
     grouped = rows.assign(bin=rows["step"] // width).groupby(["band", "run", "bin"], sort=False)
@@ -145,7 +151,7 @@ def _binned(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
 def interval_note(
     runs: RunGroup, what: str = f"95% intervals (±1.96 standard errors over passages), {INDEPENDENT}"
 ) -> str:
-    """What the shaded areas and bars of a trajectory mean, for its caption."""
+    """What the bands and bars of a trajectory mean, for its caption."""
     notes = [f"Bars: {what}."] if any(len(band.runs) == 1 for band in runs.bands) and what else []
     for n in sorted({len(band.runs) for band in runs.bands} - {1}):
         meaning = "95% t interval over seeds" if n >= SEEDS_FOR_T else "range over seeds"
@@ -160,7 +166,7 @@ def step_axis(runs: RunGroup, title: str = "step") -> alt.X:
 
 
 def tips(number: str, *first: alt.Tooltip) -> list[alt.Tooltip]:
-    """Hover texts that every trajectory shares."""
+    """Tooltips of every trajectory: step, epoch and value."""
     return [
         *first,
         alt.Tooltip("step:Q", title="step", format=",d"),
@@ -170,15 +176,15 @@ def tips(number: str, *first: alt.Tooltip) -> list[alt.Tooltip]:
 
 
 def rounded(frame: pd.DataFrame, digits: int = 5) -> pd.DataFrame:
-    """Floats to so many significant digits (the page stays small); what is not finite becomes null."""
-    out = frame.copy()
-    for column in [name for name in out.columns if out[name].dtype.kind == "f"]:
-        x = out[column].to_numpy(float)
+    """Floats rounded to `digits` significant digits, so that the page stays small; inf becomes NaN, in JSON null."""
+    table = frame.copy()
+    for column in [name for name in table.columns if table[name].dtype.kind == "f"]:
+        x = table[column].to_numpy(float)
         with np.errstate(divide="ignore", invalid="ignore"):
             power = 10.0 ** (digits - 1 - np.floor(np.log10(np.abs(x))))
             near = np.where(x == 0, 0.0, np.round(x * power) / power)
-        out[column] = np.where(np.isfinite(x), near, np.nan)
-    return out
+        table[column] = np.where(np.isfinite(x), near, np.nan)
+    return table
 
 
 def _interval(runs: RunGroup, metric: str, values: pd.DataFrame, relative: bool, literal: bool) -> pd.DataFrame:
@@ -198,8 +204,8 @@ def _interval(runs: RunGroup, metric: str, values: pd.DataFrame, relative: bool,
     return both.astype({"low": float, "high": float})
 
 
-def _lines(runs: RunGroup, frame: pd.DataFrame, series: str, domain: list[str], axis: Axis) -> Any:
-    """Bands, bars, lines and points of one panel; all layers share one table and pick their rows."""
+def _lines(runs: RunGroup, frame: pd.DataFrame, series: str, domain: list[str], axis: Axis) -> Panel:
+    """Bands, bars, lines and points of one panel. All layers share one table, so that the page carries it once."""
     columns = [series, "run", "step", "epoch", "value", "low", "high", "seeds", "kind"]
     table = rounded(frame[columns])
     mean = table[table["kind"] == "mean"]
@@ -210,7 +216,7 @@ def _lines(runs: RunGroup, frame: pd.DataFrame, series: str, domain: list[str], 
     x, vertical = step_axis(runs), axis.encode(float(np.nanmax(mean[["value", "high"]].to_numpy(float))))
     spread = (x, alt.Y("low:Q", title=axis.title or None), alt.Y2("high:Q"), colour)
     line = alt.Chart().transform_filter("datum.kind == 'mean'").encode(x, vertical, colour)
-    layers: list[Any] = []
+    layers: list[alt.Chart] = []
     if axis.reference is not None:
         layers.append(alt.Chart().mark_rule(strokeDash=[4, 3], strokeWidth=1).encode(y=alt.datum(axis.reference)))
     if (mean["seeds"] > 1).any():

@@ -1,4 +1,4 @@
-"""How the loss of a probe set changed over a band of runs, and how much of it can be extracted."""
+"""How the loss and the tasks of a probe set changed over a band of runs, and how much of it can be extracted."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ NLL = "evaluation/nll"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
+class LossChange:
     """Loss of a probe set in nats per token, at the first and last checkpoint, and at the one where it was lowest."""
 
     probe: str
@@ -32,7 +32,7 @@ class Change:
     fall: Estimate | None = None
     """Lowest minus first; None if the lowest is the first or the last, or if several runs are taken together."""
     rise: Estimate | None = None
-    """Last minus lowest; None likewise."""
+    """Last minus lowest; None in the same cases."""
 
     @property
     def turned(self) -> bool:
@@ -45,29 +45,30 @@ def with_role(band: Band, role: str) -> list[str]:
     return [name for name, kind in roles(band.runs[0]).items() if kind == role]
 
 
-def change(band: Band, probe: str) -> Change | None:
-    """The change over a band; None if no run has two looks at the set.
+def loss_change(band: Band, probe: str) -> LossChange | None:
+    """The change over a band; None if no run evaluated the set at two checkpoints.
 
     One run: paired by passage from per-token records, else from the loss and its standard error. Several runs: one
     number per seed.
     """
-    found = [one for run in band.runs if (one := _of_run(run, probe)) is not None]
-    if not found:
+    changes = [change for run in band.runs if (change := _of_run(run, probe)) is not None]
+    if not changes:
         return None
+    first = changes[0]
     if len(band.runs) == 1:
-        return found[0]
-    return Change(
+        return first
+    return LossChange(
         probe=probe,
-        first=float(np.mean([one.first for one in found])),
-        last=float(np.mean([one.last for one in found])),
-        difference=mean_over_seeds([one.difference.value for one in found]),
-        first_step=found[0].first_step,
-        last_step=max(one.last_step for one in found),
-        checkpoints=found[0].checkpoints,
+        first=float(np.mean([change.first for change in changes])),
+        last=float(np.mean([change.last for change in changes])),
+        difference=mean_over_seeds([change.difference.value for change in changes]),
+        first_step=first.first_step,
+        last_step=max(change.last_step for change in changes),
+        checkpoints=first.checkpoints,
     )
 
 
-def _of_run(run: RunView, probe: str) -> Change | None:
+def _of_run(run: RunView, probe: str) -> LossChange | None:
     losses = passage_losses(run)
     if losses is None or not losses.of(probe).any():
         return _from_metrics(run, probe)
@@ -77,7 +78,7 @@ def _of_run(run: RunView, probe: str) -> Change | None:
         return None
     low = int(np.nanargmin(level)) if np.isfinite(level).any() else 0
     inner = 0 < low < last
-    return Change(
+    return LossChange(
         probe=probe,
         first=float(level[0]),
         last=float(level[last]),
@@ -92,14 +93,14 @@ def _of_run(run: RunView, probe: str) -> Change | None:
     )
 
 
-def _from_metrics(run: RunView, probe: str) -> Change | None:
-    """Without per-token records: the set's mean loss, and its standard errors as if the two looks were independent."""
+def _from_metrics(run: RunView, probe: str) -> LossChange | None:
+    """Without per-token records: from the set's mean loss, its two standard errors taken as independent."""
     rows = _series(run, NLL, probe)
     if len(rows[0]) < 2:
         return None
     (steps, values), errors = rows, dict(zip(*_series(run, f"{NLL}_se", probe), strict=True))
     ends = float(errors.get(steps[0], np.nan)), float(errors.get(steps[-1], np.nan))
-    return Change(
+    return LossChange(
         probe=probe,
         first=float(values[0]),
         last=float(values[-1]),
@@ -120,7 +121,7 @@ def _series(run: RunView, name: str, scope: str) -> tuple[np.ndarray, np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
-class Accuracy:
+class AccuracyChange:
     """A task's accuracy at the first and last checkpoint."""
 
     task: str
@@ -133,12 +134,12 @@ class Accuracy:
 TASKS = {"cloze/accuracy": "the last word of a passage", "continuation/acc": "the right continuation"}
 
 
-def accuracies(band: Band, probe: str) -> list[Accuracy]:
-    """Tasks made from a probe set; paired by item where a run holds the single answers (variable `correct`)."""
-    found = []
-    for metric, spoken in TASKS.items():
+def accuracy_changes(band: Band, probe: str) -> list[AccuracyChange]:
+    """Tasks made from a probe set; paired by item where a run holds the answers one by one (variable `correct`)."""
+    changes = []
+    for metric, task in TASKS.items():
         series = [(run, *_series(run, metric, probe)) for run in band.runs]
-        series = [one for one in series if len(one[1]) > 1]
+        series = [(run, steps, values) for run, steps, values in series if len(steps) > 1]
         if not series:
             continue
         differences = [float(values[-1] - values[0]) for _, _, values in series]
@@ -146,83 +147,82 @@ def accuracies(band: Band, probe: str) -> list[Accuracy]:
             difference = mean_over_seeds(differences)
         else:
             difference = _paired(series[0][0], metric, probe) or _unpaired(series[0][0], metric, probe, differences[0])
-        found.append(
-            Accuracy(
-                task=spoken,
+        changes.append(
+            AccuracyChange(
+                task=task,
                 probe=probe,
-                first=float(np.mean([v[0] for _, _, v in series])),
-                last=float(np.mean([v[-1] for _, _, v in series])),
+                first=float(np.mean([values[0] for _, _, values in series])),
+                last=float(np.mean([values[-1] for _, _, values in series])),
                 difference=difference,
             )
         )
-    return found
+    return changes
 
 
 def _paired(run: RunView, metric: str, probe: str) -> Estimate | None:
-    """Last minus first on the same items; None without single answers."""
+    """Last minus first on the same items; None where the answers were not recorded one by one."""
     group = run.group_of(metric.partition("/")[0])
     data = run.measure(group) if group in run.measures else None
     if data is None or data.sizes.get("checkpoint", 0) < 2 or "passage_of_item" not in data.coords:
         return None
-    mine = data["probe_of_item"].to_numpy().astype(str) == probe
-    first, last = (_answers(data.isel(checkpoint=i), mine) for i in (0, -1))
+    of_probe = data["probe_of_item"].to_numpy().astype(str) == probe
+    first, last = (_answers(data.isel(checkpoint=i), of_probe) for i in (0, -1))
     if first is None or last is None or probe not in run.probes:
         return None
     passages = run.probes[probe].passages
-    documents = [document_of(passages[int(i)].source) for i in data["passage_of_item"].to_numpy()[mine]]
+    documents = [document_of(passages[int(i)].source) for i in data["passage_of_item"].to_numpy()[of_probe]]
     return clustered_mean(last - first, np.ones(len(first)), documents, "items")
 
 
-def _answers(state: "xr.Dataset", mine: np.ndarray) -> np.ndarray | None:
-    """1 for a right answer, 0 for a wrong one, by item; of choices the first is right, ties count in part."""
+def _answers(state: "xr.Dataset", of_probe: np.ndarray) -> np.ndarray | None:
+    """float64 [item]: 1 if right, 0 if wrong. Of several choices the first is right; in a tie of n it counts 1/n."""
     if "correct" in state:
-        return state["correct"].to_numpy()[mine].astype(float)
+        return state["correct"].to_numpy()[of_probe].astype(float)
     if "nll_nats" not in state or state["nll_nats"].dims != ("item", "choice"):
         return None
-    nll = state["nll_nats"].to_numpy()[mine]
+    nll = state["nll_nats"].to_numpy()[of_probe]
     best = nll == nll.min(axis=1, keepdims=True)
     return best[:, 0] / np.maximum(best.sum(axis=1), 1)
 
 
-def _unpaired(run: RunView, metric: str, probe: str, at: float) -> Estimate:
-    """The same from standard errors alone, as if the two looks were independent."""
+def _unpaired(run: RunView, metric: str, probe: str, difference: float) -> Estimate:
+    """The same from standard errors alone, taken as independent."""
     steps, values = _series(run, f"{metric}_se", probe)
     errors = (float(values[0]), float(values[-1])) if len(steps) > 1 else (np.nan, np.nan)
-    return unpaired(at, errors, 0, "items")
+    return unpaired(difference, errors, 0, "items")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Extracted:
-    """How many passages of a set come out verbatim, at the first and last checkpoint."""
+    """Share of a set's passages that can be extracted verbatim, at the first and last checkpoint."""
 
     probe: str
     last: Estimate
     first: Estimate
     count: int | None
-    """Passages at the last checkpoint; None when several runs are taken together."""
+    """Extractable passages at the last checkpoint; None when several runs are taken together."""
     n: int
-    """Passages that are long enough to ask."""
+    """Passages that are long enough to be tested."""
     too_short: int
     tokens: tuple[int, int] | None
-    """Tokens given, and tokens that have to come out; None if the run does not say."""
+    """Length of the prefix, and of the suffix that must be reproduced; None if the run does not record them."""
 
 
 def extracted(band: Band, probe: str) -> Extracted | None:
     """Verbatim memorization of a set over a band; None if it was not measured."""
-    found = [one for run in band.runs if (one := _extracted_of(run, probe)) is not None]
-    if not found:
+    shares = [extracted for run in band.runs if (extracted := _extracted_of(run, probe)) is not None]
+    if not shares:
         return None
     if len(band.runs) == 1:
-        return found[0]
-    first, last = ([getattr(one, end).value for one in found] for end in ("first", "last"))
+        return shares[0]
     return Extracted(
         probe=probe,
-        first=mean_over_seeds(first),
-        last=mean_over_seeds(last),
+        first=mean_over_seeds([extracted.first.value for extracted in shares]),
+        last=mean_over_seeds([extracted.last.value for extracted in shares]),
         count=None,
-        n=found[0].n,
-        too_short=found[0].too_short,
-        tokens=found[0].tokens,
+        n=shares[0].n,
+        too_short=shares[0].too_short,
+        tokens=shares[0].tokens,
     )
 
 
@@ -233,18 +233,18 @@ def _extracted_of(run: RunView, probe: str) -> Extracted | None:
     data = run.measure(group)
     if not data.sizes.get("checkpoint", 0) or "extractable" not in data:
         return None
-    mine = data["probe_of_passage"].to_numpy().astype(str) == probe
-    if not mine.any():
+    of_probe = data["probe_of_passage"].to_numpy().astype(str) == probe
+    if not of_probe.any():
         return None
-    flags = [data["extractable"].isel(checkpoint=i).to_numpy()[mine].astype(float) for i in (0, -1)]
-    given, asked = (data.attrs.get(f"{part}_tokens") for part in ("prefix", "suffix"))
-    first, last = (share(int(np.nansum(one)), int(np.isfinite(one).sum()), "passages") for one in flags)
+    flags = [data["extractable"].isel(checkpoint=i).to_numpy()[of_probe].astype(float) for i in (0, -1)]
+    prefix, suffix = (data.attrs.get(f"{part}_tokens") for part in ("prefix", "suffix"))
+    first, last = (share(int(np.nansum(row)), int(np.isfinite(row).sum()), "passages") for row in flags)
     return Extracted(
         probe=probe,
         first=first,
         last=last,
         count=int(np.nansum(flags[1])),
         n=last.n,
-        too_short=int(mine.sum()) - last.n,
-        tokens=(int(given), int(asked)) if given and asked else None,
+        too_short=int(of_probe.sum()) - last.n,
+        tokens=(int(prefix), int(suffix)) if prefix and suffix else None,
     )

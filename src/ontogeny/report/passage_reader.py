@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
@@ -26,20 +26,51 @@ QUANTITIES: Mapping[str, tuple[str, Scale, str]] = {
 }
 
 
+class PackedScale(TypedDict):
+    """How a quantity's bytes are read back; see `packing.Packed`."""
+
+    scale: Scale
+    cap: float
+
+
+class ShownPassage(TypedDict):
+    """A passage for reader.js."""
+
+    id: int
+    at: int
+    """Its first token among the packed ones."""
+    source: str
+    text: str
+    start: int
+    """Where its first token begins in `text`, in UTF-16 code units, as JavaScript counts."""
+    pieces: list[int]
+    """Length of each token in the same units."""
+    odd: dict[int, str]
+    """Labels of tokens that have no text alone, by their place in the passage."""
+
+
+class ShownSet(TypedDict):
+    """A probe set for reader.js."""
+
+    name: str
+    role: str
+    passages: list[ShownPassage]
+
+
 @dataclass(frozen=True, kw_only=True)
-class Reader:
+class PassageReader:
     """What the page's passage reader shows of one run."""
 
     name: str
     bundle: str
-    """Base64 text for the page's script; see `packing.bundle`."""
+    """Base64 text for reader.js; see `packing.bundle`."""
     notes: tuple[str, ...]
     """What was left out, and how exact the numbers are."""
     first_choice: tuple[tuple[str, int], ...]
-    """(probe set, passage id) of the passages to open with."""
+    """(probe set, passage id) of the two passages that are open at first."""
 
 
-def build(run: RunView, most_cells: int = MOST_CELLS) -> Reader | None:
+def build_reader(run: RunView, most_cells: int = MOST_CELLS) -> PassageReader | None:
     """Pack a run's per-token record; None without one, or without passages whose text is stored with the run."""
     losses = passage_losses(run)
     if losses is None:
@@ -49,7 +80,7 @@ def build(run: RunView, most_cells: int = MOST_CELLS) -> Reader | None:
     known = np.asarray([name in run.probes for name in segments.probe])
     if not known.any():
         return None
-    at = spread(data.sizes["checkpoint"], MOST_CHECKPOINTS)
+    at = evenly_spread(data.sizes["checkpoint"], MOST_CHECKPOINTS)
     kept = _choose(losses, segments.lengths, known, most_cells // len(at))
     tokens = np.concatenate([segments.starts[i] + np.arange(segments.lengths[i]) for i in kept])
     arrays, scales, errors = _pack_all(data, at, tokens)
@@ -64,38 +95,38 @@ def build(run: RunView, most_cells: int = MOST_CELLS) -> Reader | None:
         "scales": scales,
         "sets": _sets(run, segments, kept),
     }
-    exact = (
+    precision = (
         f"Numbers here are rounded to one byte each (off by at most {', '.join(errors)} on this page); the run "
         "directory holds them exactly."
     )
-    notes = [exact, *_left_out(run, segments, kept)]
+    notes = [precision, *_left_out(run, segments, kept)]
     if len(at) < data.sizes["checkpoint"]:
         notes.append(f"The page holds {len(at)} of {data.sizes['checkpoint']} checkpoints, evenly spread.")
-    return Reader(
+    return PassageReader(
         name=run.name, bundle=bundle(header, arrays), notes=tuple(notes), first_choice=_first_choice(run, losses, kept)
     )
 
 
 def _pack_all(
     data: "xr.Dataset", checkpoints: np.ndarray, tokens: np.ndarray
-) -> tuple[dict[str, np.ndarray], dict[str, Any], list[str]]:
-    """Bytes and scale of each quantity, and what the rounding costs."""
+) -> tuple[dict[str, np.ndarray], dict[str, PackedScale], list[str]]:
+    """Bytes and scale of each quantity, and the largest errors of rounding in words."""
     arrays: dict[str, np.ndarray] = {}
-    scales: dict[str, Any] = {}
+    scales: dict[str, PackedScale] = {}
     errors: list[str] = []
-    for key, (variable, scale, spoken) in QUANTITIES.items():
+    for key, (variable, scale, unit) in QUANTITIES.items():
         if variable not in data:
             continue
         values = _read(data[variable], checkpoints, tokens)
         packed = pack(np.where(values < 0, np.nan, values), scale)
         arrays[key] = difference_rows(packed.codes)
-        scales[key] = {"scale": scale, "cap": packed.cap}
-        errors.append(f"{packed.worst_error:.2g} {spoken}")
+        scales[key] = PackedScale(scale=scale, cap=packed.cap)
+        errors.append(f"{packed.worst_error:.2g} {unit}")
     return arrays, scales, errors
 
 
-def spread(count: int, most: int) -> np.ndarray:
-    """At most so many indices below `count`, evenly, with both ends."""
+def evenly_spread(count: int, most: int) -> np.ndarray:
+    """At most `most` indices below `count`, evenly spaced, with both ends."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 
 
@@ -105,7 +136,7 @@ def _change(losses: PassageLosses) -> np.ndarray:
 
 
 def _choose(losses: PassageLosses, lengths: np.ndarray, known: np.ndarray, most_tokens: int) -> np.ndarray:
-    """Which passages go on the page: all if they fit, else per set those that changed most and a random rest."""
+    """Indices of the passages on the page: all if they fit, else per set those that changed most and random others."""
     if lengths[known].sum() <= most_tokens:
         return np.flatnonzero(known)
     change = _change(losses)
@@ -113,67 +144,67 @@ def _choose(losses: PassageLosses, lengths: np.ndarray, known: np.ndarray, most_
     room = most_tokens // len(names)
     chosen: list[int] = []
     for name in names:
-        mine = np.flatnonzero(known & (losses.probe == name))
-        by_change = mine[np.argsort(change[mine], kind="stable")]
-        quarter = max(1, room // int(max(lengths[mine].mean(), 1)) // 4)
-        ends = np.stack([by_change[::-1][:quarter], by_change[:quarter]], axis=1).ravel()
-        rest = np.random.default_rng(derive_seed(0, "reader", name)).permutation(mine)
-        order = list(dict.fromkeys([*ends.tolist(), *rest.tolist()]))
+        of_set = np.flatnonzero(known & (losses.probe == name))
+        by_change = of_set[np.argsort(change[of_set], kind="stable")]
+        quarter = max(1, room // int(max(lengths[of_set].mean(), 1)) // 4)
+        most_changed = np.stack([by_change[::-1][:quarter], by_change[:quarter]], axis=1).ravel()
+        random = np.random.default_rng(derive_seed(0, "reader", name)).permutation(of_set)
+        order = list(dict.fromkeys([*most_changed.tolist(), *random.tolist()]))
         fits = np.cumsum(lengths[order]) <= max(room, int(lengths[order[0]]))
         chosen += [i for i, fit in zip(order, fits, strict=True) if fit]
     return np.sort(np.asarray(chosen))
 
 
 def _read(array: "xr.DataArray", checkpoints: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-    """float64 [token, checkpoint]; reads one checkpoint at a time."""
-    out = np.empty((len(tokens), len(checkpoints)))
+    """float64 [token, checkpoint]; reads one checkpoint at a time, since chunks hold one each."""
+    values = np.empty((len(tokens), len(checkpoints)))
     for column, i in enumerate(checkpoints):
-        out[:, column] = array.isel(checkpoint=int(i)).to_numpy()[tokens]
-    return out
+        values[:, column] = array.isel(checkpoint=int(i)).to_numpy()[tokens]
+    return values
 
 
 def _extracted(run: RunView, data: "xr.Dataset", tokens: np.ndarray, checkpoints: np.ndarray) -> np.ndarray | None:
-    """uint8 [token, checkpoint]: does the model write the token by itself? None if nobody looked at these.
+    """uint8 [token, checkpoint]: 1 where greedy decoding writes the token; None without a measure of these tokens.
 
-    As `reproduction` saw it; else, as `extraction` did, where whole continuations come out verbatim.
+    From `reproduction`, or else from `extraction`, which marks continuations that come out whole.
     """
     mask = None
     for kind, variable in (("reproduction", "reproduced"), ("extraction", "in_extractable_suffix")):
         group = run.group_of(kind)
         if mask is None and group in run.measures:
             mask = run.measure(group).get(variable)
-    same = ("probe_of_token", "passage", "position")
+    axes = ("probe_of_token", "passage", "position")
     if (
         mask is None
         or mask.sizes["token"] != data.sizes["token"]
-        or any(not np.array_equal(mask[name].to_numpy(), data[name].to_numpy()) for name in same)
+        or any(not np.array_equal(mask[name].to_numpy(), data[name].to_numpy()) for name in axes)
     ):
         return None
-    column = {int(step): i for i, step in enumerate(mask["step"].to_numpy())}
-    out = np.zeros((len(tokens), len(checkpoints)), dtype=np.uint8)
-    for at, i in enumerate(checkpoints):
+    index_of = {int(step): i for i, step in enumerate(mask["step"].to_numpy())}
+    extracted = np.zeros((len(tokens), len(checkpoints)), dtype=np.uint8)
+    for column, i in enumerate(checkpoints):
         step = int(data["step"].to_numpy()[i])
-        if step in column:
-            out[:, at] = mask.isel(checkpoint=column[step]).to_numpy()[tokens] == 1
-    return out
+        if step in index_of:
+            extracted[:, column] = mask.isel(checkpoint=index_of[step]).to_numpy()[tokens] == 1
+    return extracted
 
 
-def _sets(run: RunView, segments: Segments, kept: np.ndarray) -> list[dict[str, Any]]:
-    """Per probe set its passages, in the order of the packed tokens; `at` is a passage's first token there."""
+def _sets(run: RunView, segments: Segments, kept: np.ndarray) -> list[ShownSet]:
+    """Per probe set its passages, in the order of the packed tokens."""
     role = roles(run)
-    sets: dict[str, dict[str, Any]] = {}
+    sets: dict[str, ShownSet] = {}
     at = 0
     for i in kept:
         name, passage_id = str(segments.probe[i]), int(segments.passage[i])
         passage = run.probes[name].passages[passage_id]
-        one = sets.setdefault(name, {"name": name, "role": role[name], "passages": []})
-        one["passages"].append({"id": passage_id, "at": at, "source": passage.source, **_spans(passage)})
+        shown = sets.setdefault(name, ShownSet(name=name, role=role[name], passages=[]))
+        shown["passages"].append(_shown_passage(passage, passage_id, at))
         at += len(passage)
     return list(sets.values())
 
 
-def _spans(passage: Passage) -> dict[str, Any]:
-    """The text, and each token's length in UTF-16 units, as JavaScript counts; `odd` labels tokens without text."""
+def _shown_passage(passage: Passage, passage_id: int, at: int) -> ShownPassage:
+    """The text, and where its tokens lie in it: from bytes, as they are stored, to UTF-16 code units."""
     points = np.frombuffer(passage.text.encode("utf-32-le"), dtype="<u4")
     first_byte = np.cumsum([0, *(1 + (points > 0x7F) + (points > 0x7FF) + (points > 0xFFFF))])[:-1]
     units = np.cumsum([0, *(1 + (points > 0xFFFF))])
@@ -184,12 +215,19 @@ def _spans(passage: Passage) -> dict[str, Any]:
         int(i): "part of a character" if covered[i] else f"token {int(passage.token_ids[i])}"
         for i in np.flatnonzero(pieces == 0)
     }
-    spans = {"text": passage.text, "from": int(edges[0]), "pieces": pieces.tolist()}
-    return {**spans, "odd": odd} if odd else spans
+    return ShownPassage(
+        id=passage_id,
+        at=at,
+        source=passage.source,
+        text=passage.text,
+        start=int(edges[0]),
+        pieces=pieces.tolist(),
+        odd=odd,
+    )
 
 
 def _left_out(run: RunView, segments: Segments, kept: np.ndarray) -> list[str]:
-    """Which passages are not on the page."""
+    """Notes on passages that are not on the page."""
     names, counts = np.unique(segments.probe[kept], return_counts=True)
     shown = [
         f"{count} of {len(run.probes[name])} in {name}"
@@ -199,8 +237,8 @@ def _left_out(run: RunView, segments: Segments, kept: np.ndarray) -> list[str]:
     if not shown:
         return []
     return [
-        f"To stay small, the page holds a part of the passages ({', '.join(shown)}): those whose loss rose most, those "
-        "whose loss fell most, and some drawn at random."
+        f"To stay small, the page holds only some of the passages ({', '.join(shown)}): those whose loss rose most, "
+        "those whose loss fell most, and some drawn at random."
     ]
 
 
@@ -213,11 +251,10 @@ def _first_choice(run: RunView, losses: PassageLosses, kept: np.ndarray) -> tupl
 
     def pick(wanted: tuple[str, ...], sign: int) -> int:
         for kind in wanted:
-            mine = [i for i in kept if role.get(str(losses.probe[i])) == kind]
-            if mine:
-                long = losses.tokens >= np.median(losses.tokens[mine])
-                mine = [i for i in mine if long[i]]
-                return max(mine, key=lambda i: sign * change[i])
+            candidates = [i for i in kept if role.get(str(losses.probe[i])) == kind]
+            if candidates:
+                long = losses.tokens >= np.median(losses.tokens[candidates])
+                return max((i for i in candidates if long[i]), key=lambda i: sign * change[i])
         return int(kept[0])
 
     pair = pick(("other", "held out", "trained"), 1), pick(("trained", "held out", "other"), -1)

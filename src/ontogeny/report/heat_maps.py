@@ -1,4 +1,4 @@
-"""Heat maps over checkpoints."""
+"""Heat maps over checkpoints, for figures."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from ontogeny.report.figures._frame import rounded
+from ontogeny.report.charts import rounded
 
 CELL_HEIGHT = 26
 STEPS = alt.Axis(
@@ -15,7 +15,7 @@ STEPS = alt.Axis(
 
 
 def colour(value: str, title: str, scale: alt.Scale) -> alt.Color:
-    """The colour of a cell, with its legend above the map."""
+    """The colour of a cell, with the legend above the map."""
     legend = alt.Legend(
         orient="top",
         gradientLength=160,
@@ -51,7 +51,7 @@ def block_map(
 def block_names(blocks: np.ndarray) -> dict[int, str]:
     """Names of block indices: -1 holds the embeddings, the highest then final norm and output head.
 
-    Without embeddings (only adapters were looked at) all are transformer blocks.
+    Without embeddings (only adapters were measured) all are transformer blocks.
     """
     names = {int(block): f"block {int(block)}" for block in blocks}
     return {**names, int(np.max(blocks)): "final norm, head", -1: "embeddings"} if -1 in names else names

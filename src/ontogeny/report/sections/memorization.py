@@ -1,0 +1,9 @@
+"""Section: what comes out verbatim, and what is retained of trained batches."""
+
+from ontogeny.report.section import Recorded, Section
+
+SECTION = Section(
+    title="Memorization",
+    order=40,
+    needs=(Recorded(measure="extraction", otherwise="Verbatim memorization was not recorded."),),
+)
