@@ -28,7 +28,7 @@ minute to minute.
 
 
 def names() -> list[str]:
-    """The modules here that define `main`."""
+    """The benchmarks: modules of this package that define `main`."""
     return sorted(p.stem for p in _HERE.glob("*.py") if p.stem != "__main__" and "def main(" in p.read_text())
 
 
@@ -38,7 +38,7 @@ def machine() -> dict[str, str]:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    found = {
+    facts = {
         "processor": models[0] if models else platform.machine(),
         "cores": str(os.cpu_count()),
         "memory": f"{memory:.0f} GiB",
@@ -46,10 +46,10 @@ def machine() -> dict[str, str]:
     }
     for package in ("ontogeny", "torch", "transformers", "accelerate", "lm-eval"):
         try:
-            found[package] = version(package)
+            facts[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return facts
 
 
 def measure(name: str) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _shown(value: Any) -> str:
 
 
 def main(chosen: list[str]) -> None:
-    """Measure what was chosen (all by default); results of the others stay as they are."""
+    """Run the chosen benchmarks (by default all); results of the others are kept."""
     unknown = set(chosen) - set(names())
     if unknown:
         sys.exit(f"no benchmark {', '.join(sorted(unknown))}: there are {', '.join(names())}")

@@ -1,11 +1,11 @@
-"""What an audit adds to a training: seconds per step that is looked at and per other step, and of every check.
+"""The cost of an audit: seconds per inspected step, per other step, and per check.
 
 Two copies of one model take the same steps in turn, one of them audited, both with the same batches and optimizer
 (a model of 11 M parameters with a vocabulary of 32,000, where reading the logits weighs most; and one of a vocabulary
-of 2,048). The steps observed are the first 20 and every 500th; "an hour's run" is what that makes of 3,600 seconds of
-training at the bare step's pace: (start + end + looks x added + other steps x added) / 3,600. Checks are timed on the
-recording of such a run. Seconds are those of the processor, on one thread, so that other work on the machine counts for
-little; `added` is the median of the differences between steps taken in turn.
+of 2,048). The audit inspects the first 20 steps and every 500th. Its share of "an hour's run" at the bare step's pace
+is (start + end + inspected steps x added + other steps x added) / 3,600. Checks are timed on the recording of such a
+run. Seconds are CPU seconds on one thread, so that other work on the machine matters little; `added` is the median
+difference between steps taken in turn.
 """
 
 import copy
@@ -68,7 +68,7 @@ def _seconds(run: Any) -> float:
 
 def _in_turn(model: Any, vocabulary: int, *, first: int) -> tuple[list[float], list[float], float, float, Audit]:
     """Seconds of audited and bare steps taken in turn, of beginning the audit and of ending it."""
-    audited, bare = (_Side(model, vocabulary, audited=one, first=first) for one in (True, False))
+    audited, bare = (_Side(model, vocabulary, audited=audited, first=first) for audited in (True, False))
     assert audited.audit is not None
     for side in (audited, bare):
         side.step(10_000)  # warm up, before the audit begins
@@ -83,8 +83,8 @@ def _in_turn(model: Any, vocabulary: int, *, first: int) -> tuple[list[float], l
 
 def _slowest_checks(audit: Audit) -> str:
     """The three that take longest, in milliseconds."""
-    taken = sorted(_of_checks(audit).items(), key=lambda one: -one[1])[:3]
-    return ", ".join(f"{name} {1000 * seconds:.2g} ms" for name, seconds in taken)
+    slowest = sorted(_of_checks(audit).items(), key=lambda item: -item[1])[:3]
+    return ", ".join(f"{name} {1000 * seconds:.2g} ms" for name, seconds in slowest)
 
 
 def costs(vocabulary: int) -> dict[str, Any]:
@@ -114,7 +114,8 @@ def costs(vocabulary: int) -> dict[str, Any]:
 
 
 def _of_checks(audit: Audit) -> dict[str, float]:
-    return {one.id: _seconds(lambda one=one: one.judge(audit._recorder.seen)) for one in all_checks()}
+    """CPU seconds of each check on the audit's recording, by its id."""
+    return {check.id: _seconds(lambda check=check: check.judge(audit._recorder.seen)) for check in all_checks()}
 
 
 def main() -> dict[str, Any]:

@@ -1,12 +1,12 @@
-"""Faults injected into small training loops: what the audit finds, beside torcheck and the libraries' own warnings.
+"""Faults injected into small training loops: findings of the audit, of torcheck, and the libraries' own warnings.
 
-Every test of tests/audit/faults is run once. A loop in which the audit raises what its test asks for by name is a fault
-caught; the other loops of passing tests are clean twins, and so are all loops of tests/audit/test_clean.py. A test that
-fails is a fault missed or a false alarm: it is named, and none of its loops is counted. A fault whose test has no clean
-twin is named, too. Faults in trainers are those of tests/integrations/test_audit.py. They are the faults that the
-checks were written for, so that the audit's own count says no more than that all these tests pass. In the same loops
-torcheck 1.0.1 watches every trainable tensor (changes, no NaN, no infinity; its checks of outputs take a tensor, which
-these models do not return), and warnings of Python and of the log are collected. The table of faults is written to
+Every test of tests/audit/faults is run once. A loop counts as a caught fault if the audit raises the finding that its
+test expects. The other loops of passing tests are clean twins, and so are all loops of tests/audit/test_clean.py. A
+test that fails is a missed fault or a false alarm; it is named, and none of its loops is counted. A fault without a
+clean twin is named, too. Faults in trainers are those of tests/integrations/test_audit.py. The checks were written for
+these faults, so the audit's own count only says that all these tests pass. In the same loops torcheck 1.0.1 watches
+every trainable tensor (changes, no NaN, no infinity; its checks of outputs take a tensor, which these models do not
+return), and warnings of Python and of the log are collected. The table of faults is written to
 docs/findings/audit_faults.md.
 """
 
@@ -134,23 +134,23 @@ class _Beside(logging.Handler):
         loop = Watched(self._test)
         self.loops.append(loop)
         caught = warnings.catch_warnings(record=True)
-        said = caught.__enter__()
+        messages = caught.__enter__()
         warnings.simplefilter("always")
         peer: _Torcheck | None = None
         recorder = audit._recorder
-        if all(stepping(one) is not None for one in recorder.optimizers):
+        if all(stepping(optimizer) is not None for optimizer in recorder.optimizers):
             peer = _Torcheck(recorder.model, recorder.optimizers, loop.torcheck)
-        self._now.append((audit, loop, peer, (caught, said)))
+        self._now.append((audit, loop, peer, (caught, messages)))
 
     def _end(self, audit: Audit) -> None:
         while self._now:
-            watched, loop, peer, (caught, said) = self._now.pop()
-            loop.warned += [str(one.message) for one in said or () if _OF_TORCHECK not in str(one.message)]
+            watched, loop, peer, (caught, messages) = self._now.pop()
+            loop.warned += [str(warned.message) for warned in messages or () if _OF_TORCHECK not in str(warned.message)]
             caught.__exit__(None, None, None)
             if peer is not None:
                 peer.release()
             if watched is audit:
-                loop.found = [one.rule for one in audit.report.findings]
+                loop.found = [finding.rule for finding in audit.report.findings]
                 return
 
 
@@ -190,14 +190,14 @@ def without_twin(beside: _Beside) -> list[str]:
 
 def page(beside: _Beside) -> str:
     """The table of faults as Markdown."""
-    families = {one.id: one.family for one in all_checks()}
+    families = {check.id: check.family for check in all_checks()}
     lines = [_HEAD]
     for test, loops in faults(beside).items():
         faulty = [loop for loop in loops if loop.found]
-        found = sorted({rule for loop in faulty for rule in loop.found}, key=lambda rule: (families[rule], rule))
+        rules = sorted({rule for loop in faulty for rule in loop.found}, key=lambda rule: (families[rule], rule))
         cells = [
             test.split("::")[1].removeprefix("test_").replace("_", " "),
-            ", ".join(f"`{rule}`" for rule in found),
+            ", ".join(f"`{rule}`" for rule in rules),
             str(len(loops) - len(faulty)),
             _share(faulty, "torcheck"),
             _share(faulty, "warned"),
@@ -206,9 +206,9 @@ def page(beside: _Beside) -> str:
     figures = figures_of(beside)
     lines += ["", "| | audit | torcheck | own warnings |", "|---|---|---|---|"]
     lines += [
-        f"| {what} | {one['audit']} | {one['torcheck']} | {one['own_warnings']} |"
-        for what, one in figures.items()
-        if "torcheck" in one
+        f"| {what} | {counts['audit']} | {counts['torcheck']} | {counts['own_warnings']} |"
+        for what, counts in figures.items()
+        if "torcheck" in counts
     ]
     lines += ["", f"Missed, or alarmed where nothing is wrong: {', '.join(beside.failed) or 'none'}."]
     lines += ["", f"Faults without a clean twin: {', '.join(without_twin(beside)) or 'none'}.", ""]
@@ -216,13 +216,13 @@ def page(beside: _Beside) -> str:
 
 
 def _share(loops: list[Watched], side: str) -> str:
-    said = [getattr(loop, side)[0] for loop in loops if getattr(loop, side)]
-    if not said:
+    messages = [getattr(loop, side)[0] for loop in loops if getattr(loop, side)]
+    if not messages:
         return "silent"
-    plain = re.sub(r"\x1b\[[0-9;]*m|(?<=from: )\S+", "", said[0])  # no colours, no folder of this machine
+    plain = re.sub(r"\x1b\[[0-9;]*m|(?<=from: )\S+", "", messages[0])  # no colours, no folder of this machine
     line = " ".join(plain.split()).removeprefix("The following errors are detected while training: ")
     line = line.replace("|", "\\|")
-    return f"{len(said)} of {len(loops)}: {line[:70]}{'…' if len(line) > 70 else ''}"
+    return f"{len(messages)} of {len(loops)}: {line[:70]}{'…' if len(line) > 70 else ''}"
 
 
 def figures_of(beside: _Beside) -> dict[str, Any]:
@@ -230,7 +230,7 @@ def figures_of(beside: _Beside) -> dict[str, Any]:
     faulty = [loop for loop in passing(beside) if loop.found]
     clean = [loop for loop in passing(beside) if not loop.found]
     counts = {"loops in which the audit finds what its test injects": faulty, "clean loops": clean}
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         what: {
             "audit": f"{sum(bool(loop.found) for loop in loops)} of {len(loops)}",
             "torcheck": f"{sum(bool(loop.torcheck) for loop in loops)} of {len(loops)}",
@@ -239,10 +239,10 @@ def figures_of(beside: _Beside) -> dict[str, Any]:
         for what, loops in counts.items()
     }
     rules = {rule for loop in faulty for rule in loop.found}
-    found["checks"] = {"caught by name in a test": len(rules), "of": len(all_checks())}
-    found["tests that fail"] = {"n": len(beside.failed)}
-    found["faults without a clean twin"] = {"n": len(without_twin(beside))}
-    return found
+    figures["checks"] = {"caught by name in a test": len(rules), "of": len(all_checks())}
+    figures["tests that fail"] = {"n": len(beside.failed)}
+    figures["faults without a clean twin"] = {"n": len(without_twin(beside))}
+    return figures
 
 
 _HEAD = """# Faults that the audit was tested with

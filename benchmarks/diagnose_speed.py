@@ -1,8 +1,8 @@
-"""Seconds that a diagnosis takes: a JSON Lines log of 1,000 entries from the shell, and 100,000 entries after start.
+"""Duration of a diagnosis: a JSON Lines log of 1,000 entries from the shell, and of 100,000 entries after imports.
 
-The first is `ontogeny diagnose` in a fresh process, start of Python included. The second is reading and examining
-within a process that has imported what it needs, beside `json.loads` of every line alone, which is the least that any
-reader of the format must do. Peak memory is that of the process.
+The first is `ontogeny diagnose` in a fresh process, including the start of Python. The second is reading and examining
+in a process that has imported its modules, compared with `json.loads` of every line alone, the least that any reader of
+the format must do. Peak memory is that of the process.
 """
 
 import json

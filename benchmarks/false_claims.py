@@ -1,8 +1,8 @@
-"""How often the analyses are wrong, and how often they find what is there: draws from curves of a known shape.
+"""False-claim rate and power of the analyses, on draws from curves of known shape.
 
-Shapes: nine checkpoints, 20 documents, noise of 0.3 per document and checkpoint beside a change of 1; noise of each
-document's own, and with a shock that all documents of a run share. Intervals: coverage of the mean of a short AR(1)
-series. Groups: verdicts on tables without any effect. docs/statistics.md says what follows.
+Shapes: nine checkpoints, 20 documents, a change of 1, noise of 0.3 per document and checkpoint, independent or with a
+shock that all documents of a run share. Intervals: coverage of the mean of a short AR(1) series. Groups: verdicts on
+tables without any effect. docs/statistics.md draws the conclusions.
 """
 
 from collections import Counter
@@ -41,8 +41,8 @@ def _covers(length: int, correlation: float, draws: int = 600) -> float:
         series = np.zeros(length + 200)
         for i in range(1, len(series)):
             series[i] = correlation * series[i - 1] + shocks[i]
-        found = geyer_mean(series[200:])
-        held += found.low <= 0 <= found.high
+        mean = geyer_mean(series[200:])
+        held += mean.low <= 0 <= mean.high
     return held / draws
 
 

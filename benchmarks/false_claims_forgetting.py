@@ -1,10 +1,11 @@
-"""How often the analyses of forgetting claim what is not there, and miss what is: draws from curves of a known shape.
+"""False-claim rate and power of the analyses of forgetting, on draws from curves of known shape.
 
-Twelve checkpoints, dense at first, or thirty even ones; noise of 0.1 nats per document and checkpoint, of each
-document's own, and with a shock that all documents of a run share. Shares of 200 draws (along a run: 300).
+Twelve checkpoints, dense at first, or thirty evenly spaced ones. Noise of 0.1 nats per document and checkpoint,
+independent, or with a shock that all documents of a run share. Shares of 200 draws (300 along a run).
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -45,13 +46,13 @@ def _forgetting() -> dict[str, Any]:
                 true_best = float(curve[-1] - curve.min())
                 for seed in range(DRAWS):
                     made = items(curve, seed, step=DENSE, documents=documents, shock=shock)
-                    found = Forgetting(seed=seed).judge([made]).numbers
-                    one = found["sets"]["general: loss"]
+                    numbers = Forgetting(seed=seed).judge([made]).numbers
+                    general = numbers["sets"]["general: loss"]
                     for key in ("since_first", "since_best"):
-                        worse[key] += one["p_adjusted"][key] < 0.05 and one[key].value > 0
-                    gaps += found["stability_gap"]["general"]["claimed"]
-                    held += one["since_best"].low <= true_best <= one["since_best"].high
-                    held_naive += one["naive"] / DRAWS
+                        worse[key] += general["p_adjusted"][key] < 0.05 and general[key].value > 0
+                    gaps += numbers["stability_gap"]["general"]["claimed"]
+                    held += general["since_best"].low <= true_best <= general["since_best"].high
+                    held_naive += general["naive"] / DRAWS
                 figures[f"{name}, {documents} documents, {about}"] = {
                     "worse than before training": round(worse["since_first"] / DRAWS, 3),
                     "worse than at its best": round(worse["since_best"] / DRAWS, 3),
@@ -63,35 +64,24 @@ def _forgetting() -> dict[str, Any]:
     return figures
 
 
+def _transfer_verdict(matrix: np.ndarray, documents: int, seed: int) -> str:
+    from tests.analyses.test_transfer import tasks
+
+    return Transfer(seed=seed).compare(tasks(matrix, seed, 0.1, documents)).verdict
+
+
 def _transfer() -> dict[str, Any]:
-    from tests.analyses.test_transfer import R, tasks
+    from tests.analyses.test_transfer import R
 
     flat = np.full((4, 3), 4.0)
     small = flat + 0.2 * (R - R[0]) / np.abs(R - R[0]).max()
     figures = {}
     for name, matrix in (("no transfer", flat), ("later tasks take 0.06 nats and 0.05", small)):
         for documents in (5, 12, 30):
-            lost = _share(
-                lambda seed, m=matrix, d=documents: (
-                    "took from"
-                    in Transfer(seed=seed)
-                    .compare(  # type: ignore[misc]
-                        tasks(m, seed, 0.1, d)
-                    )
-                    .verdict
-                )
-            )
-            any_claim = _share(
-                lambda seed, m=matrix, d=documents: (
-                    Transfer(seed=seed)
-                    .compare(  # type: ignore[misc]
-                        tasks(m, seed, 0.1, d)
-                    )
-                    .verdict
-                    != "no task surely changed another"
-                )
-            )
-            figures[f"transfer, {name}, {documents} documents"] = {"took from a task": lost, "any": any_claim}
+            verdict = partial(_transfer_verdict, matrix, documents)
+            took = _share(lambda seed, verdict=verdict: "took from" in verdict(seed))
+            any_claim = _share(lambda seed, verdict=verdict: verdict(seed) != "no task surely changed another")
+            figures[f"transfer, {name}, {documents} documents"] = {"took from a task": took, "any": any_claim}
     return figures
 
 
@@ -143,17 +133,17 @@ def _together() -> dict[str, Any]:
     def claims(count: int, correlation: float, shared: float) -> float:
         step = np.arange(count + 1) * 5
 
-        def one(seed: int) -> bool:
+        def claimed(seed: int) -> bool:
             random = np.random.default_rng(seed)
             common = shared * rough(random, count, correlation)
             rise = 8 / (1 + step[1:] / 20)
             curves = [np.cumsum([0, *(rise + common + rough(random, count, correlation))]) for _ in range(6)]
             return bool(min(correlation_along_run(step, np.array(curves[:5]), curves[5])["p"]) < 0.05)
 
-        return _share(one, 300)
+        return _share(claimed, 300)
 
     def differ(n: int, r: float) -> float:
-        def one(seed: int) -> bool:
+        def claimed(seed: int) -> bool:
             random = np.random.default_rng(seed)
             x, y = random.normal(size=(2, 2, n))
             y[0] = r * x[0] + np.sqrt(1 - r * r) * y[0]
@@ -161,7 +151,7 @@ def _together() -> dict[str, Any]:
                 compare_arms({name: list(zip(x[i], y[i], strict=True)) for i, name in enumerate("ab")})["p"] < 0.05
             )
 
-        return _share(one, 400)
+        return _share(claimed, 400)
 
     figures: dict[str, Any] = {
         f"MAD and loss along a run, {count} intervals, rates AR({correlation})": {

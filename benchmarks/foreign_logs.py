@@ -1,10 +1,10 @@
-"""Other people's logs: what is read, what is found, and whether it is true, beside trainspotter and runmedic.
+"""Logs of other people: how many are read, and how many findings are true, compared with trainspotter and runmedic.
 
-135 logs in 12 formats, collected from public repositories, each with a state that was judged by eye (healthy, ill, too
-short, no curve). A log is *read* if a curve was understood in it, and *declared* if it holds none and that was said.
-Each error and warning was checked against the numbers in the log, and stands with its verdict in
-`tests/golden/foreign_logs.tsv`; several findings of one rule on one log count once. Notes of ours are judged there as
-well, and counted apart. Needs the logs: a folder named by ONTOGENY_FOREIGN_LOGS.
+135 logs in 12 formats, collected from public repositories. The state of each was judged by eye: healthy, ill, too
+short, no curve. A log counts as *read* if the tool understood a curve in it, and as *declared* if the tool said that it
+holds none. Each error and warning was checked against the numbers in the log; the verdicts are in
+`tests/golden/foreign_logs.tsv`. Several findings of one rule on one log count once. Our notes are judged there, too,
+and counted separately. Needs the logs, in a folder named by ONTOGENY_FOREIGN_LOGS.
 """
 
 import csv
@@ -25,15 +25,15 @@ ALARMS = ("error", "warning")
 
 
 def folder() -> Path | None:
-    """Where the logs are; None if they are not."""
+    """Where the logs are; None if they are not there."""
     given = os.environ.get("ONTOGENY_FOREIGN_LOGS")
-    found = Path(given) if given else _REPOSITORY.parent / "shared" / "data" / "foreign_logs"
-    return found if found.is_dir() else None
+    logs = Path(given) if given else _REPOSITORY.parent / "shared" / "data" / "foreign_logs"
+    return logs if logs.is_dir() else None
 
 
 @dataclass
-class Said:
-    """What a tool said of one log: was a curve read, was it said that there is none; (severity, rule) of findings."""
+class Answer:
+    """A tool's answer to one log: was a curve read, was the log declared to hold none; (severity, rule) of findings."""
 
     read: bool = False
     declared: bool = False
@@ -41,7 +41,7 @@ class Said:
     findings: list[tuple[str, str]] = field(default_factory=list)
 
 
-def ours(path: Path) -> Said:
+def ours(path: Path) -> Answer:
     """This project, as a library."""
     from ontogeny.core.errors import OntogenyError
     from ontogeny.diagnosis.examine import examine
@@ -50,43 +50,43 @@ def ours(path: Path) -> Said:
     try:
         examination = examine(read_history(path))
     except OntogenyError:
-        return Said()
+        return Answer()
     except Exception:  # noqa: BLE001  a crash is counted, and must not end the benchmark
-        return Said(crashed=True)
+        return Answer(crashed=True)
     nothing = bool(examination.history.nothing)
-    return Said(not nothing, nothing, False, [(one.severity, one.rule) for one in examination.findings])
+    return Answer(not nothing, nothing, False, [(finding.severity, finding.rule) for finding in examination.findings])
 
 
-def trainspotter(path: Path) -> Said:
+def trainspotter(path: Path) -> Answer:
     """Its command line, JSON output."""
     done = _run(["trainspotter", "analyze"], path, ["--output", "json"])
     try:
-        found = json.loads(done.stdout)
+        analysis = json.loads(done.stdout)
     except ValueError:
-        return Said(crashed="Traceback" in done.stderr)
-    rows = [(one["severity"], f"{one['detector']}: {one['title']}") for one in found["findings"]]
-    return Said(bool(found["run"]["metrics"]), False, False, rows)
+        return Answer(crashed="Traceback" in done.stderr)
+    rows = [(row["severity"], f"{row['detector']}: {row['title']}") for row in analysis["findings"]]
+    return Answer(bool(analysis["run"]["metrics"]), False, False, rows)
 
 
-def runmedic(path: Path) -> Said:
+def runmedic(path: Path) -> Answer:
     """Its command line, JSON output. What it calls critical we call an error."""
     done = _run(["runmedic", "diagnose"], path, ["--json"])
     try:
-        found = json.loads(done.stdout)
+        runs = json.loads(done.stdout)
     except ValueError:
-        return Said(crashed="Traceback" in done.stderr)
+        return Answer(crashed="Traceback" in done.stderr)
     words = {"critical": "error"}
-    rows = [(words.get(one["severity"], one["severity"]), one["check"]) for run in found for one in run["findings"]]
-    return Said(any(run["series"] for run in found), False, False, rows)
+    rows = [(words.get(row["severity"], row["severity"]), row["check"]) for run in runs for row in run["findings"]]
+    return Answer(any(run["series"] for run in runs), False, False, rows)
 
 
 TOOLS = {"ontogeny": ours, "trainspotter": trainspotter, "runmedic": runmedic}
 
 
 def _run(command: list[str], path: Path, options: list[str]) -> "subprocess.CompletedProcess[str]":
-    """Event files are given as both tools want them: alone in a directory, under a name that TensorBoard knows."""
-    beside = _BIN / command[0]
-    program = str(beside) if beside.exists() else command[0]
+    """Event files are passed as both tools expect them: alone in a directory, under a name that TensorBoard knows."""
+    installed = _BIN / command[0]
+    program = str(installed) if installed.exists() else command[0]
     with tempfile.TemporaryDirectory() as name:
         given = path
         if "tfevents" in path.name:
@@ -109,41 +109,41 @@ def verdicts() -> dict[tuple[str, str, str], bool]:
         return {(row["tool"], row["file"], row["rule"]): row["verdict"] == "true" for row in rows}
 
 
-def figures(tool: str, said: dict[str, Said]) -> dict[str, Any]:
+def figures(tool: str, answers: dict[str, Answer]) -> dict[str, Any]:
     """The figures of one tool."""
     judged, state = verdicts(), states()
-    alarms = {(file, rule) for file, one in said.items() for severity, rule in one.findings if severity in ALARMS}
-    notes = {(file, rule) for file, one in said.items() for severity, rule in one.findings} - alarms
+    findings = [(file, *finding) for file, answer in answers.items() for finding in answer.findings]
+    alarms = {(file, rule) for file, severity, rule in findings if severity in ALARMS}
+    notes = {(file, rule) for file, _, rule in findings} - alarms
     counted: dict[str, Counter[bool | None]] = {
-        kind: Counter(judged.get((tool, file, rule)) for file, rule in found)
-        for kind, found in (("alarms", alarms), ("notes", notes))
+        kind: Counter(judged.get((tool, file, rule)) for file, rule in of_kind)
+        for kind, of_kind in (("alarms", alarms), ("notes", notes))
     }
     healthy = {file for file, _ in alarms if state[file] == "healthy"}
-    found = {
-        "logs": len(said),
-        "read": sum(one.read for one in said.values()),
-        "declared_no_curve": sum(one.declared for file, one in said.items()),
-        "wrongly_read": sum(one.read for file, one in said.items() if state[file] == "no curve"),
-        "crashes": sum(one.crashed for one in said.values()),
+    counts = {
+        "logs": len(answers),
+        "read": sum(answer.read for answer in answers.values()),
+        "declared_no_curve": sum(answer.declared for answer in answers.values()),
+        "wrongly_read": sum(answer.read for file, answer in answers.items() if state[file] == "no curve"),
+        "crashes": sum(answer.crashed for answer in answers.values()),
         "errors_and_warnings": len(alarms),
         "of_them_true": counted["alarms"][True],
         "not_judged": counted["alarms"][None],
-        "healthy_alarmed": f"{len(healthy)} of {sum(one == 'healthy' for one in state.values())}",
-        "ill_alarmed": f"{len({f for f, _ in alarms if state[f] == 'ill'})} of "
-        f"{sum(one == 'ill' for one in state.values())}",
+        "healthy_alarmed": f"{len(healthy)} of {list(state.values()).count('healthy')}",
+        "ill_alarmed": f"{len({f for f, _ in alarms if state[f] == 'ill'})} of {list(state.values()).count('ill')}",
     }
     true = counted["alarms"][True]
     total = true + counted["alarms"][False]
     if total:
-        found["precision"] = round(true / total, 3)
+        counts["precision"] = round(true / total, 3)
     if tool == "ontogeny":
-        found["notes"] = len(notes)
-        found["notes_true"] = counted["notes"][True]
-        found["notes_not_judged"] = counted["notes"][None]
-    return found
+        counts["notes"] = len(notes)
+        counts["notes_true"] = counted["notes"][True]
+        counts["notes_not_judged"] = counted["notes"][None]
+    return counts
 
 
-def examine_all(tool: str) -> dict[str, Said]:
+def examine_all(tool: str) -> dict[str, Answer]:
     """Every log by name."""
     logs = folder()
     if logs is None:

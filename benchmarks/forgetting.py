@@ -1,13 +1,13 @@
-"""The learning-rate landscape beside real steps with restore; what the ledger costs; large matrices.
+"""The learning-rate landscape compared with real steps and restores; the cost of the ledger; large matrices.
 
 Landscape: 32 rates on one batch of 16 x 128 tokens, a model of 4 blocks (d128), AdamW: ours, and for each rate a real
-step (forward, backward, optimizer), the loss after it, and a restore of weights and moments. The measure also looks
-before the step and at the scheduled rate: "the same numbers by real steps" has both, too. With every batch that is
-looked at the ratio nears 1, since both sides have its forward pass. Tried for two batches, and left: inference mode
-(1.00 times as fast), both batches in one forward pass (1.03), two rates at once on one thread each (0.56). Ledger:
-training with a tenth of the batches before and after their step, beside training without; three runs of this benchmark
-in a row gave 1.06, 1.04 and 1.04. Matrix: retention of 10,000
-batches at 200 checkpoints, analysed and drawn.
+step (forward, backward, optimizer), the loss after it, and a restore of weights and moments. The measure also evaluates
+the loss before the step and at the scheduled rate; "the same numbers by real steps" includes both. With more evaluated
+batches the ratio approaches 1, since both sides run their forward passes. Tried for two batches, and not kept:
+inference mode (1.00 times as fast), both batches in one forward pass (1.03), two rates at once on one thread each
+(0.56). Ledger: training with a tenth of the batches before and after their step, compared with training without; three
+runs of this benchmark in a row gave 1.06, 1.04 and 1.04. Matrix: retention of 10,000 batches at 200 checkpoints,
+analysed and drawn.
 """
 
 import os
@@ -68,7 +68,7 @@ def _landscape(figures: dict[str, Any]) -> None:
     for _ in range(5):
         started = time.perf_counter()
         with untouched(session.model):
-            seen = measure.look(context).arrays
+            arrays = measure.look(context).arrays
         ours.append(time.perf_counter() - started)
         with untouched(session.model):
             started = time.perf_counter()
@@ -78,25 +78,25 @@ def _landscape(figures: dict[str, Any]) -> None:
             _losses(context, batches)
             _after_real_step(live, live.learning_rate, context, batches)
             same.append(time.perf_counter() - started)
-    apart = float(np.abs(seen["loss"].values - np.stack(real, axis=1)).max())
+    difference = float(np.abs(arrays["loss"].values - np.stack(real, axis=1)).max())
     title = f"lr_landscape, {RATES} rates, two batches: times faster than"
     figures[f"{title} the same numbers by real steps (asked: 2.5)"] = {
         **ratio_with_interval(same, ours),
-        "largest difference in loss (asked: 1e-6)": apart,
+        "largest difference in loss (asked: 1e-6)": difference,
     }
     figures[f"{title} {RATES} real steps, which leave out two of the losses"] = ratio_with_interval(alone, ours)
-    only = {"train": live.next_batch()}
+    one_batch = {"train": live.next_batch()}
     ours, theirs = [], []
     for _ in range(5):
         started = time.perf_counter()
-        with untouched(session.model), _Landscape(context, live, only, 1) as at:
+        with untouched(session.model), _Landscape(context, live, one_batch, 1) as at:
             for rate in rates:
                 at(float(rate))
         ours.append(time.perf_counter() - started)
         started = time.perf_counter()
         with untouched(session.model):
             for rate in rates:
-                _after_real_step(live, rate, context, only)
+                _after_real_step(live, rate, context, one_batch)
         theirs.append(time.perf_counter() - started)
     figures[f"lr_landscape, {RATES} rates, one batch: times faster than real steps (asked: 2.5)"] = ratio_with_interval(
         theirs, ours
@@ -118,15 +118,15 @@ def _ledger(figures: dict[str, Any]) -> None:
 
     with_it, without = [], []
     for _ in range(4):
-        for measures, into in (([Ledger(share=0.1)], with_it), ([], without)):
+        for measures, seconds in (([Ledger(share=0.1)], with_it), ([], without)):
             session, _ = _session(steps=200)
-            around = BatchLooks(session, measures)
+            looks = BatchLooks(session, measures)
             started = time.perf_counter()
-            around.before_step()
+            looks.before_step()
             for event in training_steps(session):
-                around.after_step(event)
-                around.before_step()
-            into.append(time.perf_counter() - started)
+                looks.after_step(event)
+                looks.before_step()
+            seconds.append(time.perf_counter() - started)
     figures["ledger of a tenth of the batches: time of training beside none (asked: at most 1.05)"] = (
         ratio_with_interval(with_it, without)
     )
@@ -143,17 +143,17 @@ def _matrix(figures: dict[str, Any]) -> None:
     age = step[:, None] - trained[None] - 1
     nll = 5 - np.where(age >= 0, np.exp(-np.maximum(age, 0) / 500), 0) + random.normal(0, 0.1, age.shape)
     before, after = (np.full((1, batches), value) for value in (5.0, 4.0))
-    ledger = TrainedBatches(step=step, trained_at=trained, nll=nll, before=before, after=after, novel=None, epochs=1.0)
+    table = TrainedBatches(step=step, trained_at=trained, nll=nll, before=before, after=after, novel=None, epochs=1.0)
     started = time.perf_counter()
-    found = Retention().judge(ledger)
+    retention = Retention().judge(table)
     figures["retention of 10,000 batches at 200 checkpoints: seconds (asked: 10, with drawing)"] = {
         "analysis": time.perf_counter() - started,
-        "curve": found.numbers["fit"]["name"],
-        "drawing": _drawn(nll, found),
+        "curve": retention.numbers["fit"]["name"],
+        "drawing": _drawn(nll, retention),
     }
 
 
-def _drawn(nll: np.ndarray, found: Any) -> float:
+def _drawn(nll: np.ndarray, retention: Any) -> float:
     from types import SimpleNamespace
 
     import xarray as xr
@@ -161,8 +161,9 @@ def _drawn(nll: np.ndarray, found: Any) -> float:
     from ontogeny.core.analyses import plain
     from ontogeny.report.figures import ledger
 
-    seen = xr.Dataset({"nll": (("checkpoint", "batch"), nll)}, {"step": ("checkpoint", found.numbers["step"])})
-    run = SimpleNamespace(name="r", analyses={"retention": {"numbers": plain(found.numbers)}}, measure=lambda _: seen)
+    recorded = xr.Dataset({"nll": (("checkpoint", "batch"), nll)}, {"step": ("checkpoint", retention.numbers["step"])})
+    analyses = {"retention": {"numbers": plain(retention.numbers)}}
+    run = SimpleNamespace(name="r", analyses=analyses, measure=lambda _: recorded)
     started = time.perf_counter()
     for draw in (ledger.matrix, ledger.retention, ledger.by_place):
         figure = draw(SimpleNamespace(runs=[run]))  # type: ignore[arg-type]

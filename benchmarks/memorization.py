@@ -1,11 +1,11 @@
-"""Reproduction and compression beside the way they were first computed, written anew from the definitions.
+"""Reproduction and compression, compared with straightforward implementations of their definitions.
 
 Reproduction of 200 passages of 128 tokens by a model of 6 blocks (d256): ours, against `generate` called for one
-passage after another; once with text that the model does not know, once with text that it writes itself, so that all is
+passage after another; once on text that the model does not know, once on text that it writes itself, so that all is
 memorized. Accuracies must be identical. Compression: 100 passages of 128 tokens, width 768, three transitions: ours,
-against scikit-learn's neighbours and a loop over tokens, and beside the bare float32 products of the states (each layer
-with itself); states of low rank with noise, with and without outlier dimensions. Memory: 200,000 states of width 768,
-one strip of rows and the spread of all, in a process of its own.
+against scikit-learn's neighbours with a loop over tokens, and against the bare float32 products of the states (each
+layer with itself); the states have low rank plus noise, with and without outlier dimensions. Memory: 200,000 states of
+width 768, one strip of rows and the variances of all, in a separate process.
 """
 
 import json
@@ -84,12 +84,12 @@ def _ours(model: Any, probe: ProbeSet) -> np.ndarray:
     from tests.measures.small import make_context
 
     context = make_context(model, [probe], tokenizer=_Tokenizer(), batch_tokens=4096)
-    seen = run_stream_looks(context, [Reproduction(texts=0)])[0]["reproduction"]
-    return np.asarray(seen.arrays["accuracy"].values)
+    observations, _ = run_stream_looks(context, [Reproduction(texts=0)])
+    return np.asarray(observations["reproduction"].arrays["accuracy"].values)
 
 
 def _one_by_one(model: Any, rows: np.ndarray) -> np.ndarray:
-    """As it was first done: a call of `generate` per passage."""
+    """The straightforward way: a call of `generate` per passage."""
     accuracies = []
     given = LENGTH // 3
     with torch.no_grad():
@@ -108,7 +108,7 @@ def _one_by_one(model: Any, rows: np.ndarray) -> np.ndarray:
 
 
 def _known(model: Any, rows: np.ndarray) -> np.ndarray:
-    """The same beginnings, continued as the model itself does."""
+    """Passages with the same beginnings, continued greedily by the model itself, so that it knows them by heart."""
     with torch.no_grad():
         ids = torch.from_numpy(rows[:, : LENGTH // 3])
         return model.generate(
@@ -129,15 +129,15 @@ def _reproduction(figures: dict[str, Any]) -> None:
         ours, theirs = [], []
         for _ in range(3):
             started = time.perf_counter()
-            mine = _ours(model, probe)
+            our_accuracies = _ours(model, probe)
             ours.append(time.perf_counter() - started)
             started = time.perf_counter()
-            other = _one_by_one(model, chosen)
+            their_accuracies = _one_by_one(model, chosen)
             theirs.append(time.perf_counter() - started)
         figures[f"reproduction, {name}: times faster than one passage at a time (asked: {asked})"] = {
             **ratio_with_interval(theirs, ours),
-            "different accuracies": int((np.abs(mine - other) > 1e-6).sum()),
-            "mean accuracy": float(mine.mean()),
+            "different accuracies": int((np.abs(our_accuracies - their_accuracies) > 1e-6).sum()),
+            "mean accuracy": float(our_accuracies.mean()),
         }
 
 
@@ -154,10 +154,10 @@ def _states(outliers: bool) -> list[torch.Tensor]:
 
 
 def _compression(layers: list[torch.Tensor]) -> list[torch.Tensor]:
-    """The score of the definition alone, as the others compute it (the measure also gives the scale-free one)."""
-    room = neighbours.distance_buffer(STATES, "cpu")
+    """The score alone, as the others compute it (the measure also gives the scale-free one)."""
+    buffer = neighbours.distance_buffer(STATES, "cpu")
     return [
-        -torch.log(neighbours.Spread(after).of(neighbours.nearest(at, K, room)) + 1e-10)
+        -torch.log(neighbours.Spread(after).of(neighbours.nearest(at, K, buffer)) + 1e-10)
         for at, after in pairwise(layers)
     ]
 
@@ -166,12 +166,12 @@ def _loop(layers: list[torch.Tensor]) -> list[np.ndarray]:
     """scikit-learn's neighbours, and a variance per token."""
     from sklearn.neighbors import NearestNeighbors
 
-    found = []
+    scores = []
     for at, following in pairwise(layers):
         index = NearestNeighbors(n_neighbors=K + 1).fit(at.numpy()).kneighbors(at.numpy(), return_distance=False)
         after = following.numpy()
-        found.append(np.array([-np.log(after[row[1:]].var(axis=0).sum() + 1e-10) for row in index]))
-    return found
+        scores.append(np.array([-np.log(after[row[1:]].var(axis=0).sum() + 1e-10) for row in index]))
+    return scores
 
 
 def _exact(at: torch.Tensor, after: torch.Tensor, rows: range) -> np.ndarray:
@@ -190,15 +190,15 @@ def _compare_compression(figures: dict[str, Any]) -> None:
     for name, outliers in (("plain states", False), ("outlier dimensions", True)):
         layers = _states(outliers)
         product = torch.empty(STATES, STATES)
-        beside: dict[str, list[float]] = {"ours": [], "bare": [], "ours again": [], "theirs": []}
+        seconds: dict[str, list[float]] = {"ours": [], "bare": [], "ours again": [], "theirs": []}
 
-        def timed(name: str, work: Callable[[], Any], beside: dict[str, list[float]] = beside) -> Any:
+        def timed(name: str, work: Callable[[], Any], seconds: dict[str, list[float]] = seconds) -> Any:
             started = time.perf_counter()
             result = work()
-            beside[name].append(time.perf_counter() - started)
+            seconds[name].append(time.perf_counter() - started)
             return result
 
-        mine = _compression(layers)
+        scores = _compression(layers)
         for _ in range(9):
             timed("bare", lambda: [torch.mm(layer, layer.T, out=product) for layer in layers[:-1]])  # noqa: B023
             timed("ours", lambda: _compression(layers))  # noqa: B023
@@ -206,20 +206,20 @@ def _compare_compression(figures: dict[str, Any]) -> None:
             timed("theirs", lambda: _loop(layers))  # noqa: B023
             timed("ours again", lambda: _compression(layers))  # noqa: B023
         worst = max(
-            float(np.abs(mine[i].numpy()[list(rows)] - _exact(layers[i], layers[i + 1], rows)).max())
+            float(np.abs(scores[i].numpy()[list(rows)] - _exact(layers[i], layers[i + 1], rows)).max())
             for i in range(LAYERS - 1)
         )
         figures[f"compression, {name}: times faster than scikit-learn and a loop (asked: 2)"] = ratio_with_interval(
-            beside["theirs"], beside["ours again"]
+            seconds["theirs"], seconds["ours again"]
         )
         figures[f"compression, {name}: beside the bare products (asked: at most 1.6)"] = {
-            **ratio_with_interval(beside["ours"], beside["bare"]),
+            **ratio_with_interval(seconds["ours"], seconds["bare"]),
             "largest difference from float64": worst,
         }
 
 
 def _peak_gib() -> float:
-    """Of this process (`ru_maxrss` would also count what its parent held)."""
+    """Peak memory of this process (`ru_maxrss` would include its parent's)."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.split("VmHWM:")[1].split()[0]) / 2**20
 
@@ -231,10 +231,10 @@ def _memory() -> dict[str, Any]:
     for part in states.split(10_000):
         part.normal_()
     table = neighbours.DistanceTable(states)
-    room = neighbours.distance_buffer(MANY, "cpu")
+    buffer = neighbours.distance_buffer(MANY, "cpu")
     started = time.perf_counter()
-    _, keys = next(iter(table.rows(room)))
-    _, columns = neighbours.smallest(keys, K + 17)
+    _, distances = next(iter(table.rows(buffer)))
+    _, columns = neighbours.smallest(distances, K + 17)
     seconds = time.perf_counter() - started
     nearest = columns[:, :K].repeat(-(-MANY // len(columns)), 1)[:MANY].contiguous()
     neighbours.Spread(states).of(nearest)
@@ -243,8 +243,8 @@ def _memory() -> dict[str, Any]:
         "GiB beside what the imports take": peak - before,
         "of which states GiB": states.nbytes / 2**30,
         "peak GiB of the process": peak,
-        "rows at once": len(keys),
-        "minutes that a layer would take": seconds * MANY / len(keys) / 60,
+        "rows at once": len(distances),
+        "minutes that a layer would take": seconds * MANY / len(distances) / 60,
     }
 
 

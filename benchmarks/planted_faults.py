@@ -1,8 +1,9 @@
-"""Recall and false-alarm rate of every rule, over 200 planted faults and their 200 clean twins each.
+"""Recall and false-alarm rate of every rule, on 200 planted faults and their 200 clean twins.
 
-A fault is planted into a synthetic log of its own: power-law loss with autocorrelated noise, 60 to 3,000 entries, log
+Each fault is planted into a new synthetic log: power-law loss with autocorrelated noise, 60 to 3,000 entries, log
 intervals from 1 to 50 steps, schedules with warm-up, rounding to 4 decimals in half of them. The twin is the same log
-without the fault. Intervals: Wilson, 95%. Last row: healthy logs on which any rule at all raises an error or a warning.
+without the fault. Intervals: Wilson, 95%. The last row counts healthy logs with any
+error or warning.
 """
 
 import math
@@ -32,25 +33,23 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
 
 def main(draws: int = DRAWS) -> dict[str, Any]:
     """All rules."""
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     for score in scores(draws):
         low, high = wilson(score.found, draws)
         alarm_low, alarm_high = wilson(score.false_alarms, draws)
-        found[score.rule] = {
+        figures[score.rule] = {
             "recall": f"{score.found / draws:.3f} ({low:.3f} to {high:.3f})",
             "false_alarms": f"{score.false_alarms / draws:.3f} ({alarm_low:.3f} to {alarm_high:.3f})",
             "n": draws,
         }
-    alarmed = sum(
-        any(one.severity != "note" for one in examine(clean(np.random.default_rng([1, draw])).history()).findings)
-        for draw in range(draws)
-    )
+    healthy = (clean(np.random.default_rng([1, draw])).history() for draw in range(draws))
+    alarmed = sum(any(finding.severity != "note" for finding in examine(log).findings) for log in healthy)
     low, high = wilson(alarmed, draws)
-    found["any error or warning on a healthy log"] = {
+    figures["any error or warning on a healthy log"] = {
         "share": f"{alarmed / draws:.3f} ({low:.3f} to {high:.3f})",
         "n": draws,
     }
-    return found
+    return figures
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Waiting time: `ontogeny --help`, and opening a run of 1,000,000 metrics rows, each in fresh processes."""
+"""Start-up time: `ontogeny --help`, and opening a run of 1,000,000 metrics rows, each in fresh processes."""
 
 import statistics
 import subprocess

@@ -1,11 +1,10 @@
-"""NLL, rank and entropy of every token, beside lm-evaluation-harness and beside the forward pass alone.
+"""NLL, rank and entropy of every token, compared with lm-evaluation-harness and with the forward pass alone.
 
 All on one model (Pythia-70m's shape, 50,304-token vocabulary, random weights) and the same documents of mixed length,
 in turn, several times; ours and the forward pass batch by batch. Medians, and ratios with bootstrap intervals. The
 harness gives the NLL of documents only (`HFLM.loglikelihood_rolling`), at several batch sizes. "Forward alone" is the
 body and the output projection of the same batches, in the same tiles, with nothing read from the logits; "forward,
-whole" makes each batch's logits at once. Memory is the peak added on top of the loaded model, each side in a process of
-its own.
+whole" makes each batch's logits at once. Memory is the peak on top of the loaded model, each side in its own process.
 """
 
 import argparse
@@ -102,10 +101,10 @@ def _ours(model: Any, documents: list[np.ndarray]) -> Callable[[], Iterator[Any]
 
 
 def _document_nll(batches: Iterator[Any], count: int) -> np.ndarray:
-    found = np.zeros(count)
+    nll = np.zeros(count)
     for batch in batches:
-        found[batch.rows] = torch.nansum(batch.nll, dim=1, dtype=torch.float64).numpy()
-    return found
+        nll[batch.rows] = torch.nansum(batch.nll, dim=1, dtype=torch.float64).numpy()
+    return nll
 
 
 def _harness(model: Any, documents: list[np.ndarray], batch: int) -> Callable[[], np.ndarray]:
@@ -124,8 +123,8 @@ def _harness(model: Any, documents: list[np.ndarray], batch: int) -> Callable[[]
 def _forward_alone(model: Any, documents: list[np.ndarray], *, whole: bool) -> Callable[[], Iterator[Any]]:
     """Body and projection of our batches: in tiles, at the positions that predict; or all logits of a batch at once."""
     probe = _probe(documents)
-    halves = BodyAndHead(model)
-    tiles = Predictor(halves, frozenset())
+    body_and_head = BodyAndHead(model)
+    tiles = Predictor(body_and_head, frozenset())
     logits = torch.empty(tiles.rows, VOCABULARY)
     weight = model.get_output_embeddings().weight
 
@@ -133,9 +132,9 @@ def _forward_alone(model: Any, documents: list[np.ndarray], *, whole: bool) -> C
         for rows in plan_batches([len(passage) for passage in probe.passages], BATCH_TOKENS):
             lengths = torch.tensor([len(probe.passages[row]) for row in rows])
             ids = collate([probe.passages[row] for row in rows], 0)["input_ids"]
-            hidden = halves.body(ids).last_hidden
+            hidden = body_and_head.body(ids).last_hidden
             if whole:
-                yield halves.head(hidden)
+                yield body_and_head.head(hidden)
                 continue
             hidden = hidden[:, :-1][torch.arange(ids.shape[1] - 1) < lengths[:, None] - 1]
             for start in range(0, len(hidden), tiles.rows):
@@ -182,12 +181,12 @@ def _peak_added(side: str, count: int) -> int:
 
 def _memory(sides: list[str], count: int) -> dict[str, float]:
     """MiB added by each side; NaN where the process died (out of memory)."""
-    found = {}
+    mebibytes = {}
     for side in sides:
         command = [sys.executable, "-m", "benchmarks.token_nll", "--memory-of", side, "--documents", str(count)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        found[side] = int(done.stdout.split()[-1]) / 1024 if done.returncode == 0 else float("nan")
-    return found
+        mebibytes[side] = int(done.stdout.split()[-1]) / 1024 if done.returncode == 0 else float("nan")
+    return mebibytes
 
 
 def _fitting(documents: list[np.ndarray]) -> tuple[int, ...]:
@@ -218,7 +217,7 @@ def main(documents: int = 20, repeats: int = 4) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {name: [] for name in (*in_step, *harnesses)}
     with looking(model):
         expected = _document_nll(ours(), documents)
-        apart = max(float(np.abs(-run() / expected - 1).max()) for run in harnesses.values())
+        difference = max(float(np.abs(-run() / expected - 1).max()) for run in harnesses.values())
         for _ in range(repeats):
             for name, spent in _in_step(in_step).items():
                 seconds[name].append(spent)
@@ -235,7 +234,7 @@ def main(documents: int = 20, repeats: int = 4) -> dict[str, Any]:
         "documents": documents,
         "tokens": tokens,
         "threads": torch.get_num_threads(),
-        "largest_relative_difference": apart,
+        "largest_relative_difference": difference,
         "tokens_per_second": {name: tokens / float(np.median(s)) for name, s in seconds.items()},
         "times_harness_8": ratio_with_interval(seconds["harness 8"], seconds["ours"]),
         "times_harness_best": {"side": best, **ratio_with_interval(seconds[best], seconds["ours"])},

@@ -1,9 +1,9 @@
-"""Steps per second of the training loop with recording on, beside a bare PyTorch loop and Hugging Face's Trainer.
+"""Steps per second of the training loop with recording, compared with a bare PyTorch loop and transformers' Trainer.
 
 The loop and the bare loop take steps in turn, on two copies of one model, the same batches and the same optimizer.
-The Trainer cannot be stepped from outside, so it takes rounds of steps in turn with rounds of ours, each in a process
-of its own (our session changes a setting of the process's allocator, which would otherwise serve both); the first steps
-of a round are left out. Seconds differ from machine to machine, ratios less.
+The Trainer cannot be stepped from outside, so its rounds of steps alternate with rounds of ours, each in a separate
+process (our session changes an allocator setting of the process, which would otherwise affect both); the first steps of
+a round are left out. Seconds differ from machine to machine, ratios less.
 """
 
 import copy
@@ -209,5 +209,5 @@ if __name__ == "__main__":
     if sys.argv[1:]:
         print(_one_round(sys.argv[1]))
     else:
-        for name, found in main().items():
-            print(name, {key: round(value, 3) for key, value in found.items()})
+        for name, figures in main().items():
+            print(name, {key: round(value, 3) for key, value in figures.items()})

@@ -27,8 +27,8 @@ class Score:
 def generator_of(rule: Rule) -> Generator:
     """The function of the rule's name in the module of its family. Raises AttributeError if there is none."""
     module = importlib.import_module(f"benchmarks.faults.{rule.family}")
-    found: Generator = getattr(module, rule.id)
-    return found
+    generator: Generator = getattr(module, rule.id)
+    return generator
 
 
 def score(rule: Rule, draws: int, seed: int = 0) -> Score:

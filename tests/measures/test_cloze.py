@@ -53,42 +53,44 @@ def test_numbers_by_hand() -> None:
     look = Cloze().look(make_context(None, [probe]))
     look.see(HandBatch(probe, [2, 0], nll=[[0.5, 0.25, 9], [9, 1, 2, 9]], rank=[[0, 0, 5], [5, 0, 1, 0]]))
     look.see(HandBatch(probe, [1, 3], nll=[[], [0.25, 9]], rank=[[], [0, 1]]))
-    seen = look.result().arrays
-    assert seen["passage_of_item"].values.tolist() == [0, 2, 3]
-    assert seen["first_token"].values.tolist() == [2, 1, 1]
-    assert seen["tokens"].values.tolist() == [2, 2, 1]
-    assert seen["nll_nats"].values.tolist() == [3.0, 0.75, 0.25]
-    assert seen["correct"].values.tolist() == [0, 1, 1]
+    observed = look.result().arrays
+    assert observed["passage_of_item"].values.tolist() == [0, 2, 3]
+    assert observed["first_token"].values.tolist() == [2, 1, 1]
+    assert observed["tokens"].values.tolist() == [2, 2, 1]
+    assert observed["nll_nats"].values.tolist() == [3.0, 0.75, 0.25]
+    assert observed["correct"].values.tolist() == [0, 1, 1]
     # accuracy 2/3, its error sqrt(1/3) / sqrt(3) (sample deviation of 0, 1, 1); mean NLL 4/3; deviation of the NLLs
     # sqrt(((5/3)^2 + (7/12)^2 + (13/12)^2) / 2), over sqrt(3), times perplexity
     deviation = np.sqrt(((5 / 3) ** 2 + (7 / 12) ** 2 + (13 / 12) ** 2) / 2)
-    assert float(seen["accuracy"][0]) == pytest.approx(2 / 3)
-    assert float(seen["accuracy_se"][0]) == pytest.approx(1 / 3)
-    assert float(seen["perplexity"][0]) == pytest.approx(np.exp(4 / 3))
-    assert float(seen["perplexity_se"][0]) == pytest.approx(np.exp(4 / 3) * deviation / np.sqrt(3))
-    assert int(seen["n"][0]) == 3
+    assert float(observed["accuracy"][0]) == pytest.approx(2 / 3)
+    assert float(observed["accuracy_se"][0]) == pytest.approx(1 / 3)
+    assert float(observed["perplexity"][0]) == pytest.approx(np.exp(4 / 3))
+    assert float(observed["perplexity_se"][0]) == pytest.approx(np.exp(4 / 3) * deviation / np.sqrt(3))
+    assert int(observed["n"][0]) == 3
 
 
 def test_it_agrees_with_the_model(model: Any) -> None:
     texts = ["one two three.", "every bird flies over water again ", "no", "stone by stone, they built"]
     probe = ProbeSet(name="p", passages=[byte_passage(text) for text in texts])
-    seen = run_stream_looks(make_context(model, [probe]), [Cloze()])[0]["cloze"].arrays
+    observed = run_stream_looks(make_context(model, [probe]), [Cloze()])[0]["cloze"].arrays
     words = {0: b"three", 1: b"again", 3: b"they"}
-    assert seen["passage_of_item"].values.tolist() == list(words)
+    assert observed["passage_of_item"].values.tolist() == list(words)
     for item, (row, word) in enumerate(words.items()):
         ids = probe.passages[row].token_ids
         begin = texts[row].encode().rindex(word)
         places = np.arange(begin, begin + len(word))
         log_p = log_probabilities(model, ids)[places - 1]
-        assert float(seen["nll_nats"][item]) == pytest.approx(-log_p[np.arange(len(word)), ids[places]].sum(), abs=1e-4)
-        assert bool(seen["correct"][item]) == bool((log_p.argmax(1) == ids[places]).all())
+        assert float(observed["nll_nats"][item]) == pytest.approx(
+            -log_p[np.arange(len(word)), ids[places]].sum(), abs=1e-4
+        )
+        assert bool(observed["correct"][item]) == bool((log_p.argmax(1) == ids[places]).all())
 
 
 def test_a_memorized_word_is_known_and_noise_is_not(model: Any) -> None:
     probe = ProbeSet(name="p", passages=[byte_passage(f"word{i} and then another{i} end ") for i in range(20)])
-    seen = run_stream_looks(make_context(model, [probe]), [Cloze()])[0]["cloze"].arrays
-    assert float(seen["accuracy"][0]) == 0.0  # random weights: three bytes right by chance, about 300^-3
-    assert int(seen["n"][0]) == 20
+    observed = run_stream_looks(make_context(model, [probe]), [Cloze()])[0]["cloze"].arrays
+    assert float(observed["accuracy"][0]) == 0.0  # random weights: three bytes right by chance, about 300^-3
+    assert int(observed["n"][0]) == 20
     look = Cloze().look(make_context(None, [probe]))
     n = [len(p) - 1 for p in probe.passages]
     look.see(HandBatch(probe, range(20), nll=[[0.0] * k for k in n], rank=[[0] * k for k in n]))
@@ -98,6 +100,6 @@ def test_a_memorized_word_is_known_and_noise_is_not(model: Any) -> None:
 
 
 def test_sets_without_words(model: Any) -> None:
-    seen = run_stream_looks(make_context(model, [random_probe("p", [4, 9])]), [Cloze()])[0]["cloze"].arrays
-    assert int(seen["n"][0]) == 0
-    assert np.isnan(seen["accuracy"][0])
+    observed = run_stream_looks(make_context(model, [random_probe("p", [4, 9])]), [Cloze()])[0]["cloze"].arrays
+    assert int(observed["n"][0]) == 0
+    assert np.isnan(observed["accuracy"][0])

@@ -47,18 +47,18 @@ def test_scores_of_a_model_follow_the_definition() -> None:
     probes = [random_probe("train", [30, 21], seed=0), random_probe("novel", [25], seed=1)]
     whole = ProbeSet(name="all", passages=[*probes[0].passages, *probes[1].passages])
     first, second = states_of(model, whole)
-    seen = look(model, probes, k=5).arrays
+    observed = look(model, probes, k=5).arrays
     expected = scored(first, second, 5)
-    assert seen.score.shape == (1, 76)
-    np.testing.assert_allclose(seen.score.values[0], expected, rtol=1e-5)
+    assert observed.score.shape == (1, 76)
+    np.testing.assert_allclose(observed.score.values[0], expected, rtol=1e-5)
     means = [expected[:30].mean(), expected[30:51].mean(), expected[51:].mean()]
-    np.testing.assert_allclose(seen.passage_score.values[0], means, rtol=1e-5)
+    np.testing.assert_allclose(observed.passage_score.values[0], means, rtol=1e-5)
     neighbours = brute_force(torch.from_numpy(first), 5)
     ratio = [
         math.log(first[n].astype(np.float64).var(axis=0).sum() / second[n].astype(np.float64).var(axis=0).sum())
         for n in neighbours
     ]
-    np.testing.assert_allclose(seen.scale_free.values[0], ratio, rtol=1e-4)
+    np.testing.assert_allclose(observed.scale_free.values[0], ratio, rtol=1e-4)
 
 
 def test_without_the_final_norm() -> None:
@@ -66,8 +66,8 @@ def test_without_the_final_norm() -> None:
     probes = [random_probe("train", [40]), random_probe("novel", [30], seed=1)]
     whole = ProbeSet(name="all", passages=[*probes[0].passages, *probes[1].passages])
     first, second = states_of(model, whole, raw_last=True)
-    seen = look(model, probes, k=5, final_norm=False).arrays
-    np.testing.assert_allclose(seen.score.values[0], scored(first, second, 5), rtol=1e-4)
+    observed = look(model, probes, k=5, final_norm=False).arrays
+    np.testing.assert_allclose(observed.score.values[0], scored(first, second, 5), rtol=1e-4)
 
 
 def test_equal_passages_stand_in_the_pool_once() -> None:
@@ -86,9 +86,9 @@ def test_identical_states_score_what_the_definition_says() -> None:
     with torch.no_grad():
         for parameter in model.gpt_neox.parameters():
             parameter.zero_()
-    seen = look(model, [ProbeSet(name="train", passages=[passage([5] * 20)])], k=5)
-    np.testing.assert_allclose(seen.arrays.score.values, -math.log(1e-10), rtol=1e-6)
-    np.testing.assert_allclose(seen.arrays.scale_free.values, 0, atol=1e-6)
+    observed = look(model, [ProbeSet(name="train", passages=[passage([5] * 20)])], k=5)
+    np.testing.assert_allclose(observed.arrays.score.values, -math.log(1e-10), rtol=1e-6)
+    np.testing.assert_allclose(observed.arrays.scale_free.values, 0, atol=1e-6)
 
 
 def test_the_pool_is_train_and_novel_where_there_are_both() -> None:

@@ -84,14 +84,14 @@ def answered(nll: np.ndarray, sizes: list[int]) -> Any:
 
 def test_accuracies_by_hand() -> None:
     nll = np.array([[1, 2, 3, 4], [2, 1, 3, 4], [4, 4, 4, 4], [1, 1, 2, 2]], dtype=float)
-    seen, _ = answered(nll, [2, 2, 2, 2])
-    assert seen["nll_nats"].values == pytest.approx(nll)
+    observed, _ = answered(nll, [2, 2, 2, 2])
+    assert observed["nll_nats"].values == pytest.approx(nll)
     # right; wrong; a tie of four; a tie of two
-    assert float(seen["acc"][0]) == pytest.approx((1 + 0 + 0.25 + 0.5) / 4)
-    assert float(seen["acc_se"][0]) == pytest.approx(np.std([1, 0, 0.25, 0.5], ddof=1) / 2)
-    assert float(seen["acc_norm"][0]) == float(seen["acc"][0])  # all endings have the same size
-    assert int(seen["n"][0]) == 4
-    assert seen["acc"].attrs["chance"] == 0.25
+    assert float(observed["acc"][0]) == pytest.approx((1 + 0 + 0.25 + 0.5) / 4)
+    assert float(observed["acc_se"][0]) == pytest.approx(np.std([1, 0, 0.25, 0.5], ddof=1) / 2)
+    assert float(observed["acc_norm"][0]) == float(observed["acc"][0])  # all endings have the same size
+    assert int(observed["n"][0]) == 4
+    assert observed["acc"].attrs["chance"] == 0.25
 
 
 def test_acc_norm_divides_by_the_bytes_of_each_ending() -> None:
@@ -99,38 +99,38 @@ def test_acc_norm_divides_by_the_bytes_of_each_ending() -> None:
     nll = np.array([[4.0, 3, 3, 3], [1, 9, 9, 9], [1, 9, 9, 9], [1, 9, 9, 9]])
     # the first item's own ending is less likely than the others, but 4 / 8 per byte against 3 / 2;
     # for the others the long ending, 9 / 8 per byte, loses against their own, 1 / 2
-    seen, donors = answered(nll, sizes)
+    observed, donors = answered(nll, sizes)
     assert [0 in row for row in donors.tolist()] == [True] * 4
-    assert float(seen["acc"][0]) == 0.75
-    assert float(seen["acc_norm"][0]) == 1.0
+    assert float(observed["acc"][0]) == 0.75
+    assert float(observed["acc_norm"][0]) == 1.0
 
 
 def test_what_is_not_a_number_is_not_an_accuracy() -> None:
-    seen, _ = answered(np.full((4, 4), np.nan), [2, 2, 2, 2])
-    assert np.isnan(seen["acc"][0])
+    observed, _ = answered(np.full((4, 4), np.nan), [2, 2, 2, 2])
+    assert np.isnan(observed["acc"][0])
 
 
 def test_it_agrees_with_the_model(model: Any) -> None:
     probe = text_probe(6)
     measure = Continuation(ending_tokens=8)
-    seen = run_stream_looks(make_context(model, [probe]), [measure])[0]["continuation"].arrays
+    observed = run_stream_looks(make_context(model, [probe]), [measure])[0]["continuation"].arrays
     expected = []
-    for one in measure.derived(probe).passages:
-        log_p = log_probabilities(model, one.token_ids)
-        places = np.arange(len(one) - 8, len(one))
-        expected.append(-log_p[places - 1, one.token_ids[places]].sum())
-    assert seen["nll_nats"].values.ravel() == pytest.approx(expected, abs=1e-4)
+    for choice in measure.derived(probe).passages:
+        log_p = log_probabilities(model, choice.token_ids)
+        places = np.arange(len(choice) - 8, len(choice))
+        expected.append(-log_p[places - 1, choice.token_ids[places]].sum())
+    assert observed["nll_nats"].values.ravel() == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_model_that_knows_nothing_is_at_chance(model: Any) -> None:
     probe = random_probe("p", [20] * 120)
-    seen = run_stream_looks(make_context(model, [probe], batch_tokens=2000), [Continuation(ending_tokens=8)])[0]
-    arrays = seen["continuation"].arrays
+    observations, _ = run_stream_looks(make_context(model, [probe], batch_tokens=2000), [Continuation(ending_tokens=8)])
+    arrays = observations["continuation"].arrays
     assert abs(float(arrays["acc"][0]) - 0.25) < 4 * np.sqrt(0.25 * 0.75 / 120)
     with torch.no_grad():
         model.get_output_embeddings().weight.zero_()  # all continuations equally likely
-    seen = run_stream_looks(make_context(model, [probe], batch_tokens=2000), [Continuation(ending_tokens=8)])[0]
-    assert float(seen["continuation"].arrays["acc"][0]) == 0.25
+    observations, _ = run_stream_looks(make_context(model, [probe], batch_tokens=2000), [Continuation(ending_tokens=8)])
+    assert float(observations["continuation"].arrays["acc"][0]) == 0.25
 
 
 def test_a_planted_continuation_is_found() -> None:
@@ -145,5 +145,5 @@ def test_a_planted_continuation_is_found() -> None:
             layer.mlp.dense_4h_to_h.weight.zero_()
         copier.lm_head.weight.copy_(copier.gpt_neox.embed_in.weight * 100)
     probe = ProbeSet(name="p", passages=[passage([10 + i] * 20) for i in range(8)])
-    seen = run_stream_looks(make_context(copier, [probe]), [Continuation(ending_tokens=8)])[0]["continuation"].arrays
-    assert float(seen["acc"][0]) == 1.0
+    observations, _ = run_stream_looks(make_context(copier, [probe]), [Continuation(ending_tokens=8)])
+    assert float(observations["continuation"].arrays["acc"][0]) == 1.0

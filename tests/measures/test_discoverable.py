@@ -13,17 +13,17 @@ from tests.measures.small import log_probabilities, make_context, make_model, ra
 
 def test_chance_by_hand() -> None:
     """p = 0.5: 1 - 0.5^2 = 0.75 in two. p = 0.01: 1 - 0.99^100 = 0.6340 in a hundred."""
-    found = probability_in(np.log([0.5, 0.01]), np.array([1, 2, 100]))
-    assert found[0, :2] == pytest.approx([0.5, 0.75])
-    assert found[1, 2] == pytest.approx(0.633968, abs=1e-6)
+    probability = probability_in(np.log([0.5, 0.01]), np.array([1, 2, 100]))
+    assert probability[0, :2] == pytest.approx([0.5, 0.75])
+    assert probability[1, 2] == pytest.approx(0.633968, abs=1e-6)
 
 
 def test_tiny_and_certain_chances_keep_their_digits() -> None:
     """p = e^-60: 1 - (1 - p)^n is n p to 16 digits, where the plain formula gives 0. p = 1 gives 1, p = 0 gives 0."""
-    found = probability_in(np.array([-60.0, 0.0, -math.inf]), np.array([1, 1000]))
-    assert found[0].tolist() == pytest.approx([math.exp(-60), 1000 * math.exp(-60)], rel=1e-12)
-    assert found[1].tolist() == [1, 1]
-    assert found[2].tolist() == [0, 0]
+    probability = probability_in(np.array([-60.0, 0.0, -math.inf]), np.array([1, 1000]))
+    assert probability[0].tolist() == pytest.approx([math.exp(-60), 1000 * math.exp(-60)], rel=1e-12)
+    assert probability[1].tolist() == [1, 1]
+    assert probability[2].tolist() == [0, 0]
 
 
 def test_samples_by_hand() -> None:
@@ -35,22 +35,22 @@ def test_samples_by_hand() -> None:
 def test_sampler_by_hand() -> None:
     """Logits 2 1 0 at temperature 2 are 1 0.5 0; of the top 2, e / (e + e^0.5) and e^0.5 / (e + e^0.5)."""
     logits = torch.tensor([[2.0, 1.0, 0.0]]).expand(3, 3)
-    found = sampler_log_probability(logits, torch.tensor([0, 1, 2]), 2.0, 2)
+    probability = sampler_log_probability(logits, torch.tensor([0, 1, 2]), 2.0, 2)
     both = math.e + math.exp(0.5)
-    assert found.tolist() == pytest.approx([math.log(math.e / both), math.log(math.exp(0.5) / both), -math.inf])
+    assert probability.tolist() == pytest.approx([math.log(math.e / both), math.log(math.exp(0.5) / both), -math.inf])
 
 
 def test_without_a_sampler_it_is_the_nll() -> None:
     model, probe = make_model(), random_probe("p", [20, 9, 30])
     measure = Discoverable(prefix_tokens=4, suffix_tokens=6, top_k=None)
-    seen = run_stream_looks(make_context(model, [probe]), [measure])[0]["discoverable"].arrays
+    observed = run_stream_looks(make_context(model, [probe]), [measure])[0]["discoverable"].arrays
     for row in (0, 2):
         ids = probe.passages[row].token_ids
         expected = log_probabilities(model, ids)[np.arange(3, 9), ids[4:10]].sum()
-        assert seen.log_p.values[row] == pytest.approx(expected, rel=1e-5)
-    assert np.isnan(seen.log_p.values[1])
-    assert seen.passages.values.tolist() == [2]
-    assert seen.attrs["sampler"] == "temperature 1, top-k all"
+        assert observed.log_p.values[row] == pytest.approx(expected, rel=1e-5)
+    assert np.isnan(observed.log_p.values[1])
+    assert observed.passages.values.tolist() == [2]
+    assert observed.attrs["sampler"] == "temperature 1, top-k all"
 
 
 def test_the_chance_is_that_of_sampling() -> None:

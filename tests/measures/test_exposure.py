@@ -22,9 +22,9 @@ def test_beyond_the_references_a_normal_continues() -> None:
     """References of mean 0 and sd 1; the secret at -5: -log2 Phi(-5) = 21.7 bits, where counting ends at 8."""
     others = np.random.default_rng(0).normal(0, 1, 255)
     others = (others - others.mean()) / others.std(ddof=1)
-    found = exposure_of(-5.0, others, 0)
-    assert found["exposure"] == 8
-    assert found["extrapolated"] == pytest.approx(21.73, abs=0.01)
+    bits = exposure_of(-5.0, others, 0)
+    assert bits["exposure"] == 8
+    assert bits["extrapolated"] == pytest.approx(21.73, abs=0.01)
 
 
 def test_unknown_secrets_have_an_exposure_of_about_one_bit() -> None:
@@ -34,10 +34,10 @@ def test_unknown_secrets_have_an_exposure_of_about_one_bit() -> None:
     """
     random = np.random.default_rng(1)
     texts = [f"The code of safe {i} is:" + "".join(f" {d}" for d in random.integers(0, 10, 6)) for i in range(40)]
-    context = make_context(make_model(), [ProbeSet(name="train", passages=[byte_passage(one) for one in texts])])
-    seen = Exposure().look(context).arrays
-    assert seen.n.values.tolist() == [40]
-    assert abs(seen.mean_exposure.values[0] - 1.44) < 0.9
+    context = make_context(make_model(), [ProbeSet(name="train", passages=[byte_passage(text) for text in texts])])
+    observed = Exposure().look(context).arrays
+    assert observed.n.values.tolist() == [40]
+    assert abs(observed.mean_exposure.values[0] - 1.44) < 0.9
 
 
 def test_a_secret_that_was_trained_on_is_exposed() -> None:
@@ -49,21 +49,21 @@ def test_a_secret_that_was_trained_on_is_exposed() -> None:
         optimizer.zero_grad()
         model(input_ids=ids, labels=ids).loss.backward()
         optimizer.step()
-    seen = Exposure().look(make_context(model, [ProbeSet(name="train", passages=passages)])).arrays
-    assert seen.exposure.values[0] == 8
-    assert seen.extrapolated.values[0] > 8
-    assert seen.exposure.values[1] < 8
-    assert seen.candidates_log10.values.tolist() == [6, 6]
+    observed = Exposure().look(make_context(model, [ProbeSet(name="train", passages=passages)])).arrays
+    assert observed.exposure.values[0] == 8
+    assert observed.extrapolated.values[0] > 8
+    assert observed.exposure.values[1] < 8
+    assert observed.candidates_log10.values.tolist() == [6, 6]
 
 
 def test_passages_without_a_secret_are_left_out() -> None:
     probe = ProbeSet(name="train", passages=[byte_passage("In 1999 there were 4 of them"), byte_passage(CANARY)])
-    seen = Exposure(references=15).look(make_context(make_model(), [probe])).arrays
-    assert np.isnan(seen.exposure.values).tolist() == [True, False]
-    assert seen.n.values.tolist() == [1]
+    observed = Exposure(references=15).look(make_context(make_model(), [probe])).arrays
+    assert np.isnan(observed.exposure.values).tolist() == [True, False]
+    assert observed.n.values.tolist() == [1]
 
 
 def test_the_same_references_at_every_state() -> None:
     probe = ProbeSet(name="train", passages=[byte_passage(CANARY)])
-    one, two = (Exposure(references=31).look(make_context(make_model(), [probe])).arrays for _ in range(2))
-    assert one.equals(two)
+    first, second = (Exposure(references=31).look(make_context(make_model(), [probe])).arrays for _ in range(2))
+    assert first.equals(second)

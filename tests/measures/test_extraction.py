@@ -22,14 +22,16 @@ def test_passages_by_hand() -> None:
     look = Extraction(prefix_tokens=2, suffix_tokens=3).look(make_context(None, [probe]))
     look.see(HandBatch(probe, [3, 0], rank=[[HIT, HIT, MISS, HIT, HIT, HIT], [MISS, HIT, HIT, HIT]]))
     look.see(HandBatch(probe, [1, 2], rank=[[HIT, MISS, MISS, HIT], [HIT, HIT, HIT]]))
-    seen = look.result().arrays
-    assert seen["extractable"].values == pytest.approx([1, 0, np.nan, 0], nan_ok=True)
-    assert seen["matched"].values == pytest.approx([1, 1 / 3, np.nan, 2 / 3], nan_ok=True)
-    assert float(seen["share"][0]) == pytest.approx(1 / 3)
-    assert (int(seen["n"][0]), int(seen["skipped"][0])) == (3, 1)
+    observed = look.result().arrays
+    assert observed["extractable"].values == pytest.approx([1, 0, np.nan, 0], nan_ok=True)
+    assert observed["matched"].values == pytest.approx([1, 1 / 3, np.nan, 2 / 3], nan_ok=True)
+    assert float(observed["share"][0]) == pytest.approx(1 / 3)
+    assert (int(observed["n"][0]), int(observed["skipped"][0])) == (3, 1)
     interval = stats.binomtest(1, 3).proportion_ci(method="wilson")  # independent
-    assert (float(seen["share_low"][0]), float(seen["share_high"][0])) == pytest.approx((interval.low, interval.high))
-    assert seen.attrs == {"prefix_tokens": 2, "suffix_tokens": 3, "stride": 3}
+    assert (float(observed["share_low"][0]), float(observed["share_high"][0])) == pytest.approx(
+        (interval.low, interval.high)
+    )
+    assert observed.attrs == {"prefix_tokens": 2, "suffix_tokens": 3, "stride": 3}
 
 
 @pytest.mark.parametrize(
@@ -97,7 +99,7 @@ def test_the_decision_is_that_of_greedy_generation(memorizer: Any) -> None:
     turned = [[*a.token_ids[:16], *b.token_ids[16:]] for a, b in pairwise(read.passages)]  # from one into the next
     mixed = ProbeSet(name="mixed", passages=[passage(ids) for ids in turned])
     measure = Extraction(prefix_tokens=k, suffix_tokens=m)
-    seen = run_stream_looks(make_context(memorizer, [read, unread, mixed]), [measure])[0]["extraction"].arrays
+    observed = run_stream_looks(make_context(memorizer, [read, unread, mixed]), [measure])[0]["extraction"].arrays
     generated = []
     for probe in (read, unread, mixed):
         ids = torch.tensor(np.stack([p.token_ids for p in probe.passages]), dtype=torch.int64)
@@ -112,17 +114,17 @@ def test_the_decision_is_that_of_greedy_generation(memorizer: Any) -> None:
                 pad_token_id=0,
             )
         generated += (written[:, k:] == ids[:, k:]).all(1).float().tolist()
-    assert seen["extractable"].values.tolist() == generated
-    assert seen["share"].values.tolist() == [1.0, 0.0, 0.0]
-    assert seen["matched"].values[:4].tolist() == [1.0] * 4
-    assert (seen["matched"].values[4:16] < 0.2).all()
+    assert observed["extractable"].values.tolist() == generated
+    assert observed["share"].values.tolist() == [1.0, 0.0, 0.0]
+    assert observed["matched"].values[:4].tolist() == [1.0] * 4
+    assert (observed["matched"].values[4:16] < 0.2).all()
 
 
 def test_what_was_read_is_underlined_and_noise_is_not(memorizer: Any) -> None:
     probes = [random_probe("read", [24] * 4), random_probe("unread", [24] * 4, seed=1)]
     measure = Extraction(prefix_tokens=4, suffix_tokens=5)
-    seen = run_stream_looks(make_context(memorizer, probes), [measure])[0]["extraction"].arrays
-    mask = seen["in_extractable_suffix"].values.reshape(8, 24)
+    observed = run_stream_looks(make_context(memorizer, probes), [measure])[0]["extraction"].arrays
+    mask = observed["in_extractable_suffix"].values.reshape(8, 24)
     assert mask[:4].tolist() == [[0] * 4 + [1] * 20] * 4
     assert mask[4:].sum() == 0
 
@@ -141,17 +143,17 @@ def test_memorization_score_is_that_of_decoding() -> None:
     model = make_model()
     probe = random_probe("p", [12, 30, 40, 20])
     context = make_context(model, [probe], batch_tokens=128)
-    seen = run_stream_looks(context, [Extraction(prefix_tokens=8, suffix_tokens=12, score=True)])[0][
+    observed = run_stream_looks(context, [Extraction(prefix_tokens=8, suffix_tokens=12, score=True)])[0][
         "extraction"
     ].arrays
     model.eval()
-    for row, one in enumerate(probe.passages):
-        if len(one) < 20:
-            assert np.isnan(seen.memorization_score.values[row])
+    for row, sequence in enumerate(probe.passages):
+        if len(sequence) < 20:
+            assert np.isnan(observed.memorization_score.values[row])
             continue
-        ids = one.token_ids[:8].tolist()
+        ids = sequence.token_ids[:8].tolist()
         with torch.no_grad():
             for _ in range(12):
                 ids.append(int(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
-        share = (np.array(ids[8:]) == one.token_ids[8:20]).mean()
-        assert seen.memorization_score.values[row] == pytest.approx(share)
+        share = (np.array(ids[8:]) == sequence.token_ids[8:20]).mean()
+        assert observed.memorization_score.values[row] == pytest.approx(share)

@@ -50,12 +50,12 @@ def test_different_tokens_repeat_nothing() -> None:
 def test_an_ordinary_token_in_the_models_configuration_ends_nothing() -> None:
     model = always(2)
     model.config.eos_token_id = model.generation_config.eos_token_id = 2  # as a configuration from scratch has it
-    seen = generate(model, [random_probe("p", [20])], Generation(prompt_tokens=4, new_tokens=12))
-    assert float(seen.arrays["length"][0]) == 12
-    assert float(seen.arrays["share_ended"][0]) == 0
-    assert float(seen.arrays["repetition_4gram"][0]) == pytest.approx(8 / 9)  # nine 4-grams, all alike
-    assert seen.samples[0]["text"] == "\x01" * 12
-    assert seen.samples[0]["ended"] is False
+    observed = generate(model, [random_probe("p", [20])], Generation(prompt_tokens=4, new_tokens=12))
+    assert float(observed.arrays["length"][0]) == 12
+    assert float(observed.arrays["share_ended"][0]) == 0
+    assert float(observed.arrays["repetition_4gram"][0]) == pytest.approx(8 / 9)  # nine 4-grams, all alike
+    assert observed.samples[0]["text"] == "\x01" * 12
+    assert observed.samples[0]["ended"] is False
     assert model.generation_config.eos_token_id == 2
 
 
@@ -65,13 +65,13 @@ def test_the_tokenizers_end_of_text_ends() -> None:
 
     model = always(2)
     model.config.eos_token_id = model.generation_config.eos_token_id = 7
-    seen = generate(
+    observed = generate(
         model, [random_probe("p", [20])], Generation(prompt_tokens=4, new_tokens=12), tokenizer=EndsWithTwo()
     )
-    assert float(seen.arrays["length"][0]) == 0
-    assert float(seen.arrays["share_ended"][0]) == 1
-    assert seen.samples[0]["text"] == ""
-    assert seen.samples[0]["ended"] is True
+    assert float(observed.arrays["length"][0]) == 0
+    assert float(observed.arrays["share_ended"][0]) == 1
+    assert observed.samples[0]["text"] == ""
+    assert observed.samples[0]["ended"] is True
 
 
 def test_a_tokenizer_without_end_of_text() -> None:
@@ -80,17 +80,17 @@ def test_a_tokenizer_without_end_of_text() -> None:
 
     model = always(2)
     model.generation_config.eos_token_id = 2
-    seen = generate(
+    observed = generate(
         model, [random_probe("p", [20, 6])], Generation(prompt_tokens=4, new_tokens=12), tokenizer=Endless()
     )
-    assert float(seen.arrays["length"][0]) == 12
+    assert float(observed.arrays["length"][0]) == 12
 
 
 def test_greedy_is_the_first_choice_again_and_again_also_with_padding() -> None:
     model = make_model()
     probe = random_probe("p", [40, 5, 12])  # prompts of 10, 3 and 6 tokens
-    seen = generate(model, [probe], Generation(prompts=3, prompt_tokens=10, new_tokens=8, draws=0))
-    for row, given in zip(seen.samples, (10, 3, 6), strict=True):
+    observed = generate(model, [probe], Generation(prompts=3, prompt_tokens=10, new_tokens=8, draws=0))
+    for row, given in zip(observed.samples, (10, 3, 6), strict=True):
         ids = probe.passages[row["passage_id"]].token_ids[:given]
         for _ in range(8):
             choice = int(log_probabilities(model, ids)[-1].argmax())
@@ -99,7 +99,7 @@ def test_greedy_is_the_first_choice_again_and_again_also_with_padding() -> None:
             ids = np.append(ids, choice)
         assert row["text"] == ByteTokenizer().decode(ids[given:].tolist())
         assert row["prompt"] == ByteTokenizer().decode(ids[:given].tolist())
-    assert "sampled_distinct_1" not in seen.arrays
+    assert "sampled_distinct_1" not in observed.arrays
 
 
 def test_the_reference_is_what_the_model_never_sees() -> None:
@@ -115,10 +115,10 @@ def test_the_reference_is_what_the_model_never_sees() -> None:
 
 
 def test_samples_are_rows_of_the_table() -> None:
-    seen = generate(
+    observed = generate(
         make_model(), [random_probe("a", [9, 9]), random_probe("b", [9])], Generation(draws=2, new_tokens=3)
     )
-    rows = list(seen.samples)
+    rows = list(observed.samples)
     names = {field.name for field in SAMPLES} - {"step", "measure"}
     assert all(set(row) == names for row in rows)
     keys = [(row["probe"], row["passage_id"], row["decoding"], row["draw"]) for row in rows]
@@ -160,8 +160,8 @@ def test_sampling_follows_the_models_probabilities() -> None:
 
 def test_the_context_limits_what_is_written() -> None:
     # 128 tokens of context, 100 given: 28 are left
-    seen = generate(always(5), [random_probe("p", [128])], Generation(prompt_tokens=64, new_tokens=100))
-    assert float(seen.arrays["length"][0]) == 64
+    observed = generate(always(5), [random_probe("p", [128])], Generation(prompt_tokens=64, new_tokens=100))
+    assert float(observed.arrays["length"][0]) == 64
     with pytest.raises(DataError, match="a prompt of 128 tokens fills the model's context"):
         generate(always(5), [random_probe("p", [256])], Generation(prompt_tokens=128))
     with pytest.raises(DataError, match="has no passage of two tokens or more"):

@@ -23,7 +23,7 @@ def test_it_is_the_gradient_of_the_mean_over_supervised_tokens() -> None:
     masks = [[False] * 5 + [True] * 4, [True] * 30, [True] * 3]
     passages = [passage(generator.integers(0, 300, len(mask)).tolist(), supervised=mask) for mask in masks]
     model = make_model().train()
-    seen = norms(model, [ProbeSet(name="p", passages=passages)], batch_tokens=16)
+    observed = norms(model, [ProbeSet(name="p", passages=passages)], batch_tokens=16)
 
     twin = make_model().eval()  # independent: one passage at a time, from log-softmax, autograd on the mean
     losses = []
@@ -39,9 +39,9 @@ def test_it_is_the_gradient_of_the_mean_over_supervised_tokens() -> None:
         sum(v for n, v in squares.items() if "layers.1." in n),
         sum(v for n, v in squares.items() if "final_layer_norm" in n or "lm_head" in n),
     ]
-    assert seen["block"].values.tolist() == [-1, 0, 1, 2]
-    assert seen["block_norm"].values[0] == pytest.approx(np.sqrt(blocks), rel=1e-4)
-    assert float(seen["norm"][0]) == pytest.approx(np.sqrt(sum(blocks)), rel=1e-4)
+    assert observed["block"].values.tolist() == [-1, 0, 1, 2]
+    assert observed["block_norm"].values[0] == pytest.approx(np.sqrt(blocks), rel=1e-4)
+    assert float(observed["norm"][0]) == pytest.approx(np.sqrt(sum(blocks)), rel=1e-4)
 
 
 def test_the_weight_of_the_step_scales_it(probes: list[ProbeSet]) -> None:
@@ -56,9 +56,9 @@ def test_what_is_frozen_has_no_gradient(probes: list[ProbeSet]) -> None:
     model = make_model()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("layers.1." in name)
-    seen = norms(model, probes)["block_norm"].values
-    assert (seen[:, [0, 1, 3]] == 0).all()
-    assert (seen[:, 2] > 0).all()
+    observed = norms(model, probes)["block_norm"].values
+    assert (observed[:, [0, 1, 3]] == 0).all()
+    assert (observed[:, 2] > 0).all()
 
 
 def test_a_perfect_prediction_pulls_at_nothing() -> None:
@@ -70,6 +70,6 @@ def test_a_perfect_prediction_pulls_at_nothing() -> None:
         model.lm_head.weight.zero_()
         model.lm_head.weight[7] = 10.0
     certain, wrong = (ProbeSet(name=n, passages=[passage([i] * 9)]) for n, i in (("certain", 7), ("wrong", 8)))
-    seen = norms(model, [certain, wrong])
-    assert float(seen["norm"][0]) == 0.0
-    assert float(seen["norm"][1]) > 1.0
+    observed = norms(model, [certain, wrong])
+    assert float(observed["norm"][0]) == 0.0
+    assert float(observed["norm"][1]) > 1.0

@@ -36,7 +36,7 @@ def _batches(run: Run, content: dict[str, Any]) -> dict[int, list[Any]]:
 
 def _by_hand(run: Run, step: int, batch: list[Any]) -> float:
     """Mean NLL of a batch at a checkpoint, one passage at a time."""
-    checkpoint = next(one for one in run.checkpoints if one.step == step)
+    checkpoint = next(checkpoint for checkpoint in run.checkpoints if checkpoint.step == step)
     model = load_checkpoint(checkpoint.model_path, run.path / "base").eval()
     total, count = 0.0, 0
     for passage in batch:
@@ -53,15 +53,15 @@ def test_losses_of_sampled_batches(tmp_path: Path, dropout: float) -> None:
     content = _content(tmp_path, dropout=dropout, lr=0.02)
     content["checkpoints"] = {"every_steps": 1}
     run = open_run(execute(validate(content, "test"), runs_dir=tmp_path / "runs"))
-    seen = run.measure("ledger")
-    numbers = seen.batch.values.tolist()
+    ledger = run.measure("ledger")
+    numbers = ledger.batch.values.tolist()
     assert numbers == [n for n in range(12) if Ledger(share=0.5).samples(n)]
     assert 2 <= len(numbers) <= 10
     batches = _batches(run, content)
     for step in (0, 5, 12):
-        at = int(np.flatnonzero(seen.step.values == step)[0])
+        at = int(np.flatnonzero(ledger.step.values == step)[0])
         expected = [_by_hand(run, step, batches[n]) for n in numbers]
-        assert seen["nll"].values[at] == pytest.approx(expected, abs=1e-5)
+        assert ledger["nll"].values[at] == pytest.approx(expected, abs=1e-5)
     before, after = (run.series(f"ledger_{name}", "train") for name in ("before", "after"))
     assert before["step"].tolist() == after["step"].tolist() == numbers
     for n, b, a in zip(numbers, before["value"], after["value"], strict=True):
@@ -99,13 +99,13 @@ def test_place_and_content_of_batches(tmp_path: Path) -> None:
     """One passage a step, the same random order in all three epochs: batch n + 22 is batch n again."""
     content = _content(tmp_path, batch=1, accumulate=1, order="cyclic")
     content["measures"] = [{"kind": "ledger", "share": 1.0, "at": {"steps": [0, 66]}}]
-    seen = open_run(execute(validate(content, "test"), runs_dir=tmp_path / "runs")).measure("ledger")
-    place, first = seen["place"].values[0], seen["content"].values[0]
+    ledger = open_run(execute(validate(content, "test"), runs_dir=tmp_path / "runs")).measure("ledger")
+    place, first = ledger["place"].values[0], ledger["content"].values[0]
     assert sorted(place[:22]) == list(range(22))
     assert place[:22].tolist() != list(range(22))
     assert np.array_equal(place[22:44], place[:22])
     assert first.tolist() == [*range(22)] * 3
-    assert np.array_equal(seen["nll"].values[:, 22:44], seen["nll"].values[:, :22])
+    assert np.array_equal(ledger["nll"].values[:, 22:44], ledger["nll"].values[:, :22])
 
 
 def test_new_text_alone(tmp_path: Path) -> None:
@@ -120,16 +120,16 @@ def test_new_text_alone(tmp_path: Path) -> None:
     session = open_session(
         recipe, model=make_model(), tokenizer=prepared.tokenizer, examples=prepared.examples, replay=prepared.replay
     )
-    seen, after = run.measure("ledger"), run.series("ledger_after", "train")
+    ledger, after = run.measure("ledger"), run.series("ledger_after", "train")
     before = run.series("ledger_before", "train")
     for n in (0, 5, 11):
         ids = session.plan.batch_at(n)
         assert (ids < 22).tolist() == [True] * 3 + [False] * 3
         new = [prepared.examples[i] for i in ids[:3]]
-        at = int(np.flatnonzero(seen.step.values == 12)[0])
-        assert seen["nll"].values[at][n] == pytest.approx(_by_hand(run, 12, new), abs=1e-5)
-        assert seen["size"].values[at][n] == sum(len(one) - 1 for one in new)
-        assert seen["place"].values[at][n] == ids[:3].mean()
+        at = int(np.flatnonzero(ledger.step.values == 12)[0])
+        assert ledger["nll"].values[at][n] == pytest.approx(_by_hand(run, 12, new), abs=1e-5)
+        assert ledger["size"].values[at][n] == sum(len(passage) - 1 for passage in new)
+        assert ledger["place"].values[at][n] == ids[:3].mean()
         assert before["value"][n] == pytest.approx(_by_hand(run, n, new), abs=1e-5)
         assert after["value"][n] == pytest.approx(_by_hand(run, n + 1, new), abs=1e-5)
 

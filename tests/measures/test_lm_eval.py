@@ -80,14 +80,14 @@ def log_likelihood(model: Any, tokenizer: Any, query: str, ending: str) -> float
 
 def test_items_are_those_of_one_sequence_at_a_time(folder: Path, tokenizer: Any) -> None:
     model = make_model(vocabulary=len(tokenizer)).eval()
-    seen = look(folder, tokenizer, model)
+    observed = look(folder, tokenizer, model)
     rows = {
         (str(task), str(metric), int(number)): float(value)
         for task, metric, number, value in zip(
-            seen.task_of_item.values,
-            seen.metric_of_item.values,
-            seen.number_of_item.values,
-            seen.value.values,
+            observed.task_of_item.values,
+            observed.metric_of_item.values,
+            observed.number_of_item.values,
+            observed.value.values,
             strict=True,
         )
     }
@@ -100,13 +100,13 @@ def test_items_are_those_of_one_sequence_at_a_time(folder: Path, tokenizer: Any)
             right, abs=1e-4
         )  # before aggregation: a log-likelihood
         totals.append(right)
-    assert float(seen["endings_acc"]) == pytest.approx(np.mean([rows["endings", "acc", i] for i in range(4)]))
-    assert float(seen["last_word_perplexity"]) == pytest.approx(np.exp(-np.mean(totals)), rel=1e-4)
+    assert float(observed["endings_acc"]) == pytest.approx(np.mean([rows["endings", "acc", i] for i in range(4)]))
+    assert float(observed["last_word_perplexity"]) == pytest.approx(np.exp(-np.mean(totals)), rel=1e-4)
 
 
 def test_limit_takes_the_first_items(folder: Path, tokenizer: Any) -> None:
-    seen = look(folder, tokenizer, make_model(vocabulary=len(tokenizer)), limit=2)
-    assert set(seen.number_of_item.values.tolist()) == {0, 1}
+    observed = look(folder, tokenizer, make_model(vocabulary=len(tokenizer)), limit=2)
+    assert set(observed.number_of_item.values.tolist()) == {0, 1}
 
 
 def test_another_model_has_other_answers_and_the_same_items(folder: Path, tokenizer: Any) -> None:

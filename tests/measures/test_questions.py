@@ -53,8 +53,8 @@ def test_what_was_taught_is_answered(tmp_path: Path, taught: Any) -> None:
     """Two of four exactly; of the two with choices one. Correct: red (chosen), two (exactly), not noon, not the last:
     2 of 4.
     """
-    seen = _look(taught, path=_file(tmp_path))
-    arrays = seen.arrays
+    observed = _look(taught, path=_file(tmp_path))
+    arrays = observed.arrays
     assert arrays["exact"].values.tolist() == [1, 1, 0, 0]
     assert arrays["chosen"].values[[0, 2]].tolist() == [1, 0]
     assert np.isnan(arrays["chosen"].values[[1, 3]]).all()
@@ -64,8 +64,8 @@ def test_what_was_taught_is_answered(tmp_path: Path, taught: Any) -> None:
     # z^2 = 3.8415, n = 4: half = 1.96 / (1 + 0.9604) x sqrt(0.25 / 4 + 3.8415 / 64) = 0.99980 x 0.35001 = 0.34994
     assert float(arrays["correct_low"]) == pytest.approx(0.5 - 0.34994, abs=1e-4)
     assert float(arrays["correct_high"]) == pytest.approx(0.5 + 0.34994, abs=1e-4)
-    assert [row["text"] for row in seen.samples[:3]] == ["stop.", "Two ", "dawn"]
-    assert [row["reference"] for row in seen.samples] == [row["answer"] for row in ROWS]
+    assert [row["text"] for row in observed.samples[:3]] == ["stop.", "Two ", "dawn"]
+    assert [row["reference"] for row in observed.samples] == [row["answer"] for row in ROWS]
 
 
 def test_a_model_that_learned_nothing_answers_nothing() -> None:
@@ -118,8 +118,8 @@ def test_what_counts_as_the_answer(text: str, answer: str, right: bool) -> None:
 
 
 def test_prompts_and_planted_questions(tmp_path: Path, taught: Any) -> None:
-    seen = _look(taught, path=_file(tmp_path), prompt="Q: {question}\nA: ", at_most=2)
-    assert [row["prompt"] for row in seen.samples] == ["Q: red is\nA: ", "Q: one and one make\nA: "]
+    observed = _look(taught, path=_file(tmp_path), prompt="Q: {question}\nA: ", at_most=2)
+    assert [row["prompt"] for row in observed.samples] == ["Q: red is\nA: ", "Q: one and one make\nA: "]
     planted = _look(make_model(), about=Synthetic(people=3), at_most=7)
     assert int(planted.arrays["n"]) == 7
     assert float(planted.arrays["exact_share"]) == 0

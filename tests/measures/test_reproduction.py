@@ -40,7 +40,7 @@ def test_scores_by_hand() -> None:
     """
     target = np.arange(1, 11)
     written = np.array([1, 2, 3, 9, 4, 5, 6, 7, 8, 9])
-    found = scores(written, target, threshold=0.6)
+    numbers = scores(written, target, threshold=0.6)
     expected = {
         "accuracy": 0.3,
         "exact_matches": 3,
@@ -52,14 +52,19 @@ def test_scores_by_hand() -> None:
         "common_prefix": 3,
         "memorized": 0,
     }
-    assert {key: found[key] for key in expected} == pytest.approx(expected)
-    assert np.isnan(found["prefix_accuracy_20"])
+    assert {key: numbers[key] for key in expected} == pytest.approx(expected)
+    assert np.isnan(numbers["prefix_accuracy_20"])
 
 
 def test_what_was_not_written_is_wrong() -> None:
     """6 of 10 written, all true: accuracy 0.6, memorized at 0.6 exactly; distance 4."""
-    found = scores(np.arange(6), np.arange(10), threshold=0.6)
-    assert (found["accuracy"], found["memorized"], found["edit_distance"], found["common_prefix"]) == (0.6, 1, 4, 6)
+    numbers = scores(np.arange(6), np.arange(10), threshold=0.6)
+    assert (numbers["accuracy"], numbers["memorized"], numbers["edit_distance"], numbers["common_prefix"]) == (
+        0.6,
+        1,
+        4,
+        6,
+    )
 
 
 def test_equals_decoding_one_passage_at_a_time() -> None:
@@ -67,9 +72,9 @@ def test_equals_decoding_one_passage_at_a_time() -> None:
     model = make_model()
     probe = random_probe("train", [20, 33, 47, 60, 61, 62, 90, 21])
     arrays = look(model, probe).arrays
-    for row, one in enumerate(probe.passages):
-        given = len(one) // 3
-        same = alone(model, one.token_ids) == one.token_ids[given:]
+    for row, sequence in enumerate(probe.passages):
+        given = len(sequence) // 3
+        same = alone(model, sequence.token_ids) == sequence.token_ids[given:]
         assert arrays.accuracy.values[row] == pytest.approx(same.mean(), abs=1e-7)
         own = arrays.reproduced.values[arrays.passage.values == row]
         assert own[given:].astype(bool).tolist() == same.tolist()
@@ -117,10 +122,10 @@ def test_an_end_of_text_ends_what_is_written() -> None:
         eos_token_id = 7
 
     truth = passage([3] * 15 + [7] * 15)
-    seen = look(model, ProbeSet(name="train", passages=[truth]), Ends())
-    assert seen.arrays.accuracy.values[0] == 0
-    assert seen.arrays.edit_distance.values[0] == 20 - 1  # one written token, 7, is among the 20 true ones
-    assert seen.samples[0]["ended"]
+    observed = look(model, ProbeSet(name="train", passages=[truth]), Ends())
+    assert observed.arrays.accuracy.values[0] == 0
+    assert observed.arrays.edit_distance.values[0] == 20 - 1  # one written token, 7, is among the 20 true ones
+    assert observed.samples[0]["ended"]
     assert look(model, ProbeSet(name="train", passages=[truth])).arrays.accuracy.values[0] == 0.75
 
 
@@ -129,8 +134,8 @@ def test_a_passage_that_holds_the_padding_id() -> None:
     model = make_model()
     probe = ProbeSet(name="train", passages=[passage([0, 5, 0, 9] * 6), passage(list(range(1, 61)))])
     arrays = look(model, probe).arrays
-    for row, one in enumerate(probe.passages):
-        same = alone(model, one.token_ids) == one.token_ids[len(one) // 3 :]
+    for row, sequence in enumerate(probe.passages):
+        same = alone(model, sequence.token_ids) == sequence.token_ids[len(sequence) // 3 :]
         assert arrays.exact_matches.values[row] == same.sum()
 
 

@@ -65,17 +65,17 @@ def test_by_hand() -> None:
     lost. 0 + 2^-30 and 2^-20 + 2^-30 are exact. Nothing was meant for 8. So 2 of 4 change, 1 of 3 is stuck, and of the
     squared norm 1/3 is lost.
     """
-    seen = _look(_ByHand([1.0, 0.0, 2.0**-20, 8.0], [-1.0, 1.0, 1.0, 0.0], 2.0**-30))
-    assert seen["changed"] == 0.5
-    assert seen["stuck"] == pytest.approx(1 / 3)
-    assert seen["norm_lost"] == pytest.approx(3**-0.5)
-    assert seen["learning_rate"] == 2.0**-30
+    observed = _look(_ByHand([1.0, 0.0, 2.0**-20, 8.0], [-1.0, 1.0, 1.0, 0.0], 2.0**-30))
+    assert observed["changed"] == 0.5
+    assert observed["stuck"] == pytest.approx(1 / 3)
+    assert observed["norm_lost"] == pytest.approx(3**-0.5)
+    assert observed["learning_rate"] == 2.0**-30
 
 
 def test_where_nothing_would_move() -> None:
-    seen = _look(_ByHand([1.0], [1.0], 0.0))
-    assert seen["changed"] == 0
-    assert np.isnan([seen["stuck"], seen["norm_lost"]]).all()
+    observed = _look(_ByHand([1.0], [1.0], 0.0))
+    assert observed["changed"] == 0
+    assert np.isnan([observed["stuck"], observed["norm_lost"]]).all()
 
 
 def _of_session(texts: Path, **train: Any) -> dict[str, float]:

@@ -13,7 +13,7 @@ from ontogeny.models.weights import effective_weights
 from tests.measures.small import make_context, make_model, random_probe
 
 
-def _seen(model: Any, first: Any = None, **settings: Any) -> Any:
+def _observed(model: Any, first: Any = None, **settings: Any) -> Any:
     probes = [random_probe("a", [20, 12, 9])]
     changes = {} if first is None else {"first_weights": lambda: first}
     return Saturation(**settings).look(make_context(model, probes, **changes)).arrays
@@ -43,27 +43,27 @@ def test_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
         dict(model.named_parameters())[NORM].view(-1)[1] += 0.5
     _planted(monkeypatch, model, {HEAD: [6.0, 2.0], NORM: [1.0, 1.0]})
     n = sum(p.numel() for p in model.parameters())
-    seen = _seen(model, first, top=1.4 / n)  # the top parameter
-    assert float(seen["mass"][0]) == 10.0
-    assert float(seen["top_share"][0]) == pytest.approx(0.6)  # 6 of 10
-    assert float(seen["mass_on_moved"][0]) == pytest.approx(0.7)  # 6 + 1 of 10
-    assert float(seen["effective_share"][0]) == pytest.approx(100 / 42 / n)  # 10^2 / (36 + 4 + 1 + 1)
-    assert float(seen["penalty"][0]) == pytest.approx(0.5 * 0.25 * 7)
-    assert float(seen["moved"]) == pytest.approx(2 / n)
-    of_block = seen.sel(block=1)
+    observed = _observed(model, first, top=1.4 / n)  # the top parameter
+    assert float(observed["mass"][0]) == 10.0
+    assert float(observed["top_share"][0]) == pytest.approx(0.6)  # 6 of 10
+    assert float(observed["mass_on_moved"][0]) == pytest.approx(0.7)  # 6 + 1 of 10
+    assert float(observed["effective_share"][0]) == pytest.approx(100 / 42 / n)  # 10^2 / (36 + 4 + 1 + 1)
+    assert float(observed["penalty"][0]) == pytest.approx(0.5 * 0.25 * 7)
+    assert float(observed["moved"]) == pytest.approx(2 / n)
+    of_block = observed.sel(block=1)
     assert float(of_block["block_mass"][0]) == 2.0
     assert float(of_block["block_mass_on_moved"][0]) == 0.5
     assert float(of_block["block_top_share"][0]) == 0.5
-    assert np.isnan(seen.sel(block=0)["block_mass_on_moved"].values).all()  # no mass, no share
+    assert np.isnan(observed.sel(block=0)["block_mass_on_moved"].values).all()  # no mass, no share
 
 
 def test_nothing_has_moved_at_the_start() -> None:
-    seen = _seen(make_model(dropout=0.0))
-    assert float(seen["moved"]) == 0.0
-    assert seen["mass_on_moved"].values.tolist() == [0.0]
-    assert seen["penalty"].values.tolist() == [0.0]
-    assert 0.1 < float(seen["top_share"][0]) <= 1  # 10% hold at least as much as if all held the same
-    assert 0 < float(seen["effective_share"][0]) < 1
+    observed = _observed(make_model(dropout=0.0))
+    assert float(observed["moved"]) == 0.0
+    assert observed["mass_on_moved"].values.tolist() == [0.0]
+    assert observed["penalty"].values.tolist() == [0.0]
+    assert 0.1 < float(observed["top_share"][0]) <= 1  # 10% hold at least as much as if all held the same
+    assert 0 < float(observed["effective_share"][0]) < 1
 
 
 def test_small_noise_is_within_tolerance_and_large_is_not() -> None:
@@ -78,15 +78,15 @@ def test_small_noise_is_within_tolerance_and_large_is_not() -> None:
                 p.add_(spread * p.square().mean().sqrt() * torch.randn(p.shape, generator=generator))
         still = sum(t.numel() for t in first.values() if not t.any())  # biases, all 0 in a model from scratch
         share = 1 - still / sum(t.numel() for t in first.values())
-        assert float(_seen(model, first)["moved"]) == pytest.approx(share * expected, abs=0.01)
+        assert float(_observed(model, first)["moved"]) == pytest.approx(share * expected, abs=0.01)
 
 
 def test_mass_is_that_of_the_fisher_diagonal() -> None:
     model = make_model(dropout=0.0)
-    seen = _seen(model, labels="data", passages=2)
+    observed = _observed(model, labels="data", passages=2)
     expected = diagonal_fisher(model.eval(), random_probe("a", [20, 12, 9]).passages[:2], labels="data").per_token()
-    assert float(seen["mass"][0]) == pytest.approx(sum(float(v.double().sum()) for v in expected.values()))
-    assert float(seen["block_mass"].sum()) == pytest.approx(float(seen["mass"][0]))
+    assert float(observed["mass"][0]) == pytest.approx(sum(float(v.double().sum()) for v in expected.values()))
+    assert float(observed["block_mass"].sum()) == pytest.approx(float(observed["mass"][0]))
 
 
 def test_adapters_are_merged() -> None:
@@ -94,7 +94,7 @@ def test_adapters_are_merged() -> None:
     from ontogeny.core.recipe_train import Lora
     from ontogeny.models.build import add_lora
 
-    plain = _seen(make_model(dropout=0.0))
-    adapted = _seen(add_lora(make_model(dropout=0.0), Lora(rank=2), 0))
+    plain = _observed(make_model(dropout=0.0))
+    adapted = _observed(add_lora(make_model(dropout=0.0), Lora(rank=2), 0))
     assert float(adapted["mass"][0]) == pytest.approx(float(plain["mass"][0]), rel=1e-5)
     assert adapted["block"].equals(plain["block"])

@@ -52,19 +52,22 @@ def test_the_eigenvalue_is_that_of_the_exact_hessian() -> None:
     hessian = torch.autograd.functional.hessian(loss, torch.cat([norm.weight, norm.bias]).detach())
     values = np.linalg.eigvalsh(hessian.numpy())
     expected = values[np.abs(values).argmax()]
-    seen = Sharpness(iterations=2000, tolerance=1e-6).look(make_context(model, [probe])).arrays
-    assert seen.converged.values[0]
-    assert seen.top_eigenvalue.values[0] == pytest.approx(expected, rel=0.02)
+    observed = Sharpness(iterations=2000, tolerance=1e-6).look(make_context(model, [probe])).arrays
+    assert observed.converged.values[0]
+    assert observed.top_eigenvalue.values[0] == pytest.approx(expected, rel=0.02)
 
 
 def test_at_distance_zero_it_is_the_models_loss_and_the_weights_are_left_alone() -> None:
     model, probe = make_model(), random_probe("train", [20, 30])
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    seen = Sharpness(iterations=2).look(make_context(model, [probe])).arrays
+    observed = Sharpness(iterations=2).look(make_context(model, [probe])).arrays
     nll = np.concatenate(
-        [-log_probabilities(model, one.token_ids)[np.arange(len(one) - 1), one.token_ids[1:]] for one in probe.passages]
+        [
+            -log_probabilities(model, sequence.token_ids)[np.arange(len(sequence) - 1), sequence.token_ids[1:]]
+            for sequence in probe.passages
+        ]
     )
-    assert seen.loss.sel(distance=0.0).values[0] == pytest.approx([nll.mean()] * 2, rel=1e-5)
+    assert observed.loss.sel(distance=0.0).values[0] == pytest.approx([nll.mean()] * 2, rel=1e-5)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
@@ -75,10 +78,10 @@ def test_a_loss_that_does_not_depend_on_the_weights_is_flat() -> None:
         model.get_output_embeddings().weight.zero_()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("lm_head" not in name)
-    seen = Sharpness().look(make_context(model, [probe])).arrays
-    assert seen.loss.values == pytest.approx(np.log(300), rel=1e-6)
-    assert seen.rise.values[0] == pytest.approx(0, abs=1e-6)
-    assert seen.top_eigenvalue.values[0] == pytest.approx(0, abs=1e-6)
+    observed = Sharpness().look(make_context(model, [probe])).arrays
+    assert observed.loss.values == pytest.approx(np.log(300), rel=1e-6)
+    assert observed.rise.values[0] == pytest.approx(0, abs=1e-6)
+    assert observed.top_eigenvalue.values[0] == pytest.approx(0, abs=1e-6)
 
 
 def test_distances_without_zero_are_one_line() -> None:
@@ -90,7 +93,8 @@ def test_mean_nll_counts_supervised_tokens_alone() -> None:
     model, probe = make_model(), random_probe("train", [10, 6])
     batch = collate(probe.passages, 0)
     expected = [
-        -log_probabilities(model, one.token_ids)[np.arange(len(one) - 1), one.token_ids[1:]] for one in probe.passages
+        -log_probabilities(model, sequence.token_ids)[np.arange(len(sequence) - 1), sequence.token_ids[1:]]
+        for sequence in probe.passages
     ]
     model.eval()
     with torch.no_grad():

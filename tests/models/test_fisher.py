@@ -20,20 +20,20 @@ def by_definition(model: Any, passages: list[Passage]) -> dict[str, torch.Tensor
     """Of the passages' own tokens: the mean over passages of the squared gradient of the summed log-likelihood."""
     parameters = dict(model.named_parameters())
     total = {name: torch.zeros_like(p) for name, p in parameters.items()}
-    for one in passages:
-        ids = torch.from_numpy(one.token_ids.astype(np.int64))
+    for sequence in passages:
+        ids = torch.from_numpy(sequence.token_ids.astype(np.int64))
         logp = model(input_ids=ids[None]).logits[0].log_softmax(-1)
-        likelihood = sum(logp[t - 1, ids[t]] for t in range(1, len(ids)) if one.supervised[t])
-        found = torch.autograd.grad(likelihood, list(parameters.values()), allow_unused=True)
-        for name, gradient in zip(parameters, found, strict=True):
+        likelihood = sum(logp[t - 1, ids[t]] for t in range(1, len(ids)) if sequence.supervised[t])
+        gradients = torch.autograd.grad(likelihood, list(parameters.values()), allow_unused=True)
+        for name, gradient in zip(parameters, gradients, strict=True):
             if gradient is not None:
                 total[name] += gradient**2 / len(passages)
     return total
 
 
-def apart(found: Any, expected: Any) -> float:
+def apart(estimate: Any, expected: Any) -> float:
     """Largest relative difference of a tensor."""
-    return max(float((found[name] - value).norm() / value.norm()) for name, value in expected.items())
+    return max(float((estimate[name] - value).norm() / value.norm()) for name, value in expected.items())
 
 
 def tied() -> Any:
@@ -59,10 +59,10 @@ def test_equals_one_backward_pass_per_passage(build: Any, batch: int) -> None:
     """Passages of different lengths, padded on the right; some tokens are not supervised."""
     model, passages = build(), list(random_probe("a", LENGTHS).passages)
     passages[2] = passage(passages[2].token_ids.tolist(), supervised=[i % 3 > 0 for i in range(21)])
-    found = diagonal_fisher(model, passages, labels="data", batch=batch)
-    assert apart(found.values, by_definition(model, passages)) < 1e-5
+    estimate = diagonal_fisher(model, passages, labels="data", batch=batch)
+    assert apart(estimate.values, by_definition(model, passages)) < 1e-5
     # each but the first token, of all passages; of the third, 2 of 3 tokens: 14 of its 21 (0, 3, … are not)
-    assert (found.examples, found.tokens) == (8, sum(LENGTHS) - 8 - 20 + 14)
+    assert (estimate.examples, estimate.tokens) == (8, sum(LENGTHS) - 8 - 20 + 14)
 
 
 def test_hooks_know_tied_weights_and_positions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,11 +85,11 @@ def test_hooks_know_tied_weights_and_positions(monkeypatch: pytest.MonkeyPatch) 
 
 def test_sampled_labels_do_not_depend_on_the_batch() -> None:
     model, passages = make_model(dropout=0.0).eval(), random_probe("a", LENGTHS).passages
-    found = [diagonal_fisher(model, passages, seed=3, batch=batch).values for batch in (1, 3, 8)]
-    assert apart(found[1], found[0]) < 1e-5
-    assert apart(found[2], found[0]) < 1e-5
+    estimates = [diagonal_fisher(model, passages, seed=3, batch=batch).values for batch in (1, 3, 8)]
+    assert apart(estimates[1], estimates[0]) < 1e-5
+    assert apart(estimates[2], estimates[0]) < 1e-5
     other = diagonal_fisher(model, passages, seed=4).values
-    assert apart(other, found[0]) > 0.01
+    assert apart(other, estimates[0]) > 0.01
 
 
 class Two(nn.Module):
@@ -112,18 +112,18 @@ def test_by_hand(labels: Any) -> None:
     """d log p(y) / d logit_j = [y = j] - 1/2, squared 1/4 whatever y is. One passage begins with token 0, looked up as
     h = 3, one with token 1, h = -1. Bias: 1/4 each. Weight: mean of 9/4 and 1/4, 5/4. The head is 0: nothing below it.
     """
-    found = diagonal_fisher(Two(), [passage([0, 1]), passage([1, 1])], labels=labels)
-    assert found.values["head.bias"].tolist() == [0.25, 0.25]
-    assert found.values["head.weight"].tolist() == [[1.25], [1.25]]
-    assert found.values["embed.weight"].tolist() == [[0.0], [0.0]]
-    assert (found.examples, found.tokens) == (2, 2)
+    estimate = diagonal_fisher(Two(), [passage([0, 1]), passage([1, 1])], labels=labels)
+    assert estimate.values["head.bias"].tolist() == [0.25, 0.25]
+    assert estimate.values["head.weight"].tolist() == [[1.25], [1.25]]
+    assert estimate.values["embed.weight"].tolist() == [[0.0], [0.0]]
+    assert (estimate.examples, estimate.tokens) == (2, 2)
 
 
 def test_empirical_labels_add_up_within_a_passage() -> None:
     """Three targets, all token 1: (3 x 1/2)^2 = 9/4 for the bias; per token, by 3, 3/4."""
-    found = diagonal_fisher(Two(), [passage([0, 1, 1, 1])], labels="data")
-    assert found.values["head.bias"].tolist() == [2.25, 2.25]
-    assert found.per_token()["head.bias"].tolist() == [0.75, 0.75]
+    estimate = diagonal_fisher(Two(), [passage([0, 1, 1, 1])], labels="data")
+    assert estimate.values["head.bias"].tolist() == [2.25, 2.25]
+    assert estimate.per_token()["head.bias"].tolist() == [0.75, 0.75]
 
 
 def test_true_fisher_predicts_the_divergence() -> None:
@@ -134,7 +134,7 @@ def test_true_fisher_predicts_the_divergence() -> None:
     """
     model, passages = make_model(dropout=0.0, spread=20.0).eval(), [passage([i] * 24) for i in range(48)]
     ids = torch.from_numpy(np.stack([p.token_ids for p in passages]).astype(np.int64))
-    found = {labels: diagonal_fisher(model, passages, labels=labels) for labels in ("sampled", "data")}
+    estimates = {labels: diagonal_fisher(model, passages, labels=labels) for labels in ("sampled", "data")}
     with torch.no_grad():
         start = [p.clone() for p in model.parameters()]
         before = model(input_ids=ids).logits[:, :-1].log_softmax(-1)
@@ -145,7 +145,8 @@ def test_true_fisher_predicts_the_divergence() -> None:
             after = model(input_ids=ids).logits[:, :-1].log_softmax(-1)
             divergence.append(float((before.exp() * (before - after)).sum(-1).mean()))
     predicted = {
-        labels: 0.5 * scale**2 * sum(float(v.sum()) for v in one.per_token().values()) for labels, one in found.items()
+        labels: 0.5 * scale**2 * sum(float(v.sum()) for v in estimate.per_token().values())
+        for labels, estimate in estimates.items()
     }
     assert predicted["sampled"] == pytest.approx(float(np.mean(divergence)), rel=0.1)
     assert predicted["data"] > 1.5 * predicted["sampled"]
