@@ -8,7 +8,7 @@ import pandas as pd
 
 from ontogeny.core.contracts import Context
 from ontogeny.core.controls import Control, Decision
-from ontogeny.data.batch_plans import share_from
+from ontogeny.data.batch_plans import change_shares
 from ontogeny.looking.guard import untouched
 from ontogeny.train.optimizer import set_layer_slope
 from ontogeny.train.session import Session
@@ -64,7 +64,7 @@ class ControlDecisions:
         for decisions in self.past.values():
             for one in decisions:
                 if one.replay is not None and one.step >= since:
-                    share_from(session.plan, one.step, one.replay)
+                    change_shares(session.plan, one.step, one.replay)
             session.decided_rate = _latest([one.learning_rate for one in decisions], session.decided_rate)
             slope = _latest([one.layer_slope for one in decisions], None)
             if slope is not None:
