@@ -78,7 +78,7 @@ def save(writer: RunWriter, step: int, weights: str) -> None:
 
 
 def make_base(path: Path) -> None:
-    """Results of states 0, 10, 20; checkpoints 10 and 20; 12 rows of metrics in 3 parts; samples of states 10 and 20."""
+    """Results of states 0, 10, 20; 12 metrics rows in 3 parts; checkpoints and samples of states 10 and 20."""
     with create(path) as writer:
         writer.put_probes(probe_set())
         for number, step in enumerate((0, 10, 20)):
