@@ -5,8 +5,8 @@ import pytest
 
 from ontogeny.core.errors import DataError
 from ontogeny.core.recipe_train import Train
-from ontogeny.data.batch_plans import RepeatedPlan, make_plan, share_from, shares_at, tree_of
-from ontogeny.data.epoch_plan import BatchPlan
+from ontogeny.data.batch_plans import RepeatedPlan, change_shares, describe_parts, make_plan, shares_at
+from ontogeny.data.epoch_plan import EpochPlan
 from ontogeny.data.orders.sequential import Sequential
 
 LENGTHS = [5, 7, 9, 11, 13]
@@ -14,7 +14,7 @@ LENGTHS = [5, 7, 9, 11, 13]
 
 def test_each_batch_three_times_in_a_row() -> None:
     """Batches of two of five examples: 0 1, 2 3, 4; 12, 20 and 13 tokens."""
-    plan = RepeatedPlan(BatchPlan(Sequential(), LENGTHS, batch=2, seed=0), 3)
+    plan = RepeatedPlan(EpochPlan(Sequential(), LENGTHS, batch=2, seed=0), 3)
     assert [plan.batch_at(step).tolist() for step in range(10)] == [*[[0, 1]] * 3, *[[2, 3]] * 3, *[[4]] * 3, [0, 1]]
     assert [plan.repeat_at(step) for step in range(5)] == [0, 1, 2, 0, 1]
     assert plan.steps_per_epoch == 9
@@ -24,7 +24,7 @@ def test_each_batch_three_times_in_a_row() -> None:
 
 
 def test_lengths_of_training() -> None:
-    plan = RepeatedPlan(BatchPlan(Sequential(), LENGTHS, batch=2, seed=0), 3)
+    plan = RepeatedPlan(EpochPlan(Sequential(), LENGTHS, batch=2, seed=0), 3)
     assert plan.steps_for(Train(steps=7)) == 7
     assert plan.steps_for(Train(epochs=2, batch=2)) == 18
     for wanted in (1, 12, 13, 36, 37, 135, 136, 500):
@@ -33,9 +33,9 @@ def test_lengths_of_training() -> None:
 
 
 def test_shares_decided_within_repeats_hold_from_the_next_batch_on() -> None:
-    """Batches of two, each three times: one of two replayed, decided away at state 4, so from batch 2, step 6, on."""
+    """Batches of two, one of them replayed, each batch three times; share 0 decided at step 4 holds from step 6 on."""
     plan = make_plan(Train(epochs=1, batch=2, repeats=3), LENGTHS, {"old": (range(3, 5), 0.5)})
-    share_from(plan, 4, {"old": 0.0})
+    change_shares(plan, 4, {"old": 0.0})
     assert [int((plan.batch_at(step) >= 3).sum()) for step in range(9)] == [1] * 6 + [0] * 3
     assert shares_at(plan, 5) == {"old": 0.5}
     assert shares_at(plan, 6) == {"old": 0.0}
@@ -45,13 +45,13 @@ def test_without_replay_there_is_no_share_to_decide() -> None:
     plan = make_plan(Train(epochs=1), LENGTHS, {})
     assert shares_at(plan, 0) == {}
     with pytest.raises(DataError, match="no share of old can be decided here"):
-        share_from(plan, 0, {"old": 0.1})
+        change_shares(plan, 0, {"old": 0.1})
 
 
-def test_what_a_recipe_asks_for() -> None:
-    assert type(make_plan(Train(epochs=1), LENGTHS, {})) is BatchPlan
+def test_the_recipe_chooses_the_plan() -> None:
+    assert type(make_plan(Train(epochs=1), LENGTHS, {})) is EpochPlan
     made = make_plan(Train(epochs=1, batch=2, repeats=2), LENGTHS, {"old": (range(3, 5), 0.5)})
     assert isinstance(made, RepeatedPlan)
     assert np.array_equal(made.batch_at(0), made.batch_at(1))
-    assert tree_of(made, 4)["old"].startswith("50.0% asked")
-    assert tree_of(make_plan(Train(epochs=1), LENGTHS, {}), 4) == {}
+    assert describe_parts(made, 4)["old"].startswith("50.0% asked")
+    assert describe_parts(make_plan(Train(epochs=1), LENGTHS, {}), 4) == {}

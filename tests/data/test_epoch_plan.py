@@ -4,19 +4,19 @@ import pytest
 from ontogeny.core.contracts import Examples, Order
 from ontogeny.core.errors import DataError
 from ontogeny.core.recipe_train import Train
-from ontogeny.data.epoch_plan import BatchPlan
+from ontogeny.data.epoch_plan import EpochPlan
 from ontogeny.data.orders.sequential import Sequential
 from ontogeny.data.orders.shuffled import Shuffled
 
 LENGTHS = [10, 20, 30, 40, 50]
 
 
-def batches(plan: BatchPlan, steps: int) -> list[list[int]]:
+def batches(plan: EpochPlan, steps: int) -> list[list[int]]:
     return [plan.batch_at(step).tolist() for step in range(steps)]
 
 
 def test_an_epoch_ends_at_a_step() -> None:
-    plan = BatchPlan(Sequential(), LENGTHS, batch=2, seed=0)
+    plan = EpochPlan(Sequential(), LENGTHS, batch=2, seed=0)
     assert plan.steps_per_epoch == 3  # 2 + 2 + 1
     assert batches(plan, 6) == [[0, 1], [2, 3], [4], [0, 1], [2, 3], [4]]
     assert plan.batch_at(0).dtype == np.int64
@@ -24,13 +24,13 @@ def test_an_epoch_ends_at_a_step() -> None:
 
 
 def test_tokens_through_counts_the_batches_before() -> None:
-    plan = BatchPlan(Sequential(), LENGTHS, batch=2, seed=0)
+    plan = EpochPlan(Sequential(), LENGTHS, batch=2, seed=0)
     # Batches of 30, 70, 50 tokens; an epoch has 150.
     assert [plan.tokens_through(step) for step in range(8)] == [0, 30, 100, 150, 180, 250, 300, 330]
 
 
 def test_tokens_through_agrees_with_adding_up_shuffled_batches() -> None:
-    plan = BatchPlan(Shuffled(), LENGTHS, batch=2, seed=3)
+    plan = EpochPlan(Shuffled(), LENGTHS, batch=2, seed=3)
     total = 0
     for step in range(20):
         assert plan.tokens_through(step) == total
@@ -38,25 +38,25 @@ def test_tokens_through_agrees_with_adding_up_shuffled_batches() -> None:
 
 
 def test_every_epoch_holds_every_example_once() -> None:
-    plan = BatchPlan(Shuffled(), np.ones(23, dtype=int), batch=4, seed=0)
+    plan = EpochPlan(Shuffled(), np.ones(23, dtype=int), batch=4, seed=0)
     for epoch in range(5):
         examples = [i for step in range(6) for i in plan.batch_at(epoch * 6 + step)]
         assert sorted(examples) == list(range(23))
 
 
 def test_batch_at_is_a_pure_function_of_the_step() -> None:
-    forward, backward = (BatchPlan(Shuffled(), [1] * 23, batch=4, seed=5) for _ in range(2))
+    forward, backward = (EpochPlan(Shuffled(), [1] * 23, batch=4, seed=5) for _ in range(2))
     steps = list(range(60))
-    seen = {step: forward.batch_at(step).tolist() for step in steps}
-    assert {step: backward.batch_at(step).tolist() for step in reversed(steps)} == seen
-    forward.batch_at(0)[:] = -1  # what a caller does with a batch changes no later one
-    assert forward.batch_at(0).tolist() == seen[0]
+    expected = {step: forward.batch_at(step).tolist() for step in steps}
+    assert {step: backward.batch_at(step).tolist() for step in reversed(steps)} == expected
+    forward.batch_at(0)[:] = -1  # a caller that changes its batch changes no later one
+    assert forward.batch_at(0).tolist() == expected[0]
 
 
 def test_other_seeds_and_epochs_give_other_orders() -> None:
-    one, other = (BatchPlan(Shuffled(), [1] * 50, batch=50, seed=seed) for seed in (0, 1))
-    assert one.batch_at(0).tolist() != other.batch_at(0).tolist()
-    assert one.batch_at(0).tolist() != one.batch_at(1).tolist()
+    first, second = (EpochPlan(Shuffled(), [1] * 50, batch=50, seed=seed) for seed in (0, 1))
+    assert first.batch_at(0).tolist() != second.batch_at(0).tolist()
+    assert first.batch_at(0).tolist() != first.batch_at(1).tolist()
 
 
 @pytest.mark.parametrize(
@@ -75,19 +75,19 @@ def test_other_seeds_and_epochs_give_other_orders() -> None:
     ],
 )
 def test_steps_for(length: dict[str, float], steps: int) -> None:
-    plan = BatchPlan(Sequential(), LENGTHS, batch=2, seed=0)
+    plan = EpochPlan(Sequential(), LENGTHS, batch=2, seed=0)
     assert plan.steps_for(Train(**length)) == steps  # type: ignore[arg-type]
 
 
 def test_accumulation_does_not_change_the_batches() -> None:
     whole, parts = (Train(steps=9, batch=4, accumulate=n) for n in (1, 4))
-    plans = [BatchPlan(Shuffled(), LENGTHS, batch=train.batch, seed=train.seed) for train in (whole, parts)]
+    plans = [EpochPlan(Shuffled(), LENGTHS, batch=train.batch, seed=train.seed) for train in (whole, parts)]
     assert batches(plans[0], 9) == batches(plans[1], 9)
 
 
 def test_nothing_to_train_on() -> None:
     with pytest.raises(DataError, match=r"nothing to train on: data.train takes no passage"):
-        BatchPlan(Sequential(), [], batch=2, seed=0)
+        EpochPlan(Sequential(), [], batch=2, seed=0)
 
 
 def test_an_order_that_leaves_examples_out_is_a_defect() -> None:
@@ -96,4 +96,4 @@ def test_an_order_that_leaves_examples_out_is_a_defect() -> None:
             return np.arange(len(examples) // 2)
 
     with pytest.raises(ValueError, match=r"gave \(2,\) indices for 5 examples"):
-        BatchPlan(Half(), LENGTHS, batch=2, seed=0).batch_at(0)
+        EpochPlan(Half(), LENGTHS, batch=2, seed=0).batch_at(0)

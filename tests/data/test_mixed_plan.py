@@ -39,13 +39,13 @@ def test_a_quarter_of_every_batch_of_eight() -> None:
 @pytest.mark.parametrize("share", [0.01, 0.1, 1 / 3, 0.5, 0.9])
 def test_exact_shares_are_never_more_than_one_example_away(share: float) -> None:
     counts = np.cumsum(replayed(plan(share, batch=5), 200))
-    wanted = share * 5 * np.arange(1, 201)
-    assert np.abs(counts - wanted).max() <= 1
+    expected = share * 5 * np.arange(1, 201)
+    assert np.abs(counts - expected).max() <= 1
 
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.7])
 def test_shares_of_tokens(share: float) -> None:
-    """After every batch within the longest passage of the share of all tokens so far."""
+    """After every batch, replayed tokens differ from their share of all tokens by at most the longest passage."""
     made = plan(share, by="tokens")
     for step in range(1, 120):
         _, old = made.composition(step)
@@ -63,7 +63,7 @@ def test_expected_shares_vary_about_the_mean() -> None:
 
 
 def test_the_plan_is_a_function_of_the_step() -> None:
-    """Asked in any order, it gives the same."""
+    """The order of queries makes no difference."""
     for mixing in ({}, {"by": "tokens"}, {"counts": "expected"}):
         forward, backward = (plan(order=Shuffled(), **mixing) for _ in range(2))
         steps = range(60)
@@ -72,8 +72,9 @@ def test_the_plan_is_a_function_of_the_step() -> None:
 
 
 def test_budgets() -> None:
-    """40 new examples, batches of 8, three epochs. Compute: 15 steps, as without replay. New: 6 new ones a step, so 120
-    of them after 20 steps.
+    """40 new examples, batches of 8, three epochs.
+
+    Compute: 15 steps, as without replay. New: 6 new examples per step, so 3 x 40 are seen after 20 steps.
     """
     train = Train(epochs=3, batch=8)
     assert plan().steps_for(train) == 15
@@ -135,13 +136,14 @@ def test_a_share_of_nothing_is_an_arm_without_replay() -> None:
 
 
 def test_decided_shares_hold_from_their_step_on() -> None:
-    """0.25 of 8 is two in each of steps 0 to 4, then 0.5 four, then 0 none; what went before stays as it was, and new
-    text goes on where it stopped: 5 x 6, then 4 at a time.
+    """0.25 of 8 is two in steps 0 to 4, 0.5 is four in steps 5 to 8, 0 is none after that.
+
+    Earlier batches stay the same, and new text goes on where it stopped: 5 x 6 examples, then 4 at a time.
     """
     made = plan()
     before = [made.batch_at(step).tolist() for step in range(12)]  # counted beyond the change already
-    made.share_from(5, {"old": 0.5})
-    made.share_from(9, {"old": 0.0})
+    made.change_shares(5, {"old": 0.5})
+    made.change_shares(9, {"old": 0.0})
     assert replayed(made, 12).tolist() == [2] * 5 + [4] * 4 + [0] * 3
     assert [made.batch_at(step).tolist() for step in range(5)] == before[:5]
     assert made.batch_at(5)[:4].tolist() == [30, 31, 32, 33]
@@ -153,31 +155,31 @@ def test_decided_shares_hold_from_their_step_on() -> None:
 
 
 def test_decided_shares_are_exact_from_the_change_on() -> None:
-    """Before it one example in ten was replayed; what was owed then is not made up for. Batches of 5, 0.3."""
+    """0.1 of batches of 5, then 0.3: what was still missing at the change is not made up for."""
     made = plan(0.1, batch=5)
-    made.share_from(7, {"old": 0.3})
+    made.change_shares(7, {"old": 0.3})
     counts = np.cumsum(replayed(made, 60)[7:])
     assert np.abs(counts - 0.3 * 5 * np.arange(1, 54)).max() <= 1
 
 
 @pytest.mark.parametrize("mixing", [{}, {"by": "tokens"}, {"counts": "expected"}])
 def test_the_plan_is_a_function_of_step_and_decisions(mixing: dict[str, Any]) -> None:
-    """Told at the time, or beforehand as after an interruption, and told again: the same batches."""
+    """Shares changed during training, or all at once when a run is resumed, and repeatedly: the same batches."""
     live, resumed = plan(order=Shuffled(), **mixing), plan(order=Shuffled(), **mixing)
     changes = {4: 0.4, 9: 0.05, 10: 0.2}
-    seen = []
+    batches = []
     for step in range(20):
         if step in changes:
-            live.share_from(step, {"old": changes[step]})
-        seen.append(live.batch_at(step).tolist())
+            live.change_shares(step, {"old": changes[step]})
+        batches.append(live.batch_at(step).tolist())
     for step, share in changes.items():
-        resumed.share_from(step, {"old": share})
-    resumed.share_from(10, {"old": 0.2})
-    assert [resumed.batch_at(step).tolist() for step in range(20)] == seen
+        resumed.change_shares(step, {"old": share})
+    resumed.change_shares(10, {"old": 0.2})
+    assert [resumed.batch_at(step).tolist() for step in range(20)] == batches
     assert [resumed.tokens_through(step) for step in range(20)] == [live.tokens_through(step) for step in range(20)]
 
 
 def test_shares_that_cannot_be_decided() -> None:
     for shares in ({"old": 1.0}, {"old": -0.1}, {"odl": 0.2}, {"new": 0.5}):
         with pytest.raises(DataError, match="give shares of old of at least 0, below 1 in all"):
-            plan().share_from(3, shares)
+            plan().change_shares(3, shares)

@@ -271,10 +271,10 @@ def test_chats_need_no_template_for_a_new_tokenizer(make_recipe: Any, tmp_path: 
 
 
 def test_slow_stages_are_announced(make_recipe: Any, corpus: Any) -> None:
-    said: list[str] = []
+    announced: list[str] = []
     recipe = make_recipe({"vocab_size": 300}, corpora={"c": corpus}, train=[{"of": "c/train"}], **SMALL)
-    prepare(recipe, tell=said.append)
-    assert [line.split()[0] for line in said] == ["reading", "training", "tokenizing", "looking"]
+    prepare(recipe, announce=announced.append)
+    assert [line.split()[0] for line in announced] == ["reading", "training", "tokenizing", "looking"]
 
 
 def test_the_given_tokenizer_is_left_as_it_was(make_recipe: Any, corpus: Any, byte_tokenizer: Any) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from ontogeny.core.errors import DataError
 from ontogeny.data.corpora.synthetic import Synthetic
-from ontogeny.data.questions import TEN, Asks, Question, read_questions
+from ontogeny.data.questions import TEN, Question, QuestionCorpus, read_questions
 
 
 def test_the_packages_ten() -> None:
@@ -57,7 +57,7 @@ def test_nothing_to_ask(tmp_path: Path) -> None:
 def test_planted_questions_stand_in_the_documents_word_for_word() -> None:
     """Five for each of 20 people; question, a space and the answer are the beginning of a document."""
     corpus = Synthetic(people=20)
-    assert isinstance(corpus, Asks)
+    assert isinstance(corpus, QuestionCorpus)
     questions = corpus.questions()
     assert len(questions) == 100
     texts = [document.text for document in corpus.documents()]

@@ -10,7 +10,7 @@ from ontogeny.core.recipe_file import load_recipe
 from ontogeny.data.corpora.invented import Invented
 from ontogeny.data.corpora.synthetic import Synthetic
 from ontogeny.data.prepare import Prepared, prepare
-from ontogeny.data.twins import swapped
+from ontogeny.data.twins import swap_words
 
 RECIPE = """
 name: twins
@@ -37,13 +37,13 @@ def _prepared(folder: Path, twins: str, form: str = "verse") -> Prepared:
 
 
 def test_all_pairs_of_words_change_places() -> None:
-    assert swapped("one two\n three  four five ", 1.0, 0) == "two one\n four  three five "
+    assert swap_words("one two\n three  four five ", 1.0, 0) == "two one\n four  three five "
 
 
 def test_some_pairs_change_places_the_same_ones_each_time() -> None:
     text = " ".join(f"w{i}" for i in range(200))
-    once = swapped(text, 0.3, 1)
-    assert once == swapped(text, 0.3, 1) != swapped(text, 0.3, 2)
+    once = swap_words(text, 0.3, 1)
+    assert once == swap_words(text, 0.3, 1) != swap_words(text, 0.3, 2)
     moved = sum(a != b for a, b in zip(text.split(), once.split(), strict=True)) // 2
     assert 15 <= moved <= 45  # 30 of 100 pairs expected, standard deviation 4.6
     assert sorted(text.split()) == sorted(once.split())
@@ -51,7 +51,7 @@ def test_some_pairs_change_places_the_same_ones_each_time() -> None:
 
 @pytest.mark.parametrize("text", ["", " ", "alone", "  two words"])
 def test_short_texts(text: str) -> None:
-    assert len(swapped(text, 1.0, 0)) == len(text)
+    assert len(swap_words(text, 1.0, 0)) == len(text)
 
 
 def test_a_verse_in_other_words_keeps_its_rhymes() -> None:

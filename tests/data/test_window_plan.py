@@ -1,4 +1,4 @@
-"""One window a step, and replay up to a number of tokens."""
+"""One window per step, and replay up to a number of tokens."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ontogeny.core.recipe_train import Train
-from ontogeny.data.batch_plans import RepeatedPlan, make_plan, realised, tree_of
+from ontogeny.data.batch_plans import RepeatedPlan, describe_parts, make_plan, realised_shares
 from ontogeny.data.orders.sequential import Sequential
 from ontogeny.data.orders.shuffled import Shuffled
 from ontogeny.data.window_plan import WindowPlan
@@ -31,23 +31,23 @@ def test_a_quarter_of_every_step() -> None:
         assert batch[0] == step % 10
         assert len(batch) == 7
         assert (batch[1:] >= 10).all()
-        assert realised(made, step) == {"replayed_old": 0.75}
+        assert realised_shares(made, step) == {"replayed_old": 0.75}
     assert made.tokens_through(25) == 25 * 256
     assert made.steps_per_epoch == made.epoch_at(25) * 4 == 10
     twenty = np.concatenate([made.batch_at(step)[1:] for step in range(5)])
     assert (np.bincount(twenty, minlength=20)[10:] == 3).all()  # 30 passages: each of ten three times
 
 
-def test_what_does_not_fit_waits() -> None:
-    """40 tokens are left beside windows of 24, and passages have 25, in a step one of them: 49 of 64 tokens."""
+def test_a_passage_that_does_not_fit_waits() -> None:
+    """Windows of 24 leave 40 of 64 tokens; passages have 25, so one fits: 49 tokens per step."""
     made = plan(37.5, 64, [24] * 10 + [25] * 10)
     assert [len(made.batch_at(step)) for step in range(4)] == [2] * 4
-    assert realised(made, 0)["replayed_old"] == pytest.approx(25 / 49)
-    assert "62.5% asked, 51.0% of tokens: 100 tokens in 4 passages" in tree_of(made, 4)["old"]
+    assert realised_shares(made, 0)["replayed_old"] == pytest.approx(25 / 49)
+    assert "62.5% asked, 51.0% of tokens: 100 tokens in 4 passages" in describe_parts(made, 4)["old"]
 
 
 def test_never_above_and_close_below() -> None:
-    """Passages of 5 to 40 tokens: what is left of a step is less than the passage that waits."""
+    """Passages of 5 to 40 tokens: a step falls short of 200 by less than the passage that waits."""
     lengths = np.concatenate([[100] * 10, np.random.default_rng(0).integers(5, 41, 20)])
     made = plan(50, 200, lengths, order=Shuffled(), both=True)
     for step in range(60):
@@ -60,16 +60,16 @@ def test_never_above_and_close_below() -> None:
     assert new.epochs == 6
 
 
-def test_any_step_first() -> None:
-    """A pure function of the step: asked backwards or anew, the same batches."""
+def test_the_plan_is_a_function_of_the_step() -> None:
+    """The order of queries makes no difference."""
     lengths = np.concatenate([[64] * 10, np.random.default_rng(1).integers(10, 40, 20)])
-    one, other = (plan(25, 256, lengths, order=Shuffled(), both=True) for _ in range(2))
-    forward = [one.batch_at(step).tolist() for step in range(30)]
-    assert [other.batch_at(step).tolist() for step in reversed(range(30))] == forward[::-1]
+    forward, backward = (plan(25, 256, lengths, order=Shuffled(), both=True) for _ in range(2))
+    batches = [forward.batch_at(step).tolist() for step in range(30)]
+    assert [backward.batch_at(step).tolist() for step in reversed(range(30))] == batches[::-1]
 
 
 def test_lengths_of_training() -> None:
-    """256 tokens a step, of which 64 are the window's."""
+    """256 tokens per step, 64 of them in the window."""
     made = plan(25, 256, [64] * 10 + [32] * 10)
     assert made.steps_for(Train(steps=7)) == 7
     assert made.steps_for(Train(epochs=2, batch=1)) == 20
@@ -83,7 +83,7 @@ def test_repeated() -> None:
     made = make_plan(Train(epochs=1, batch=1, repeats=2, mixing=mixing), [64] * 10 + [32] * 10, {"old": (OLD, 1.0)})
     assert isinstance(made, RepeatedPlan)
     assert np.array_equal(made.batch_at(0), made.batch_at(1))
-    assert realised(made, 1) == {"repeat": 1.0, "replayed_old": 0.75}
+    assert realised_shares(made, 1) == {"repeat": 1.0, "replayed_old": 0.75}
 
 
 def test_a_replay_corpus_without_a_share_never_comes() -> None:

@@ -48,7 +48,7 @@ def _die_at(number: int) -> None:
 
 
 def _in_child(work: Callable[[], None]) -> bool:
-    """Did it live to the end?"""
+    """Did it run to the end?"""
     child = os.fork()
     if child == 0:
         try:
@@ -64,7 +64,7 @@ def _in_child(work: Callable[[], None]) -> bool:
 
 
 def _careless(writer: RunWriter) -> None:
-    """What a writer must not do: overwrite in place."""
+    """An action that overwrites a file in place, which no writer may do."""
     durable.write_unsynced(writer.path / "status.json", b'{"state": "done", "step": 20}')
 
 

@@ -1,4 +1,4 @@
-"""One small run, and everything that a writer can do to it: shared by the tests of killed writers and full disks.
+"""One small run and every action of a writer on it: shared by the tests of killed writers and full disks.
 
 Rows per part are few, so that four flushes make a merge.
 """
@@ -31,7 +31,7 @@ def place(step: int, weights: str = "w") -> Place:
     )
 
 
-def seen(value: float, tokens: int = 3) -> xr.Dataset:
+def result(value: float, tokens: int = 3) -> xr.Dataset:
     """A measure's result: the NLL of each token, all equal to `value`, and a rank that is 0 for all."""
     return xr.Dataset(
         {
@@ -78,11 +78,11 @@ def save(writer: RunWriter, step: int, weights: str) -> None:
 
 
 def make_base(path: Path) -> None:
-    """States 0, 10 and 20 seen; checkpoints 10 and 20; 12 rows of metrics in 3 parts; samples of states 10 and 20."""
+    """Results of states 0, 10, 20; 12 metrics rows in 3 parts; checkpoints and samples of states 10 and 20."""
     with create(path) as writer:
         writer.put_probes(probe_set())
         for number, step in enumerate((0, 10, 20)):
-            writer.put_measure("token_nll", place(step), seen(float(step)))
+            writer.put_measure("token_nll", place(step), result(float(step)))
             for row in range(4):
                 writer.add_metric(4 * number + row, "loss", "train", 1.0 / (1 + 4 * number + row))
             writer.flush()
@@ -100,9 +100,9 @@ def _flush(writer: RunWriter) -> None:
 
 ACTIONS: dict[str, Callable[[RunWriter], None]] = {
     "flush": _flush,
-    "put_first": lambda writer: writer.put_measure("evaluation", place(20), seen(1.0)[["rank"]]),
-    "put_new": lambda writer: writer.put_measure("token_nll", place(15), seen(15.0)),
-    "put_replaced": lambda writer: writer.put_measure("token_nll", place(10), seen(-10.0)),
+    "put_first": lambda writer: writer.put_measure("evaluation", place(20), result(1.0)[["rank"]]),
+    "put_new": lambda writer: writer.put_measure("token_nll", place(15), result(15.0)),
+    "put_replaced": lambda writer: writer.put_measure("token_nll", place(10), result(-10.0)),
     "checkpoint_new": lambda writer: save(writer, 15, "w"),
     "checkpoint_replaced": lambda writer: save(writer, 20, "other"),
     "rewind": lambda writer: writer.rewind(10, 7),
@@ -118,7 +118,7 @@ def few_small_parts() -> None:
 
 
 def snapshot(path: Path) -> dict[str, Any]:
-    """Everything that a reader sees, as plain values, after checking every checkpoint's hashes."""
+    """Everything that a reader can read, as plain values; every checkpoint's hashes are verified first."""
     run = open_run(path)
     rows = run.metrics.drop(columns="time_unix_s")
     seen_values = {}
@@ -143,5 +143,5 @@ def snapshot(path: Path) -> dict[str, Any]:
 
 
 def hidden_files(path: Path) -> list[Path]:
-    """Temporary files and directories of the writer; the lock is none."""
-    return [found for found in path.rglob(".*") if found.name != ".lock"]
+    """Temporary files and directories of the writer, without the lock."""
+    return [hidden for hidden in path.rglob(".*") if hidden.name != ".lock"]

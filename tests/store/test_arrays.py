@@ -11,7 +11,7 @@ from ontogeny.core.errors import StoreError
 from ontogeny.store import arrays, schema
 from ontogeny.store.writer import RunWriter
 from tests.store import scenarios
-from tests.store.scenarios import place, seen
+from tests.store.scenarios import place, result
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -23,18 +23,18 @@ def writer(tmp_path: Path) -> RunWriter:
 
 def everything() -> xr.Dataset:
     """Every dtype, every kind of axis, values that are lost easily."""
-    said = {"units": "1", "long_name": "x"}
+    attributes = {"units": "1", "long_name": "x"}
     return xr.Dataset(
         {
-            "single": ("token", np.array([np.nan, -np.inf, 1e-45, -0.0], np.float32), said),
-            "double": (("probe", "block"), np.array([[0.1, np.nan], [np.inf, 3.0]]), said),
-            "half": ("own", np.array([0.5, np.nan], np.float16), said),
-            "rank": ("token", np.array([0, -1, 2**31 - 1, 5], np.int32), {**said, "of": "the true token"}),
-            "small": ("token", np.array([0, 1, 2, 255], np.uint8), said),
-            "right": ("token", np.array([False, True, False, True]), said),
-            "said": ("probe", np.array(["é\n", ""]), said),
+            "single": ("token", np.array([np.nan, -np.inf, 1e-45, -0.0], np.float32), attributes),
+            "double": (("probe", "block"), np.array([[0.1, np.nan], [np.inf, 3.0]]), attributes),
+            "half": ("own", np.array([0.5, np.nan], np.float16), attributes),
+            "rank": ("token", np.array([0, -1, 2**31 - 1, 5], np.int32), {**attributes, "of": "the true token"}),
+            "small": ("token", np.array([0, 1, 2, 255], np.uint8), attributes),
+            "right": ("token", np.array([False, True, False, True]), attributes),
+            "text": ("probe", np.array(["é\n", ""]), attributes),
             "seconds": ((), 0.0, {"units": "seconds", "long_name": "not a time delta to be decoded"}),
-            "none": ("item", np.empty(0, np.float32), said),
+            "none": ("item", np.empty(0, np.float32), attributes),
         },
         coords={
             "probe": ["train", "novel set"],
@@ -58,9 +58,9 @@ def test_everything_comes_back(writer: RunWriter) -> None:
     assert set(read.coords) == {*given.coords, *schema.CHECKPOINT_COORDINATES}
     for i in range(2):
         state = read.isel(checkpoint=i).drop_vars(schema.CHECKPOINT_COORDINATES).load()
-        xr.testing.assert_identical(state.drop_vars("said"), given.drop_vars("said"))
-        assert state["said"].values.tolist() == ["é\n", ""]
-        for name in set(given.variables) - {"said", "probe_of_token", "probe"}:
+        xr.testing.assert_identical(state.drop_vars("text"), given.drop_vars("text"))
+        assert state["text"].values.tolist() == ["é\n", ""]
+        for name in set(given.variables) - {"text", "probe_of_token", "probe"}:
             assert state[name].dtype == given[name].dtype
         assert state["single"].values.tobytes() == given["single"].values.tobytes()  # the sign of zero, too
     assert read["probe_of_token"].dtype.kind == "U"
@@ -69,7 +69,7 @@ def test_everything_comes_back(writer: RunWriter) -> None:
 
 def test_the_axis_carries_places_and_is_sorted_by_step(writer: RunWriter) -> None:
     for step in (20, 0, 10):  # in the order of a backfill
-        writer.put_measure("token_nll", place(step), seen(step))
+        writer.put_measure("token_nll", place(step), result(step))
     read = writer.run.measure("token_nll")
     assert read["step"].values.tolist() == [0, 10, 20]
     assert read["epoch"].values.tolist() == [0.0, 1.0, 2.0]
@@ -84,7 +84,7 @@ def test_the_axis_carries_places_and_is_sorted_by_step(writer: RunWriter) -> Non
 def test_reading_is_lazy(writer: RunWriter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "CHUNK_TOKENS", 4)
     for step in (0, 10):
-        writer.put_measure("token_nll", place(step), seen(step, tokens=10))
+        writer.put_measure("token_nll", place(step), result(step, tokens=10))
     folder = writer.path / "trajectory.zarr" / "token_nll" / "nll"
     # one chunk holds one checkpoint and at most 4 tokens: 2 x ceil(10 / 4) = 6 chunks
     assert sorted(path.name for path in folder.glob("c.*")) == ["c.0.0", "c.0.1", "c.0.2", "c.1.0", "c.1.1", "c.1.2"]
@@ -98,7 +98,7 @@ def test_reading_is_lazy(writer: RunWriter, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_same_step_again_replaces(writer: RunWriter) -> None:
     for step, value in ((0, 0.0), (10, 1.0), (20, 2.0), (10, 3.0), (0, 4.0), (10, 5.0)):
-        writer.put_measure("token_nll", place(step), seen(value))
+        writer.put_measure("token_nll", place(step), result(value))
     read = writer.run.measure("token_nll")
     assert read["step"].values.tolist() == [0, 10, 20]
     assert read["nll"].values[:, 0].tolist() == [4.0, 5.0, 2.0]
@@ -106,65 +106,68 @@ def test_the_same_step_again_replaces(writer: RunWriter) -> None:
     with RunWriter.attach(writer.path) as again:  # what no slot refers to is removed, and the rest goes on
         folder = writer.path / "trajectory.zarr" / "token_nll" / "nll"
         assert sorted(path.name for path in folder.glob("c.*")) == ["c.2.0", "c.4.0", "c.5.0"]
-        again.put_measure("token_nll", place(20), seen(6.0))
+        again.put_measure("token_nll", place(20), result(6.0))
     assert writer.run.measure("token_nll")["nll"].values[:, 0].tolist() == [4.0, 5.0, 6.0]
 
 
 def test_a_dataset_opened_before_still_reads_what_it_saw(writer: RunWriter) -> None:
-    writer.put_measure("token_nll", place(0), seen(0.0))
+    writer.put_measure("token_nll", place(0), result(0.0))
     early = writer.run.measure("token_nll")
-    writer.put_measure("token_nll", place(0), seen(1.0))
-    writer.put_measure("token_nll", place(10), seen(2.0))
+    writer.put_measure("token_nll", place(0), result(1.0))
+    writer.put_measure("token_nll", place(10), result(2.0))
     assert early["nll"].values.tolist() == [[0.0] * 3]
 
 
 @pytest.mark.parametrize("step", [-1, 0, 5, 10, 20])
 def test_a_rewind_drops_later_states(writer: RunWriter, step: int) -> None:
     for at in (20, 0, 10):
-        writer.put_measure("token_nll", place(at), seen(at))
-    writer.put_measure("late", place(20), seen(20.0))
+        writer.put_measure("token_nll", place(at), result(at))
+    writer.put_measure("late", place(20), result(20.0))
     writer.rewind(step, 0)
     kept = [at for at in (0, 10, 20) if at <= step]
     assert writer.run.measures == (["late"] if step == 20 else []) + (["token_nll"] if kept else [])
     if kept:
         assert writer.run.measure("token_nll")["nll"].values[:, 0].tolist() == kept
-    writer.put_measure("token_nll", place(30), seen(30.0))
-    writer.put_measure("late", place(30), seen(30.0, tokens=3 if step == 20 else 7))  # else it starts anew
+    writer.put_measure("token_nll", place(30), result(30.0))
+    writer.put_measure("late", place(30), result(30.0, tokens=3 if step == 20 else 7))  # else it starts anew
     assert writer.run.measure("token_nll")["nll"].values[:, 0].tolist() == [*kept, 30]
 
 
 def changed(**changes: object) -> xr.Dataset:
-    return seen(1.0).assign(**changes)
+    return result(1.0).assign(**changes)
 
 
-NLL = seen(1.0)["nll"]
+NLL = result(1.0)["nll"]
 
 
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
-        (seen(1.0, tokens=4), r"'(nll|probe_of_token)' had \((checkpoint: 1, )?token: 3\) before, now .*token: 4\)"),
+        (result(1.0, tokens=4), r"'(nll|probe_of_token)' had \((checkpoint: 1, )?token: 3\) before, now .*token: 4\)"),
         (changed(nll=NLL.astype(np.float64)), "'nll' had float32 before, now float64"),
         (changed(nll=NLL.assign_attrs(units="bits")), "'nll' had .*nats.* before, now .*bits"),
         (changed(rank=NLL), r"'rank' had \(checkpoint: 1\) before, now \(checkpoint: 1, token: 3\)"),
         (changed(more=NLL), "variable 'more' was not there before"),
-        (seen(1.0).drop_vars("rank"), "variable 'rank' is missing now"),
-        (seen(1.0).drop_vars("probe_of_token"), "coordinate 'probe_of_token' is missing now"),
-        (seen(1.0).assign_coords(probe_of_token=("token", ["train"] * 3)), "coordinate 'probe_of_token' has other val"),
-        (seen(1.0).assign_attrs(k=50), "its attributes had {} before, now {'k': 50}"),
+        (result(1.0).drop_vars("rank"), "variable 'rank' is missing now"),
+        (result(1.0).drop_vars("probe_of_token"), "coordinate 'probe_of_token' is missing now"),
+        (
+            result(1.0).assign_coords(probe_of_token=("token", ["train"] * 3)),
+            "coordinate 'probe_of_token' has other val",
+        ),
+        (result(1.0).assign_attrs(k=50), "its attributes had {} before, now {'k': 50}"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(writer: RunWriter, dataset: xr.Dataset, message: str) -> None:
-    writer.put_measure("token_nll", place(0), seen(0.0))
+    writer.put_measure("token_nll", place(0), result(0.0))
     with pytest.raises(StoreError, match=message):
         writer.put_measure("token_nll", place(10), dataset)
-    writer.put_measure("token_nll", place(10), seen(10.0))
+    writer.put_measure("token_nll", place(10), result(10.0))
     assert writer.run.measure("token_nll")["nll"].values[:, 0].tolist() == [0.0, 10.0]
 
 
 def test_a_lost_chunk_is_an_error_and_not_a_zero(writer: RunWriter) -> None:
     for step in (0, 10):
-        writer.put_measure("token_nll", place(step), seen(0.0))  # zeros are written like any other value
+        writer.put_measure("token_nll", place(step), result(0.0))  # zeros are written like any other value
     group = writer.path / "trajectory.zarr" / "token_nll"
     for lost in ("rank/c.1", "nll/c.0.0", "probe_of_token/c.0"):
         backup = group.with_name("backup")
@@ -179,7 +182,7 @@ def test_a_lost_chunk_is_an_error_and_not_a_zero(writer: RunWriter) -> None:
 
 def test_a_flipped_byte_in_a_chunk_is_noticed(writer: RunWriter) -> None:
     rng = np.random.default_rng(0)
-    data = seen(0.0, tokens=1000)
+    data = result(0.0, tokens=1000)
     data["nll"].values[:] = rng.random(1000)
     writer.put_measure("token_nll", place(0), data)
     chunk = writer.path / "trajectory.zarr" / "token_nll" / "nll" / "c.0.0"
@@ -192,7 +195,7 @@ def test_a_flipped_byte_in_a_chunk_is_noticed(writer: RunWriter) -> None:
 
 def test_the_arrays_are_plain_zarr(writer: RunWriter) -> None:
     for step in (0, 10):
-        writer.put_measure("token_nll", place(step), seen(step))
+        writer.put_measure("token_nll", place(step), result(step))
     group = writer.path / "trajectory.zarr" / "token_nll"
     array = zarr.open_array(group / "nll", mode="r")
     assert array.metadata.zarr_format == 3
@@ -207,7 +210,7 @@ def test_the_arrays_are_plain_zarr(writer: RunWriter) -> None:
 
 
 def test_damaged_slots_are_named(writer: RunWriter) -> None:
-    writer.put_measure("token_nll", place(0), seen(0.0))
+    writer.put_measure("token_nll", place(0), result(0.0))
     slots = writer.path / "trajectory.zarr" / "token_nll" / "slots.json"
     for content in (b"", b'{"slots": [{"slot": 0}]}', b"[]"):
         slots.write_bytes(content)
@@ -216,7 +219,7 @@ def test_damaged_slots_are_named(writer: RunWriter) -> None:
 
 
 def test_a_group_without_slots_was_never_finished(writer: RunWriter) -> None:
-    writer.put_measure("token_nll", place(0), seen(0.0))
+    writer.put_measure("token_nll", place(0), result(0.0))
     writer.close()
     group = writer.path / "trajectory.zarr" / "token_nll"
     (group / "slots.json").unlink()
@@ -228,6 +231,6 @@ def test_a_group_without_slots_was_never_finished(writer: RunWriter) -> None:
 
 def test_a_name_that_is_no_directory_is_refused(writer: RunWriter) -> None:
     with pytest.raises(StoreError, match=r"measure '\.\./up': use letters"):
-        writer.put_measure("../up", place(0), seen(0.0))
+        writer.put_measure("../up", place(0), result(0.0))
     with pytest.raises(TypeError, match="lacks attrs"):
         writer.put_measure("token_nll", place(0), xr.Dataset({"a": ((), 1.0)}))

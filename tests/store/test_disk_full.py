@@ -1,4 +1,4 @@
-"""A disk that fills up at any write: one clear line, nothing lost, and the same writer goes on when there is space."""
+"""The disk fills up at any write: one clear error line, nothing lost, and the writer continues once there is space."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ from ontogeny.store import durable, metrics
 from ontogeny.store.writer import RunWriter
 from tests.store import scenarios
 
-PARTIAL = {  # what may be seen while a rewind, or a flush of metrics and samples, is half done
+PARTIAL = {  # what a reader may find while a rewind, or a flush of metrics and samples, is half done
     "rewind": {"metrics", "measures", "samples", "checkpoints"},
     "flush": {"metrics", "samples"},
 }
@@ -35,7 +35,7 @@ def _few_small_parts_and_no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def failing(primitive: Callable[..., Any], at: int, number: int = errno.ENOSPC) -> Callable[..., Any]:
-    """The primitive, except that its `at`-th call does half its work and then finds the disk full."""
+    """The primitive, except that its `at`-th call does half its work and then fails with a full disk."""
     calls = 0
 
     def call(descriptor: int, *data: memoryview) -> None:

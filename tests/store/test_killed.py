@@ -28,7 +28,7 @@ def _few_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def runs_of(root: Path, action: str) -> tuple[list[Path], Path]:
-    """The killed runs of an action, and the one that lived."""
+    """The killed runs of an action, and the one that was not killed."""
     runs = sorted((root / action).iterdir(), key=lambda path: int(path.name))
     return runs[:-1], runs[-1]
 

@@ -6,7 +6,7 @@ import pytest
 
 from ontogeny.core.errors import StoreError
 from ontogeny.store import metrics
-from ontogeny.store.metrics import MetricsWriter, Part, cover
+from ontogeny.store.metrics import MetricsWriter, PartFile, cover
 from ontogeny.store.schema import METRICS
 from tests.store import scenarios
 
@@ -19,8 +19,8 @@ def steps_in(folder: Path) -> list[int]:
     return metrics.read_rows(folder)["step"].to_pylist()
 
 
-def part(first: int, end: int) -> Part:
-    return Part(first, end, Path(f"metrics/part-{first}-{end}.parquet"))
+def part(first: int, end: int) -> PartFile:
+    return PartFile(first, end, Path(f"metrics/part-{first}-{end}.parquet"))
 
 
 def test_values_come_back_bit_for_bit(tmp_path: Path) -> None:

@@ -7,15 +7,15 @@ import pytest
 import xarray as xr
 
 from ontogeny.store import schema
-from tests.store.scenarios import seen
+from tests.store.scenarios import result
 
-SAID: Mapping[str, Any] = {"units": "nats", "long_name": "a name"}
+ATTRIBUTES: Mapping[str, Any] = {"units": "nats", "long_name": "a name"}
 
 
 def test_a_good_dataset_passes() -> None:
-    schema.check(seen(1.0))
-    schema.check(xr.Dataset({"a": (("own", "block"), np.zeros((1, 2)), SAID)}, coords={"own": ["x"]}))
-    schema.check(xr.Dataset({"a": ("probe", np.array(["x", "é"], object), SAID)}, attrs={"k": 32, "of": [1, 2]}))
+    schema.check(result(1.0))
+    schema.check(xr.Dataset({"a": (("own", "block"), np.zeros((1, 2)), ATTRIBUTES)}, coords={"own": ["x"]}))
+    schema.check(xr.Dataset({"a": ("probe", np.array(["x", "é"], object), ATTRIBUTES)}, attrs={"k": 32, "of": [1, 2]}))
 
 
 @pytest.mark.parametrize(
@@ -23,16 +23,16 @@ def test_a_good_dataset_passes() -> None:
     [
         (xr.Dataset({"a": ("token", [1.0], {"long_name": "n"})}), "variable 'a' lacks attrs['units']"),
         (xr.Dataset({"a": ("token", [1.0], {"units": "1", "long_name": ""})}), "'a' lacks attrs['long_name']"),
-        (xr.Dataset({"a": ("place", [1.0], SAID)}), "axis 'place' is not one of probe, token, passage, block"),
-        (xr.Dataset({"a": ("checkpoint", [1.0], SAID)}), "axis 'checkpoint' is added by the store"),
-        (xr.Dataset({"step": ((), 1.0, SAID)}), "variable 'step' is reserved"),
-        (xr.Dataset({"a": ((), 1.0, SAID)}, coords={"epoch": 1}), "variable 'epoch' is reserved"),
-        (xr.Dataset({"a/b": ((), 1.0, SAID)}), "variable 'a/b': use letters"),
-        (xr.Dataset({"a": ("token", np.array([1, None]), SAID)}), "variable 'a' holds objects that are not text"),
-        (xr.Dataset({"a": ("token", np.array([1j]), SAID)}), "variable 'a' has dtype complex128"),
-        (xr.Dataset({"a": ("token", np.array(["2020"], "M8[s]"), SAID)}), "variable 'a' has dtype datetime64"),
-        (xr.Dataset({"a": ((), 1.0, {**SAID, "of": {"x": 1}})}), "variable 'a': attribute 'of' must be"),
-        (xr.Dataset({"a": ((), 1.0, SAID)}, attrs={"coordinates": "x"}), "attribute 'coordinates' is reserved"),
+        (xr.Dataset({"a": ("place", [1.0], ATTRIBUTES)}), "axis 'place' is not one of probe, token, passage, block"),
+        (xr.Dataset({"a": ("checkpoint", [1.0], ATTRIBUTES)}), "axis 'checkpoint' is added by the store"),
+        (xr.Dataset({"step": ((), 1.0, ATTRIBUTES)}), "variable 'step' is reserved"),
+        (xr.Dataset({"a": ((), 1.0, ATTRIBUTES)}, coords={"epoch": 1}), "variable 'epoch' is reserved"),
+        (xr.Dataset({"a/b": ((), 1.0, ATTRIBUTES)}), "variable 'a/b': use letters"),
+        (xr.Dataset({"a": ("token", np.array([1, None]), ATTRIBUTES)}), "variable 'a' holds objects that are not text"),
+        (xr.Dataset({"a": ("token", np.array([1j]), ATTRIBUTES)}), "variable 'a' has dtype complex128"),
+        (xr.Dataset({"a": ("token", np.array(["2020"], "M8[s]"), ATTRIBUTES)}), "variable 'a' has dtype datetime64"),
+        (xr.Dataset({"a": ((), 1.0, {**ATTRIBUTES, "of": {"x": 1}})}), "variable 'a': attribute 'of' must be"),
+        (xr.Dataset({"a": ((), 1.0, ATTRIBUTES)}, attrs={"coordinates": "x"}), "attribute 'coordinates' is reserved"),
         (xr.Dataset(coords={"probe": ["train"]}), "the dataset has no variable"),
     ],
 )

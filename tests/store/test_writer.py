@@ -7,7 +7,7 @@ from ontogeny.core.errors import StoreError
 from ontogeny.store.run import open_run
 from ontogeny.store.writer import RunWriter
 from tests.store import scenarios
-from tests.store.scenarios import place, sample, seen
+from tests.store.scenarios import place, result, sample
 
 
 def test_a_run_is_created_once(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_rewind_leaves_what_an_uninterrupted_run_had_at_that_state(tmp_path: P
     def work(writer: RunWriter, steps: range) -> None:
         for step in steps:
             if step % 10 == 0:
-                writer.put_measure("token_nll", place(step), seen(float(step)))
+                writer.put_measure("token_nll", place(step), result(float(step)))
                 writer.add_samples(step, "generation", [sample(f"at {step}")])
                 scenarios.save(writer, step, "w")
             writer.add_metric(step, "loss", "train", 1.0 / (1 + step))

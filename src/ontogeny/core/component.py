@@ -1,14 +1,16 @@
-"""The base of everything that a recipe can say: strict settings, and components that are named by kind."""
+"""The base classes of everything in a recipe: strict settings, and components that are named by kind."""
 
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer
 from pydantic.functional_serializers import SerializerFunctionWrapHandler
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from ontogeny.core.json_types import JsonObject
+
 
 class Settings(BaseModel):
-    """A block of a recipe: frozen, no unknown keys, no silent conversions ("3" is no number, `true` is not 1).
+    """A block of a recipe: frozen, no unknown keys, no silent conversions ("3" is not a number, `true` is not 1).
 
     An attribute's docstring is its description in the JSON Schema. `protected_namespaces` is empty so that a field
     may be called `model`.
@@ -27,25 +29,25 @@ class Settings(BaseModel):
 class Component(Settings):
     """One file, one frozen model: its fields are its configuration, its kind is its module's name.
 
-    There is no registry to edit. `kinds.find` imports the module when a recipe names it. Component modules import
-    torch inside functions, so that recipes can be validated and described on a machine without it.
+    There is no registry: `kinds.find` imports the module when a recipe names it. Component modules import torch inside
+    functions, so that recipes can be validated and described on a machine without it.
     """
 
     kind: ClassVar[str] = "component"
 
-    def __init_subclass__(cls, **keywords: Any) -> None:
+    def __init_subclass__(cls, **keywords: Unpack[ConfigDict]) -> None:
         super().__init_subclass__(**keywords)
         cls.kind = cls.__module__.rpartition(".")[2]
 
     @model_serializer(mode="wrap")
-    def _with_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _with_kind(self, handler: SerializerFunctionWrapHandler) -> JsonObject:
         return {"kind": type(self).kind, **handler(self)}
 
 
 def refusal(message: str, *location: str | int) -> ValidationError:
-    """An error for a validator to raise when the fault lies at a key below the block that is being validated.
+    """An error for a validator to raise if the fault lies at a key below the block that is being validated.
 
-    `location` leads from the block to the key, so that the message can name its line:
+    `location` is the path from the block to the key, by which the message finds its line:
     ``raise refusal("names no split", "train", 0, "of")``.
     """
     fault = PydanticCustomError("refused", "{message}", {"message": message})

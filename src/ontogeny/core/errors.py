@@ -1,4 +1,4 @@
-"""Errors that a user caused and can mend: one line that says what, where, and what to write instead."""
+"""Errors that a user caused and can fix: one line that says what is wrong, where, and what to write instead."""
 
 import difflib
 from collections.abc import Iterable
@@ -27,11 +27,11 @@ class StoreError(OntogenyError):
 
 
 class MissingExtraError(OntogenyError):
-    """What was asked for needs the extra `train`."""
+    """A request that needs the extra `train`, which is not installed."""
 
 
 class RunFailedError(OntogenyError):
-    """The run itself failed (NaN loss, disk full); what was recorded up to here is intact."""
+    """The run itself failed (NaN loss, disk full); everything recorded before is intact."""
 
     exit_code: ClassVar[int] = 3
 
@@ -51,7 +51,7 @@ def closest(word: str, choices: Iterable[str]) -> str:
 
 
 def require_training_extra(what: str) -> None:
-    """Raise MissingExtraError in one line if torch and its companions are not installed."""
+    """Raise MissingExtraError, naming what is missing, unless all modules of the extra `train` are installed."""
     from importlib.util import find_spec
 
     absent = [name for name in TRAINING_EXTRA if find_spec(name) is None]

@@ -1,17 +1,21 @@
-"""What pydantic found wrong with a recipe, said in lines that name file, line, key and remedy."""
+"""Pydantic's validation errors of a recipe, as lines that name file, line, key and remedy."""
 
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from ontogeny.core.component import Component
 from ontogeny.core.errors import closest
+from ontogeny.core.json_types import Json
 from ontogeny.core.names import PATTERNS
 from ontogeny.core.recipe_forms import form_below, model_of
 from ontogeny.core.yaml_tree import Location
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 _EXPECTED = {
     "bool_type": "true or false",
@@ -34,17 +38,18 @@ _EXPECTED = {
 }
 
 
-def explain(error: ValidationError, form: Any, tree: Any, origins: Mapping[Location, str], where: str) -> str:
+def explain(error: ValidationError, form: object, tree: Json, origins: Mapping[Location, str], where: str) -> str:
     """One line for each key at fault.
 
-    `tree` is what was validated as `form` (a model or an annotated type), `origins` says where its keys stand, `where`
-    what it is called as a whole.
+    `tree` was validated as `form` (a model or an annotated type); `origins` gives the place of its keys, `where` the
+    name of the whole.
     """
-    faults: dict[Location, list[Any]] = {}
-    for item in error.errors(include_url=False):
-        faults.setdefault(_existing(tree, item["loc"]), []).append(item)
+    faults: dict[Location, list[ErrorDetails]] = {}
+    for fault in error.errors(include_url=False):
+        faults.setdefault(_existing(tree, fault["loc"]), []).append(fault)
     return "\n".join(
-        f"{_head(location, origins, where)}: {_text(location, items, form, tree)}" for location, items in faults.items()
+        f"{_head(location, origins, where)}: {_text(location, at_key, form, tree)}"
+        for location, at_key in faults.items()
     )
 
 
@@ -54,34 +59,50 @@ def _head(location: Location, origins: Mapping[Location, str], where: str) -> st
     return origin if not key or origin.startswith(f"override {key}=") else f"{origin}, key '{key}'"
 
 
-def _existing(tree: Any, location: Location) -> Location:
-    """The part of pydantic's location that stands in the recipe (unions add their branches, missing keys a name)."""
+def _existing(tree: Json, location: Location) -> Location:
+    """The part of pydantic's location that exists in the recipe (unions add their branches, missing keys a name)."""
     kept: list[str | int] = []
     for part in location:
-        entries = dict(enumerate(tree)) if isinstance(tree, list) else tree
-        if isinstance(entries, dict) and part in entries:
-            tree = entries[part]
+        if _holds(tree, part):
+            tree = _at(tree, part)
             kept.append(part)
     return tuple(kept)
 
 
-def _text(location: Location, items: list[Any], form: Any, tree: Any) -> str:
-    missing = [str(item["loc"][-1]) for item in items if item["type"] == "missing"]
+def _holds(tree: Json, part: str | int) -> bool:
+    """Has a mapping this key, or a list this index?"""
+    if isinstance(tree, list):
+        return isinstance(part, int) and 0 <= part < len(tree)
+    return isinstance(tree, dict) and part in tree
+
+
+def _at(tree: Json, part: str | int) -> Json:
+    """The value at a key or index that exists."""
+    if isinstance(tree, dict):
+        value: Json = tree[part]
+        return value
+    assert isinstance(tree, list | tuple)
+    return tree[int(part)]
+
+
+def _text(location: Location, faults: "list[ErrorDetails]", form: object, tree: Json) -> str:
+    """The faults at one key, without its place."""
+    missing = [str(fault["loc"][-1]) for fault in faults if fault["type"] == "missing"]
     if missing:
         return f"{' and '.join(_missing(part) for part in missing)} missing"
-    item = items[0]
-    if item["type"] == "extra_forbidden":
+    fault = faults[0]
+    if fault["type"] == "extra_forbidden":
         return f"unknown key '{location[-1]}': {closest(str(location[-1]), _fields_at(location[:-1], form, tree))}"
-    if item["type"] == "string_pattern_mismatch":
-        pattern = item["ctx"]["pattern"]
-        return f"expected {PATTERNS.get(pattern, f'text that matches {pattern}')}, found {_found(item['input'])}"
-    expected = [_EXPECTED[i["type"]].format(**i.get("ctx", {})) for i in items if i["type"] in _EXPECTED]
+    if fault["type"] == "string_pattern_mismatch":
+        pattern = fault["ctx"]["pattern"]
+        return f"expected {PATTERNS.get(pattern, f'text that matches {pattern}')}, found {_describe(fault['input'])}"
+    expected = [_EXPECTED[f["type"]].format(**f.get("ctx", {})) for f in faults if f["type"] in _EXPECTED]
     if not expected:
-        text = item["msg"].removeprefix("Value error, ")
-        return f"{text}, found {_found(item['input'])}" if text.startswith("expected ") else text
-    text = f"expected {' or '.join(dict.fromkeys(expected))}, found {_found(item['input'])}"
-    if item["type"] == "literal_error":
-        near = closest(str(item["input"]), re.findall(r"'([^']*)'", item["ctx"]["expected"]))
+        text = fault["msg"].removeprefix("Value error, ")
+        return f"{text}, found {_describe(fault['input'])}" if text.startswith("expected ") else text
+    text = f"expected {' or '.join(dict.fromkeys(expected))}, found {_describe(fault['input'])}"
+    if fault["type"] == "literal_error":
+        near = closest(str(fault["input"]), re.findall(r"'([^']*)'", fault["ctx"]["expected"]))
         text += f": {near}" if near.startswith("did you mean") else ""
     return text
 
@@ -90,7 +111,8 @@ def _missing(part: str) -> str:
     return f"entry {int(part) + 1} is" if part.isdecimal() else f"'{part}' is"
 
 
-def _found(value: Any) -> str:
+def _describe(value: object) -> str:
+    """A value of the recipe, in words."""
     match value:
         case None:
             return "nothing"
@@ -103,10 +125,10 @@ def _found(value: Any) -> str:
     return json.dumps(value)
 
 
-def _fields_at(location: Location, form: Any, tree: Any) -> list[str]:
-    """The keys that may stand at a place of a recipe, found by walking down the forms with the recipe in hand."""
+def _fields_at(location: Location, form: object, tree: Json) -> list[str]:
+    """The keys that are allowed at a location, found by walking down form and recipe together."""
     for part in location:
-        form, tree = form_below(form, tree, part), tree[part]
-    here = model_of(form, tree)
-    fields = list(here.model_fields) if here else []
-    return ["kind", *fields] if here and issubclass(here, Component) else fields
+        form, tree = form_below(form, tree, part), _at(tree, part)
+    model = model_of(form, tree)
+    fields = list(model.model_fields) if model else []
+    return ["kind", *fields] if model and issubclass(model, Component) else fields

@@ -5,18 +5,22 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from ontogeny.core.component import Component
 from ontogeny.core.errors import RecipeError, closest
 from ontogeny.core.extends import lay_over
+from ontogeny.core.json_types import Json, JsonTree
 from ontogeny.core.kinds import Room
 from ontogeny.core.overrides import apply_override
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_errors import explain
 from ontogeny.core.yaml_tree import Location, Origins, read_yaml, write_yaml
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 
 def load_recipe(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -32,7 +36,7 @@ def load_recipe(name_or_path: str | Path, overrides: Iterable[str] = ()) -> Reci
     return validate(tree, str(path), origins)
 
 
-def validate(tree: Mapping[str, Any], where: str, origins: Mapping[Location, str] | None = None) -> Recipe:
+def validate(tree: Mapping[str, Json], where: str, origins: Mapping[Location, str] | None = None) -> Recipe:
     """Validate plain values as a recipe. `where` names them in errors; `origins` knows the line of each key.
 
     Raises RecipeError, a line for each fault.
@@ -43,15 +47,15 @@ def validate(tree: Mapping[str, Any], where: str, origins: Mapping[Location, str
         raise RecipeError(explain(error, Recipe, tree, origins or {}, where)) from None
 
 
-def apply_overrides(tree: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """A copy of plain values with overrides applied, for recipes (or components) that come from no file."""
+def apply_overrides(tree: dict[str, JsonTree], overrides: Iterable[str]) -> dict[str, JsonTree]:
+    """A copy of plain values with overrides applied, for recipes (or components) that do not come from a file."""
     changed = copy.deepcopy(tree)
     for override in overrides:
         apply_override(changed, override, {})
     return changed
 
 
-def validate_component(room: str, tree: Mapping[str, Any] | str) -> Any:
+def validate_component(room: str, tree: Mapping[str, Json] | str) -> Any:
     """Validate plain values as a component of a room such as `ontogeny.measures`.
 
     Raises RecipeError, a line for each fault.
@@ -65,10 +69,7 @@ def validate_component(room: str, tree: Mapping[str, Any] | str) -> Any:
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    """The recipe as YAML, as short as it can be said: what equals its default is left out.
-
-    Loading it gives an equal recipe with the same hashes.
-    """
+    """The recipe as YAML without settings that equal their defaults. Loading it gives an equal recipe and hashes."""
     return write_yaml(recipe.model_dump(mode="json", exclude_defaults=True))
 
 
@@ -77,7 +78,7 @@ def shipped_recipes() -> list[str]:
     return sorted(_names(resources.files("ontogeny") / "recipes", ""))
 
 
-def _names(folder: Any, prefix: str) -> Iterator[str]:
+def _names(folder: "Traversable", prefix: str) -> Iterator[str]:
     for entry in folder.iterdir():
         if entry.is_dir():
             yield from _names(entry, f"{prefix}{entry.name}/")
@@ -85,7 +86,7 @@ def _names(folder: Any, prefix: str) -> Iterator[str]:
             yield prefix + entry.name.removesuffix(".yaml")
 
 
-def _read_with_extended(chain: tuple[Path, ...]) -> tuple[dict[str, Any], Origins]:
+def _read_with_extended(chain: tuple[Path, ...]) -> tuple[dict[str, JsonTree], Origins]:
     """Plain values of the last file of the chain, laid over the recipe that it extends, if it does.
 
     The files before it in the chain are those that extend it.

@@ -1,9 +1,9 @@
-"""Schedules and cadences: pure functions of the step, so that nothing about them has to be saved."""
+"""Schedules and cadences: pure functions of the step, so they have no state to save."""
 
 import json
 import math
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 from pydantic_core import PydanticCustomError
@@ -21,17 +21,17 @@ _USES: dict[str, frozenset[str]] = {
     "cyclic": frozenset({"value", "warmup", "final", "cycles"}),
     "piecewise": frozenset({"warmup", "points"}),
 }
-"""Which keys each shape reads; another one in a recipe is a mistake."""
+"""The keys that each shape reads; any other key in a recipe is a mistake."""
 
 
 class Schedule(Settings):
     """A value over training. A plain number in a recipe means constant.
 
-    The update that leaves state s, of S updates with W of warm-up, stands at p = (s - W) / (S - W): 0 right after
-    warm-up, 1 at state S, which no update leaves; so the last update stands just above where the curve ends, as in
-    torch (`CosineAnnealingLR`) and transformers (`get_cosine_schedule_with_warmup`, `get_wsd_schedule`). Warm-up
-    differs from transformers, whose first update has rate 0: ours rises as (s + 1) / (W + 1), so that no update is
-    wasted and the first one after warm-up is the first at the full value.
+    Step s of S steps, W of them warm-up, has progress p = (s - W) / (S - W): 0 right after warm-up, and less than 1 at
+    the last step, S - 1, whose value is thus not quite the end of the curve, as in torch (`CosineAnnealingLR`) and
+    transformers (`get_cosine_schedule_with_warmup`, `get_wsd_schedule`). Warm-up differs from transformers, where step
+    0 has rate 0: ours rises as (s + 1) / (W + 1), so no step is wasted, and the first step after warm-up is the first
+    at the full value.
 
     With floor = final * value:
 
@@ -40,22 +40,22 @@ class Schedule(Settings):
     - cosine: floor + (value - floor) * (1 + cos(pi p)) / 2.
     - wsd: value, then over the last `decay` of training linear to floor (warm-up, stable, decay).
     - cyclic: `cycles` triangles from floor up to value and back.
-    - piecewise: straight lines between `points`, (p, value) pairs; level before the first and after the last.
+    - piecewise: linear interpolation of `points`, (p, value) pairs; constant before the first and after the last.
     - ramp: floor + (value - floor) * p.
     """
 
     shape: Shape = "constant"
-    """Which curve."""
+    """The curve."""
     value: float = 0.0
-    """The peak value, in the unit of what is scheduled."""
+    """The peak value, in the unit of the scheduled quantity."""
     warmup: float = Field(default=0.0, ge=0, lt=1)
-    """Share of training during which the value rises linearly from near 0 to where the curve begins."""
+    """Share of training during which the value rises linearly from near 0 to the start of the curve."""
     final: float = Field(default=0.0, ge=0)
-    """The floor, as a share of `value`: where linear, cosine and wsd end, and ramp and cyclic begin."""
+    """The floor, as a share of `value`: the end of linear, cosine and wsd, the start of ramp and cyclic."""
     decay: float = Field(default=0.2, gt=0, le=1)
     """wsd only: share of training spent decaying."""
     cycles: int = Field(default=4, ge=1)
-    """cyclic only: how many triangles."""
+    """cyclic only: number of triangles."""
     points: tuple[tuple[float, float], ...] = ()
     """piecewise only: (progress, value) pairs in rising order of progress."""
 
@@ -68,18 +68,18 @@ class Schedule(Settings):
         if "value" in uses and "value" not in self.model_fields_set:
             raise ValueError(f"'value' is missing: the peak of the {self.shape} curve")
         if self.shape == "piecewise":
-            at = [point[0] for point in self.points]
-            if len(at) < 2 or at != sorted(set(at)):
+            progress = [point[0] for point in self.points]
+            if len(progress) < 2 or progress != sorted(set(progress)):
                 raise refusal("piecewise needs at least two points, in rising order of progress", "points")
-            if at[0] < 0 or at[-1] > 1:
-                found = f"{at[0]:g} to {at[-1]:g}"
-                raise refusal(f"progress runs from 0 to 1, found points from {found}", "points")
+            if progress[0] < 0 or progress[-1] > 1:
+                message = f"progress runs from 0 to 1, found points from {progress[0]:g} to {progress[-1]:g}"
+                raise refusal(message, "points")
         if self.shape == "wsd" and self.warmup + self.decay > 1:
             raise ValueError(f"wsd: warmup {self.warmup:g} and decay {self.decay:g} add up to more than 1")
         return self
 
     def at(self, step: int, total_steps: int) -> float:
-        """Value for the update that leaves state `step`, of `total_steps` updates in all."""
+        """Value for step `step` (from 0) of `total_steps` steps."""
         total = max(total_steps, 1)
         warm_steps = round(self.warmup * total)
         if step < warm_steps:
@@ -91,7 +91,7 @@ class Schedule(Settings):
 
     @property
     def lowest(self) -> float:
-        """A value that it never falls below, over a whole training."""
+        """A lower bound of the value over training."""
         if self.shape == "piecewise":
             return min(0.0, *(value for _, value in self.points))
         return min(0.0, self.value, self._floor)
@@ -127,7 +127,8 @@ class Schedule(Settings):
         return self.points[-1][1]
 
 
-def _read(value: Any) -> Any:
+def _read(value: object) -> Schedule:
+    """A schedule from its form in a recipe. Raises pydantic's errors."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return Schedule(value=float(value))
     if isinstance(value, dict):
@@ -137,7 +138,8 @@ def _read(value: Any) -> Any:
     raise PydanticCustomError("schedule_type", "expected a number, or a mapping such as {shape: cosine, value: 1e-3}")
 
 
-def _write(schedule: Schedule) -> Any:
+def _write(schedule: Schedule) -> object:
+    """The shortest form of a schedule in a recipe: a number if it is constant, else its settings without defaults."""
     if schedule == Schedule(value=schedule.value):
         return schedule.value
     kept = schedule.model_dump(mode="json", exclude_defaults=True)
@@ -149,10 +151,10 @@ Scheduled = Annotated[Schedule, BeforeValidator(_read, float | Schedule), PlainS
 
 
 class Cadence(Settings):
-    """When to do something, over the states 0 … total_steps. Say exactly one of the five.
+    """When to do something, among the states 0 … total_steps. Give exactly one of the five.
 
     `every_steps`, `every_epochs` and `log_spaced` always include the first and the last state; `steps` and `epochs`
-    mean exactly those, as far as the run reaches.
+    mean exactly those that the run reaches.
     """
 
     every_steps: int | None = Field(default=None, ge=1)
@@ -173,27 +175,27 @@ class Cadence(Settings):
         return self
 
     def states(self, total_steps: int, steps_per_epoch: float) -> frozenset[int]:
-        """The states (numbers of completed updates) at which it is due.
+        """The states (numbers of completed steps) at which it is due.
 
-        An epoch that ends between two states counts at the later one.
+        An epoch that ends between two states is due at the later one.
         """
 
         def at_epoch(epoch: float) -> int:
             return math.ceil(round(epoch * steps_per_epoch, 9))
 
-        chosen: Iterable[int]
+        due: Iterable[int]
         ends = {0, total_steps}
         if self.steps is not None:
-            chosen, ends = self.steps, set()
+            due, ends = self.steps, set()
         elif self.epochs is not None:
-            chosen, ends = (at_epoch(e) for e in self.epochs), set()
+            due, ends = (at_epoch(e) for e in self.epochs), set()
         elif self.every_steps is not None:
-            chosen = range(0, total_steps + 1, self.every_steps)
+            due = range(0, total_steps + 1, self.every_steps)
         elif self.every_epochs is not None:
             count = int(total_steps / (steps_per_epoch * self.every_epochs)) + 1
-            chosen = (at_epoch(i * self.every_epochs) for i in range(count + 1))
+            due = (at_epoch(i * self.every_epochs) for i in range(count + 1))
         else:
             assert self.log_spaced is not None
             last = self.log_spaced - 1
-            chosen = (round(max(total_steps, 1) ** (i / last)) for i in range(last + 1))
-        return frozenset(step for step in {*chosen, *ends} if 0 <= step <= total_steps)
+            due = (round(max(total_steps, 1) ** (i / last)) for i in range(last + 1))
+        return frozenset(step for step in {*due, *ends} if 0 <= step <= total_steps)

@@ -1,4 +1,4 @@
-"""Randomness as a function of what it is for, so that nothing has to be saved to continue a run exactly."""
+"""Randomness as a function of its purpose, so that a run continues exactly without any saved random state."""
 
 import hashlib
 

@@ -1,23 +1,28 @@
-"""YAML 1.2 to plain values, and for every key the line where it stands."""
+"""YAML 1.2 to plain values, with the line of every key."""
 
 import math
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from ontogeny.core.errors import RecipeError
+from ontogeny.core.json_types import JsonTree
+
+if TYPE_CHECKING:
+    from ruamel.yaml.nodes import MappingNode, Node
 
 Location = tuple[str | int, ...]
 Origins = dict[Location, str]
-"""Where each key of a recipe comes from, ready to begin an error line: ``demo.yaml, line 12``."""
+"""Where each key of a recipe comes from, as an error line begins: ``demo.yaml, line 12``."""
 
 _DEEPEST = 40
 
 
-def read_yaml(text: str, where: str) -> tuple[Any, Origins]:
-    """Plain values (None for an empty text) and their origins.
+def read_yaml(text: str, where: str) -> tuple[JsonTree, Origins]:
+    """Plain values (None for an empty text) and their origins; `where` names the text in errors.
 
     YAML 1.2: `on`, `no` and dates are text, `3e-4` is a number, `0o17` is 15. Tags are refused, so reading executes
-    nothing. Raises RecipeError with the line of the fault, also for a key that stands twice.
+    nothing. Raises RecipeError with the line of the fault, including a key that occurs twice.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -33,7 +38,7 @@ def read_yaml(text: str, where: str) -> tuple[Any, Origins]:
     return (None if root is None else _plain(root, (), origins, where)), origins
 
 
-def _plain(node: Any, location: Location, origins: Origins, where: str) -> Any:
+def _plain(node: "Node", location: Location, origins: Origins, where: str) -> JsonTree:
     from ruamel.yaml.nodes import MappingNode, SequenceNode
 
     here = f"{where}, line {node.start_mark.line + 1}"
@@ -44,11 +49,11 @@ def _plain(node: Any, location: Location, origins: Origins, where: str) -> Any:
         return _mapping(node, location, origins, where)
     if isinstance(node, SequenceNode):
         return [_plain(item, (*location, i), origins, where) for i, item in enumerate(node.value)]
-    return _scalar(node.value, node.tag, here)
+    return _scalar(node.value, str(node.tag), here)
 
 
-def _mapping(node: Any, location: Location, origins: Origins, where: str) -> dict[str, Any]:
-    plain: dict[str, Any] = {}
+def _mapping(node: "MappingNode", location: Location, origins: Origins, where: str) -> dict[str, JsonTree]:
+    plain: dict[str, JsonTree] = {}
     for key, value in node.value:
         here = f"{where}, line {key.start_mark.line + 1}"
         if not isinstance(key.value, str):
@@ -60,7 +65,7 @@ def _mapping(node: Any, location: Location, origins: Origins, where: str) -> dic
     return plain
 
 
-def _scalar(text: str, tag: str, here: str) -> Any:
+def _scalar(text: str, tag: str, here: str) -> JsonTree:
     kind = tag.removeprefix("tag:yaml.org,2002:")
     try:
         match kind:
@@ -81,8 +86,8 @@ def _scalar(text: str, tag: str, here: str) -> Any:
     raise RecipeError(f"{here}: the tag {tag!r} means nothing in a recipe: leave it out")
 
 
-def write_yaml(tree: dict[str, Any]) -> str:
-    """Plain values as YAML; lists and mappings that hold only scalars and are short stand on one line."""
+def write_yaml(tree: Mapping[str, JsonTree]) -> str:
+    """Plain values as YAML; short lists and mappings of scalars are written on one line."""
     from io import StringIO
 
     from ruamel.yaml import YAML
@@ -91,27 +96,28 @@ def write_yaml(tree: dict[str, Any]) -> str:
     yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.width = 1_000_000
     out = StringIO()
-    yaml.dump({key: _laid_out(value) for key, value in tree.items()}, out)
+    yaml.dump({key: _lay_out(value) for key, value in tree.items()}, out)
     return out.getvalue()
 
 
-def _laid_out(node: Any, in_line: bool = False) -> Any:
+def _lay_out(node: JsonTree, in_line: bool = False) -> object:
+    """The value as ruamel objects that carry its style; `in_line`: inside a list or mapping on one line."""
     from ruamel.yaml.comments import CommentedMap, CommentedSeq
     from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
     if isinstance(node, str):
-        # In double quotes where ruamel would write what reads otherwise: "?0" inside [ ], control characters anywhere.
+        # Double quotes where ruamel would write text that reads as something else: "?0" inside [ ], control characters.
         safe = re.fullmatch(r"\w[\w ./-]*", node) if in_line else node.isprintable()
         return node if safe else DoubleQuotedScalarString(node)
     if not isinstance(node, dict | list):
         return node
     items = list(node.values()) if isinstance(node, dict) else node
     short = not any(isinstance(item, dict | list) for item in items) and len(str(node)) <= 90
-    laid: Any
+    styled: CommentedMap | CommentedSeq
     if isinstance(node, dict):
-        laid = CommentedMap({key: _laid_out(value, short) for key, value in node.items()})
+        styled = CommentedMap({key: _lay_out(value, short) for key, value in node.items()})
     else:
-        laid = CommentedSeq([_laid_out(value, short) for value in node])
+        styled = CommentedSeq([_lay_out(value, short) for value in node])
     if short:
-        laid.fa.set_flow_style()
-    return laid
+        styled.fa.set_flow_style()
+    return styled

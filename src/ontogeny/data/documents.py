@@ -1,4 +1,4 @@
-"""Documents of a corpus: reading them, dropping what repeats, fingerprints."""
+"""Documents of a corpus: reading them, dropping repeats, fingerprints."""
 
 import hashlib
 import json
@@ -6,75 +6,81 @@ import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from ontogeny.core.contracts import Corpus, Document
 from ontogeny.core.errors import DataError
+from ontogeny.core.json_types import Json
 from ontogeny.data.grams import grams_of, words_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 Repeats = Literal["none", "documents", "paragraphs"]
 
 SHARE_KNOWN = 0.25
-"""A paragraph repeats when at least this share of its 13-word sequences stood in the corpus before."""
+"""A paragraph is a repeat if at least this share of its 13-grams occurred earlier in the corpus."""
 
 _BLANK_LINES = re.compile(r"(\n[ \t\r]*(?:\n[ \t\r]*)*\n)")
 
 
 class DescribedCorpus(Corpus):
-    """A corpus that can say where its text comes from."""
+    """A corpus that knows where its text comes from, and may know it in other words."""
 
-    def origin(self) -> Mapping[str, Any]:
-        """What else decides which documents there are (versions, revisions), for the provenance: plain values."""
+    def origin(self) -> Mapping[str, Json]:
+        """What else decides which documents there are (versions, revisions), for the provenance."""
         return {}
 
     def reworded(self, document: str, text: str) -> str | None:
-        """What a part of a document (by its source) says, in other words; None where the corpus knows none."""
+        """A paraphrase of `text`, part of the document with this source; None where the corpus has none."""
         return None
 
 
-class WrittenCorpus(DescribedCorpus):
-    """A corpus that a model writes before training. It is kept in the run: one that continues reads it there."""
+class GeneratedCorpus(DescribedCorpus):
+    """A corpus that a model writes before training. It is stored in the run, and read from there on resume."""
 
     run: str | None = None
-    """Directory of the run whose model writes; by default the model that training starts from."""
+    """Directory of the run whose model writes it; by default the model that training starts from."""
     step: int | None = None
-    """At which checkpoint of that run; by default the last."""
+    """Which checkpoint of that run; by default the last."""
 
     @abstractmethod
-    def write(self, model: Any, tokenizer: Any) -> Iterable[Document]:
-        """Let the model write all documents, in a fixed order; it is in evaluation mode afterwards."""
+    def write(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast") -> Iterable[Document]:
+        """Generate all documents, in a fixed order; the model is in evaluation mode afterwards."""
 
     def documents(self) -> Iterable[Document]:
-        """Raises DataError: without a model there are none."""
+        """Raises DataError: without a model there are no documents."""
         raise DataError(
             "is written by a model when a run begins: take from it in data.train, data.replay or data.probes"
         )
 
 
 class ReadCorpus(DescribedCorpus):
-    """A corpus that is read from somewhere: repeats can be dropped, and a part of it can be taken."""
+    """A corpus that is read from somewhere: its repeats can be dropped, and its size limited."""
 
     deduplicate: Repeats = "none"
     """documents: a document equal to an earlier one is dropped. paragraphs: so is every paragraph (text between blank
-    lines) that stood in the corpus before, white space apart, or a quarter of whose 13-word sequences did."""
+    lines) that occurred earlier in the corpus, up to white space, or at least a quarter of whose 13-word sequences did.
+    """
     limit_chars: int | None = Field(default=None, ge=1)
-    """Keep documents of at most this many characters in all: a fixed random choice, a larger limit only adds to it."""
+    """Keep documents of at most this many characters in all: a fixed random choice, which a larger limit extends."""
 
     @abstractmethod
     def read(self) -> Iterable[Document]:
-        """The documents as they are. Raises DataError naming file (and line) when they cannot be read."""
+        """The documents, repeats included. Raises DataError naming file (and line) if they cannot be read."""
 
     def documents(self) -> Iterable[Document]:
-        """Documents without repeats, at most `limit_chars` in all, in the order of reading."""
+        """Documents without repeats, of at most `limit_chars` characters in all, in the order of reading."""
         kept = drop_repeats(self.read(), self.deduplicate)
         return kept if self.limit_chars is None else _limit(list(kept), self.limit_chars)
 
 
 def document_fingerprint(document: Document) -> str:
-    """SHA-256 of a document's text, of what of it is supervised, and of its messages; not of its source."""
+    """SHA-256 of a document's text, supervised ranges and messages, 64 hex digits; its source does not count."""
     digest = hashlib.sha256(document.text.encode())
     if document.completion_spans is not None:
         digest.update(b"\0" + json.dumps(document.completion_spans).encode())
@@ -96,14 +102,14 @@ def size_of(document: Document) -> int:
     return len(document.text) + sum(len(m["content"]) for m in document.messages)
 
 
-def read_documents(name: str, corpus: Corpus, written: Iterable[Document] | None = None) -> list[Document]:
-    """All documents of the corpus called `name`, empty ones left out; `written`: those that a model wrote for it.
+def read_documents(name: str, corpus: Corpus, generated: Iterable[Document] | None = None) -> list[Document]:
+    """All documents of the corpus called `name` that are not empty; `generated`: those that a model wrote for it.
 
-    Raises DataError, naming the corpus, when it cannot be read, holds no text, or text that UTF-8 cannot hold.
+    Raises DataError, naming the corpus, if it cannot be read, holds no text, or text that UTF-8 cannot encode.
     """
     try:
-        found = corpus.documents() if written is None else written
-        documents = [_checked(d) for d in found if d.text.strip() or d.messages]
+        unchecked = corpus.documents() if generated is None else generated
+        documents = [_check_encodable(d) for d in unchecked if d.text.strip() or d.messages]
     except DataError as error:
         raise DataError(f"corpus '{name}': {error}") from None
     if not documents:
@@ -111,7 +117,7 @@ def read_documents(name: str, corpus: Corpus, written: Iterable[Document] | None
     return documents
 
 
-def _checked(document: Document) -> Document:
+def _check_encodable(document: Document) -> Document:
     try:
         for text in (document.text, *(message["content"] for message in document.messages)):
             text.encode()
@@ -121,20 +127,20 @@ def _checked(document: Document) -> Document:
 
 
 def drop_repeats(documents: Iterable[Document], what: Repeats) -> Iterable[Document]:
-    """Drop documents, or paragraphs, that stood before; a document of which nothing is left is dropped."""
+    """Drop documents, or paragraphs, that repeat earlier ones; a document of which nothing is left is dropped."""
     if what == "none":
         return documents
     if what == "paragraphs":
-        return _without_repeated_paragraphs(list(documents))
+        return _drop_repeated_paragraphs(list(documents))
     first: dict[str, Document] = {}
     for document in documents:
         first.setdefault(document_fingerprint(document), document)
     return first.values()
 
 
-def _without_repeated_paragraphs(documents: Sequence[Document]) -> Iterator[Document]:
-    """The separator before a dropped paragraph goes with it."""
-    pieces: list[list[str]] = []
+def _drop_repeated_paragraphs(documents: Sequence[Document]) -> Iterator[Document]:
+    """The separator before a dropped paragraph is dropped with it."""
+    pieces: list[list[str]] = []  # of each document: paragraph, separator, paragraph, …
     for document in documents:
         if document.completion_spans is not None or document.messages:
             raise DataError(
@@ -153,24 +159,25 @@ def _without_repeated_paragraphs(documents: Sequence[Document]) -> Iterator[Docu
             yield replace(document, text=text)
 
 
-def which_repeat(paragraphs: Sequence[str]) -> np.ndarray:
-    """Which paragraphs repeat earlier ones: bool `[n]`."""
+def which_repeat(paragraphs: Sequence[str]) -> NDArray[np.bool_]:
+    """Which paragraphs repeat earlier ones, exactly (up to white space) or by `SHARE_KNOWN`: bool `[n]`."""
     words = [words_of(paragraph) for paragraph in paragraphs]
+    lengths = [len(words_of_paragraph) for words_of_paragraph in words]
     numbers = np.arange(len(paragraphs))
     first: dict[str, int] = {}
     repeated = np.array([first.setdefault(" ".join(p.split()), i) for i, p in enumerate(paragraphs)]) < numbers
-    grams, starts = grams_of([word for found in words for word in found], [len(found) for found in words])
+    grams, starts = grams_of([word for words_of_paragraph in words for word in words_of_paragraph], lengths)
     if len(grams):
-        paragraph = np.repeat(numbers, [len(found) for found in words])[starts]
-        _, earliest, same = np.unique(grams, return_index=True, return_inverse=True)
-        stood_before = paragraph[earliest[same]] < paragraph
-        known = np.bincount(paragraph, stood_before, len(paragraphs))
+        paragraph = np.repeat(numbers, lengths)[starts]
+        _, earliest, inverse = np.unique(grams, return_index=True, return_inverse=True)
+        occurred_before = paragraph[earliest[inverse]] < paragraph
+        known = np.bincount(paragraph, occurred_before, len(paragraphs))
         repeated |= (known > 0) & (known >= SHARE_KNOWN * np.bincount(paragraph, minlength=len(paragraphs)))
     return repeated
 
 
 def _limit(documents: Sequence[Document], limit_chars: int) -> list[Document]:
-    """Documents of at most `limit_chars` in all (at least one), chosen by fingerprint, in their order."""
+    """Documents of at most `limit_chars` characters in all (at least one), chosen by fingerprint, in their order."""
     chosen: list[int] = []
     total = 0
     for index in sorted(range(len(documents)), key=lambda i: document_fingerprint(documents[i])):

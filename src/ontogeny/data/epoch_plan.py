@@ -1,28 +1,37 @@
-"""Which examples make up which batch: a pure function of the step."""
+"""Training on new text alone: which examples make up which batch, as a pure function of the step."""
 
 import math
 from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ontogeny.core.contracts import Examples, Order
 from ontogeny.core.errors import DataError
 from ontogeny.core.recipe_train import Train
 
 
-class BatchPlan:
-    """The batches of a training run. Nothing about it has to be saved to continue a run exactly.
+class EpochPlan:
+    """Batches that go through all examples once per epoch. Being a function of the step, it has no state to save.
 
     The last batch of an epoch may be smaller, so that an epoch always ends at a step: with n examples an epoch has
-    ceil(n / batch) steps. Whether a batch is run in one piece or in micro-batches is not its business.
-    Keeps the order of a few epochs in memory, and one number for each epoch up to the latest one asked for.
+    ceil(n / batch) steps. Whether a batch is split into micro-batches is decided elsewhere.
+    Memory: the order of the last few epochs used, and one number per epoch up to the latest one asked for.
     """
 
     def __init__(
-        self, order: Order, lengths: Sequence[int] | np.ndarray, batch: int, seed: int, nll: np.ndarray | None = None
+        self,
+        order: Order,
+        lengths: Sequence[int] | NDArray[np.int64],
+        batch: int,
+        seed: int,
+        nll: NDArray[np.float64] | None = None,
     ) -> None:
-        """`lengths`: tokens of every example; `nll`: what the order may need, `contracts.Examples.nll`."""
+        """`lengths`: tokens of every example; `batch`: examples per step; `nll`: as in `contracts.Examples`.
+
+        Raises DataError if there are no examples.
+        """
         if not len(lengths):
             raise DataError("there is nothing to train on: data.train takes no passage")
         self.order = order
@@ -34,46 +43,47 @@ class BatchPlan:
         self._tokens_before_epoch = [0]
         self._epoch = lru_cache(maxsize=4)(self._draw_epoch)
 
-    def batch_at(self, step: int) -> np.ndarray:
-        """Examples of the update that leaves state `step`: int64 indices."""
-        epoch, place = divmod(step, self.steps_per_epoch)
-        return self._epoch(epoch)[0][place * self.batch : (place + 1) * self.batch].copy()
+    def batch_at(self, step: int) -> NDArray[np.int64]:
+        """Examples of the batch of step `step`: int64 indices."""
+        epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
+        return self._epoch(epoch)[0][step_in_epoch * self.batch : (step_in_epoch + 1) * self.batch].copy()
 
     def epoch_at(self, step: int) -> float:
         """Epochs completed at state `step`."""
         return step / self.steps_per_epoch
 
     def tokens_through(self, step: int) -> int:
-        """Tokens seen at state `step`, that is in the batches of all steps before it."""
-        epoch, place = divmod(step, self.steps_per_epoch)
-        return self._tokens_before(epoch) + (int(self._epoch(epoch)[1][place]) if place else 0)
+        """Tokens seen at state `step`: those in the batches of all steps before it."""
+        epoch, step_in_epoch = divmod(step, self.steps_per_epoch)
+        return self._tokens_before(epoch) + (int(self._epoch(epoch)[1][step_in_epoch]) if step_in_epoch else 0)
 
     def steps_for(self, train: Train) -> int:
-        """The length of training in steps. For tokens: the first step that reaches them."""
+        """The length of training in steps. If it is given in tokens: the first step that reaches them."""
         if train.steps is not None:
             return train.steps
         if train.epochs is not None:
+            # Rounded first, so that 0.07 epochs of 100 steps (7.000000000000001) are 7
             return max(math.ceil(round(train.epochs * self.steps_per_epoch, 9)), 1)
         assert train.tokens is not None
         epoch = 0
         while self._tokens_before(epoch + 1) < train.tokens:
             epoch += 1
-        within = self._epoch(epoch)[1]
-        place = int(np.searchsorted(within, train.tokens - self._tokens_before(epoch)))
-        return epoch * self.steps_per_epoch + place
+        tokens_within = self._epoch(epoch)[1]
+        step_in_epoch = int(np.searchsorted(tokens_within, train.tokens - self._tokens_before(epoch)))
+        return epoch * self.steps_per_epoch + step_in_epoch
 
     def _tokens_before(self, epoch: int) -> int:
-        known = self._tokens_before_epoch
-        while len(known) <= epoch:
-            known.append(known[-1] + int(self._epoch(len(known) - 1)[1][-1]))
-        return known[epoch]
+        totals = self._tokens_before_epoch
+        while len(totals) <= epoch:
+            totals.append(totals[-1] + int(self._epoch(len(totals) - 1)[1][-1]))
+        return totals[epoch]
 
-    def _draw_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    def _draw_epoch(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Examples in order, int64 `[n]`, and tokens seen within the epoch at each of its states, `[steps + 1]`."""
         count = len(self.lengths)
         examples = np.asarray(self.order.epoch(epoch, self.examples, self.seed), dtype=np.int64)
         if examples.shape != (count,):
             raise ValueError(f"order '{type(self.order).kind}' gave {examples.shape} indices for {count} examples")
-        seen = np.concatenate([[0], np.cumsum(self.lengths[examples])])
+        tokens_seen = np.concatenate([[0], np.cumsum(self.lengths[examples])])
         ends = np.minimum(np.arange(self.steps_per_epoch + 1) * self.batch, count)
-        return examples, seen[ends]
+        return examples, tokens_seen[ends]

@@ -1,27 +1,28 @@
-"""Examples of new and of replayed text, one after the other without an end."""
+"""Endless streams of examples: one of new text, one of each replay corpus."""
 
 from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ontogeny.core.contracts import Examples, Order
 from ontogeny.core.seeds import derive_seed
 
 
-class Streams:
-    """New examples (part 0) in the run's order, epoch after epoch; each replay corpus in a shuffled order of its own.
+class ExampleStreams:
+    """New examples (part 0) in the run's order, epoch after epoch; each replay corpus in its own shuffled order.
 
-    Pure functions of the place. The orders of a few epochs are kept in memory.
+    Pure functions of the position in the stream. The orders of the last few epochs used are kept in memory.
     """
 
     def __init__(self, names: Sequence[str], parts: Sequence[range], order: Order, new: Examples, seed: int) -> None:
-        """`parts`: the examples of each."""
+        """`names`, `parts`: name and examples of each part; `new`: what `order` knows of the new examples."""
         self.names, self.parts, self.order, self.new, self.seed = names, parts, order, new, seed
         self._epoch = lru_cache(maxsize=8)(self._draw_epoch)
 
-    def examples(self, part: int, start: int, stop: int) -> np.ndarray:
-        """Examples `start` to `stop` of a part's endless stream: int64 indices."""
+    def examples(self, part: int, start: int, stop: int) -> NDArray[np.int64]:
+        """Examples at positions `start` to `stop` of a part's stream: int64 indices `[stop - start]`."""
         count = len(self.parts[part])
         if stop <= start:
             return np.zeros(0, dtype=np.int64)
@@ -29,8 +30,8 @@ class Streams:
         joined = np.concatenate([self._epoch(part, epoch) for epoch in range(first, last + 1)])
         return joined[start - first * count : stop - first * count]
 
-    def _draw_epoch(self, part: int, epoch: int) -> np.ndarray:
-        """One epoch of a part."""
+    def _draw_epoch(self, part: int, epoch: int) -> NDArray[np.int64]:
+        """The examples of a part in the order of one epoch: int64 indices."""
         examples = self.parts[part]
         if part == 0:
             order = np.asarray(self.order.epoch(epoch, self.new, self.seed), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Files that a recipe names: a path, a pattern, or a list of these."""
+"""The files that a recipe names by a path, a pattern, or a list of these."""
 
 import os
 from collections.abc import Sequence
@@ -11,11 +11,12 @@ Paths = str | tuple[str, ...]
 
 
 def find_files(paths: Paths) -> list[tuple[str, Path]]:
-    """The files in order (those of a pattern alphabetically), each once: short name, path.
+    """Short name and path of each file, once, in the order named (those of a pattern alphabetically).
 
-    Short names are paths below the files' common directory. Raises DataError for a path or pattern without a file.
+    Short names are paths relative to the files' common directory. Raises DataError for a path or pattern that no file
+    matches.
     """
-    found: dict[Path, None] = {}
+    files: dict[Path, None] = {}
     for path in (paths,) if isinstance(paths, str) else paths:
         expanded = os.path.expanduser(path)
         if Path(expanded).is_file():
@@ -26,8 +27,8 @@ def find_files(paths: Paths) -> list[tuple[str, Path]]:
             matches = sorted(match for match in glob(expanded, recursive=True) if Path(match).is_file())
         if not matches:
             raise DataError(f"{path}: no such file, and no file matches it as a pattern")
-        found |= dict.fromkeys(map(Path, matches))
-    if not found:
+        files |= dict.fromkeys(map(Path, matches))
+    if not files:
         raise DataError("path is empty: name at least one file")
-    common = os.path.commonpath([path.resolve().parent for path in found])
-    return [(Path(os.path.relpath(path.resolve(), common)).as_posix(), path) for path in found]
+    common = os.path.commonpath([path.resolve().parent for path in files])
+    return [(Path(os.path.relpath(path.resolve(), common)).as_posix(), path) for path in files]

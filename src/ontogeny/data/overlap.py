@@ -3,36 +3,39 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ontogeny.core.errors import DataError
+from ontogeny.core.json_types import Json
 from ontogeny.core.passages import Passage
 from ontogeny.data.grams import GRAM_WORDS, grams_of, words_of
 
 MAX_RATE = 0.01
+"""Two splits may share at most this share of either one's 13-grams."""
 
 
 @dataclass(frozen=True)
 class SplitText:
-    """What is compared of one split: fingerprints of its passages, its words, and the hashes of its 13-grams."""
+    """The text of one split, ready to be compared with another's."""
 
     name: str
     passages: Mapping[str, Passage]
+    """By fingerprint."""
     words: Sequence[str]
-    grams: np.ndarray
-    """uint64 `[n]`, one for each 13-gram."""
-    starts: np.ndarray
-    """int64 `[n]`: index of the first word of each 13-gram."""
+    grams: NDArray[np.uint64]
+    """uint64 `[n]`: hash of each 13-gram."""
+    starts: NDArray[np.int64]
+    """int64 `[n]`: index in `words` of the first word of each 13-gram."""
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """What two splits share.
+    """The text that two splits share.
 
-    `exact`: passages (token ids and supervision) that stand in both. `rate_first`, `rate_second`: the share of either
-    split's 13-grams that occur in the other (0 if a split has none). `examples`: some of the shared 13-grams.
+    `exact`: number of passages (token ids and supervision) in both. `rate_first`, `rate_second`: the share of either
+    split's 13-grams that occur in the other (0 if a split has none). `examples`: some of the shared text.
     """
 
     first: str
@@ -46,11 +49,11 @@ class Overlap:
 
     @property
     def leaks(self) -> bool:
-        """Whether a passage stands in both, or more than 1% of one split's 13-grams occur in the other."""
+        """Does a passage occur in both, or more than 1% of one split's 13-grams in the other?"""
         return self.exact > 0 or max(self.rate_first, self.rate_second) > MAX_RATE
 
-    def as_json(self) -> dict[str, Any]:
-        """Plain values for the provenance."""
+    def as_json(self) -> dict[str, Json]:
+        """The overlap as it is recorded in the provenance."""
         return {
             "splits": [self.first, self.second],
             "exact_passages": self.exact,
@@ -65,28 +68,28 @@ class Overlap:
 def split_text(name: str, passages: Sequence[Passage]) -> SplitText:
     """Words and 13-grams of a split's passages.
 
-    Only what the training loss counts is compared (all of plain text, the completions of rows), so that a prompt that
-    every row repeats is no leak. Passages that follow each other in a document count as one text; no 13-gram reaches
-    from one text into another. Words are compared without regard to case and punctuation.
+    Only supervised text is compared (all of plain text, the completions of rows), so a prompt that every row repeats is
+    no leak. Passages that follow each other in a document count as one text; no 13-gram crosses from one text into
+    another. Case and punctuation are ignored.
     """
     words: list[str] = []
     lengths: list[int] = []
     for text in _texts(passages):
-        found = words_of(text)
-        words += found
-        lengths.append(len(found))
+        words_of_text = words_of(text)
+        words += words_of_text
+        lengths.append(len(words_of_text))
     grams, starts = grams_of(words, lengths)
     return SplitText(name, {p.fingerprint: p for p in passages}, words, grams, starts)
 
 
 def compare(first: SplitText, second: SplitText) -> Overlap:
-    """What two splits share. Cost: a sort of the 13-grams; about a second for ten million characters."""
+    """The text that two splits share. Cost: a sort of the 13-grams; about a second for ten million characters."""
     exact = [p for fingerprint, p in first.passages.items() if fingerprint in second.passages]
-    in_second = _member(first.grams, second.grams)
-    in_first = _member(second.grams, first.grams)
+    in_second = _occurs(first.grams, second.grams)
+    in_first = _occurs(second.grams, first.grams)
     shared = first.starts[in_second]
     spread = shared[np.linspace(0, len(shared) - 1, min(3, len(shared)), dtype=int)]
-    examples = [p.text for p in exact[:2]] + [" ".join(first.words[at : at + GRAM_WORDS]) for at in spread]
+    examples = [p.text for p in exact[:2]] + [" ".join(first.words[start : start + GRAM_WORDS]) for start in spread]
     return Overlap(
         first=first.name,
         second=second.name,
@@ -100,42 +103,43 @@ def compare(first: SplitText, second: SplitText) -> Overlap:
 
 
 def check(splits: Mapping[str, Sequence[Passage]], trained: Iterable[str], allow: bool) -> list[Overlap]:
-    """Compare every pair of splits.
+    """Compare every pair of splits. `trained`: names of those that are trained on.
 
-    Raises DataError, unless `allow`, if a split that is trained on shares text with one that is only looked at.
+    Raises DataError, unless `allow`, if a split that is trained on shares text with one that is held out.
     """
     texts = [split_text(name, passages) for name, passages in splits.items()]
     overlaps = [compare(first, second) for first, second in combinations(texts, 2)]
-    of_training = set(trained)
-    for found in overlaps:
-        if found.leaks and not allow and len({found.first, found.second} & of_training) == 1:
-            raise DataError(_refusal(found))
+    trained_splits = set(trained)
+    for overlap in overlaps:
+        if overlap.leaks and not allow and len({overlap.first, overlap.second} & trained_splits) == 1:
+            raise DataError(_describe_leak(overlap))
     return overlaps
 
 
-def _refusal(found: Overlap) -> str:
-    examples = "; ".join(repr(example[:100]) for example in found.examples[:3])
+def _describe_leak(overlap: Overlap) -> str:
+    first, second = overlap.first, overlap.second
+    examples = "; ".join(repr(example[:100]) for example in overlap.examples[:3])
     return (
-        f"splits {found.first} and {found.second} share text: {found.exact} equal passage(s); {found.rate_first:.2%} of"
-        f" the 13-word sequences of {found.first} occur in {found.second}, {found.rate_second:.2%} the other way round"
+        f"splits {first} and {second} share text: {overlap.exact} equal passage(s); {overlap.rate_first:.2%} of"
+        f" the 13-word sequences of {first} occur in {second}, {overlap.rate_second:.2%} the other way round"
         f" (at most {MAX_RATE:.0%}); for instance {examples}. Write  deduplicate: paragraphs  for the corpus, or accept"
         " it with  allow_overlap: true  under data"
     )
 
 
 def _texts(passages: Sequence[Passage]) -> Iterator[str]:
-    """Supervised text, passages that continue each other joined."""
+    """Supervised text, with passages that continue each other joined."""
     pieces: list[str] = []
-    due: tuple[str, int] | None = None
+    continuation: tuple[str, int] | None = None  # document and byte at which the last passage would go on
     for passage in passages:
-        document, _, at = passage.source.rpartition("#")
-        if due != (document, int(at)):
+        document, _, start = passage.source.rpartition("#")
+        if continuation != (document, int(start)):
             if pieces:
                 yield "".join(pieces)
             pieces = []
         content = passage.text.encode()
         pieces.append(passage.text if passage.supervised.all() else _supervised_text(passage, content))
-        due = (document, int(at) + len(content))
+        continuation = (document, int(start) + len(content))
     if pieces:
         yield "".join(pieces)
 
@@ -146,8 +150,8 @@ def _supervised_text(passage: Passage, content: bytes) -> str:
     return b"".join(kept).decode("utf-8", "replace")
 
 
-def _member(values: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Whether each value occurs among the others: bool, like `values`."""
-    if not len(among) or not len(values):
-        return np.zeros(len(values), dtype=bool)
-    return np.isin(values, among)
+def _occurs(grams: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which 13-grams occur in the other split: bool, like `grams`."""
+    if not len(other) or not len(grams):
+        return np.zeros(len(grams), dtype=bool)
+    return np.isin(grams, other)

@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ontogeny.core.contracts import Document
 from ontogeny.core.errors import DataError
 from ontogeny.core.passages import Passage
 from ontogeny.core.recipe_data import Data
 from ontogeny.data.chat import render
-from ontogeny.data.joined_text import Stream, passage_of, refuse_sides, whole_characters
+from ontogeny.data.joined_text import JoinedText, Offsets, passage_of, refuse_sides, whole_characters
 from ontogeny.data.tokenizer import Encoded, encode_batch, end_of_text_id
 
 if TYPE_CHECKING:
@@ -20,22 +21,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Row:
-    """A document that is one passage: its text, what of it is supervised, and whether the text closes itself."""
+    """A document that is one passage."""
 
     text: str
     spans: tuple[tuple[int, int], ...]
+    """Half-open character ranges that are supervised."""
     closed: bool
+    """Does the text end itself? If not, the end-of-text token is added."""
     source: str
 
 
 def cut(documents: Sequence[Document], tokenizer: "PreTrainedTokenizerFast", data: Data, corpus: str) -> list[Passage]:
     """Passages of the documents, in their order; `source` is `corpus:document#byte_offset`.
 
-    Plain documents are cut every `data.length` tokens, every token supervised, and what remains shorter than
-    `data.min_length` is dropped; no token is added with `boundary: document`. With `boundary: stream` documents are
-    joined by the end-of-text token first. A cut never falls into a multi-byte character: such a passage is up to three
-    tokens shorter. Rows (prompt and completion, chat) are one passage each, closed by the end-of-text token, supervised
-    where a token's first byte lies in the completion. Raises DataError for a row of more than `data.length` tokens.
+    Plain documents are cut every `data.length` tokens, all of them supervised; a remainder shorter than
+    `data.min_length` is dropped. With `boundary: document` no token is added; with `boundary: stream` documents are
+    first joined by the end-of-text token. A cut never falls into a multi-byte character: such a passage is up to three
+    tokens shorter. Rows (prompt and completion, chat) are one passage each, closed by the end-of-text token; a token is
+    supervised if its first byte lies in the completion. Raises DataError for a row of more than `data.length` tokens.
     """
     if data.boundary == "stream":
         refuse_sides(documents, corpus)
@@ -51,10 +54,10 @@ def cut(documents: Sequence[Document], tokenizer: "PreTrainedTokenizerFast", dat
     if data.boundary == "stream" and len(rows) < len(documents):
         plain = [i for i in range(len(documents)) if i not in rows]
         sources = [f"{corpus}:{documents[i].source}" for i in plain]
-        stream = Stream([texts[i] for i in plain], [encoded[i] for i in plain], sources, end)
-        cuts = _cuts(stream.content, stream.offsets, data.length, data.min_length)
-        streamed = [stream.passage(start, stop) for start, stop in cuts]
-        return [*streamed, *(_from_row(row, encoded[i], end, data.length, corpus) for i, row in rows.items())]
+        joined = JoinedText([texts[i] for i in plain], [encoded[i] for i in plain], sources, end)
+        ranges = _token_ranges(joined.content, joined.offsets, data.length, data.min_length)
+        plain_passages = [joined.passage(start, stop) for start, stop in ranges]
+        return [*plain_passages, *(_from_row(row, encoded[i], end, data.length, corpus) for i, row in rows.items())]
     passages: list[Passage] = []
     for i, document in enumerate(documents):
         before = len(passages)
@@ -70,12 +73,12 @@ def cut(documents: Sequence[Document], tokenizer: "PreTrainedTokenizerFast", dat
 def _from_document(text: str, encoded: Encoded, source: str, data: Data) -> Iterator[Passage]:
     ids, offsets = encoded
     content = text.encode()
-    for start, stop in _cuts(content, offsets, data.length, data.min_length):
-        yield passage_of(content, (ids, offsets), start, stop, f"{source}#{offsets[start]}")
+    for start, stop in _token_ranges(content, offsets, data.length, data.min_length):
+        yield passage_of(content, ids, offsets, start, stop, f"{source}#{offsets[start]}")
 
 
-def _cuts(content: bytes, offsets: np.ndarray, length: int, min_length: int) -> Iterator[tuple[int, int]]:
-    """Token ranges of at most `length`, none beginning or ending inside a character."""
+def _token_ranges(content: bytes, offsets: Offsets, length: int, min_length: int) -> Iterator[tuple[int, int]]:
+    """Token ranges of `min_length` to `length` tokens, none beginning or ending inside a character."""
     count = len(offsets) - 1
     edges = whole_characters(content, offsets)
     start = 0
@@ -108,7 +111,7 @@ def _from_row(row: _Row, encoded: Encoded, end: int, length: int, corpus: str) -
     )
 
 
-def _byte_at(text: str) -> np.ndarray:
+def _byte_at(text: str) -> NDArray[np.int64]:
     """Byte offset of every character of a text, and of its end: int64 `[characters + 1]`."""
     content = np.frombuffer(text.encode(), dtype=np.uint8)
     return np.append(np.flatnonzero((content & 0xC0) != 0x80), len(content))

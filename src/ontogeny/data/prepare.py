@@ -1,12 +1,13 @@
-"""From a recipe to passages: read, split, tokenize, cut, take, check."""
+"""From a recipe to passages: read, split, tokenize, cut, select, check for leaks."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ontogeny.core.contracts import Document
 from ontogeny.core.errors import DataError
+from ontogeny.core.json_types import Json
 from ontogeny.core.passages import Passage, ProbeSet, side_widths
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_data import Data
@@ -25,35 +26,36 @@ if TYPE_CHECKING:
 
 DEFAULT_VOCAB_SIZE = 2048
 
-Tell = Callable[[str], None]
+Announce = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What a run trains on and looks at."""
+    """Tokenizer, training examples and probe sets of a run."""
 
     tokenizer: "PreTrainedTokenizerFast"
     examples: list[Passage]
-    """What is trained on, new text first; an example's id is its place in the list."""
+    """Training examples, new text first; an example's id is its index."""
     replay: dict[str, tuple[range, float]]
-    """Of each replay corpus: its examples, and its share of a batch."""
+    """By replay corpus: the range of its examples, and its share of a batch."""
     probes: dict[str, ProbeSet]
-    written: Mapping[str, list[Document]]
-    """Documents that a model wrote, by corpus."""
+    generated: Mapping[str, list[Document]]
+    """Documents that a model generated, by corpus."""
     anchor_passages: dict[str, list[Passage]]
     """By loss term: passages on which it examines the model that training starts from."""
-    provenance: dict[str, Any]
-    """Corpora, splits, tokenizer, training passages, probe sets, overlap: counts and fingerprints, plain values."""
+    provenance: dict[str, Json]
+    """Corpora, splits, tokenizer, training passages, probe sets, overlap: counts and fingerprints."""
 
 
 @dataclass(kw_only=True)
-class _Texts:
-    """Corpora that were read, by name, and their splits as indices of documents."""
+class _SplitCorpora:
+    """The corpora that were read, by name, and their splits as indices of documents."""
 
     documents: dict[str, list[Document]] = field(default_factory=dict)
     splits: dict[str, dict[str, list[int]]] = field(default_factory=dict)
 
-    def of(self, split: str) -> list[Document]:
+    def documents_of(self, split: str) -> list[Document]:
+        """The documents of `corpus/split`, in the order of the corpus."""
         corpus, name = split.split("/")
         return [self.documents[corpus][i] for i in self.splits[corpus][name]]
 
@@ -63,72 +65,67 @@ def prepare(
     tokenizer: "PreTrainedTokenizerFast | None" = None,
     vocab_limit: int | None = None,
     context_length: int | None = None,
-    tell: Tell = lambda message: None,
-    written: Mapping[str, list[Document]] | None = None,
+    announce: Announce = lambda message: None,
+    generated: Mapping[str, list[Document]] | None = None,
 ) -> Prepared:
-    """Read the recipe's corpora, split them by document, tokenize, cut, take and check for leaks.
+    """Read the recipe's corpora, split them by document, tokenize, cut, select and check for leaks.
 
-    `tokenizer`: used as it is; else the one that the recipe names; else one is trained on the training splits.
+    `tokenizer`: used as it is; by default the one that the recipe names, or one trained on the training splits.
     `vocab_limit`: rows of the model's embedding. `context_length`: the model's longest input in tokens.
-    `written`: documents of the corpora that a model writes. `tell` is called with a line before each slow stage.
-    Deterministic: same recipe, files and versions, same result.
-    Raises DataError: a tokenizer that cannot pad, empty corpus, too few documents or passages, a passage longer than
-    the context, ids beyond the embedding, splits that share text.
+    `generated`: documents of the corpora that a model writes. `announce` gets one line before each slow stage.
+    Deterministic: the same recipe, files and versions give the same result.
+    Raises DataError for a tokenizer that cannot pad, an empty corpus, too few documents or passages, a passage longer
+    than the context, token ids beyond the embedding, and splits that share text.
     """
     data = recipe.data
     _check_windows(recipe, context_length)
-    texts = _read(recipe, written or {}, needs_tokenizer=tokenizer is None, tell=tell)
+    corpora = _read_corpora(recipe, generated or {}, needs_tokenizer=tokenizer is None, announce=announce)
     trained_on: list[str] = []
     if tokenizer is None:
-        tokenizer, trained_on = _tokenizer(recipe, texts, tell)
+        tokenizer, trained_on = _make_tokenizer(recipe, corpora, announce)
     if tokenizer.pad_token_id is None:
         raise DataError(
             f"the tokenizer '{tokenizer.name_or_path}' has no pad or end-of-text token: set one with "
             "tokenizer.add_special_tokens({'eos_token': …}), and save it again"
         )
-    used = list(dict.fromkeys(take.of for take in (*data.train, *data.replay.values(), *data.probes.values())))
+    compared = list(dict.fromkeys(take.of for take in (*data.train, *data.replay.values(), *data.probes.values())))
     anchor_takes = _anchor_takes(recipe)
-    needed = dict.fromkeys((*used, *(take.of for take in anchor_takes.values())))
-    passages = {split: _cut_split(split, texts, tokenizer, data, tell) for split in needed}
-    taking = Selection(recipe, texts.of, passages, tokenizer)
-    examples, replay = taking.examples, taking.replay
-    probes = {name: taking.probe(name, take) for name, take in data.probes.items()}
-    probes |= {name: make_twins(name, one, probes[one.of], tokenizer, data) for name, one in data.twins.items()}
-    anchor_passages = {label: taking.passages(take, f"objective.{label}.text") for label, take in anchor_takes.items()}
-    in_use = [examples, *anchor_passages.values(), *(probe.passages for probe in probes.values())]
-    _check_limits(in_use, vocab_limit, context_length)
-    for passages_in_use in in_use:
-        side_widths(passages_in_use)
-    tell(f"looking for text that {len(used)} splits share")
-    overlaps = overlap.check({split: taking.texts(split) for split in used}, taking.trained, data.allow_overlap)
-    provenance = {
-        "corpora": _describe_corpora(data, texts, passages),
+    needed = dict.fromkeys((*compared, *(take.of for take in anchor_takes.values())))
+    passages = {split: _cut_split(split, corpora, tokenizer, data, announce) for split in needed}
+    selection = Selection(recipe, corpora.documents_of, passages, tokenizer)
+    probes = {name: selection.probe(name, take) for name, take in data.probes.items()}
+    probes |= {name: make_twins(name, twins, probes[twins.of], tokenizer, data) for name, twins in data.twins.items()}
+    anchor_passages = {
+        label: selection.passages(take, f"objective.{label}.text") for label, take in anchor_takes.items()
+    }
+    in_use = [selection.examples, *anchor_passages.values(), *(probe.passages for probe in probes.values())]
+    _check_passages(in_use, vocab_limit, context_length)
+    announce(f"looking for text that {len(compared)} splits share")
+    overlaps = overlap.check(
+        {split: selection.texts(split) for split in compared}, selection.trained, data.allow_overlap
+    )
+    provenance: dict[str, Json] = {
+        "corpora": _describe_corpora(data, corpora, passages),
         "tokenizer": _describe_tokenizer(tokenizer, recipe, trained_on),
-        "train": {**_counts(examples), "sha256": ProbeSet(name="train", passages=examples).fingerprint}
-        | ({"windows": taking.windows} if taking.windows else {}),
-        "replay": {
-            name: {"share": share, **_counts(examples[p.start : p.stop])} for name, (p, share) in replay.items()
-        },
-        "probes": {
-            name: {**_origin(name, data), **_counts(probe.passages), "sha256": probe.fingerprint}
-            for name, probe in probes.items()
-        },
-        "remembered": {name: _counts(taken) for name, taken in anchor_passages.items()},
-        "overlap": [found.as_json() for found in overlaps],
+        **_describe_selection(data, selection, probes, anchor_passages),
+        "overlap": [pair.as_json() for pair in overlaps],
     }
     return Prepared(
         tokenizer=tokenizer,
-        examples=examples,
-        replay=replay,
+        examples=selection.examples,
+        replay=selection.replay,
         probes=probes,
         anchor_passages=anchor_passages,
-        written=written or {},
+        generated=generated or {},
         provenance=provenance,
     )
 
 
 def _anchor_takes(recipe: Recipe) -> dict[str, Take]:
-    """What loss terms examine the start on, by label: not trained on, so of any split, which may share text."""
+    """Passages on which loss terms examine the model that training starts from, by label of the term.
+
+    They are not trained on, so they may come from any split, and may share text with others.
+    """
     return {term.label: term.reads for term in recipe.objective if term.reads is not None}
 
 
@@ -140,38 +137,42 @@ def used_corpora(recipe: Recipe) -> list[str]:
     return [name for name in data.corpora if name in names]
 
 
-def _read(recipe: Recipe, written: Mapping[str, list[Document]], needs_tokenizer: bool, tell: Tell) -> _Texts:
+def _read_corpora(
+    recipe: Recipe, generated: Mapping[str, list[Document]], needs_tokenizer: bool, announce: Announce
+) -> _SplitCorpora:
     data = recipe.data
     names = set(used_corpora(recipe))
     if needs_tokenizer and recipe.tokenizer.path is None:
         names |= set(_tokenizer_corpora(recipe))
-    texts = _Texts()
+    corpora = _SplitCorpora()
     for name in (name for name in data.corpora if name in names):
-        tell(f"reading corpus {name}")
-        texts.documents[name] = read_documents(name, data.corpora[name], written.get(name))
-        texts.splits[name] = split_documents(texts.documents[name], data.splits, data.split_seed, name)
-    return texts
+        announce(f"reading corpus {name}")
+        corpora.documents[name] = read_documents(name, data.corpora[name], generated.get(name))
+        corpora.splits[name] = split_documents(corpora.documents[name], data.splits, data.split_seed, name)
+    return corpora
 
 
 def _tokenizer_corpora(recipe: Recipe) -> tuple[str, ...]:
     return recipe.tokenizer.corpora or tuple(recipe.data.corpora)
 
 
-def _tokenizer(recipe: Recipe, texts: _Texts, tell: Tell) -> "tuple[PreTrainedTokenizerFast, list[str]]":
-    """The tokenizer that the recipe asks for, and the splits that it was trained on.
+def _make_tokenizer(
+    recipe: Recipe, corpora: _SplitCorpora, announce: Announce
+) -> "tuple[PreTrainedTokenizerFast, list[str]]":
+    """The tokenizer that the recipe asks for, and the splits that it was trained on (none if it was loaded).
 
-    The training splits of a corpus are those that data.train names; of a corpus that is not trained on, the first.
+    A corpus contributes the splits that data.train names, or its first split if data.train names none of them.
     """
     settings = recipe.tokenizer
     if settings.path is not None:
         return load_tokenizer(settings.path), []
-    taken = [take.of for take in recipe.data.train]
+    training_splits = [take.of for take in recipe.data.train]
     splits: list[str] = []
     for corpus in _tokenizer_corpora(recipe):
-        own = [f"{corpus}/{name}" for name in recipe.data.splits if f"{corpus}/{name}" in taken]
-        splits += own or [f"{corpus}/{next(iter(recipe.data.splits))}"]
-    documents = [document for split in splits for document in texts.of(split)]
-    tell(f"training a tokenizer on {sum(map(size_of, documents)):,} characters")
+        named = [f"{corpus}/{name}" for name in recipe.data.splits if f"{corpus}/{name}" in training_splits]
+        splits += named or [f"{corpus}/{next(iter(recipe.data.splits))}"]
+    documents = [document for split in splits for document in corpora.documents_of(split)]
+    announce(f"training a tokenizer on {sum(map(size_of, documents)):,} characters")
     return train_tokenizer(_plain_texts(documents), settings.vocab_size or DEFAULT_VOCAB_SIZE), splits
 
 
@@ -181,10 +182,10 @@ def _plain_texts(documents: Iterable[Document]) -> Iterable[str]:
 
 
 def _cut_split(
-    split: str, texts: _Texts, tokenizer: "PreTrainedTokenizerFast", data: Data, tell: Tell
+    split: str, corpora: _SplitCorpora, tokenizer: "PreTrainedTokenizerFast", data: Data, announce: Announce
 ) -> list[Passage]:
-    documents = texts.of(split)
-    tell(f"tokenizing {split}: {sum(map(size_of, documents)):,} characters")
+    documents = corpora.documents_of(split)
+    announce(f"tokenizing {split}: {sum(map(size_of, documents)):,} characters")
     passages = cut(documents, tokenizer, data, split.partition("/")[0])
     if not passages:
         raise DataError(
@@ -204,8 +205,10 @@ def _check_windows(recipe: Recipe, context_length: int | None) -> None:
             )
 
 
-def _check_limits(in_use: Iterable[Sequence[Passage]], vocab_limit: int | None, context_length: int | None) -> None:
+def _check_passages(in_use: Iterable[Sequence[Passage]], vocab_limit: int | None, context_length: int | None) -> None:
+    """Raise DataError for passages that the model cannot read, or that differ in their side inputs."""
     for passages in filter(None, in_use):
+        side_widths(passages)
         longest = max(passages, key=len)
         if context_length is not None and len(longest) > context_length:
             raise DataError(
@@ -221,7 +224,7 @@ def _check_limits(in_use: Iterable[Sequence[Passage]], vocab_limit: int | None, 
             )
 
 
-def _origin(name: str, data: Data) -> dict[str, str]:
+def _describe_probe_origin(name: str, data: Data) -> dict[str, str]:
     if name in data.probes:
         return {"of": data.probes[name].of}
     return {"of": data.probes[data.twins[name].of].of, "twins_of": data.twins[name].of, "by": data.twins[name].by}
@@ -231,12 +234,12 @@ def _counts(passages: Sequence[Passage]) -> dict[str, int]:
     return {"passages": len(passages), "tokens": sum(map(len, passages))}
 
 
-def _describe_corpora(data: Data, texts: _Texts, passages: Mapping[str, Sequence[Passage]]) -> dict[str, Any]:
-    described: dict[str, Any] = {}
-    for name, documents in texts.documents.items():
+def _describe_corpora(data: Data, corpora: _SplitCorpora, passages: Mapping[str, Sequence[Passage]]) -> dict[str, Json]:
+    described: dict[str, Json] = {}
+    for name, documents in corpora.documents.items():
         corpus = data.corpora[name]
-        splits: dict[str, Any] = {}
-        for split, indices in texts.splits[name].items():
+        splits: dict[str, dict[str, int]] = {}
+        for split, indices in corpora.splits[name].items():
             splits[split] = {"documents": len(indices), "characters": sum(size_of(documents[i]) for i in indices)}
             splits[split] |= _counts(passages[f"{name}/{split}"]) if f"{name}/{split}" in passages else {}
         described[name] = {
@@ -250,9 +253,33 @@ def _describe_corpora(data: Data, texts: _Texts, passages: Mapping[str, Sequence
     return described
 
 
+def _describe_selection(
+    data: Data, selection: Selection, probes: Mapping[str, ProbeSet], anchor_passages: Mapping[str, Sequence[Passage]]
+) -> dict[str, Json]:
+    """Counts and fingerprints of the passages that are trained on, replayed, probed and used for anchors."""
+    examples = selection.examples
+    train: dict[str, Json] = {
+        **_counts(examples),
+        "sha256": ProbeSet(name="train", passages=examples).fingerprint,
+        **({"windows": selection.windows} if selection.windows else {}),
+    }
+    return {
+        "train": train,
+        "replay": {
+            name: {"share": share, **_counts(examples[part.start : part.stop])}
+            for name, (part, share) in selection.replay.items()
+        },
+        "probes": {
+            name: {**_describe_probe_origin(name, data), **_counts(probe.passages), "sha256": probe.fingerprint}
+            for name, probe in probes.items()
+        },
+        "remembered": {name: _counts(passages) for name, passages in anchor_passages.items()},
+    }
+
+
 def _describe_tokenizer(
     tokenizer: "PreTrainedTokenizerFast", recipe: Recipe, trained_on: Sequence[str]
-) -> dict[str, Any]:
+) -> dict[str, Json]:
     content = tokenizer.backend_tokenizer.to_str()
     return {
         "size": len(tokenizer),

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from string import Formatter
-from typing import Any, Self
+from typing import Self
 
 from pydantic import model_validator
 
@@ -15,21 +15,22 @@ from ontogeny.data.grams import GRAM_WORDS, words_of
 
 
 class RowCorpus(ReadCorpus):
-    """A corpus of rows. By default a row's shape is told from its fields: `text`, or `prompt` and `completion`, or
-    `messages`; naming a field settles it. A name with braces is a template: `"{speaker}: {text}"`.
+    """A corpus of rows. By default a row's fields decide its shape: `text`, or `prompt` and `completion`, or
+    `messages`; naming a field in the recipe overrides this. A name with braces is a template: `"{speaker}: {text}"`.
     """
 
     text: str | None = None
     """Field (or template) of plain text, all of which is trained on; by default `text`."""
     prompt: str | None = None
-    """Field (or template) of what is given; by default `prompt`."""
+    """Field (or template) of the prompt, which is not trained on; by default `prompt`."""
     completion: str | None = None
-    """Field (or template) of what is trained on. It follows the prompt immediately; by default `completion`."""
+    """Field (or template) of the completion, which is trained on and directly follows the prompt; by default
+    `completion`."""
     messages: str | None = None
     """Field of a chat, a list of {role, content}; the assistant's turns are trained on; by default `messages`."""
     group_by: str | None = None
-    """Consecutive rows of plain text with the same value in this field are one document, a line each. Among them,
-    `deduplicate: paragraphs` drops a row of 13 words or more as it does a paragraph; short ones may repeat."""
+    """Consecutive rows of plain text with the same value in this field form one document, a line each. Here,
+    `deduplicate: paragraphs` treats a row of 13 words or more like a paragraph; shorter rows may repeat."""
 
     @model_validator(mode="after")
     def _one_shape(self) -> Self:
@@ -41,16 +42,19 @@ class RowCorpus(ReadCorpus):
         return self
 
     @abstractmethod
-    def rows(self) -> Iterable[tuple[str, str, Any]]:
-        """Each row with its source (a short name) and its place in words, for errors."""
+    def rows(self) -> Iterable[tuple[str, str, object]]:
+        """For each row: its source (a short name), where it is, in words for error messages, and the row itself.
+
+        Raises DataError if they cannot be read.
+        """
 
     def read(self) -> Iterable[Document]:
-        """One document a row, or a group of rows. Raises DataError naming the place of a bad row."""
+        """One document per row, or per group of rows. Raises DataError naming the place of a bad row."""
         if self.group_by is None:
             return (self._document(*row) for row in self.rows())
-        return self._grouped(self.group_by)
+        return self._read_groups(self.group_by)
 
-    def _grouped(self, field: str) -> Iterator[Document]:
+    def _read_groups(self, field: str) -> Iterator[Document]:
         rows = [(_value(row, field, place), self._document(source, place, row)) for source, place, row in self.rows()]
         for _, document in rows:
             if document.completion_spans is not None or document.messages:
@@ -64,17 +68,17 @@ class RowCorpus(ReadCorpus):
             documents = [document for _, document in group]
             yield Document(text="\n".join(d.text for d in documents), source=documents[0].source)
 
-    def _document(self, source: str, place: str, row: Any) -> Document:
+    def _document(self, source: str, place: str, row: object) -> Document:
         shape = self._shape(row, place)
         if shape == "messages":
             return Document(text="", source=source, messages=_messages(row, self.messages or "messages", place))
         if shape == "text":
-            return Document(text=_filled(row, self.text or "text", place), source=source)
-        prompt = _filled(row, self.prompt or "prompt", place)
-        text = prompt + _filled(row, self.completion or "completion", place)
+            return Document(text=_fill_in(row, self.text or "text", place), source=source)
+        prompt = _fill_in(row, self.prompt or "prompt", place)
+        text = prompt + _fill_in(row, self.completion or "completion", place)
         return Document(text=text, source=source, completion_spans=((len(prompt), len(text)),))
 
-    def _shape(self, row: Any, place: str) -> str:
+    def _shape(self, row: object, place: str) -> str:
         if not isinstance(row, Mapping):
             raise DataError(f"{place}: a row must be a mapping with named fields, not {type(row).__name__}")
         if self.text is not None:
@@ -86,19 +90,21 @@ class RowCorpus(ReadCorpus):
         fits = [shape for shape in ("text", "messages") if row.get(shape) is not None]
         fits += ["prompt"] if row.get("prompt") is not None and row.get("completion") is not None else []
         if len(fits) != 1:
-            found = "several of text, messages, prompt" if fits else "none of text, messages, prompt with completion"
-            raise DataError(f"{place}: the row has {found} (fields: {', '.join(map(str, row))}): name the field to use")
+            shapes = "several of text, messages, prompt" if fits else "none of text, messages, prompt with completion"
+            raise DataError(
+                f"{place}: the row has {shapes} (fields: {', '.join(map(str, row))}): name the field to use"
+            )
         return fits[0]
 
 
-def _value(row: Any, field: str, place: str) -> Any:
+def _value(row: object, field: str, place: str) -> object:
     if not isinstance(row, Mapping) or row.get(field) is None:
         fields = map(str, row) if isinstance(row, Mapping) else ()
         raise DataError(f"{place}: the row has no field '{field}': {closest(field, fields)}")
     return row[field]
 
 
-def _filled(row: Any, name: str, place: str) -> str:
+def _fill_in(row: object, name: str, place: str) -> str:
     """The text of a field, or of a template of fields."""
     if "{" not in name:
         value = _value(row, name, place)
@@ -112,7 +118,7 @@ def _filled(row: Any, name: str, place: str) -> str:
     return "".join(literal + (str(_value(row, field, place)) if field else "") for literal, field in parts)
 
 
-def _messages(row: Any, field: str, place: str) -> tuple[Mapping[str, str], ...]:
+def _messages(row: object, field: str, place: str) -> tuple[Mapping[str, str], ...]:
     messages = _value(row, field, place)
     if not isinstance(messages, list) or not messages:
         raise DataError(f"{place}: field '{field}' must be a list of messages, each {{role, content}}")

@@ -1,4 +1,4 @@
-"""Which document falls into which split, and which passages are taken: random, fixed by content and seed."""
+"""Which document falls into which split, and which passages are chosen: random, fixed by content and seed."""
 
 import hashlib
 from collections import Counter
@@ -17,9 +17,9 @@ def split_documents(
 ) -> dict[str, list[int]]:
     """Indices of the documents of each split, in the order of the corpus.
 
-    Documents are lined up by a hash of seed and content, and the line is cut so that the splits hold their shares of
-    all characters, as nearly as whole documents allow. Hence a document that is added moves only those next to a cut,
-    and equal documents stay together. Raises DataError if there are fewer different documents than splits.
+    Documents are sorted by a hash of seed and content, and the sequence is cut so that each split holds its share of
+    all characters, as closely as whole documents allow. Hence an added document moves only those next to a cut, and
+    equal documents fall into the same split. Raises DataError if there are fewer different documents than splits.
     """
     groups: dict[str, list[int]] = {}
     for i, document in enumerate(documents):
@@ -29,16 +29,17 @@ def split_documents(
             f"corpus '{corpus}' has {len(groups)} different document(s), not enough for {len(shares)} splits "
             f"({', '.join(shares)}): give it more documents, or cut them smaller"
         )
-    line = sorted(groups, key=lambda fingerprint: _priority(seed, fingerprint))
-    sizes = np.array([sum(size_of(documents[i]) for i in groups[f]) for f in line], dtype=np.float64)
+    ordered = sorted(groups, key=lambda fingerprint: _priority(seed, fingerprint))
+    sizes = np.array([sum(size_of(documents[i]) for i in groups[f]) for f in ordered], dtype=np.float64)
     middles = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
     splits: dict[str, list[int]] = {}
     begin, share = 0, 0.0
     for number, name in enumerate(shares, start=1):
         share += shares[name]
-        cut = int(np.searchsorted(middles, share)) if share < 1 - 1e-9 else len(line)
-        end = min(max(cut, begin + 1), len(line) - (len(shares) - number))
-        splits[name] = sorted(i for fingerprint in line[begin:end] for i in groups[fingerprint])
+        cut = int(np.searchsorted(middles, share)) if share < 1 - 1e-9 else len(ordered)
+        # at least one group for this split and for each one after it
+        end = min(max(cut, begin + 1), len(ordered) - (len(shares) - number))
+        splits[name] = sorted(i for fingerprint in ordered[begin:end] for i in groups[fingerprint])
         begin = end
     return splits
 
@@ -46,14 +47,14 @@ def split_documents(
 def choose(passages: Sequence[Passage], count: int | None, seed: int) -> list[int]:
     """Indices of `count` passages chosen at random (None: all), in their order.
 
-    Fixed by content and seed: the same for the same count, and a larger count only adds to a smaller one's choice.
+    Fixed by content and seed: a larger count keeps what a smaller one chooses, and adds to it.
     """
     if count is None:
         return list(range(len(passages)))
     copies: Counter[str] = Counter()
     priorities: list[bytes] = []
     for passage in passages:
-        copies[passage.fingerprint] += 1
+        copies[passage.fingerprint] += 1  # equal passages are chosen independently
         priorities.append(_priority(seed, f"{passage.fingerprint}/{copies[passage.fingerprint]}"))
     return sorted(sorted(range(len(passages)), key=priorities.__getitem__)[:count])
 

@@ -1,34 +1,36 @@
-"""Tokenizers: trained here or loaded, and text to ids with the bytes that each id stands for."""
+"""Tokenizers, trained here or loaded; encoding text to token ids and the bytes that each token covers."""
 
 import os
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ontogeny.core.errors import DataError
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 END_OF_TEXT = "<|endoftext|>"
 _FORMS = ("tokenizer*", "vocab*", "*.model")
-"""Files of a tokenizer. In a directory without one, transformers would make up an empty tokenizer."""
+"""Files of a tokenizer. From a directory without any, transformers would silently load an empty tokenizer."""
 _BATCH_CHARS = 4_000_000
 
-Encoded = tuple[np.ndarray, np.ndarray]
+Encoded = tuple[NDArray[np.int32], NDArray[np.int32]]
+"""Token ids `[n]` and byte offsets `[n + 1]` of one text; see `encode_batch`."""
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> "PreTrainedTokenizerFast":
     """Train a byte-level BPE (Radford et al. 2019) on texts.
 
-    The vocabulary holds `<|endoftext|>` (id 0; it is bos, eos and pad), the 256 bytes, and merges; fewer than
-    `vocab_size` entries if the texts offer no more. Same texts, same tokenizer, whatever the number of threads.
-    Nothing is added to a text when it is encoded.
+    The vocabulary holds `<|endoftext|>` (id 0; it is bos, eos and pad), the 256 bytes, and merges; it has fewer than
+    `vocab_size` entries if the texts give no more merges. The same texts give the same tokenizer, whatever the number
+    of threads. Encoding adds no special tokens.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
@@ -56,8 +58,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> "PreTrainedTokeniz
 def load_tokenizer(path: str, revision: str | None = None) -> "PreTrainedTokenizerFast":
     """Load a tokenizer from a local directory or a hub id, at a revision.
 
-    One without a padding token pads with its end-of-text token. Raises DataError if there is none, or if it is not a
-    fast one (which alone know where a token stands in the text).
+    A tokenizer without a padding token gets its end-of-text token for it. Raises DataError if there is no tokenizer, or
+    if it is not a fast one: only these give the offsets of tokens in the text.
     """
     from transformers import AutoTokenizer
 
@@ -66,7 +68,7 @@ def load_tokenizer(path: str, revision: str | None = None) -> "PreTrainedTokeniz
     if Path(path).is_dir() and not any(file for form in _FORMS for file in Path(path).glob(form)):
         raise DataError(f"no tokenizer at '{path}': the directory has no tokenizer.json; save the tokenizer there, too")
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(path, revision=revision or "main")
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path, revision=revision or "main")
     except (OSError, ValueError, KeyError) as error:
         reason = re.split(r"(?<=[.:])\s|\n", str(error).strip(), maxsplit=1)[0]
         raise DataError(
@@ -80,7 +82,7 @@ def load_tokenizer(path: str, revision: str | None = None) -> "PreTrainedTokeniz
 
 
 def looks_local(path: str) -> bool:
-    """Can this only mean a place on this machine, never a name on a hub?"""
+    """Can this only be a path on this machine, and not the name of a hub repository?"""
     if path.startswith((".", "~")) or Path(path).is_absolute():
         return True
     return len(Path(path).parts) > 2 or (os.sep in path and Path(path).parent.is_dir())
@@ -101,10 +103,10 @@ def encode(tokenizer: "PreTrainedTokenizerFast", text: str) -> Encoded:
 def encode_batch(tokenizer: "PreTrainedTokenizerFast", texts: Sequence[str]) -> list[Encoded]:
     """Encode texts to ids (int32 `[n]`) and byte offsets (int32 `[n + 1]`); no special token is added.
 
-    Token i covers the UTF-8 bytes `offsets[i]:offsets[i + 1]` of its text. For byte-level tokenizers these are the very
-    bytes that the token stands for, also inside a multi-byte character. For others the boundaries come from the
-    tokenizer's character offsets: white space that it drops belongs to the token after it, and tokens that share a
-    character share its bytes. A special token that is written out in the text is read as that token.
+    Token i covers the UTF-8 bytes `offsets[i]:offsets[i + 1]` of its text. For byte-level tokenizers these are exactly
+    the bytes that the token stands for, even inside a multi-byte character. For others the boundaries come from the
+    tokenizer's character offsets: white space that it drops belongs to the next token, and tokens that share a
+    character split its bytes. A special token that is spelled out in the text is encoded as that token.
     """
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
@@ -113,8 +115,9 @@ def encode_batch(tokenizer: "PreTrainedTokenizerFast", texts: Sequence[str]) -> 
     results: list[Encoded] = []
     for batch in _batches(texts):
         for text, encoding in zip(batch, backend.encode_batch_fast(batch, add_special_tokens=False), strict=True):
-            result = _by_bytes(text, encoding.ids, token_bytes)
-            results.append(result or _by_characters(text, backend.encode(text, add_special_tokens=False)))
+            encoded = _encode_by_bytes(text, encoding.ids, token_bytes)
+            # encode_batch_fast gives no character offsets, so a text that needs them is encoded again
+            results.append(encoded or _encode_by_characters(text, backend.encode(text, add_special_tokens=False)))
     return results
 
 
@@ -131,18 +134,18 @@ def _batches(texts: Sequence[str]) -> Iterable[list[str]]:
         yield batch
 
 
-def _by_bytes(text: str, ids: list[int], token_bytes: Sequence[bytes | None]) -> Encoded | None:
-    """Exact boundaries if the tokens' bytes, one after the other, are the text; else None."""
-    pieces = [token_bytes[i] for i in ids]
-    if None in pieces or b"".join(pieces) != text.encode():  # type: ignore[arg-type]
+def _encode_by_bytes(text: str, ids: list[int], token_bytes: Sequence[bytes | None]) -> Encoded | None:
+    """Exact boundaries if the tokens' bytes, concatenated, are the text; else None."""
+    pieces = [piece for i in ids if (piece := token_bytes[i]) is not None]
+    if len(pieces) < len(ids) or b"".join(pieces) != text.encode():
         return None
     offsets = np.zeros(len(ids) + 1, dtype=np.int32)
-    np.cumsum([len(piece) for piece in pieces if piece is not None], out=offsets[1:])
+    np.cumsum([len(piece) for piece in pieces], out=offsets[1:])
     return np.array(ids, dtype=np.int32), offsets
 
 
-def _by_characters(text: str, encoding: "Encoding") -> Encoded:
-    """Boundaries from the tokenizer's character offsets, made to cover the text without gaps."""
+def _encode_by_characters(text: str, encoding: "Encoding") -> Encoded:
+    """Boundaries from the tokenizer's character offsets, extended to cover the text without gaps."""
     widths = [len(character.encode()) for character in text]
     byte_at = np.concatenate([[0], np.cumsum(widths, dtype=np.int64)])
     spans = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
@@ -150,7 +153,7 @@ def _by_characters(text: str, encoding: "Encoding") -> Encoded:
     offsets = np.zeros(count + 1, dtype=np.int64)
     first = 0
     while first < count:
-        last = first
+        last = first  # tokens first to last have the same character range
         while last + 1 < count and (spans[last + 1] == spans[first]).all():
             last += 1
         start, end = offsets[first], max(byte_at[spans[first, 1]], offsets[first])
@@ -164,7 +167,7 @@ def _by_characters(text: str, encoding: "Encoding") -> Encoded:
 
 @lru_cache(maxsize=8)
 def _token_bytes(tokenizer: "PreTrainedTokenizerFast", size: int) -> tuple[bytes | None, ...]:
-    """The bytes of every id, read as byte-level symbols (added tokens: as written); None where that is impossible."""
+    """The bytes of every id, decoded from byte-level symbols (added tokens: as spelled); None where impossible."""
     alphabet = byte_symbols()
     added = {i: token.content.encode() for i, token in tokenizer.added_tokens_decoder.items()}
     table: list[bytes | None] = []
@@ -181,7 +184,7 @@ def _token_bytes(tokenizer: "PreTrainedTokenizerFast", size: int) -> tuple[bytes
 
 @cache
 def byte_symbols() -> dict[str, int]:
-    """The 256 printable symbols by which byte-level BPE writes bytes (Radford et al. 2019): symbol -> byte.
+    """The 256 printable symbols with which byte-level BPE spells bytes (Radford et al. 2019): symbol -> byte.
 
     Bytes that are printable in Latin-1 stand for themselves; the others take the code points from 256 on, in order.
     """

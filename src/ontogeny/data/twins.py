@@ -1,4 +1,4 @@
-"""Twins of passages: the same in another form, to tell what was learned word for word from what was understood."""
+"""Twins of passages: the same content in another form, to tell verbatim memory from learning of the content."""
 
 import json
 import re
@@ -26,31 +26,31 @@ _WORD = re.compile(r"\S+")
 def make_twins(
     name: str, twins: Twins, originals: ProbeSet, tokenizer: "PreTrainedTokenizerFast", data: Data
 ) -> ProbeSet:
-    """A probe set of the twins of another's passages, in its order; each has the `source` of its original.
+    """A probe set of twins of the passages of `originals`, in their order; each has the `source` of its original.
 
-    A twin of more than `data.length` tokens is cut there. Raises DataError where a passage has no twin.
+    A twin of more than `data.length` tokens is cut there. Raises DataError if a passage has no twin.
     """
-    given = _read(Path(twins.path)) if twins.path is not None else {}
+    twins_by_text = _read(Path(twins.path)) if twins.path is not None else {}
     passages = []
     for passage in originals.passages:
         where = f"data.twins.{name}: the passage {passage.source}"
         if not passage.supervised.all():
             raise DataError(f"{where} is a row of prompt and completion or of chat: twins are of plain text")
         if twins.by == "swapped":
-            text = swapped(passage.text, twins.share, derive_seed(data.split_seed, "twins", passage.fingerprint))
+            text = swap_words(passage.text, twins.share, derive_seed(data.split_seed, "twins", passage.fingerprint))
         elif twins.by == "file":
-            text = _given(given, passage, where, twins.path or "")
+            text = _twin_from_file(twins_by_text, passage, where, twins.path or "")
         else:
-            text = _reworded(data.corpora, passage, where)
-        passages.append(_passage(text, passage, tokenizer, data))
+            text = _reword(data.corpora, passage, where)
+        passages.append(_twin_passage(text, passage, tokenizer, data))
     about = f"{len(passages)} passages of {twins.of}, {twins.by}"
     return ProbeSet(name=name, passages=passages, about=about)
 
 
-def swapped(text: str, share: float, seed: int) -> str:
-    """The text with some pairs of neighbouring words exchanged; white space stays in its place.
+def swap_words(text: str, share: float, seed: int) -> str:
+    """The text with some pairs of neighbouring words swapped; white space stays in its place.
 
-    Words 1 and 2, 3 and 4, ... change places where a draw from `seed` is below `share`.
+    Words 1 and 2, 3 and 4, ... are swapped where a uniform draw from `seed` is below `share`.
     """
     spans = [match.span() for match in _WORD.finditer(text)]
     words = [text[start:stop] for start, stop in spans]
@@ -62,8 +62,8 @@ def swapped(text: str, share: float, seed: int) -> str:
     return "".join(gap + word for gap, word in zip(gaps, words, strict=True)) + text[ends[-1] :]
 
 
-def _reworded(corpora: Mapping[str, Corpus], passage: Passage, where: str) -> str:
-    """What the corpus of a passage says in other words."""
+def _reword(corpora: Mapping[str, Corpus], passage: Passage, where: str) -> str:
+    """A passage's text in other words, by the corpus that it is from."""
     name, _, document = document_of(passage.source).partition(":")
     corpus = corpora[name]
     text = corpus.reworded(document, passage.text) if isinstance(corpus, DescribedCorpus) else None
@@ -81,24 +81,24 @@ def _read(path: Path) -> dict[str, str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
-    found = {}
+    twins = {}
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
-            found[str(row["text"]).strip()] = str(row["twin"])
+            twins[str(row["text"]).strip()] = str(row["twin"])
         except (ValueError, KeyError, TypeError):
             raise DataError(f'{path}:{number}: not a line of {{"text": …, "twin": …}}') from None
-    return found
+    return twins
 
 
-def _given(given: Mapping[str, str], passage: Passage, where: str, path: str) -> str:
+def _twin_from_file(twins_by_text: Mapping[str, str], passage: Passage, where: str, path: str) -> str:
     try:
-        return given[passage.text.strip()]
+        return twins_by_text[passage.text.strip()]
     except KeyError:
         raise DataError(f"{where} has no twin in {path}: it needs a line whose text is the passage's own") from None
 
 
-def _passage(text: str, original: Passage, tokenizer: "PreTrainedTokenizerFast", data: Data) -> Passage:
+def _twin_passage(text: str, original: Passage, tokenizer: "PreTrainedTokenizerFast", data: Data) -> Passage:
     whole = data.model_copy(update={"boundary": "document", "min_length": 1})
     first: Sequence[Passage] = cut([Document(text=text, source="twin")], tokenizer, whole, "twin")
     if not first:

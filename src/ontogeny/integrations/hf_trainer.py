@@ -23,6 +23,7 @@ from transformers import TrainerCallback
 
 from ontogeny.core.contracts import Place, Progress
 from ontogeny.core.errors import OntogenyError, StoreError
+from ontogeny.core.json_types import Json
 from ontogeny.core.passages import ProbeSet
 from ontogeny.core.recipe_file import validate_component
 from ontogeny.core.schedule import Cadence
@@ -84,7 +85,7 @@ class OntogenyCallback(TrainerCallback):
 
     def __init__(
         self,
-        measures: Sequence[str | Mapping[str, object] | Measure] = ("evaluation", "token_nll"),
+        measures: Sequence[str | Mapping[str, Json] | Measure] = ("evaluation", "token_nll"),
         probes: Mapping[str, Rows | ProbeSet] | None = None,
         *,
         every_steps: int = 100,
@@ -94,7 +95,7 @@ class OntogenyCallback(TrainerCallback):
         length: int = 256,
         page: bool = True,
         audit: bool | AuditSettings = False,
-        watch: Mapping[str, object] | None = None,
+        watch: Mapping[str, Json] | None = None,
     ) -> None:
         self.measures: list[Measure] = [
             validate_component("ontogeny.measures", measure) if isinstance(measure, str | Mapping) else measure
@@ -185,7 +186,7 @@ class OntogenyCallback(TrainerCallback):
         args: "TrainingArguments",
         state: "TrainerState",
         control: "TrainerControl",
-        logs: Mapping[str, object] | None = None,
+        logs: Mapping[str, Json] | None = None,
         **kwargs: Any,
     ) -> None:
         """Record the trainer's log rows under their own names (`eval_` becomes the scope)."""

@@ -69,11 +69,11 @@ class Questions(StateMeasure):
 
     def _questions(self) -> "list[Question]":
         from ontogeny.core.errors import DataError
-        from ontogeny.data.questions import TEN, Asks, read_questions
+        from ontogeny.data.questions import TEN, QuestionCorpus, read_questions
 
         if self.about is None:
             return read_questions(Path(self.path) if self.path else TEN)[: self.at_most]
-        if not isinstance(self.about, Asks):
+        if not isinstance(self.about, QuestionCorpus):
             raise DataError(f"'{self.group}': a corpus '{type(self.about).kind}' knows no questions; synthetic does")
         questions = list(self.about.questions())[: self.at_most]
         if not questions:

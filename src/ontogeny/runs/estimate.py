@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from ontogeny.core.recipe import Recipe
-from ontogeny.data.batch_plans import tree_of
+from ontogeny.data.batch_plans import describe_parts
 from ontogeny.runs.trial import trial, trial_materials
 from ontogeny.train.loop import training_steps
 from ontogeny.train.training import Training
@@ -74,7 +74,7 @@ def _summary(
         RAW: (total_s, float(disk)),
         "steps": session.total_steps,
         "epochs": round(session.plan.epoch_at(session.total_steps), 2),
-        **({"tokens": tree} if (tree := tree_of(session.plan, session.total_steps)) else {}),
+        **({"tokens": tree} if (tree := describe_parts(session.plan, session.total_steps)) else {}),
         "parameters": parameters,
         "time": f"{duration(total_s)} ({step_s * 1000:.0f} ms a step; "
         f"{stops} stops of {stop_s:.1f} s to look and save)",

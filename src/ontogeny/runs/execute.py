@@ -104,7 +104,7 @@ def resume(path: Path, *, steps: int | None = None, runs_dir: Path | None = None
 def _begin(materials: Materials, writer: RunWriter, listen: Listener) -> None:
     """From an empty run to a finished one."""
     recipe, prepared, model = materials.recipe, materials.prepared, materials.model
-    keep_written(writer.path, prepared.written)
+    keep_written(writer.path, prepared.generated)
     prepared.tokenizer.save_pretrained(str(writer.path / "tokenizer"))
     for probe in prepared.probes.values():
         writer.put_probes(probe)

@@ -9,7 +9,7 @@ from ontogeny.core.contracts import Document
 from ontogeny.core.errors import DataError, StoreError
 from ontogeny.core.origin import Origin
 from ontogeny.core.recipe import Recipe
-from ontogeny.data.documents import WrittenCorpus
+from ontogeny.data.documents import GeneratedCorpus
 from ontogeny.data.prepare import used_corpora
 from ontogeny.data.tokenizer import load_tokenizer
 from ontogeny.models.build import load_causal_lm
@@ -24,10 +24,10 @@ Author = tuple[Any, Any]
 """A model and its tokenizer."""
 
 
-def written_corpora(recipe: Recipe) -> dict[str, WrittenCorpus]:
+def written_corpora(recipe: Recipe) -> dict[str, GeneratedCorpus]:
     """Those of a recipe's corpora that are used and that a model writes."""
     corpora = {name: recipe.data.corpora[name] for name in used_corpora(recipe)}
-    return {name: one for name, one in corpora.items() if isinstance(one, WrittenCorpus)}
+    return {name: one for name, one in corpora.items() if isinstance(one, GeneratedCorpus)}
 
 
 def write_corpora(

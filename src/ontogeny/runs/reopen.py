@@ -20,7 +20,7 @@ from ontogeny.train.trainer_state import restore_trainer
 def prepare_again(run: Run, recipe: Recipe) -> Prepared:
     """The run's texts, read again. Raises DataError if they have changed since it began."""
     written = read_written(recipe, run.path)
-    prepared = prepare(recipe, tokenizer=load_tokenizer(str(run.path / "tokenizer")), written=written)
+    prepared = prepare(recipe, tokenizer=load_tokenizer(str(run.path / "tokenizer")), generated=written)
     require_same_texts(run, prepared)
     return prepared
 

@@ -1,8 +1,8 @@
-"""What measures saw: one Zarr group per measure, with an axis `checkpoint` in order of arrival.
+"""Arrays recorded by measures: one Zarr group per measure, with an axis `checkpoint` in order of arrival.
 
-`slots.json` says which slot of that axis holds which model state; it is replaced last, so that a torn write is never
-seen. Readers select and sort by it. A state that is measured again goes to a new slot. Every chunk is written, also
-when it is all zeros, so that a lost file is an error and not a zero.
+`slots.json` says which slot of that axis holds which model state; it is replaced last, so that readers, who select and
+sort by it, never see a torn write. A state that is measured again goes to a new slot. Chunks of zeros are written, too,
+so that a lost file is an error and not a zero.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import xarray as xr
@@ -25,6 +25,7 @@ from zarr.storage import LocalStore
 
 from ontogeny.core.contracts import Place
 from ontogeny.core.errors import StoreError
+from ontogeny.core.json_types import JsonObject
 from ontogeny.store import durable, schema
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ _CHUNK = re.compile(r"c\.(\d+)((?:\.\d+)*)")
 
 
 def read_slots(group: Path) -> Slots:
-    """Which slots of a group hold something; empty if the group was never finished. Raises StoreError if damaged."""
+    """Which slots of a group are in use; empty if no state was ever completed. Raises StoreError if damaged."""
     path = group / schema.SLOTS
     if not path.exists():
         return {}
@@ -70,24 +71,26 @@ def open_group(group: Path) -> xr.Dataset:
 
 
 def _check_chunks(group: Path, dataset: xr.Dataset, slots: Iterable[int], coordinates: set[str]) -> None:
-    """A missing chunk would be read as zeros or NaN."""
+    """Raise StoreError if a chunk is missing: Zarr would read it as zeros or NaN."""
     for name, variable in dataset.variables.items():
         folder = group / str(name)
-        there = set(os.listdir(folder))
+        files = set(os.listdir(folder))
         chunks = variable.encoding["chunks"]
-        counts = [range(math.ceil(size / chunk)) for size, chunk in zip(variable.shape, chunks, strict=True)]
+        indices: list[Iterable[int]] = [
+            range(math.ceil(size / chunk)) for size, chunk in zip(variable.shape, chunks, strict=True)
+        ]
         if name not in coordinates:
-            counts[0] = list(slots)  # type: ignore[call-overload]
-        for index in itertools.product(*counts):
-            if ".".join(["c", *map(str, index)]) not in there:
+            indices[0] = slots
+        for index in itertools.product(*indices):
+            if ".".join(["c", *map(str, index)]) not in files:
                 raise StoreError(f"{folder}: a chunk is missing, so '{name}' cannot be read: measure it again")
 
 
 class _GroupStore(LocalStore):
     """A group's directory as a Zarr store that writes through the file layer. New files become durable with `settle`.
 
-    While a state is being written, arrays that have grown stand beside arrays that have not. With `length`, all are
-    read as if axis `checkpoint` had that many slots.
+    While a state is being written, some arrays have grown and others have not. With `length`, all of them are read as
+    if axis `checkpoint` had that many slots.
     """
 
     def __init__(self, root: Path | str, *, read_only: bool = False, length: int | None = None) -> None:
@@ -101,9 +104,10 @@ class _GroupStore(LocalStore):
     async def get(
         self, key: str, prototype: "BufferPrototype | None" = None, byte_range: "ByteRequest | None" = None
     ) -> "Buffer | None":
-        return self._of_length(key, await super().get(key, prototype, byte_range))
+        return self._with_length(key, await super().get(key, prototype, byte_range))
 
-    def _of_length(self, key: str, value: "Buffer | None") -> "Buffer | None":
+    def _with_length(self, key: str, value: "Buffer | None") -> "Buffer | None":
+        """An array's metadata with `length` slots on axis `checkpoint`; any other file as it is."""
         if value is None or self._length is None or not key.endswith("/zarr.json"):
             return value
         metadata = json.loads(value.to_bytes())
@@ -120,7 +124,7 @@ class _GroupStore(LocalStore):
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
         async for name in super().list_dir(prefix):
-            if name != schema.SLOTS and not name.startswith("."):  # Zarr warns of files that it does not know
+            if name != schema.SLOTS and not name.startswith("."):  # Zarr warns about files that it does not know
                 yield name
 
     def set_sync(self, key: str, value: "Buffer") -> None:
@@ -151,15 +155,16 @@ class GroupWriter:
             self._truncate()
 
     def _forget(self) -> None:
+        """Drop what is cached of the group, which may have changed on the disk."""
         self._group: zarr.Group | None = None
         self._arrays: dict[str, zarr.Array] = {}
         self._digests: dict[str, str] = {}
 
     def put(self, place: Place, dataset: xr.Dataset) -> None:
-        """Store what was seen at one state; durable on return. A state seen before is replaced.
+        """Store a measure's result at one state; durable on return. The result of an earlier put is replaced.
 
-        Raises StoreError naming the variable if axes, coordinates, dtypes or attributes differ from what the group
-        holds, and if the disk is full.
+        Raises TypeError if the dataset breaks `schema.check`, StoreError naming the variable if axes, coordinates,
+        dtypes or attributes differ from what the group holds, and RunFailedError if the disk is full.
         """
         schema.check(dataset)
         slot = max(self._slots, default=-1) + 1
@@ -254,7 +259,7 @@ class GroupWriter:
         stored[slot] = _stored(array)
 
     def _match(self, dataset: xr.Dataset) -> None:
-        """Refuse what does not fit, before anything is written."""
+        """Raise StoreError if the dataset differs in form from the group, before anything is written."""
         group = self._opened()
         attributes = dict(group.attrs)
         coordinates, variables = _pop_names(attributes)
@@ -314,23 +319,25 @@ class GroupWriter:
                 durable.remove_leftovers(path)
 
 
-def _pop_names(attributes: dict[Any, Any]) -> tuple[list[str], list[str]]:
-    """Names of coordinates and of variables, in the order in which the measure gave them."""
+def _pop_names(attributes: JsonObject) -> tuple[list[str], list[str]]:
+    """Remove from a group's attributes, and return, the names of coordinates and variables in the measure's order."""
     return str(attributes.pop("coordinates")).split(), str(attributes.pop("variables")).split()
 
 
-def _dtype(array: Any) -> str:
+def _dtype(array: "xr.Variable | xr.DataArray | zarr.Array") -> str:
+    """The dtype's name; `str` for any representation of text."""
     return "str" if array.dtype.kind in "OUT" else str(array.dtype)
 
 
-def _stored(array: Any) -> np.ndarray:
+def _stored(array: xr.DataArray) -> np.ndarray:
+    """The values as Zarr stores them: text of variable length."""
     values = np.asarray(array.values)
     return values.astype(np.dtypes.StringDType()) if values.dtype.kind in "OU" else values
 
 
-def _plain(attributes: Mapping[Any, Any]) -> dict[str, Any]:
-    """Attributes as they come back from JSON."""
-    plain: dict[str, Any] = json.loads(json.dumps(dict(attributes)))
+def _plain(attributes: Mapping[str, object]) -> JsonObject:
+    """Attributes as they come back from JSON, where tuples are lists."""
+    plain: JsonObject = json.loads(json.dumps(dict(attributes)))
     return plain
 
 
@@ -344,6 +351,6 @@ def _axes(dims: Iterable[object], shape: Iterable[int]) -> str:
 
 
 def _digest(values: np.ndarray) -> str:
-    """A coordinate's values, in short."""
+    """SHA-256 of a coordinate's values."""
     raw = json.dumps(values.tolist()).encode() if values.dtype.kind in "OUT" else np.ascontiguousarray(values).tobytes()
     return hashlib.sha256(raw).hexdigest()

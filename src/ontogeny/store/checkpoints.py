@@ -1,4 +1,4 @@
-"""Model states on disk. A checkpoint exists when its manifest does: every file's hash, written last."""
+"""Model states on disk. The manifest, with every file's hash, is written last: without it there is no checkpoint."""
 
 import contextlib
 import json
@@ -7,30 +7,31 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ontogeny.core.contracts import Place
 from ontogeny.core.errors import StoreError
+from ontogeny.core.json_types import Json, JsonObject
 from ontogeny.store import durable
 from ontogeny.store.schema import FORMAT_VERSION, MANIFEST, place_from
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """The model after `step` updates, with what is needed to go on from there."""
+    """The model after `step` updates, with what is needed to continue training from there."""
 
     path: Path
     place: Place
-    manifest: Mapping[str, Any] = field(repr=False)
+    manifest: JsonObject = field(repr=False)
+    """`format_version`, `place`, `extra`, and `files`: bytes and SHA-256 of each."""
 
     @property
     def step(self) -> int:
-        """How many updates the model has seen."""
+        """Number of updates that the model has had."""
         return self.place.step
 
     @property
     def model_path(self) -> Path:
-        """As written by `save_pretrained`."""
+        """The model, as written by `save_pretrained`."""
         return self.path / "model"
 
     @property
@@ -39,7 +40,7 @@ class Checkpoint:
         return self.path / "trainer"
 
     def verify(self) -> None:
-        """Hash every file again. Raises StoreError naming the first that differs, and the checkpoint before it."""
+        """Hash every file again. Raises StoreError naming the first that differs, and the last earlier checkpoint."""
         for name, expected in self.manifest["files"].items():
             path = self.path / name
             if not path.is_file():
@@ -61,9 +62,9 @@ class Checkpoint:
 
 
 def list_checkpoints(folder: Path) -> list[Checkpoint]:
-    """All checkpoints with a manifest, by step."""
-    found = [_read(path) for path in folder.glob("step-*")]
-    return sorted((checkpoint for checkpoint in found if checkpoint), key=lambda checkpoint: checkpoint.step)
+    """All checkpoints with a valid manifest, by step."""
+    checkpoints = [_read(path) for path in folder.glob("step-*")]
+    return sorted((checkpoint for checkpoint in checkpoints if checkpoint), key=lambda checkpoint: checkpoint.step)
 
 
 def _read(path: Path) -> Checkpoint | None:
@@ -73,9 +74,9 @@ def _read(path: Path) -> Checkpoint | None:
         complete = manifest["format_version"] == FORMAT_VERSION and isinstance(manifest["files"], dict)
     except (StoreError, KeyError, TypeError, AttributeError):
         return None
-    return (
-        Checkpoint(path=path, place=place, manifest=manifest) if complete and path.name == _name(place.step) else None
-    )
+    if not complete or path.name != _name(place.step):
+        return None
+    return Checkpoint(path=path, place=place, manifest=manifest)
 
 
 def _name(step: int) -> str:
@@ -83,11 +84,11 @@ def _name(step: int) -> str:
 
 
 @contextlib.contextmanager
-def writing(folder: Path, place: Place, extra: Mapping[str, Any]) -> Iterator[Path]:
-    """Give a directory to fill, and make it the checkpoint of that state when the block ends without an exception.
+def writing(folder: Path, place: Place, extra: Mapping[str, Json]) -> Iterator[Path]:
+    """Yield a directory to fill, and make it the checkpoint of that state when the block ends without an exception.
 
-    A checkpoint of that step with the same weights that is undamaged is kept instead. Raises RunFailedError if the
-    disk is full.
+    An undamaged checkpoint of that step with the same weights is kept instead. Raises TypeError if `extra` is not JSON
+    with finite numbers, RunFailedError if the disk is full.
     """
     try:
         json.dumps(dict(extra), allow_nan=False)
@@ -123,7 +124,8 @@ def _holds(path: Path, place: Place) -> bool:
     return True
 
 
-def _seal(folder: Path, place: Place, extra: Mapping[str, Any]) -> None:
+def _seal(folder: Path, place: Place, extra: Mapping[str, Json]) -> None:
+    """Make all files durable, then write the manifest."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     files = {
         path.relative_to(folder).as_posix(): {"sha256": durable.hash_file(path), "bytes": path.stat().st_size}
@@ -137,8 +139,8 @@ def _seal(folder: Path, place: Place, extra: Mapping[str, Any]) -> None:
 
 
 def _install(temporary: Path, final: Path) -> None:
-    """Move into place. What stood there is kept under a hidden name until then; `recover` brings it back."""
-    old = _old(final)
+    """Move into place. An earlier checkpoint is kept under a hidden name until then; `recover` restores it."""
+    old = _hidden(final)
     try:
         if final.exists():
             durable.rename(final, old)
@@ -150,12 +152,12 @@ def _install(temporary: Path, final: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _old(final: Path) -> Path:
+def _hidden(final: Path) -> Path:
     return final.with_name(f".{final.name}.old")
 
 
 def recover(folder: Path) -> None:
-    """Undo what a killed writer, or a failed move, left half done."""
+    """Undo what a killed writer, or a failed move, left unfinished."""
     for old in folder.glob(".step-*.old"):
         final = folder / old.name[1 : -len(".old")]
         if final.exists():

@@ -1,8 +1,8 @@
 """The file layer: every byte that a run's writer stores goes through the three primitives of this module.
 
-A file either has its old content or all of its new one, also after a power cut: bytes are written beside the file,
+A file has either its old content or all of its new content, even after a power cut: bytes are written beside the file,
 flushed to the disk, renamed over it, and the directory is flushed. A failure leaves no temporary file behind and is
-told in one line.
+reported in one line.
 """
 
 import contextlib
@@ -43,9 +43,9 @@ def rename(source: Path, target: Path) -> None:
 
 
 def failure(path: Path, error: BaseException) -> OntogenyError:
-    """Say in one line what could not be written and why.
+    """The error that says in one line what could not be written and why.
 
-    A full disk is a RunFailedError, anything else (no permission, read-only) a StoreError.
+    RunFailedError if the disk is full, StoreError for anything else (no permission, read-only).
     """
     if is_disk_full(error):
         return RunFailedError(
@@ -57,7 +57,7 @@ def failure(path: Path, error: BaseException) -> OntogenyError:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Is it a full disk or an exhausted quota? Native writers say so only in their message."""
+    """Is the cause a full disk or an exhausted quota? Native writers say so only in their message."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in _FULL
     return any(os.strerror(number) in str(error) for number in _FULL)
@@ -72,7 +72,7 @@ def _free_space(path: Path) -> str:
 
 
 def make_folder(path: Path) -> None:
-    """Create a directory and its parents, so that it is still there after a power cut."""
+    """Create a directory and its parents durably. Raises RunFailedError if the disk is full, else StoreError."""
     if path.is_dir():
         return
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
@@ -101,7 +101,7 @@ def write_bytes(path: Path, data: bytes | memoryview) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to, and move it over `path` when the block ends without an exception.
+    """Yield a temporary path to write to, and move it over `path` when the block ends without an exception.
 
     Raises RunFailedError if the disk is full, else StoreError.
     """
@@ -118,7 +118,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_unsynced(path: Path, data: bytes | memoryview) -> None:
-    """Write a file that nobody reads yet; `sync_files` makes it durable before something refers to it."""
+    """Write a file that nothing refers to yet; `sync_files` has to make it durable before something does."""
     try:
         _write_new(path, data, wait=False)
     except OSError as error:
@@ -165,12 +165,16 @@ def sync_tree(folder: Path) -> None:
             raise failure(path, error) from error
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file. Numbers that are not finite become null; numpy scalars become numbers."""
+def write_json(path: Path, value: object) -> None:
+    """Replace a JSON file. Numbers that are not finite become null; numpy scalars become numbers.
+
+    Raises TypeError for values that JSON does not know, RunFailedError if the disk is full, else StoreError.
+    """
     write_bytes(path, (json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
+    """The value with null for NaN and infinities, and without numpy scalars."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
@@ -183,7 +187,7 @@ def _finite(value: Any) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file. Raises StoreError if it is not there or not JSON."""
+    """Read a JSON file. Raises StoreError if it is missing or not JSON."""
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -193,14 +197,14 @@ def read_json(path: Path) -> Any:
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Replace a Parquet file, with a checksum on every page."""
+    """Replace a Parquet file, with a checksum on every page. Raises as `write_bytes`."""
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
     write_bytes(path, buffer.getbuffer())
 
 
 def read_labels(path: Path) -> dict[str, str]:
-    """The text that is kept beside a Parquet file's columns. Raises StoreError if the file is damaged or gone."""
+    """The text metadata of a Parquet file, by key. Raises StoreError if the file is damaged or missing."""
     try:
         labels = pq.read_schema(path).metadata or {}
     except (OSError, pa.ArrowException) as error:
@@ -211,7 +215,7 @@ def read_labels(path: Path) -> dict[str, str]:
 def read_table(path: Path, schema: pa.Schema) -> pa.Table:
     """Read a Parquet file that has this schema, checking every page.
 
-    Raises FileNotFoundError if it is not there, StoreError if it is damaged or holds something else.
+    Raises FileNotFoundError if it is missing, StoreError if it is damaged or has another schema.
     """
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
@@ -226,13 +230,13 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """SHA-256 of a file, 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def remove_files(paths: Iterable[Path]) -> None:
-    """Remove files one after the other, in that order also after a power cut."""
+    """Remove files one after the other; a power cut leaves the later ones."""
     for path in paths:
         try:
             path.unlink(missing_ok=True)
@@ -242,7 +246,7 @@ def remove_files(paths: Iterable[Path]) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a directory in one step as seen from outside: it is renamed to a hidden name first."""
+    """Remove a directory atomically for readers: it is renamed to a hidden name first."""
     doomed = path.with_name(f".{path.name.lstrip('.')}.gone")
     try:
         if doomed.exists():

@@ -1,4 +1,4 @@
-"""Take what a run recorded elsewhere: as CSV, Parquet or NumPy files."""
+"""Export what a run recorded: as CSV, Parquet or NumPy files."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,16 +48,16 @@ def _to_parquet(run: Run, folder: Path) -> list[Path]:
 
 
 def _write_parquet(path: Path, frames: "Iterator[pd.DataFrame]") -> Path:
-    first = _arrow(next(frames))
+    first = _to_table(next(frames))
     with durable.replacing(path) as temporary, pq.ParquetWriter(temporary, first.schema, compression="zstd") as file:
         file.write_table(first)
         for frame in frames:
-            file.write_table(_arrow(frame))
+            file.write_table(_to_table(frame))
     return path
 
 
-def _arrow(frame: "pd.DataFrame") -> pa.Table:
-    """As a table in which NaN is a number, and only text can be missing."""
+def _to_table(frame: "pd.DataFrame") -> pa.Table:
+    """The frame as a table in which NaN is a number, and only text can be null."""
     columns = {
         str(name): pa.array(column, pa.string()) if column.dtype.kind == "O" else pa.array(column.to_numpy())
         for name, column in frame.items()
@@ -68,10 +68,10 @@ def _arrow(frame: "pd.DataFrame") -> pa.Table:
 def _to_npz(run: Run, folder: Path) -> list[Path]:
     paths = [folder / "metrics.npz", *(folder / f"{group}.npz" for group in run.measures)]
     metrics = run.metrics
-    _write_npz(paths[0], {name: _plain(metrics[name].to_numpy()) for name in metrics.columns})
+    _write_npz(paths[0], {name: _without_objects(metrics[name].to_numpy()) for name in metrics.columns})
     for path, group in zip(paths[1:], run.measures, strict=True):
         dataset = run.measure(group)
-        _write_npz(path, {str(name): _plain(variable.values) for name, variable in dataset.variables.items()})
+        _write_npz(path, {str(name): _without_objects(variable.values) for name, variable in dataset.variables.items()})
     return paths
 
 
@@ -80,8 +80,8 @@ def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
-def _plain(values: np.ndarray) -> np.ndarray:
-    """Text as fixed-width text: object arrays would have to be pickled."""
+def _without_objects(values: np.ndarray) -> np.ndarray:
+    """Values with text of fixed width: object arrays would have to be pickled."""
     return values.astype(object).astype(str) if values.dtype.kind in "OT" else values
 
 
@@ -98,7 +98,7 @@ def _tables(run: Run) -> "Iterator[tuple[str, Iterator[pd.DataFrame]]]":
 
 
 def _by_checkpoint(dataset: "xr.Dataset") -> "Iterator[pd.DataFrame]":
-    """One table per model state, so that a long trajectory is never in memory as a whole."""
+    """One frame per model state, so that a long trajectory is never in memory as a whole."""
     for number in range(dataset.sizes["checkpoint"]):
         frame = dataset.isel(checkpoint=[number]).to_dataframe().reset_index()
         places = list(schema.CHECKPOINT_COORDINATES)

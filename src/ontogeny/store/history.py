@@ -1,7 +1,7 @@
-"""A training log as it was understood, wherever it came from: series in segments, each number with its place.
+"""A training log in one form, whatever its format: series in segments, each number with its row in the file.
 
-A `History` is what every importer yields and what diagnosis reads. Its numbers can be had as rows of the store's
-metrics table, too. Nothing in it was smoothed, interpolated or repaired.
+Every importer returns a `History`, and diagnosis reads it. Its numbers are also available as rows of the store's
+metrics table. Nothing in it was smoothed, interpolated or repaired.
 """
 
 from collections.abc import Iterator, Sequence
@@ -74,26 +74,26 @@ CONFIG: dict[str, str] = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Series:
-    """One scalar over time within one segment, in order of step; each step once. All arrays have the same length."""
+    """One scalar over time within one segment, sorted by step, each step once. All arrays have the same length."""
 
     name: str
-    """What it is, in our words: `loss`, `learning_rate`, `grad_norm`, `perplexity`, `accuracy`, `reward`, …"""
+    """The quantity, by our name for it: `loss`, `learning_rate`, `grad_norm`, `perplexity`, `accuracy`, `reward`, …"""
     scope: str
     """`train`, `eval`, or the name of one of several evaluation sets."""
     label: str
-    """What the log calls it."""
+    """The name that the log uses."""
     steps: np.ndarray
-    """int64. Counts what the segment's axis says."""
+    """int64, counted in the unit that `Segment.axis` names."""
     values: np.ndarray
     """float64; NaN and infinities as they were logged."""
     rows: np.ndarray
-    """int64: where each value stands in the file, counted as `History.row_word` says, from 1."""
+    """int64: position of each value in the file, counted from 1 in the unit that `History.row_word` names."""
     epochs: np.ndarray
-    """float64; NaN where the log does not say."""
+    """float64; NaN where the log has none."""
     times_unix_s: np.ndarray
-    """float64; NaN where the log does not say."""
+    """float64; NaN where the log has none."""
     unit: str = ""
-    """`nats`, `bits` (per byte or character), … where the log or the name says so; else empty."""
+    """`nats`, `bits` (per byte or character), … if the log or the name says so; else empty."""
     decimals: int | None = None
     """Decimals to which the log rounds; None for full precision."""
 
@@ -107,7 +107,7 @@ class Series:
 
     @property
     def step_size(self) -> float:
-        """Half a unit of the last printed decimal: the most by which rounding can have moved a value. 0 if exact."""
+        """Half a unit of the last printed decimal: the largest possible rounding error of a value. 0 if exact."""
         return 0.0 if self.decimals is None else 0.5 * 10.0**-self.decimals
 
     def clean(self) -> "Series":
@@ -119,7 +119,7 @@ class Series:
         return self._with(*(array[chosen] for array in self._arrays))
 
     def joined(self, later: "Series") -> "Series":
-        """This series and, after it, another: of a run and of its resumption."""
+        """This series followed by a later one, such as that of a run followed by its resumption."""
         pairs = zip(self._arrays, later._arrays, strict=True)
         both = self._with(*(np.concatenate(pair) for pair in pairs))
         exact = self.decimals is None or later.decimals is None
@@ -149,7 +149,7 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Segment:
-    """A stretch of a log in which no step comes back: one writer, one run, without a resumption inside."""
+    """A stretch of a log in which no step is repeated: one writer, one run, without a resumption inside."""
 
     index: int
     series: tuple[Series, ...]
@@ -157,19 +157,19 @@ class Segment:
     """What `Series.steps` count: optimizer steps as logged, whole epochs, or entries where the log has neither."""
     beginning: Beginning = "first"
     reason: str = ""
-    """Why it begins here, in words; empty for the first."""
+    """Why it begins here, in words; empty for the first segment."""
 
     def get(self, name: str, scope: str = TRAIN) -> Series | None:
-        """One series; None if the log has none of that name."""
+        """The series of that name and scope; None if the log has none."""
         return self._by_key.get((scope, name))
 
     def scopes(self, name: str) -> list[Series]:
-        """Series of that name in all scopes but `train`, in the order in which the log brought them."""
-        return [one for one in self.series if one.name == name and one.scope != TRAIN]
+        """Series of that name in all scopes but `train`, in the order of the log."""
+        return [series for series in self.series if series.name == name and series.scope != TRAIN]
 
     @cached_property
     def _by_key(self) -> dict[tuple[str, str], Series]:
-        return {(one.scope, one.name): one for one in self.series}
+        return {(series.scope, series.name): series for series in self.series}
 
     def __iter__(self) -> Iterator[Series]:
         return iter(self.series)
@@ -177,29 +177,29 @@ class Segment:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class History:
-    """Everything that was understood of one log."""
+    """Everything that was read from one log."""
 
     path: str
     form: str
     """The format, in words: `Hugging Face trainer_state.json`."""
     segments: tuple[Segment, ...]
-    """Empty if it holds no training curve; `nothing` then says why."""
+    """Empty if the log holds no training curve; `nothing` then says why."""
     row_word: str = "line"
     """What `Series.rows` count: `line`, `entry`, `row`."""
     config: LogConfig = field(default_factory=LogConfig)
     """What the log says of its own configuration."""
     notes: tuple[str, ...] = ()
-    """What a reader must know: a truncated tail, dropped duplicates, entries that were not understood."""
+    """What a reader must know: a truncated tail, dropped duplicates, entries that could not be parsed."""
     partial: bool = False
-    """Part of the file could not be read; `notes` say what."""
+    """Part of the file could not be read; `notes` says which."""
     nothing: str = ""
-    """Why this is no training curve (a table of runs, a summary, an empty history); empty if it is one."""
+    """Why this is not a training curve (a table of runs, a summary, an empty history); empty if it is one."""
 
     @property
     def metrics(self) -> pa.Table:
         """All values as rows of `schema.METRICS`, segment by segment; unknown times are NaN."""
-        every = [one for segment in self.segments for one in segment]
-        counts = [len(one) for one in every]
+        every = [series for segment in self.segments for series in segment]
+        counts = [len(series) for series in every]
 
         def text(values: Sequence[str]) -> pa.Array:
             words = sorted(set(values))
@@ -209,15 +209,15 @@ class History:
         if not every:
             return METRICS.empty_table()
         columns = [
-            np.concatenate([one.steps for one in every]),
-            np.concatenate([one.times_unix_s for one in every]),
-            text([one.name for one in every]),
-            text([one.scope for one in every]),
-            np.concatenate([one.values for one in every]),
+            np.concatenate([series.steps for series in every]),
+            np.concatenate([series.times_unix_s for series in every]),
+            text([series.name for series in every]),
+            text([series.scope for series in every]),
+            np.concatenate([series.values for series in every]),
         ]
         return pa.table([pa.array(column) for column in columns], schema=METRICS)
 
     @property
     def entries(self) -> int:
-        """How many values there are."""
-        return sum(len(one) for segment in self.segments for one in segment)
+        """Number of values in all series."""
+        return sum(len(series) for segment in self.segments for series in segment)

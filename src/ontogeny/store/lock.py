@@ -1,4 +1,4 @@
-"""One writer per run directory, and none left over when a writer is killed."""
+"""One writer per run directory; the lock of a killed writer is released."""
 
 import contextlib
 import errno
@@ -15,9 +15,9 @@ from ontogeny.store import durable
 
 
 class RunLock:
-    """An advisory lock on a file, held by one open file and freed by the kernel when its process ends.
+    """An advisory lock on a file, held by one open file and released by the kernel when its process ends.
 
-    Raises StoreError naming process and host of the holder if somebody else, or another writer in this process, has it.
+    Raises StoreError naming process and host of the holder if another process, or another writer in this one, has it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,13 +46,13 @@ class RunLock:
             raise durable.failure(path, error) from error
 
     def release(self) -> None:
-        """Let others write. Does nothing the second time."""
+        """Release the lock. Does nothing the second time."""
         if self._descriptor >= 0:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
             self.abandon()
 
     def abandon(self) -> None:
-        """Close this process's copy of the open file, without unlocking it for the process that it was forked from."""
+        """Close this process's copy of the open file without unlocking it for the process that it was forked from."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -63,21 +63,21 @@ _held: "weakref.WeakSet[RunLock]" = weakref.WeakSet()
 
 def _describe(holder: bytes) -> str:
     with contextlib.suppress(ValueError, KeyError, TypeError):
-        signed = json.loads(holder)
-        return f"process {signed['pid']} on {signed['host']}"
+        signature = json.loads(holder)
+        return f"process {signature['pid']} on {signature['host']}"
     return "another process"
 
 
 def holder_is_gone(path: Path) -> bool:
-    """Was this lock signed by a process of this machine that has ended? False where that cannot be known.
+    """Was this lock signed by a process of this machine that has ended? False if that cannot be known.
 
-    Looks at the signature alone: trying the lock would stand in the way of a writer that begins just now.
+    Only reads the signature: trying to take the lock would block a writer that starts at the same moment.
     """
     try:
-        signed = json.loads(path.read_bytes())
-        if signed["host"] != socket.gethostname():
+        signature = json.loads(path.read_bytes())
+        if signature["host"] != socket.gethostname():
             return False
-        os.kill(int(signed["pid"]), 0)
+        os.kill(int(signature["pid"]), 0)
     except ProcessLookupError:
         return True
     except (OSError, ValueError, KeyError, TypeError):

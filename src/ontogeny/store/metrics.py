@@ -1,7 +1,7 @@
-"""Scalars in Parquet parts that are named by the rows they hold: rows can be neither doubled nor lost unnoticed.
+"""Scalars in Parquet parts that are named after their rows, so rows can be neither doubled nor lost unnoticed.
 
-``part-<first>-<end>.parquet`` holds rows first … end - 1. Merging small parts writes the merged one before it removes
-them, so a reader takes the longest part that starts where the last one ended, and ignores what is left over.
+``part-<first>-<end>.parquet`` holds rows first … end - 1. A merge writes the merged part before it removes the small
+ones, so a reader takes the longest part that starts where the last one ended, and ignores leftover parts.
 """
 
 import contextlib
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 BIG_PART_ROWS = 65_536
 """Parts of at least this many rows are never rewritten."""
 SMALL_PARTS = 32
-"""Merge the small parts at the end when there are that many."""
+"""The small parts at the end are merged when there are this many."""
 
 Row = tuple[int, float, str, str, float]
 """step, time_unix_s, name, scope, value"""
 
 
-class Part(NamedTuple):
+class PartFile(NamedTuple):
     """Rows `first` … `end` - 1, and the file that holds them."""
 
     first: int
@@ -46,20 +46,20 @@ def part_path(folder: Path, first: int, end: int) -> Path:
     return folder / f"part-{first:010d}-{end:010d}.parquet"
 
 
-def list_parts(folder: Path) -> list[Part]:
+def list_parts(folder: Path) -> list[PartFile]:
     """All parts in a directory, by first row, the longest first."""
-    found = []
+    parts = []
     if folder.is_dir():
         for path in folder.iterdir():
             match = _NAME.fullmatch(path.name)
             if match:
-                found.append(Part(int(match[1]), int(match[2]), path))
-    return sorted(found, key=lambda part: (part.first, -part.end))
+                parts.append(PartFile(int(match[1]), int(match[2]), path))
+    return sorted(parts, key=lambda part: (part.first, -part.end))
 
 
-def cover(parts: Sequence[Part]) -> list[Part]:
-    """The parts that hold each row once. Raises StoreError if rows are missing in between."""
-    chosen: list[Part] = []
+def cover(parts: Sequence[PartFile]) -> list[PartFile]:
+    """The parts that together hold each row once. Raises StoreError if rows are missing in between."""
+    chosen: list[PartFile] = []
     row = 0
     for part in parts:
         if part.first == row:
@@ -73,12 +73,12 @@ def cover(parts: Sequence[Part]) -> list[Part]:
 
 
 def part_names(folder: Path) -> tuple[str, ...]:
-    """Names of all parts there now: as long as they stay the same, so do the rows."""
+    """File names of all parts now in the directory: while they stay the same, so do the rows."""
     return tuple(part.path.name for part in list_parts(folder))
 
 
 def read_rows(folder: Path) -> pa.Table:
-    """Read all rows in written order, also while a writer adds, merges or cuts parts.
+    """Read all rows in written order, even while a writer adds, merges or cuts parts.
 
     Raises StoreError if a part is damaged or missing.
     """
@@ -92,11 +92,11 @@ def read_rows(folder: Path) -> pa.Table:
 
 
 def to_frame(table: pa.Table) -> "pd.DataFrame":
-    """The rows as a data frame, name and scope as text."""
+    """The rows as a data frame, with name and scope as text."""
     return table.cast(_DECODED).to_pandas()
 
 
-def _read(parts: Sequence[Part]) -> pa.Table:
+def _read(parts: Sequence[PartFile]) -> pa.Table:
     tables = []
     for part in parts:
         table = durable.read_table(part.path, METRICS)
@@ -107,20 +107,20 @@ def _read(parts: Sequence[Part]) -> pa.Table:
 
 
 class MetricsWriter:
-    """Appends, merges and cuts. One writer per run: the run's lock is held."""
+    """Appends, merges and cuts parts. One writer per run: the run's lock must be held."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         durable.make_folder(folder)
         durable.remove_leftovers(folder)
-        found = list_parts(folder)
-        self._parts = cover(found)
-        for part in set(found) - set(self._parts):
+        parts = list_parts(folder)
+        self._parts = cover(parts)
+        for part in set(parts) - set(self._parts):
             part.path.unlink()
 
     @property
     def rows(self) -> int:
-        """Rows on the disk."""
+        """Number of rows on the disk."""
         return self._parts[-1].end if self._parts else 0
 
     def append(self, rows: Sequence[Row]) -> None:
@@ -136,13 +136,13 @@ class MetricsWriter:
         self._write(pa.table(columns, schema=METRICS), self.rows)
 
     def _write(self, table: pa.Table, first: int) -> None:
-        part = Part(first, first + len(table), part_path(self._folder, first, first + len(table)))
+        part = PartFile(first, first + len(table), part_path(self._folder, first, first + len(table)))
         durable.write_table(part.path, table)
         self._parts = [kept for kept in self._parts if kept.end <= first] + [part]
 
     def merge_small(self) -> None:
         """Merge the small parts at the end into one when there are many."""
-        small: list[Part] = []
+        small: list[PartFile] = []
         for part in reversed(self._parts):
             if part.end - part.first >= BIG_PART_ROWS:
                 break
@@ -152,7 +152,10 @@ class MetricsWriter:
             durable.remove_files(part.path for part in small)
 
     def cut(self, rows: int) -> None:
-        """Drop all rows from number `rows` on. Killed half-way, it leaves a prefix at least that long."""
+        """Keep the first `rows` rows. Killed half-way, it leaves a prefix at least that long.
+
+        Raises StoreError if there are fewer rows.
+        """
         if rows > self.rows:
             raise StoreError(f"{self._folder} holds {self.rows} metrics rows, {rows} are asked for: restore its parts")
         later = [part for part in self._parts if part.end > rows]

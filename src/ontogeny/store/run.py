@@ -1,13 +1,14 @@
 """Open a run and read it: its recipe, metrics, probe sets, arrays, samples, checkpoints and findings.
 
-Reading needs no lock, executes nothing, and works while a writer is at it: every property reads what is there now.
+Reading needs no lock, executes nothing, and works while a run is being written: every property reads the present state.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ontogeny.core.errors import StoreError, closest
+from ontogeny.core.json_types import JsonObject
 from ontogeny.core.passages import ProbeSet
 from ontogeny.store import checkpoints, durable, lock, metrics, probes, samples, schema
 
@@ -21,14 +22,14 @@ Checkpoint = checkpoints.Checkpoint
 def open_run(path: str | Path) -> "Run":
     """Open a run directory for reading.
 
-    Raises StoreError naming what is missing if it is not one, and the runs below it if there are some.
+    Raises StoreError if it is not a run, naming what is missing and any runs below it, or if its format is another.
     """
     folder = Path(path)
     if not folder.is_dir():
         raise StoreError(f"{folder}: no such directory")
     if not (folder / schema.PROVENANCE).is_file():
         depths = (f"*/{schema.PROVENANCE}", f"*/*/{schema.PROVENANCE}")
-        below = sorted(found.parent for depth in depths for found in folder.glob(depth))
+        below = sorted(path.parent for depth in depths for path in folder.glob(depth))
         hint = f"; runs below it: {', '.join(map(str, below))}" if below else ""
         raise StoreError(f"{folder} is not a run: it has no {schema.PROVENANCE}{hint}")
     run = Run(folder)
@@ -55,43 +56,43 @@ class Run:
         return self.path.resolve().name
 
     @property
-    def recipe(self) -> dict[str, Any]:
+    def recipe(self) -> JsonObject:
         """The complete recipe, defaults included, as it was validated."""
-        recipe: dict[str, Any] = durable.read_json(self.path / schema.RECIPE_JSON)
+        recipe: JsonObject = durable.read_json(self.path / schema.RECIPE_JSON)
         return recipe
 
     @property
     def recipe_yaml(self) -> str:
-        """The recipe's text. Raises StoreError if it is gone."""
+        """The recipe's text. Raises StoreError if it is missing."""
         try:
             return (self.path / schema.RECIPE_YAML).read_text(encoding="utf-8")
         except FileNotFoundError as error:
             raise StoreError(f"{error.filename} is missing") from None
 
     @property
-    def provenance(self) -> dict[str, Any]:
-        """What ran, on what, with which versions."""
-        provenance: dict[str, Any] = durable.read_json(self.path / schema.PROVENANCE)
+    def provenance(self) -> JsonObject:
+        """What was run, on which data and machine, with which versions."""
+        provenance: JsonObject = durable.read_json(self.path / schema.PROVENANCE)
         return provenance
 
     @property
-    def status(self) -> dict[str, Any]:
-        """How far it got; empty if it never started. A run whose process is gone without a word is `interrupted`."""
+    def status(self) -> JsonObject:
+        """How far the run got; empty if it never started. Its state is `interrupted` if its process was killed."""
         path = self.path / schema.STATUS
-        status: dict[str, Any] = durable.read_json(path) if path.exists() else {}
+        status: JsonObject = durable.read_json(path) if path.exists() else {}
         if status.get("state") == "running" and lock.holder_is_gone(self.path / schema.LOCK):
             return {**status, "state": "interrupted", "message": "its process ended without a word"}
         return status
 
     @property
-    def findings(self) -> list[dict[str, Any]]:
-        """Verdicts of the last diagnosis, then those of an audit of the live training; empty if there was neither."""
+    def findings(self) -> list[JsonObject]:
+        """Findings of the last diagnosis, then those of an audit of the live training; empty if there was neither."""
         files = (self.path / schema.FINDINGS, self.path / schema.AUDIT)
-        return [verdict for path in files if path.exists() for verdict in durable.read_json(path)]
+        return [finding for path in files if path.exists() for finding in durable.read_json(path)]
 
     @property
-    def analyses(self) -> dict[str, dict[str, Any]]:
-        """What was analyzed, by kind: verdict, sentences, reading, numbers, settings; empty if nothing was."""
+    def analyses(self) -> dict[str, JsonObject]:
+        """Results of analyses, by kind: verdict, sentences, reading, numbers, settings; empty if there are none."""
         folder = self.path / schema.ANALYSES_FOLDER
         return {path.stem: durable.read_json(path) for path in sorted(folder.glob("*.json"))}
 
@@ -101,7 +102,7 @@ class Run:
         return self._scalars().copy()
 
     def _scalars(self) -> "pd.DataFrame":
-        """The metrics, read again only when there are other parts than before. Not to be changed."""
+        """The metrics, read again only when their parts have changed. The frame is shared: do not change it."""
         folder = self.path / schema.METRICS_FOLDER
         names = metrics.part_names(folder)
         if self._metrics is None or self._metrics[0] != names:
@@ -109,7 +110,7 @@ class Run:
         return self._metrics[1]
 
     def series(self, name: str, scope: str | None = None) -> "pd.DataFrame":
-        """One scalar over time: step, value, scope; of all scopes, or of one. Empty if it was never recorded."""
+        """One scalar over time: step, value, scope; in all scopes, or in one. Empty if it was never recorded."""
         scalars = self._scalars()
         chosen = scalars["name"] == name
         if scope is not None:
@@ -123,17 +124,17 @@ class Run:
 
     @property
     def probes(self) -> Mapping[str, ProbeSet]:
-        """Probe sets by name, each read when it is first asked for."""
+        """Probe sets by name, each read on first use."""
         return self._probes
 
     @property
     def measures(self) -> list[str]:
-        """Names of the measures that saw something."""
+        """Names of the measures that have recorded something."""
         folder = self.path / schema.TRAJECTORY_FOLDER
         return sorted(path.parent.name for path in folder.glob(f"[!.]*/{schema.SLOTS}"))
 
     def measure(self, group: str) -> "xr.Dataset":
-        """What a measure saw, lazily: axis `checkpoint` sorted by step, with the coordinates of each state.
+        """What a measure recorded, lazily: axis `checkpoint` sorted by step, with the coordinates of each state.
 
         Raises StoreError naming the closest measure if there is none of that name.
         """
@@ -145,10 +146,10 @@ class Run:
 
     @property
     def samples(self) -> "pd.DataFrame":
-        """Texts that the model wrote, by step: the columns of `store.schema.SAMPLES`."""
+        """Texts that the model generated, by step: the columns of `store.schema.SAMPLES`."""
         return samples.read_samples(self.path / schema.SAMPLES_FOLDER).to_pandas()
 
     @property
     def checkpoints(self) -> list[Checkpoint]:
-        """Saved model states, by step. Their hashes are checked by `Checkpoint.verify`."""
+        """Saved model states, by step. `Checkpoint.verify` checks their hashes."""
         return checkpoints.list_checkpoints(self.path / schema.CHECKPOINTS_FOLDER)

@@ -1,8 +1,7 @@
-"""Texts that a model wrote: one Parquet file per (step, measure), so that writing one again replaces it."""
+"""Texts that a model generated: one Parquet file per step and measure, so that writing it again replaces it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
@@ -10,17 +9,18 @@ from ontogeny.core.errors import StoreError
 from ontogeny.store import durable
 from ontogeny.store.schema import SAMPLES
 
-_GIVEN = ("step", "measure", "draw")
+_FILLED_IN = ("step", "measure", "draw")
+"""Columns that a row need not give."""
 
 
-def to_table(step: int, measure: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Rows of `SAMPLES`, given without step and measure. Raises TypeError naming a column that is wrong or missing."""
+def to_table(step: int, measure: str, rows: Sequence[Mapping[str, object]]) -> pa.Table:
+    """A table of `SAMPLES` from rows without step and measure. Raises TypeError naming a wrong or missing column."""
     for row in rows:
         for name in row:
             if name not in SAMPLES.names:
                 raise TypeError(f"samples of '{measure}': no column '{name}'; known: {', '.join(SAMPLES.names)}")
         for field in SAMPLES:
-            if not field.nullable and field.name not in _GIVEN and row.get(field.name) is None:
+            if not field.nullable and field.name not in _FILLED_IN and row.get(field.name) is None:
                 raise TypeError(f"samples of '{measure}': a row lacks '{field.name}'")
     return pa.Table.from_pylist([{"draw": 0, **row, "step": step, "measure": measure} for row in rows], schema=SAMPLES)
 
@@ -47,4 +47,4 @@ def read_samples(folder: Path) -> pa.Table:
 
 def rewind(folder: Path, step: int) -> None:
     """Drop the samples of states later than `step`."""
-    durable.remove_files(path for at, path in list_parts(folder) if at > step)
+    durable.remove_files(path for part_step, path in list_parts(folder) if part_step > step)

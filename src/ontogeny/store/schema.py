@@ -7,18 +7,19 @@ A run directory is self-contained and movable: nothing in it is an absolute path
 import math
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
 from ontogeny.core.contracts import Place
+from ontogeny.core.json_types import JsonObject
 
 if TYPE_CHECKING:
     import xarray as xr
 
 FORMAT_VERSION: Final = 1
 CHUNK_TOKENS: Final = 262_144
-"""Most elements of a flat axis (token, passage, item) in one chunk. A chunk never holds two checkpoints."""
+"""Maximal number of elements of a flat axis (token, passage, item) per chunk. A chunk holds one checkpoint."""
 
 RECIPE_YAML: Final = "recipe.yaml"
 RECIPE_JSON: Final = "recipe.json"
@@ -26,13 +27,13 @@ PROVENANCE: Final = "provenance.json"
 """Written last when a run is created: a directory without it is not a run."""
 STATUS: Final = "status.json"
 FINDINGS: Final = "findings.json"
-"""Verdicts of the last diagnosis of what was recorded."""
+"""Findings of the last diagnosis of what was recorded."""
 AUDIT: Final = "audit.json"
-"""Verdicts of an audit of the live training, which a later diagnosis leaves alone."""
+"""Findings of an audit of the live training, which a later diagnosis does not overwrite."""
 ANALYSES_FOLDER: Final = "analyses"
-"""One JSON file per analysis, under its kind."""
+"""One JSON file per analysis, named after its kind."""
 ORDER: Final = "order.json"
-"""What an order that asks the model knew of the examples before training: `nll` of each."""
+"""What an order by difficulty knows of the examples: the `nll` of each before training."""
 REMEMBERED_FOLDER: Final = "remembered"
 """What loss terms remember of the model that training started from: a safetensors file for each."""
 WRITTEN_FOLDER: Final = "written"
@@ -55,7 +56,7 @@ METRICS: Final = pa.schema(
         pa.field("value", pa.float64(), nullable=False),
     ]
 )
-"""Scalars in the order in which they were written; NaN and infinities are values like any other.
+"""Scalars in the order in which they were written; NaN and infinities are ordinary values.
 
 Scopes: ``train`` (loss, lr, grad_norm, tokens, terms), ``model`` (measure scalars), a probe set's name (measure scalars
 of that set) and ``timing`` (seconds, the only scope that differs between two identical runs).
@@ -88,24 +89,24 @@ SAMPLES: Final = pa.schema(
         pa.field("ended", pa.bool_(), nullable=False),
     ]
 )
-"""Texts that a model wrote.
+"""Texts that a model generated.
 
-`decoding` is ``greedy`` or ``sampled``; `draw` counts the texts sampled from one prompt (0 if it is not given); `ended`
-says whether the model stopped by itself.
+`decoding` is ``greedy`` or ``sampled``; `draw` counts the texts sampled from one prompt (by default 0); `ended` says
+whether the model stopped by itself.
 """
 
 AXES: Final = {
     "checkpoint": "model states in order of step; added by the store",
     "probe": "probe sets; the coordinate `probe` holds their names",
-    "token": "tokens of all passages looked at, one after the other; coordinates probe_of_token, passage, position",
-    "passage": "passages looked at, one after the other; coordinates probe_of_passage, passage_id",
-    "block": "transformer blocks; -1 the embeddings, n (the number of blocks) final norm and output head",
+    "token": "tokens of all passages measured, one after the other; coordinates probe_of_token, passage, position",
+    "passage": "passages measured, one after the other; coordinates probe_of_passage, passage_id",
+    "block": "transformer blocks; -1: the embeddings, n (the number of blocks): final norm and output head",
     "tensor": "weight tensors; the coordinate `tensor` holds their names",
     "item": "items of a task; coordinate probe_of_item",
     "choice": "answers to choose from, within one item",
     "head": "attention heads of a block",
 }
-"""Axes with a meaning of their own. Any other axis must bring a coordinate variable of its own name."""
+"""Axes with a fixed meaning. Any other axis needs a coordinate variable of the same name."""
 
 FLAT_AXES: Final = ("token", "passage", "item")
 CHECKPOINT_COORDINATES: Final = ("step", "epoch", "tokens_seen", "flops", "flops_counted", "weights_sha256")
@@ -114,28 +115,28 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
-def place_from(entry: Mapping[str, Any]) -> Place:
-    """A place as it was written to JSON, where null stands for NaN. Raises TypeError if fields are missing."""
-    fields: dict[str, Any] = {key: math.nan if value is None else value for key, value in entry.items()}
+def place_from(entry: JsonObject) -> Place:
+    """A place from its JSON, in which null stands for NaN. Raises TypeError if fields are missing."""
+    fields: JsonObject = {key: math.nan if value is None else value for key, value in entry.items()}
     return Place(**fields)
 
 
 def is_array_name(name: object) -> bool:
-    """Can this name a variable, coordinate or axis? Letters, digits, ``_`` and ``-``."""
+    """Is it a valid name of a variable, coordinate or axis? Letters, digits, ``_`` and ``-``."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def is_file_name(name: str) -> bool:
-    """Can this name a measure's group or a probe set? Letters, digits, ``_``, ``-`` and ``.``, not leading."""
+    """Is it a valid name of a measure's group or a probe set? Letters, digits, ``_``, ``-`` and ``.``, not leading."""
     return _FILE_NAME.fullmatch(name) is not None
 
 
 def check(dataset: "xr.Dataset") -> None:
-    """Check that what a measure returned can be stored and understood later.
+    """Check that a measure's result can be stored and understood later.
 
-    Every axis is one of `AXES`, except ``checkpoint``, or carries a coordinate of its own; every variable says its
-    `units` and `long_name`; values are booleans, integers, floats or text. Raises TypeError naming the variable: a
-    defect of the measure, not of its user.
+    Every axis is one of `AXES`, except ``checkpoint``, or has a coordinate of the same name; every variable has
+    attributes `units` and `long_name`; values are booleans, integers, floats or text. Raises TypeError naming the
+    variable: this is a defect of the measure, not of its user.
     """
     if "checkpoint" in dataset.dims:
         raise TypeError("axis 'checkpoint' is added by the store: return what was seen at one state")
@@ -173,8 +174,8 @@ def _check_values(name: str, array: "xr.Variable") -> None:
         raise TypeError(f"variable '{name}' has dtype {array.dtype}: store numbers, booleans or text")
 
 
-def _check_attributes(owner: str, attributes: "dict[Any, Any]") -> None:
+def _check_attributes(owner: str, attributes: Mapping[object, object]) -> None:
     for key, value in attributes.items():
         values = value if isinstance(value, list | tuple) else (value,)
-        if not isinstance(key, str) or not all(isinstance(one, str | int | float | bool) for one in values):
+        if not isinstance(key, str) or not all(isinstance(item, str | int | float | bool) for item in values):
             raise TypeError(f"{owner}: attribute {key!r} must be text, a number, a boolean or a list of them")

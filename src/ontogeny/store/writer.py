@@ -1,16 +1,17 @@
-"""The one writer of a run. It holds the run's lock; what it has accepted is durable, or kept in memory until it is."""
+"""The writer of a run. It holds the run's lock; what it has accepted is durable, or kept in memory until it is."""
 
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 
 from ontogeny.core.contracts import Place
 from ontogeny.core.errors import OntogenyError, StoreError
+from ontogeny.core.json_types import Json
 from ontogeny.core.passages import ProbeSet
 from ontogeny.store import checkpoints, durable, probes, samples, schema
 from ontogeny.store.lock import RunLock
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from ontogeny.store.arrays import GroupWriter
 
 FLUSH_SECONDS = 5.0
-"""Rows wait in memory for at most that long, as long as more rows come."""
+"""Rows stay in memory for at most this long, as long as more rows come."""
 
 
 class RunWriter:
@@ -41,11 +42,11 @@ class RunWriter:
 
     @classmethod
     def create(
-        cls, path: str | Path, *, recipe_yaml: str, recipe: Mapping[str, Any], provenance: Mapping[str, Any]
+        cls, path: str | Path, *, recipe_yaml: str, recipe: Mapping[str, object], provenance: Mapping[str, object]
     ) -> Self:
         """Start a run in a new directory, and write to it.
 
-        Raises StoreError if the directory already holds a run, or if somebody else is about to make one there.
+        Raises StoreError if the directory already holds a run, or if another process is creating one there.
         """
         folder = Path(path)
         durable.make_folder(folder)
@@ -53,7 +54,7 @@ class RunWriter:
         try:
             if (folder / schema.PROVENANCE).exists():
                 raise StoreError(f"{folder} already holds a run: choose another directory, or resume that run")
-            _refuse_a_recipe_of_others(folder)
+            _refuse_foreign_recipe(folder)
             durable.write_json(folder / schema.RECIPE_JSON, dict(recipe))
             durable.write_bytes(folder / schema.RECIPE_YAML, recipe_yaml.encode())
             durable.write_json(folder / schema.STATUS, {"state": "created", "updated_unix_s": time.time()})
@@ -65,9 +66,9 @@ class RunWriter:
 
     @classmethod
     def attach(cls, path: str | Path) -> Self:
-        """Write to a run that exists; what a killed writer left half done is removed.
+        """Write to a run that exists; what a killed writer left unfinished is removed.
 
-        Raises StoreError if it is not a run, or naming process and host if somebody else is writing to it.
+        Raises StoreError if it is not a run, or, naming process and host, if another writer has it.
         """
         folder = open_run(path).path
         lock = RunLock(folder / schema.LOCK)
@@ -103,7 +104,7 @@ class RunWriter:
             error.add_note(f"and then: {failed}")
 
     def close(self) -> None:
-        """Flush, and let others write. The lock is released even if flushing fails."""
+        """Flush and release the lock, which is released even if flushing fails."""
         try:
             if self._waiting or self._waiting_samples:
                 self.flush()
@@ -111,18 +112,18 @@ class RunWriter:
             self._lock.release()
 
     def put_probes(self, probe_set: ProbeSet) -> None:
-        """Store a probe set; the identical set again changes nothing, another of its name is a StoreError."""
+        """Store a probe set. The same set again changes nothing; another set of that name is a StoreError."""
         probes.write_probes(self.path / schema.PROBES_FOLDER, probe_set)
 
     def add_metric(self, step: int, name: str, scope: str, value: float) -> None:
-        """Record a scalar. It is on the disk after `flush`, which comes by itself every few seconds."""
+        """Record a scalar. It is on the disk after `flush`, which is called automatically every few seconds."""
         self._waiting.append((step, time.time(), name, scope, float(value)))
         if time.monotonic() >= self._flush_at:
             self.flush()
 
     @property
     def metrics_rows(self) -> int:
-        """Rows of metrics on the disk: what a checkpoint remembers, for `rewind`."""
+        """Number of metrics rows on the disk, which a checkpoint stores for `rewind`."""
         return self._metrics.rows
 
     def flush(self) -> None:
@@ -138,9 +139,9 @@ class RunWriter:
         self._metrics.merge_small()
 
     def put_measure(self, group: str, place: Place, arrays: "xr.Dataset") -> None:
-        """Store what a measure saw at one state, in any order of states; durable on return.
+        """Store a measure's result at one state, in any order of states; durable on return.
 
-        A state that is put again is replaced. Raises TypeError if the dataset does not keep `schema.check`, StoreError
+        A state that is put again is replaced. Raises TypeError if the dataset breaks `schema.check`, StoreError
         naming the variable if it does not fit what the group holds, RunFailedError if the disk is full.
         """
         if not schema.is_file_name(group):
@@ -154,60 +155,61 @@ class RunWriter:
             self._groups[name] = GroupWriter(self.path / schema.TRAJECTORY_FOLDER / name)
         return self._groups[name]
 
-    def add_samples(self, step: int, measure: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Record all texts that the model wrote for a measure at one state.
+    def add_samples(self, step: int, measure: str, rows: Sequence[Mapping[str, object]]) -> None:
+        """Record all texts that the model generated for a measure at one state.
 
         Rows have the columns of `schema.SAMPLES`, without step and measure. They replace those of the same step and
-        measure. Durable after `flush`.
+        measure. Durable after `flush`. Raises TypeError naming a wrong or missing column.
         """
         self._waiting_samples[step, measure] = samples.to_table(step, measure, rows)
 
-    def checkpoint(self, place: Place, extra: Mapping[str, Any] | None = None) -> AbstractContextManager[Path]:
+    def checkpoint(self, place: Place, extra: Mapping[str, Json] | None = None) -> AbstractContextManager[Path]:
         """Save a model state: ``with writer.checkpoint(place, extra) as folder:`` fill folder/model and folder/trainer.
 
-        Metrics and samples are flushed before. Afterwards the checkpoint is durable; after an exception there is none.
-        `extra` is kept in the manifest (JSON).
+        Metrics and samples are flushed first. After the block the checkpoint is durable; an exception leaves none.
+        `extra` is stored in the manifest (JSON).
         """
         self.flush()
         return checkpoints.writing(self.path / schema.CHECKPOINTS_FOLDER, place, extra or {})
 
     def rewind(self, step: int, metrics_rows: int) -> None:
-        """Drop everything later than state `step`, and the metrics beyond that many rows.
+        """Drop everything later than state `step`, and all metrics but the first `metrics_rows` rows.
 
-        Later checkpoints go first, so that a rewind that is killed is completed by the same rewind. Raises StoreError
-        if fewer rows than that are there.
+        Later checkpoints are dropped first, so that the same rewind completes one that was killed. Raises StoreError if
+        there are fewer rows.
         """
         self.flush()
         if metrics_rows > self.metrics_rows:
             raise StoreError(
                 f"{self.path} holds {self.metrics_rows} metrics rows, {metrics_rows} belong to step {step}"
             )
-        late = self._later_looks(step, metrics_rows)
+        backfilled = self._backfilled_rows(step, metrics_rows)
         checkpoints.rewind(self.path / schema.CHECKPOINTS_FOLDER, step)
         for group in self._groups.values():
             group.rewind(step)
         samples.rewind(self.path / schema.SAMPLES_FOLDER, step)
         self._metrics.cut(metrics_rows)
-        self._waiting.extend(late)
+        self._waiting.extend(backfilled)
         self.flush()
 
-    def _later_looks(self, step: int, metrics_rows: int) -> list[Any]:
-        """Rows behind that many which are scalars of looks at states up to `step`: backfill wrote them, they stay."""
+    def _backfilled_rows(self, step: int, metrics_rows: int) -> list[Row]:
+        """Rows after the first `metrics_rows` with scalars of measures at states up to `step`: a backfill wrote them
+        later, and they stay valid."""
         rows = self.run.metrics.iloc[metrics_rows:]
         of_measures = rows["name"].astype(str).str.contains("/", regex=False) & (rows["scope"] != "timing")
         kept = rows[(rows["step"] <= step) & of_measures]
         return list(kept.itertuples(index=False, name=None))
 
-    def set_status(self, **fields: Any) -> None:
+    def set_status(self, **fields: object) -> None:
         """Change fields of status.json, atomically."""
         durable.write_json(self.path / schema.STATUS, {**self.run.status, **fields, "updated_unix_s": time.time()})
 
-    def update_provenance(self, **fields: Any) -> None:
+    def update_provenance(self, **fields: object) -> None:
         """Change fields of provenance.json, atomically."""
         durable.write_json(self.path / schema.PROVENANCE, {**self.run.provenance, **fields})
 
 
-def _refuse_a_recipe_of_others(folder: Path) -> None:
-    """Raise StoreError where a recipe would be overwritten that no run wrote: ours have recipe.json beside them."""
+def _refuse_foreign_recipe(folder: Path) -> None:
+    """Raise StoreError rather than overwrite a recipe.yaml that no run wrote (a run writes recipe.json, too)."""
     if (folder / schema.RECIPE_YAML).exists() and not (folder / schema.RECIPE_JSON).exists():
         raise StoreError(f"{folder / schema.RECIPE_YAML} would be overwritten: choose another directory for the run")

@@ -12,7 +12,7 @@ from ontogeny.core.passages import Passage, side_widths
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_train import Train
 from ontogeny.core.terms import TermContext
-from ontogeny.data.batch_plans import Plan, make_plan
+from ontogeny.data.batch_plans import BatchPlan, make_plan
 from ontogeny.models.body_and_head import shape_of, sides_taken
 from ontogeny.models.companions import Companion
 from ontogeny.models.weights import counted_flops_per_token, effective_weights, fingerprint, nonembedding_parameters
@@ -46,7 +46,7 @@ class Session:
     examples: Sequence[Passage]
     new_examples: int
     """So many of the examples are new text; replayed ones are behind them."""
-    plan: Plan
+    plan: BatchPlan
     total_steps: int
     flops_per_token: float
     counted_flops_per_token: float

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ontogeny.core.errors import OntogenyError
-from ontogeny.data.batch_plans import share_from
+from ontogeny.data.batch_plans import change_shares
 from ontogeny.objectives.compose import Objective
 from ontogeny.train.parameter_groups import set_layer_slope
 from ontogeny.train.session import Session
@@ -22,7 +22,7 @@ class SessionSteering:
 
     def set_replay(self, step: int, shares: Mapping[str, float]) -> None:
         """The share of each replay corpus in the batches from that step on."""
-        share_from(self._session.plan, step, shares)
+        change_shares(self._session.plan, step, shares)
 
     def set_layer_slope(self, first: float, last: float) -> None:
         """Multipliers of the first and the last block. Raises OntogenyError if the groups are not blocks."""

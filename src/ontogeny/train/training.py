@@ -9,7 +9,7 @@ from pathlib import Path
 from ontogeny.core.contracts import Context, Place, StepEvent
 from ontogeny.core.errors import RunFailedError
 from ontogeny.core.recipe import Recipe
-from ontogeny.data.batch_plans import realised
+from ontogeny.data.batch_plans import realised_shares
 from ontogeny.data.prepare import Prepared
 from ontogeny.looking.observer import LookEvent, Observer
 from ontogeny.looking.weights_history import saved_weights
@@ -116,7 +116,7 @@ class Training:
         add(step, "supervised_tokens", "train", event.supervised_tokens)
         add(step, "tokens_seen", "train", event.tokens_seen - event.tokens)
         add(step, "epoch", "train", event.progress.epoch)
-        for name, value in {**realised(self.session.plan, step), **self.batch_looks.after_step(event)}.items():
+        for name, value in {**realised_shares(self.session.plan, step), **self.batch_looks.after_step(event)}.items():
             add(step, name, "train", value)
         add(step, "step_seconds", "timing", event.seconds)
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from ontogeny.core.contracts import Document
 from ontogeny.core.errors import DataError
 from ontogeny.core.seeds import derive_seed
-from ontogeny.data.documents import WrittenCorpus
+from ontogeny.data.documents import GeneratedCorpus
 
 if TYPE_CHECKING:
     import torch
@@ -20,7 +20,7 @@ BATCH = 32
 """Documents sampled in parallel."""
 
 
-class Dreamed(WrittenCorpus):
+class Dreamed(GeneratedCorpus):
     """Documents sampled from a model, for replay when the old text itself is not available.
 
     Pseudo-rehearsal (Robins 1995; for language models Sun et al. 2020, "LAMOL"): the model that training starts from,
