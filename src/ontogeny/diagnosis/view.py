@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from ontogeny.diagnosis.objective import ObjectiveKind
-from ontogeny.store.history import TRAIN, History, Segment, Series
+from ontogeny.store.history import TRAIN, History, LogConfig, Segment, Series
 
 QUALITY_RISES = frozenset(
     {
@@ -55,8 +54,8 @@ class View:
     segments: tuple[Segment, ...] = field(default_factory=tuple)
 
     @property
-    def config(self) -> Mapping[str, Any]:
-        """The configuration that the log states: keys in `store.history.CONFIG`."""
+    def config(self) -> LogConfig:
+        """The configuration that the log states."""
         return self.history.config
 
     @property

@@ -9,9 +9,13 @@ from ontogeny.statistics import robust
 from ontogeny.store.history import Segment, Series
 
 LEAST_SIDE = 8
+"""Fewest entries on either side of a resumption."""
 SIDE = 20
+"""Most entries on either side that are compared."""
 LEAST_JUMP = 0.2
+"""Least jump of the loss, as a share of its level before."""
 LEAST_Z = 4.0
+"""Least jump in sd of the noise of both sides."""
 
 
 @rule(

@@ -10,9 +10,13 @@ from ontogeny.statistics import robust
 from ontogeny.store.history import Series
 
 LEAST_RISE = 0.01
+"""Least rise of an overfitted evaluation loss above its lowest value, as a share of it."""
 LEAST_EVALUATIONS = 3
+"""Fewest evaluations in a row above the lowest."""
 LEAST_DROP_SD = 4.0
+"""Least drop between epochs, in standard errors."""
 LEAST_PER_EPOCH = 12
+"""Fewest entries of an epoch."""
 
 
 @rule(

@@ -9,9 +9,12 @@ from ontogeny.statistics import robust
 from ontogeny.store.history import Series
 
 LEAST = 20
+"""Fewest entries of a learning rate that is judged."""
 EDGE = 0.02
+"""Share of the steps at either end where a rate of 0 is normal."""
 LEAST_ZEROS = 3
 JUMP = 2.0
+"""Ratio of consecutive values above which the rate jumps."""
 
 
 def _rate(view: View, least: int = LEAST) -> Series | None:

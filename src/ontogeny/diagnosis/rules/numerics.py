@@ -13,9 +13,12 @@ BENIGN_SHARE = 0.02
 LEAST_NAN = 3
 LEAST_ZEROS = 2
 VANISHED = 1e-8
+"""A gradient norm below this is 0 for practical purposes."""
 LEAST_VANISHED = 5
 EXPLODED = 100.0
+"""Ratio of a gradient norm to the median before it."""
 LEAST_NORM = 10.0
+"""Smaller gradient norms do not count as explosions, whatever their ratio."""
 
 
 @rule(

@@ -1,6 +1,7 @@
 """Does the loss have the scale of a mean negative log-likelihood per token?"""
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +22,16 @@ def nats(series: Series) -> np.ndarray:
     return series.values * math.log(2) if series.unit == "bits" else series.values
 
 
-def paired(view: View) -> list[tuple[Series, np.ndarray, np.ndarray]]:
-    """For each evaluation set: its loss, the loss values, and the training loss at the same steps, both in nats.
+class PairedLosses(NamedTuple):
+    """The loss of one evaluation set, and the training loss at its steps, in nats. float64 [n] each."""
+
+    series: Series
+    evaluation: np.ndarray
+    training: np.ndarray
+
+
+def paired(view: View) -> list[PairedLosses]:
+    """The loss of each evaluation set with the training loss at the same steps.
 
     The training loss is the median of up to 6 entries, the last 5 up to the evaluation and the next one, within one
     evaluation interval; NaN if there is none.
@@ -40,8 +49,13 @@ def paired(view: View) -> list[tuple[Series, np.ndarray, np.ndarray]]:
             near = [k for k in range(max(end - 5, 0), min(end + 1, len(loss))) if abs(loss.steps[k] - step) <= interval]
             if near:
                 training[i] = float(np.median(values[near]))
-        pairs.append((series, nats(series), training))
+        pairs.append(PairedLosses(series, nats(series), training))
     return pairs
+
+
+def _comparable(view: View) -> list[PairedLosses]:
+    """Pairs with a training loss at 3 or more evaluations."""
+    return [pair for pair in paired(view) if np.isfinite(pair.training).sum() >= 3]
 
 
 @rule(
@@ -59,7 +73,7 @@ def paired(view: View) -> list[tuple[Series, np.ndarray, np.ndarray]]:
 )
 def accumulation_not_normalised(view: View) -> Detection | Nothing | Lacks:
     """The training loss is a multiple of the evaluation loss from the start."""
-    pairs = [pair for pair in paired(view) if np.isfinite(pair[2]).sum() >= 3]
+    pairs = _comparable(view)
     if not pairs:
         return Lacks(what="a training loss at 3 or more evaluations")
     known_count = view.config.get("accumulation")
@@ -107,7 +121,7 @@ def _steady(ratio: np.ndarray) -> bool:
 )
 def evaluation_multiplied(view: View) -> Detection | Nothing | Lacks:
     """The evaluation loss is a whole multiple of the training loss from the first evaluation on."""
-    pairs = [one for one in paired(view) if np.isfinite(one[2]).sum() >= 3]
+    pairs = _comparable(view)
     if not pairs:
         return Lacks(what="a training loss at 3 or more evaluations")
     largest = 0.0
@@ -145,7 +159,7 @@ def evaluation_multiplied(view: View) -> Detection | Nothing | Lacks:
 )
 def train_eval_scale_differs(view: View) -> Detection | Nothing | Lacks:
     """The two losses cannot both be means over tokens of similar text."""
-    pairs = [one for one in paired(view) if np.isfinite(one[2]).sum() >= 3]
+    pairs = _comparable(view)
     if not pairs:
         return Lacks(what="a training loss at 3 or more evaluations")
     series, values, training = pairs[0]
