@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from ontogeny.core.component import Component
-from ontogeny.core.contracts import Corpus, ModelSource, Order, StateMeasure, StreamMeasure
 from ontogeny.core.controls import Control
+from ontogeny.core.corpora import Corpus
 from ontogeny.core.interventions import Intervention
 from ontogeny.core.kinds import find, kinds_of
+from ontogeny.core.measures import StateMeasure, StreamMeasure
+from ontogeny.core.model_sources import ModelSource
 from ontogeny.core.optimizers import Optimizer
+from ontogeny.core.orders import Order
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_data import Data, NewText, Replay, TokenizerSettings, Twins
 from ontogeny.core.recipe_schema import recipe_schema

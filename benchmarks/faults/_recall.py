@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.faults._clean import Synthetic
-from ontogeny.core.contracts import Finding
+from ontogeny.core.verdicts import Finding
 from ontogeny.diagnosis.examine import examine
 from ontogeny.diagnosis.rule import Rule, all_rules
 

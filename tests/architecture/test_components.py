@@ -6,9 +6,9 @@ import pytest
 from pydantic import BaseModel
 
 from ontogeny.core.component import Component
-from ontogeny.core.contracts import PassMeasure, StateMeasure
 from ontogeny.core.controls import Control
 from ontogeny.core.kinds import find, kinds_of
+from ontogeny.core.measures import PassMeasure, StateMeasure
 from ontogeny.core.recipe import Recipe
 
 TESTS = Path(__file__).parents[1]

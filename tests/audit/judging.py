@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from ontogeny.core.contracts import Finding
+from ontogeny.core.verdicts import Finding
 from ontogeny.integrations.audit.session import Audit
 from tests.audit.loops import Loop
 

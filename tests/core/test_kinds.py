@@ -56,7 +56,7 @@ def test_unknown_kind_names_the_closest(room: Build) -> None:
 
 
 def test_imported_and_private_components_do_not_count(room: Build) -> None:
-    private = "from ontogeny.core.contracts import Corpus\nclass _Base(Component):\n    '''Private.'''\n"
+    private = "from ontogeny.core.corpora import Corpus\nclass _Base(Component):\n    '''Private.'''\n"
     assert find(room(stone=thing(extra=private)), "stone").__name__ == "Thing"
 
 

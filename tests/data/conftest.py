@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ontogeny.core.contracts import Document
+from ontogeny.core.corpora import Document
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_data import Data
 from ontogeny.data.tokenizer import train_tokenizer

@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 
-from ontogeny.core.contracts import Corpus, Document
+from ontogeny.core.corpora import Corpus, Document
 from ontogeny.core.errors import DataError
 from ontogeny.data.documents import (
     ReadCorpus,

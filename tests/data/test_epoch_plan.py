@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from ontogeny.core.contracts import Examples, Order
 from ontogeny.core.errors import DataError
+from ontogeny.core.orders import Examples, Order
 from ontogeny.core.recipe_train import Train
 from ontogeny.data.epoch_plan import EpochPlan
 from ontogeny.data.orders.sequential import Sequential

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ontogeny.core.contracts import Document
+from ontogeny.core.corpora import Document
 from ontogeny.core.errors import DataError
 from ontogeny.core.windows import Windows
 from ontogeny.data.joined_text import join_documents, passage_spans

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ontogeny.core.contracts import Examples
+from ontogeny.core.orders import Examples
 from ontogeny.data.example_streams import ExampleStreams
 from ontogeny.data.orders.sequential import Sequential
 from ontogeny.data.part_counts import PartCounts

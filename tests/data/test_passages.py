@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ontogeny.core.contracts import Document
+from ontogeny.core.corpora import Document
 from ontogeny.core.errors import DataError
 from ontogeny.core.passages import Passage
 from ontogeny.data.passages import cut

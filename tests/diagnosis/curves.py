@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ontogeny.core.contracts import Clear, Finding, NotAssessable, Verdict
+from ontogeny.core.verdicts import Clear, Finding, NotAssessable, Verdict
 from ontogeny.diagnosis.examine import examine
 from ontogeny.diagnosis.rule import Rule
 from ontogeny.integrations.importers._builder import Builder

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ontogeny.core.contracts import Clear, Finding, NotAssessable
+from ontogeny.core.verdicts import Clear, Finding, NotAssessable
 from ontogeny.diagnosis.examine import examine
 from ontogeny.diagnosis.rules.composite import (
     constant_term,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ontogeny.core.contracts import Clear, Finding, NotAssessable
+from ontogeny.core.verdicts import Clear, Finding, NotAssessable
 from ontogeny.diagnosis.examine import examine
 from ontogeny.diagnosis.rules.quality import (
     broken_metric,

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ontogeny.core.contracts import Clear, Finding, NotAssessable
+from ontogeny.core.verdicts import Clear, Finding, NotAssessable
 from ontogeny.diagnosis.examine import examine
 from ontogeny.diagnosis.rule import all_rules
 from ontogeny.diagnosis.rules.reinforcement import (

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.foreign_logs import ALARMS, folder, states, verdicts
-from ontogeny.core.contracts import Finding, NotAssessable
+from ontogeny.core.verdicts import Finding, NotAssessable
 from ontogeny.diagnosis.examine import Examination, examine
 from ontogeny.integrations.importing import read_history
 

@@ -8,7 +8,7 @@ import torch
 from transformers import Trainer, TrainingArguments
 
 import ontogeny
-from ontogeny.core.contracts import Clear, Finding
+from ontogeny.core.verdicts import Clear, Finding
 from ontogeny.integrations.hf_trainer import OntogenyCallback
 from tests.audit.families import make
 from tests.audit.loops import VOCABULARY, make_model, rows, shifted_loss

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from ontogeny.core.contracts import Progress
 from ontogeny.core.errors import OntogenyError
+from ontogeny.core.progress import Progress
 from ontogeny.core.recipe_file import validate
 from ontogeny.core.schedule import Cadence
 from ontogeny.interventions.shrink_and_perturb import ShrinkAndPerturb

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Observation, StreamMeasure
 from ontogeny.core.errors import DataError
+from ontogeny.core.measures import Context, ForwardBatch, Look, Need, Observation, StreamMeasure
 from ontogeny.core.passages import ProbeSet
 from ontogeny.looking.batch_plan import plan_batches
 from ontogeny.looking.forward_passes import ForwardedBatch, forward_probe_set, run_stream_looks

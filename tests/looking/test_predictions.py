@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ontogeny.core.contracts import Need
+from ontogeny.core.measures import Need
 from ontogeny.looking.predictions import Predictor
 
 ALL: frozenset[Need] = frozenset({"nll", "rank", "entropy", "top1"})

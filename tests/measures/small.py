@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ontogeny.core.contracts import Context, Place, Progress
 from ontogeny.core.kinds import find, kinds_of
+from ontogeny.core.measures import Context
 from ontogeny.core.passages import Passage, ProbeSet
+from ontogeny.core.progress import Place, Progress
 from ontogeny.data.collate import collate
 from ontogeny.models.weights import effective_weights
 from ontogeny.objectives.compose import Objective

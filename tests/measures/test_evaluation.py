@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ontogeny.core.contracts import Progress
 from ontogeny.core.passages import ProbeSet
+from ontogeny.core.progress import Progress
 from ontogeny.core.schedule import Schedule
 from ontogeny.looking.forward_passes import run_stream_looks
 from ontogeny.measures.evaluation import Evaluation

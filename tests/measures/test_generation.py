@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from ontogeny.core.contracts import Place
 from ontogeny.core.errors import DataError
 from ontogeny.core.passages import ProbeSet
+from ontogeny.core.progress import Place
 from ontogeny.looking.guard import untouched
 from ontogeny.measures.generation import Generation, counts_of
 from ontogeny.store.schema import SAMPLES

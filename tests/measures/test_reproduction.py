@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ontogeny.core.contracts import Observation
+from ontogeny.core.measures import Observation
 from ontogeny.core.passages import ProbeSet
 from ontogeny.looking.forward_passes import run_stream_looks
 from ontogeny.measures.reproduction import Reproduction, scores

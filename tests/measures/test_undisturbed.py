@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from ontogeny.core.contracts import Context, Observation, StateMeasure, StreamMeasure
 from ontogeny.core.kinds import find
+from ontogeny.core.measures import Context, Observation, StateMeasure, StreamMeasure
 from ontogeny.core.passages import ProbeSet
 from ontogeny.looking.forward_passes import run_stream_looks
 from ontogeny.looking.guard import untouched

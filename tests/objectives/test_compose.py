@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from ontogeny.core.contracts import Progress
+from ontogeny.core.progress import Progress
 from ontogeny.core.schedule import Schedule, Scheduled
 from ontogeny.core.terms import Term, TermNeed, Unit
 from ontogeny.objectives.compose import Objective, count_units

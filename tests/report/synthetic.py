@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ontogeny.core.contracts import Place
 from ontogeny.core.passages import Passage, ProbeSet
+from ontogeny.core.progress import Place
 from ontogeny.core.seeds import derive_seed
 from ontogeny.store.run import Run, open_run
 from ontogeny.store.writer import RunWriter

@@ -1,6 +1,6 @@
 """The page of an audit."""
 
-from ontogeny.core.contracts import Clear, Finding, NotAssessable
+from ontogeny.core.verdicts import Clear, Finding, NotAssessable
 from ontogeny.report.audit_page import AuditedTraining, AuditPage, render
 
 FOUND = Finding(

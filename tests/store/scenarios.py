@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ontogeny.core.contracts import Place
 from ontogeny.core.passages import Passage, ProbeSet
+from ontogeny.core.progress import Place
 from ontogeny.store import metrics
 from ontogeny.store.run import open_run
 from ontogeny.store.writer import RunWriter

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ontogeny.core.contracts import Place
+from ontogeny.core.progress import Place
 from ontogeny.store.run import Run, open_run
 from ontogeny.store.run_group import RunGroup, RunView, roles
 from ontogeny.store.writer import RunWriter

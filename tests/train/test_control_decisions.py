@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import torch
 
-from ontogeny.core.contracts import Context
 from ontogeny.core.controls import Control, Decision, Steering
 from ontogeny.core.errors import OntogenyError
+from ontogeny.core.measures import Context
 from ontogeny.train.control_decisions import ControlDecisions
 
 

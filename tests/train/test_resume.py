@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from ontogeny.core.contracts import StepEvent
 from ontogeny.core.errors import DataError, OntogenyError, StoreError
+from ontogeny.core.progress import StepEvent
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import validate, validate_component
 from ontogeny.looking.observer import LookEvent

@@ -7,8 +7,8 @@ import numpy as np
 from pydantic import Field
 
 from ontogeny.core.component import Settings, refusal
-from ontogeny.core.contracts import Context
 from ontogeny.core.controls import Control, Decision, Steering
+from ontogeny.core.measures import Context
 from ontogeny.core.recipe import Recipe
 from ontogeny.measures.weight_drift import block_mad
 

@@ -7,8 +7,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from ontogeny.core.component import refusal
-from ontogeny.core.contracts import Context
 from ontogeny.core.controls import Control, Decision, Steering
+from ontogeny.core.measures import Context
 from ontogeny.measures.weight_drift import block_mad
 
 

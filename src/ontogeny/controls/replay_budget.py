@@ -6,9 +6,9 @@ from typing import ClassVar, Self
 from pydantic import Field, model_validator
 
 from ontogeny.core.component import Settings, refusal
-from ontogeny.core.contracts import BatchMeasure, Context
 from ontogeny.core.controls import Control, Decision, Steering
 from ontogeny.core.errors import OntogenyError
+from ontogeny.core.measures import BatchMeasure, Context
 from ontogeny.core.recipe import Recipe
 from ontogeny.looking.held_out import held_out, mean_nll
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 from pydantic import Field
 
 from ontogeny.core.component import Component, Settings
-from ontogeny.core.contracts import Context
+from ontogeny.core.measures import Context
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ontogeny.core.component import Component
-from ontogeny.core.contracts import Context
+from ontogeny.core.measures import Context
 from ontogeny.core.schedule import Cadence
 
 if TYPE_CHECKING:

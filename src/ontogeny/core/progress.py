@@ -1,5 +1,6 @@
 """Where training stands."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -31,3 +32,27 @@ class Place:
     """FLOPs of forward and backward passes as counted operator by operator, per token x tokens seen; NaN if unknown."""
     weights_sha256: str
     """Fingerprint of the effective weights: names, dtypes, shapes and bytes, LoRA merged."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StepEvent:
+    """One optimizer step: the update that led from state `step` to state `step + 1`."""
+
+    step: int
+    progress: Progress
+    loss: float
+    """The composed objective on the step's batch, before the update (nats per unit)."""
+    terms: Mapping[str, float]
+    """Each term, unweighted, by name."""
+    learning_rate: float
+    grad_norm: float
+    """Global L2 norm of the gradient before clipping."""
+    tokens: int
+    """Tokens in the step's batch, padding excluded."""
+    supervised_tokens: int
+    """Tokens that counted as targets in the step's batch."""
+    tokens_seen: int
+    """Tokens after the step."""
+    example_ids: tuple[int, ...]
+    seconds: float
+    """Wall-clock time of the step, data included, what consumers do with the event excluded."""

@@ -10,9 +10,9 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from ontogeny.core.component import Settings, refusal
-from ontogeny.core.contracts import PassMeasure, StateMeasure
 from ontogeny.core.controls import Control
 from ontogeny.core.errors import closest
+from ontogeny.core.measures import PassMeasure, StateMeasure
 from ontogeny.core.names import RUN_NAME, Name
 from ontogeny.core.recipe_data import Data, TokenizerSettings
 from ontogeny.core.recipe_kinds import OPTIMIZERS, TERMS, AnyMeasure, AnyModel, AnyTerm

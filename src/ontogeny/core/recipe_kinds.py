@@ -2,11 +2,14 @@
 
 from typing import Annotated
 
-from ontogeny.core.contracts import Corpus, ModelSource, Order, PassMeasure, StateMeasure
 from ontogeny.core.controls import Control
+from ontogeny.core.corpora import Corpus
 from ontogeny.core.interventions import Intervention
 from ontogeny.core.kinds import Room
+from ontogeny.core.measures import PassMeasure, StateMeasure
+from ontogeny.core.model_sources import ModelSource
 from ontogeny.core.optimizers import Optimizer
+from ontogeny.core.orders import Order
 from ontogeny.core.terms import Term
 
 ORDERS = Room("ontogeny.data.orders")

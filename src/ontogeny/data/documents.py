@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ontogeny.core.contracts import Corpus, Document
+from ontogeny.core.corpora import Corpus, Document
 from ontogeny.core.errors import DataError
 from ontogeny.core.json_types import Json
 from ontogeny.data.grams import grams_of, words_of

@@ -7,8 +7,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ontogeny.core.contracts import Examples, Order
 from ontogeny.core.errors import DataError
+from ontogeny.core.orders import Examples, Order
 from ontogeny.core.recipe_train import Train
 
 
@@ -28,7 +28,7 @@ class EpochPlan:
         seed: int,
         nll: NDArray[np.float64] | None = None,
     ) -> None:
-        """`lengths`: tokens of every example; `batch`: examples per step; `nll`: as in `contracts.Examples`.
+        """`lengths`: tokens of every example; `batch`: examples per step; `nll`: as in `core.orders.Examples`.
 
         Raises DataError if there are no examples.
         """

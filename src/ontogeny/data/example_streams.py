@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ontogeny.core.contracts import Examples, Order
+from ontogeny.core.orders import Examples, Order
 from ontogeny.core.seeds import derive_seed
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ontogeny.core.contracts import Examples, Order
 from ontogeny.core.errors import DataError
+from ontogeny.core.orders import Examples, Order
 from ontogeny.core.recipe_train import Train
 from ontogeny.core.seeds import derive_seed
 from ontogeny.data.example_streams import ExampleStreams

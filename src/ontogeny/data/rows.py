@@ -8,7 +8,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from ontogeny.core.contracts import Document
+from ontogeny.core.corpora import Document
 from ontogeny.core.errors import DataError, closest
 from ontogeny.data.documents import ReadCorpus, which_repeat
 from ontogeny.data.grams import GRAM_WORDS, words_of

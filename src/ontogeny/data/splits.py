@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ontogeny.core.contracts import Document
+from ontogeny.core.corpora import Document
 from ontogeny.core.errors import DataError
 from ontogeny.core.passages import Passage
 from ontogeny.data.documents import document_fingerprint, size_of

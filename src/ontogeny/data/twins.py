@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ontogeny.core.contracts import Corpus, Document
+from ontogeny.core.corpora import Corpus, Document
 from ontogeny.core.errors import DataError
 from ontogeny.core.passages import Passage, ProbeSet, document_of
 from ontogeny.core.recipe_data import Data, Twins

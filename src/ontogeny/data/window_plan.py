@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ontogeny.core.contracts import Examples, Order
 from ontogeny.core.errors import DataError
+from ontogeny.core.orders import Examples, Order
 from ontogeny.core.recipe_train import Train
 from ontogeny.data.example_streams import ExampleStreams
 from ontogeny.data.part_counts import PartCounts, PartTotals

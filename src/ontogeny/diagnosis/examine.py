@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from pydantic import JsonValue
 
-from ontogeny.core.contracts import SEVERITIES, Clear, Finding, NotAssessable, Severity, Verdict
+from ontogeny.core.verdicts import SEVERITIES, Clear, Finding, NotAssessable, Severity, Verdict
 from ontogeny.diagnosis.objective import ObjectiveKind, objective_of
 from ontogeny.diagnosis.rule import Detection, Lacks, Nothing, Outcome, Rule, all_rules
 from ontogeny.diagnosis.view import View, views_of

@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from ontogeny.core.contracts import Certainty, Evidence, Severity
+from ontogeny.core.verdicts import Certainty, Evidence, Severity
 from ontogeny.diagnosis.objective import LANGUAGE_MODELING, ObjectiveKind
 from ontogeny.diagnosis.view import View
 from ontogeny.store.history import Series

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from transformers import TrainerCallback
 
-from ontogeny.core.contracts import Place, Progress
 from ontogeny.core.errors import OntogenyError, StoreError
 from ontogeny.core.json_types import Json
 from ontogeny.core.passages import ProbeSet
+from ontogeny.core.progress import Place, Progress
 from ontogeny.core.recipe_file import validate_component
 from ontogeny.core.schedule import Cadence
 from ontogeny.core.version import __version__

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ontogeny.core.contracts import StepEvent
 from ontogeny.core.errors import MissingExtraError, OntogenyError, closest
+from ontogeny.core.progress import StepEvent
 from ontogeny.core.recipe import Recipe
 from ontogeny.looking.observer import LookEvent
 from ontogeny.train.training import Event, Listener

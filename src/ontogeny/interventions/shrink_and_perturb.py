@@ -2,9 +2,9 @@
 
 from pydantic import Field
 
-from ontogeny.core.contracts import Context
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.interventions import Change, Intervention
+from ontogeny.core.measures import Context
 from ontogeny.core.seeds import derive_seed
 
 

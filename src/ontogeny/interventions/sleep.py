@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from ontogeny.core.contracts import Context
 from ontogeny.core.interventions import Change, Intervention
+from ontogeny.core.measures import Context
 
 if TYPE_CHECKING:
     from torch import Tensor

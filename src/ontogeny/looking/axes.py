@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ontogeny.core.contracts import Context, ForwardBatch
+from ontogeny.core.measures import Context, ForwardBatch
 from ontogeny.core.passages import ProbeSet
 
 if TYPE_CHECKING:

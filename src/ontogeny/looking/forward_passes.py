@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ontogeny.core.contracts import Context, Look, Need, Observation, PassMeasure
 from ontogeny.core.errors import DataError
+from ontogeny.core.measures import Context, Look, Need, Observation, PassMeasure
 from ontogeny.core.passages import Passage, ProbeSet
 from ontogeny.core.terms import TrainingObjective
 from ontogeny.data.collate import Batch, collate
@@ -27,7 +27,7 @@ _NEEDS = PREDICTIONS | {"logits", *_BODY}
 
 
 class ForwardedBatch:
-    """`contracts.ForwardBatch`: what one forward pass gave. What no look needs is not there and raises AttributeError.
+    """`core.measures.ForwardBatch`: the outputs of one forward pass. Reading one that no look needs raises AttributeError.
 
     `logits` [B, T, V] stand where the model gives them: position t predicts token t + 1.
     """

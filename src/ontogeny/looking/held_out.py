@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from ontogeny.core.contracts import Context
 from ontogeny.core.errors import OntogenyError, closest
+from ontogeny.core.measures import Context
 from ontogeny.objectives.forward import ModelForward
 
 if TYPE_CHECKING:

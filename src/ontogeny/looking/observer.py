@@ -5,10 +5,11 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ontogeny.core.contracts import Context, Observation, PassMeasure, Place, Progress, StateMeasure
 from ontogeny.core.errors import StoreError
 from ontogeny.core.live import LiveTraining
+from ontogeny.core.measures import Context, Observation, PassMeasure, StateMeasure
 from ontogeny.core.passages import ProbeSet
+from ontogeny.core.progress import Place, Progress
 from ontogeny.looking.forward_passes import run_stream_looks
 from ontogeny.looking.guard import untouched
 from ontogeny.looking.weights_history import WeightsHistory

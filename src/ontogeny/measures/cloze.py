@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Observation, StreamMeasure
+from ontogeny.core.measures import Context, ForwardBatch, Look, Need, Observation, StreamMeasure
 from ontogeny.core.passages import Passage, ProbeSet
 from ontogeny.looking.axes import dataset, inside, numpy_of, probe_axis, probe_names, variable
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Observation, StreamMeasure
+from ontogeny.core.measures import Context, ForwardBatch, Look, Need, Observation, StreamMeasure
 from ontogeny.looking.axes import FlatAxes, Variable, dataset, inside, numpy_of, probe_names, variable
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Observation, StreamMeasure
+from ontogeny.core.measures import Context, ForwardBatch, Look, Need, Observation, StreamMeasure
 from ontogeny.looking.axes import FlatAxes, dataset, numpy_of, variable
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ontogeny.core.contracts import Context, ForwardBatch, Look, Need, Observation, StreamMeasure
+from ontogeny.core.measures import Context, ForwardBatch, Look, Need, Observation, StreamMeasure
 from ontogeny.looking.axes import FlatAxes, inside, numpy_of, variable
 
 

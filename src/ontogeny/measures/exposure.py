@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import Context, Observation, StateMeasure
+from ontogeny.core.measures import Context, Observation, StateMeasure
 from ontogeny.core.passages import Passage
 from ontogeny.core.seeds import derive_seed
 from ontogeny.looking.axes import FlatAxes, dataset, variable

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import Context, Observation, StateMeasure
+from ontogeny.core.measures import Context, Observation, StateMeasure
 from ontogeny.core.passages import ProbeSet
 from ontogeny.core.terms import Unit
 from ontogeny.looking.axes import dataset, probe_axis, probe_names, variable

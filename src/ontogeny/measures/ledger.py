@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import BatchMeasure, Context, ForwardBatch, Look, Need, Observation
 from ontogeny.core.errors import OntogenyError
+from ontogeny.core.measures import BatchMeasure, Context, ForwardBatch, Look, Need, Observation
 from ontogeny.core.passages import Passage, ProbeSet
 from ontogeny.core.seeds import derive_seed
 from ontogeny.looking.axes import dataset, numpy_of, variable

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import Context, Observation, StateMeasure
 from ontogeny.core.errors import OntogenyError
+from ontogeny.core.measures import Context, Observation, StateMeasure
 from ontogeny.looking.axes import dataset, variable
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import Context, Observation, StateMeasure
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.live import LiveTraining
+from ontogeny.core.measures import Context, Observation, StateMeasure
 from ontogeny.core.optimizers import DirectionUnknownError
 from ontogeny.core.terms import Unit
 from ontogeny.looking.axes import variable

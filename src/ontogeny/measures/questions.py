@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from ontogeny.core.contracts import Context, Observation, StateMeasure
+from ontogeny.core.measures import Context, Observation, StateMeasure
 from ontogeny.core.passages import Passage
 from ontogeny.core.recipe_kinds import AnyCorpus
 from ontogeny.looking.axes import dataset, variable

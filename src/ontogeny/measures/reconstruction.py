@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import Context, Observation, StateMeasure
+from ontogeny.core.measures import Context, Observation, StateMeasure
 from ontogeny.data.collate import collate
 from ontogeny.looking.axes import FlatAxes, numpy_of, variable
 from ontogeny.looking.batch_plan import plan_batches
@@ -80,7 +80,7 @@ class Reconstruction(StateMeasure):
 
 
 def _pass(model: "TextAutoencoder", probe: str, rows: np.ndarray, passages: list[Any]) -> Any:
-    """One pass with latents, as `contracts.ForwardBatch` is read by compression; `nll` [B]: means over tokens."""
+    """One pass with latents, as `core.measures.ForwardBatch` is read by compression; `nll` [B]: means over tokens."""
     import torch
     from torch.nn import functional as F
 

@@ -4,8 +4,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from ontogeny.core.contracts import Context, Observation, StateMeasure
 from ontogeny.core.errors import OntogenyError
+from ontogeny.core.measures import Context, Observation, StateMeasure
 from ontogeny.core.optimizers import DirectionUnknownError
 from ontogeny.looking.axes import dataset, variable
 

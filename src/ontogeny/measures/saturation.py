@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import Context, Observation, StateMeasure
+from ontogeny.core.measures import Context, Observation, StateMeasure
 from ontogeny.looking.axes import Variable, dataset, probe_axis, probe_names, variable
 
 if TYPE_CHECKING:

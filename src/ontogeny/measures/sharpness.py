@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import Context, Observation, StateMeasure
 from ontogeny.core.errors import DataError
+from ontogeny.core.measures import Context, Observation, StateMeasure
 from ontogeny.core.seeds import derive_seed
 from ontogeny.looking.axes import dataset, probe_axis, probe_names, variable
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from ontogeny.core.contracts import Context, Observation, StateMeasure
 from ontogeny.core.errors import StoreError
+from ontogeny.core.measures import Context, Observation, StateMeasure
 from ontogeny.looking.axes import dataset, variable
 
 if TYPE_CHECKING:

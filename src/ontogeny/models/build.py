@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ontogeny.core.contracts import ModelSource
 from ontogeny.core.errors import DataError, RecipeError
 from ontogeny.core.kinds import find, kinds_of
+from ontogeny.core.model_sources import ModelSource
 from ontogeny.core.origin import Origin
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_train import Lora

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ontogeny.core.contracts import Progress
 from ontogeny.core.errors import OntogenyError, closest
+from ontogeny.core.progress import Progress
 from ontogeny.core.seeds import derive_seed
 from ontogeny.core.terms import ForwardPass, Term, TermContext, TermNeed, Unit
 from ontogeny.objectives.forward import CompanionForwards, ModelForward, TermForward

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ontogeny.core.contracts import SEVERITIES, Clear, Finding, NotAssessable, Verdict
+from ontogeny.core.verdicts import SEVERITIES, Clear, Finding, NotAssessable, Verdict
 from ontogeny.report.finding_card import card_of, counted
 from ontogeny.report.rendering import render_page, static
 from ontogeny.report.sparkline import svg

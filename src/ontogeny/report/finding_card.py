@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal, TypedDict
 
-from ontogeny.core.contracts import SEVERITIES, Finding, Severity
+from ontogeny.core.verdicts import SEVERITIES, Finding, Severity
 from ontogeny.report.findings_text import AUDIT_DOCS, DOCS, numbers_in_words
 
 if TYPE_CHECKING:

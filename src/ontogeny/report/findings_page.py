@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ontogeny.core.contracts import Clear, Finding, NotAssessable
+from ontogeny.core.verdicts import Clear, Finding, NotAssessable
 from ontogeny.diagnosis.examine import Examination
 from ontogeny.diagnosis.rule import all_rules
 from ontogeny.report.finding_card import FindingCard, card_of, counted

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from ontogeny.core.contracts import Clear, Evidence, Finding, NotAssessable, Severity
+from ontogeny.core.verdicts import Clear, Evidence, Finding, NotAssessable, Severity
 from ontogeny.diagnosis.examine import Examination, as_json
 from ontogeny.report.sparkline import marks, sparkline
 from ontogeny.store.history import History, Segment, Series

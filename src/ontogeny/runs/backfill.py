@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ontogeny.core.contracts import BatchMeasure, Progress
 from ontogeny.core.errors import StoreError, closest
+from ontogeny.core.measures import BatchMeasure
 from ontogeny.core.passages import ProbeSet, side_widths
+from ontogeny.core.progress import Progress
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_kinds import TERMS
 from ontogeny.data.tokenizer import load_tokenizer

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ontogeny.core.contracts import Place, Progress
 from ontogeny.core.errors import OntogenyError, StoreError
+from ontogeny.core.progress import Place, Progress
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import dump_recipe
 from ontogeny.models.build import is_adapter, save_model

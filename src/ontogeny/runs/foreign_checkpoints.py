@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ontogeny.core.contracts import Place, Progress
 from ontogeny.core.errors import StoreError, closest
 from ontogeny.core.origin import Origin
+from ontogeny.core.progress import Place, Progress
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import dump_recipe
 from ontogeny.data.prepare import prepare

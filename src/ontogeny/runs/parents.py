@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ontogeny.core.contracts import ModelSource
 from ontogeny.core.errors import DataError, StoreError
+from ontogeny.core.model_sources import ModelSource
 from ontogeny.core.origin import Origin
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import load_recipe, validate

@@ -23,9 +23,9 @@ import zarr
 from zarr.codecs import ZstdCodec
 from zarr.storage import LocalStore
 
-from ontogeny.core.contracts import Place
 from ontogeny.core.errors import StoreError
 from ontogeny.core.json_types import JsonObject
+from ontogeny.core.progress import Place
 from ontogeny.store import durable, schema
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from ontogeny.core.contracts import Place
 from ontogeny.core.errors import StoreError
 from ontogeny.core.json_types import Json, JsonObject
+from ontogeny.core.progress import Place
 from ontogeny.store import durable
 from ontogeny.store.schema import FORMAT_VERSION, MANIFEST, place_from
 

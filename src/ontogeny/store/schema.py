@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from ontogeny.core.contracts import Place
 from ontogeny.core.json_types import JsonObject
+from ontogeny.core.progress import Place
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 
-from ontogeny.core.contracts import Place
 from ontogeny.core.errors import OntogenyError, StoreError
 from ontogeny.core.json_types import Json
 from ontogeny.core.passages import ProbeSet
+from ontogeny.core.progress import Place
 from ontogeny.store import checkpoints, durable, probes, samples, schema
 from ontogeny.store.lock import RunLock
 from ontogeny.store.metrics import MetricsWriter, Row

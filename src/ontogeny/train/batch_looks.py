@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ontogeny.core.contracts import BatchMeasure, StepEvent
+from ontogeny.core.measures import BatchMeasure
 from ontogeny.core.passages import ProbeSet
+from ontogeny.core.progress import StepEvent
 from ontogeny.looking.forward_passes import forward_probe_set
 from ontogeny.looking.guard import looking
 from ontogeny.looking.observer import Measure

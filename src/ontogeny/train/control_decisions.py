@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ontogeny.core.contracts import Context
 from ontogeny.core.controls import Control, Decision, Steering
 from ontogeny.core.errors import OntogenyError
+from ontogeny.core.measures import Context
 from ontogeny.looking.guard import untouched
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ontogeny.core.contracts import StepEvent
 from ontogeny.core.errors import RunFailedError
+from ontogeny.core.progress import StepEvent
 from ontogeny.core.seeds import derive_seed
 from ontogeny.core.terms import Unit
 from ontogeny.data.collate import collate

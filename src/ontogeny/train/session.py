@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ontogeny.core.contracts import Place, Progress
 from ontogeny.core.errors import DataError
 from ontogeny.core.passages import Passage, side_widths
+from ontogeny.core.progress import Place, Progress
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_train import Train
 from ontogeny.core.terms import TermContext

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ontogeny.core.contracts import Context, Place, StepEvent
 from ontogeny.core.errors import RunFailedError
+from ontogeny.core.measures import Context
+from ontogeny.core.progress import Place, StepEvent
 from ontogeny.core.recipe import Recipe
 from ontogeny.data.batch_plans import realised_shares
 from ontogeny.data.prepare import Prepared

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ontogeny.core.contracts import Context
 from ontogeny.core.interventions import Change
+from ontogeny.core.measures import Context
 from ontogeny.looking.guard import untouched
 from ontogeny.train.session import Session
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ontogeny.core.contracts import StepEvent
+from ontogeny.core.progress import StepEvent
 from ontogeny.looking.observer import LookEvent
 from ontogeny.train.training import Event, Listener, SaveEvent, StageEvent
 

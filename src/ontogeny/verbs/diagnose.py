@@ -5,8 +5,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ontogeny.core.contracts import SEVERITIES, Severity
 from ontogeny.core.errors import OntogenyError, closest
+from ontogeny.core.verdicts import SEVERITIES, Severity
 from ontogeny.diagnosis.examine import Examination, as_json, examine
 from ontogeny.diagnosis.rule import Rule, all_rules
 from ontogeny.integrations.importing import logs_under, read_history

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ontogeny.core.contracts import SEVERITIES, Finding, Severity
 from ontogeny.core.errors import OntogenyError
+from ontogeny.core.verdicts import SEVERITIES, Finding, Severity
 from ontogeny.diagnosis.examine import examine
 from ontogeny.integrations.importing import read_history
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from ontogeny.core.contracts import Context
 from ontogeny.core.controls import Control, Decision, Steering
+from ontogeny.core.measures import Context
 
 
 class Harden(Control):

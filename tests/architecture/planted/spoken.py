@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ontogeny.core.contracts import Corpus, Document
+from ontogeny.core.corpora import Corpus, Document
 
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "and", "saw", "an", "old", "red", "bird", "fly", "over", "water"]
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ontogeny.core.contracts import LoadContext, ModelSource
+from ontogeny.core.model_sources import LoadContext, ModelSource
 from ontogeny.core.seeds import derive_seed
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ontogeny.core.contracts import Finding
+from ontogeny.core.verdicts import Finding
 from ontogeny.integrations.audit.recorder_averages import AverageRecorder
 from ontogeny.integrations.audit.recorder_evaluation import numbers_of
 from ontogeny.integrations.audit.returned import LOSS, bare, named

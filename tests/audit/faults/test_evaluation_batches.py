@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ontogeny.core.contracts import Finding
+from ontogeny.core.verdicts import Finding
 from ontogeny.integrations.audit.check import all_checks
 from ontogeny.integrations.audit.recorder_evaluation import USES, seeds_set
 from ontogeny.integrations.audit.recorder_terms import GRADIENT_CHECKS

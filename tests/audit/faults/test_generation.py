@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ontogeny.core.contracts import Finding
+from ontogeny.core.verdicts import Finding
 from ontogeny.data.tokenizer import train_tokenizer
 from ontogeny.integrations.audit.recorder_generation import ends_in_padding
 from ontogeny.integrations.audit.session import Audit

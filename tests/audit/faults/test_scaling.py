@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from ontogeny.core.contracts import Clear
+from ontogeny.core.verdicts import Clear
 from tests.audit.judging import audited, clears, findings
 from tests.audit.loops import Loop, rows, shifted_loss
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ontogeny.core.contracts import Finding
+from ontogeny.core.verdicts import Finding
 from ontogeny.integrations.audit import recorder_terms
 from ontogeny.integrations.audit.recorder_terms import TermsRecorder, some_of
 from ontogeny.integrations.audit.seen import NLL, LossTerms

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ontogeny.core.contracts import Examples
+from ontogeny.core.orders import Examples
 from ontogeny.core.recipe_file import validate
 from ontogeny.data.orders.by_difficulty import ByDifficulty
 from ontogeny.data.prepare import prepare

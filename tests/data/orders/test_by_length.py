@@ -1,6 +1,6 @@
 import numpy as np
 
-from ontogeny.core.contracts import Examples
+from ontogeny.core.orders import Examples
 from ontogeny.data.orders.by_length import ByLength
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ontogeny.core.contracts import Progress
 from ontogeny.core.errors import RecipeError, StoreError
+from ontogeny.core.progress import Progress
 from ontogeny.core.recipe_file import validate, validate_component
 from ontogeny.core.schedule import Schedule, Scheduled
 from ontogeny.core.takes import Take

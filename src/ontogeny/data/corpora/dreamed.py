@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
-from ontogeny.core.contracts import Document
+from ontogeny.core.corpora import Document
 from ontogeny.core.errors import DataError
 from ontogeny.core.seeds import derive_seed
 from ontogeny.data.documents import GeneratedCorpus

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, JsonValue
 
-from ontogeny.core.contracts import Document
+from ontogeny.core.corpora import Document
 from ontogeny.core.seeds import derive_seed
 from ontogeny.data.documents import DescribedCorpus
 

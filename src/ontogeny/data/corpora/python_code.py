@@ -6,7 +6,7 @@ import tokenize
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ontogeny.core.contracts import Document
+from ontogeny.core.corpora import Document
 from ontogeny.core.errors import DataError
 from ontogeny.data.documents import ReadCorpus, Repeats
 

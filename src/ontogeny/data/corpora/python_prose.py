@@ -3,7 +3,7 @@
 import platform
 from collections.abc import Iterable, Mapping
 
-from ontogeny.core.contracts import Document
+from ontogeny.core.corpora import Document
 from ontogeny.core.errors import DataError
 from ontogeny.data.documents import ReadCorpus, Repeats
 

@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from pydantic import Field, JsonValue, model_validator
 
-from ontogeny.core.contracts import Document
+from ontogeny.core.corpora import Document
 from ontogeny.core.seeds import derive_seed
 from ontogeny.data.documents import DescribedCorpus
 from ontogeny.data.questions import Question

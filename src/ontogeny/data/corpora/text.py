@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from ontogeny.core.contracts import Document
+from ontogeny.core.corpora import Document
 from ontogeny.core.errors import DataError
 from ontogeny.data.documents import ReadCorpus
 from ontogeny.data.files import Paths, find_files

@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-from ontogeny.core.contracts import Examples, Order
+from ontogeny.core.orders import Examples, Order
 
 
 class ByLength(Order):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ontogeny.core.contracts import Examples, Order
+from ontogeny.core.orders import Examples, Order
 from ontogeny.core.seeds import derive_seed
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ontogeny.core.contracts import SEVERITIES, Clear, Finding, NotAssessable, Severity, Verdict
+from ontogeny.core.verdicts import SEVERITIES, Clear, Finding, NotAssessable, Severity, Verdict
 from ontogeny.diagnosis.examine import as_json
 from ontogeny.diagnosis.rule import Detection, Lacks
 from ontogeny.integrations.audit.check import Check

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ontogeny.core.contracts import Clear, Finding, NotAssessable
+from ontogeny.core.verdicts import Clear, Finding, NotAssessable
 from ontogeny.integrations.audit.report import Report
 from ontogeny.report.findings_text import AUDIT_DOCS
 

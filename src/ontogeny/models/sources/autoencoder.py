@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from ontogeny.core.contracts import LoadContext, ModelSource
+from ontogeny.core.model_sources import LoadContext, ModelSource
 from ontogeny.core.seeds import derive_seed
 from ontogeny.models.sources.ladder import Size, shape
 

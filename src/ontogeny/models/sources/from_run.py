@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from pydantic import JsonValue, model_validator
 
-from ontogeny.core.contracts import LoadContext, ModelSource
 from ontogeny.core.errors import RecipeError
+from ontogeny.core.model_sources import LoadContext, ModelSource
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 
 from pydantic import Field
 
-from ontogeny.core.contracts import LoadContext, ModelSource
 from ontogeny.core.errors import DataError
+from ontogeny.core.model_sources import LoadContext, ModelSource
 from ontogeny.core.seeds import derive_seed
 
 if TYPE_CHECKING:

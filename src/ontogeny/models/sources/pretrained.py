@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ontogeny.core.contracts import LoadContext, ModelSource
+from ontogeny.core.model_sources import LoadContext, ModelSource
 from ontogeny.core.origin import Origin
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from ontogeny.core.contracts import SEVERITIES
+from ontogeny.core.verdicts import SEVERITIES
 from ontogeny.report.findings_text import number, numbers_in_words
 from ontogeny.report.rendering import render_template
 from ontogeny.report.section import Section, SectionContent
@@ -32,7 +32,7 @@ def _rank(severity: str) -> int:
 
 
 def _card(run: str, finding: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored finding (see `core.contracts.Finding`) for the template."""
+    """A stored finding (see `core.verdicts.Finding`) for the template."""
     statement = str(finding.get("statement", ""))
     return {
         "run": run,

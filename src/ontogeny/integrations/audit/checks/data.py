@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 
-from ontogeny.core.contracts import Severity
+from ontogeny.core.verdicts import Severity
 from ontogeny.data.grams import GRAM_WORDS
 from ontogeny.data.overlap import MAX_RATE
 from ontogeny.diagnosis.rule import Detection, Lacks, Nothing

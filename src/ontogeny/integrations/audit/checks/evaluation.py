@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ontogeny.core.contracts import Severity
+from ontogeny.core.verdicts import Severity
 from ontogeny.diagnosis.rule import Detection, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
 from ontogeny.integrations.audit.evaluated_objective import compare_objectives, learning_weights, near

@@ -1,6 +1,7 @@
 import pytest
 
-from ontogeny.core.contracts import Progress, StateMeasure, StreamMeasure
+from ontogeny.core.measures import StateMeasure, StreamMeasure
+from ontogeny.core.progress import Progress
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,20 @@
-"""The contracts between the rooms. Arrays are numpy or torch as annotated; nothing here imports torch.
+"""Measures: what each may observe of one model state, and what it returns.
 
-Order at step s: look, record, let controls decide and interventions act, take the step. "State s" is the model after
-s updates; checkpoint s is state s on disk.
+Arrays are numpy or torch as annotated; nothing here imports torch. "State s" is the model after s updates; checkpoint s
+is state s on disk. At state s: measures look, their results are recorded, controls decide, interventions act; then the
+step is taken.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar, get_args
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from pydantic import Field
 
 from ontogeny.core.component import Component
 from ontogeny.core.live import LiveTraining
-from ontogeny.core.origin import Origin
 from ontogeny.core.passages import Passage, ProbeSet
 from ontogeny.core.progress import Place, Progress
 from ontogeny.core.schedule import Cadence
@@ -25,35 +25,9 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+
 Need = Literal["nll", "rank", "entropy", "top1", "logits", "hidden_states", "last_block", "attentions"]
 """What a measure may ask of a shared forward pass."""
-
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StepEvent:
-    """One optimizer step: the update that led from state `step` to state `step + 1`."""
-
-    step: int
-    progress: Progress
-    loss: float
-    """The composed objective on the step's batch, before the update (nats per unit)."""
-    terms: Mapping[str, float]
-    """Each term, unweighted, by name."""
-    learning_rate: float
-    grad_norm: float
-    """Global L2 norm of the gradient before clipping."""
-    tokens: int
-    """Tokens in the step's batch, padding excluded."""
-    supervised_tokens: int
-    """Tokens that counted as targets in the step's batch."""
-    tokens_seen: int
-    """Tokens after the step."""
-    example_ids: tuple[int, ...]
-    seconds: float
-    """Wall-clock time of the step, data included, what consumers do with the event excluded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,175 +197,3 @@ class StateMeasure(_Measure):
     @abstractmethod
     def look(self, context: Context) -> Observation:
         """Look at one state, with the model in hand."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Document:
-    """One document of a corpus, before tokenization.
-
-    `completion_spans`: half-open character ranges of `text` that the loss counts; None means all of it.
-    `messages`: a chat; `text` is then empty and rendered with the tokenizer's chat template.
-    `sides`: side inputs of every passage that is cut from it, float32 `[n, d]` by name.
-    """
-
-    text: str
-    source: str
-    completion_spans: tuple[tuple[int, int], ...] | None = None
-    messages: tuple[Mapping[str, str], ...] = ()
-    sides: Mapping[str, np.ndarray] = field(default_factory=dict)
-
-
-class Corpus(Component):
-    """A source of documents. Reading is deterministic: same files, same documents in the same order."""
-
-    @abstractmethod
-    def documents(self) -> Iterable[Document]:
-        """All documents, in a fixed order."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Examples:
-    """What an order may know of the examples that it puts in order."""
-
-    lengths: np.ndarray
-    """int64 [n]: tokens."""
-    nll: np.ndarray | None = None
-    """float64 [n]: mean NLL per token before training, in nats; there where `Order.needs_nll`."""
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-
-class Order(Component):
-    """Which example stands in which slot of which step: a pure function of step and seed."""
-
-    needs_nll: ClassVar[bool] = False
-    """Does it read `Examples.nll`? The model is then run over all examples before training."""
-
-    @abstractmethod
-    def epoch(self, number: int, examples: Examples, seed: int) -> np.ndarray:
-        """The examples of epoch `number` in order: a permutation of int64 indices below their number."""
-
-
-class LoadContext(Protocol):
-    """What a model source needs to know: `models.build.LoadContext`."""
-
-    @property
-    def tokenizer(self) -> "PreTrainedTokenizerFast":
-        """What the texts are encoded with."""
-        ...
-
-    @property
-    def length(self) -> int:
-        """Longest sequence of the recipe, in tokens."""
-        ...
-
-    @property
-    def seed(self) -> int:
-        """Of random weights."""
-        ...
-
-    @property
-    def dropout(self) -> float | None:
-        """None: as the model's configuration says."""
-        ...
-
-    @property
-    def origin(self) -> Origin | None:
-        """Where the model exists already, as its source found it."""
-        ...
-
-    def load_pretrained(self, origin: Origin) -> "PreTrainedModel":
-        """Load an existing model in float32, a LoRA adapter merged into it."""
-        ...
-
-
-class ModelSource(Component):
-    """Where the model comes from."""
-
-    @classmethod
-    def register(cls) -> None:
-        """Let transformers' Auto classes load what it builds. Nothing to do for architectures that transformers has."""
-
-    def identity(self) -> dict[str, Any]:
-        """What of it goes into a recipe's hash."""
-        return self.model_dump(mode="json")
-
-    def origin(self, resolve_run: Callable[[Any], T]) -> Origin | T | None:
-        """Where it exists already; None if it is made from scratch. `resolve_run` finds an earlier run of ours."""
-        return None
-
-    @abstractmethod
-    def load(self, context: LoadContext) -> "PreTrainedModel":
-        """Build or load it: a Hugging Face causal language model on CPU, float32."""
-
-
-Severity = Literal["error", "warning", "note"]
-SEVERITIES: tuple[Severity, ...] = get_args(Severity)
-"""The most severe first: findings are listed in this order."""
-Certainty = Literal["certain", "likely", "possible"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """Points of one series that a finding rests on: where they stand in the log, and their values."""
-
-    scope: str
-    name: str
-    label: str
-    """What the log calls the series."""
-    rows: tuple[int, ...]
-    """Places in the file, counted as `History.row_word` says."""
-    steps: tuple[int, ...]
-    values: tuple[float, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """A rule found something."""
-
-    rule: str
-    severity: Severity
-    statement: str
-    """One sentence, with the numbers that matter."""
-    numbers: Mapping[str, float | int | str]
-    """The statistic and what it was computed from, by name; units in the names."""
-    threshold: str
-    certainty: Certainty
-    """`certain`: follows from the numbers; `likely`: other explanations are rare; `possible`: look before you act."""
-    otherwise: str
-    """What else could explain it."""
-    refuted_by: str
-    """What would show it to be wrong."""
-    remedy: str
-    evidence: tuple[Evidence, ...]
-    segment: int = 0
-    """Index of the segment in which it was found: the last one, where a run was resumed."""
-
-    verdict: ClassVar[str] = "finding"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Clear:
-    """A rule had what it needs and found nothing."""
-
-    rule: str
-    numbers: Mapping[str, float | int | str]
-    segment: int = 0
-
-    verdict: ClassVar[str] = "clear"
-
-
-@dataclass(frozen=True, kw_only=True)
-class NotAssessable:
-    """A rule could not judge."""
-
-    rule: str
-    lacks: str
-    """What it would need: completes the sentence `not assessable: lacks …`."""
-    segment: int = 0
-
-    verdict: ClassVar[str] = "not assessable"
-
-
-Verdict = Finding | Clear | NotAssessable
