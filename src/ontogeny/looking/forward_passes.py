@@ -27,7 +27,7 @@ _NEEDS = PREDICTIONS | {"logits", *_BODY}
 
 
 class ForwardedBatch:
-    """`core.measures.ForwardBatch`: the outputs of one forward pass. Reading one that no look needs raises AttributeError.
+    """`core.measures.ForwardBatch`: outputs of a forward pass. Reading one that no look needs raises AttributeError.
 
     `logits` [B, T, V] stand where the model gives them: position t predicts token t + 1.
     """
