@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ontogeny.integrations.audit.recording import Targets
+from ontogeny.integrations.audit.recording import GradientTargets
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,7 +25,7 @@ MISFIT_ROWS = 64
 """Positions of a batch, evenly spread, at which the gradient is compared with that of a cross entropy."""
 
 
-def targets_of(logits: "Tensor", normaliser: "Tensor", gradient: "Tensor") -> Targets:
+def targets_of(logits: "Tensor", normaliser: "Tensor", gradient: "Tensor") -> GradientTargets:
     """Which token each position is pulled towards, and how hard: from logits and gradient [B, T, V].
 
     `normaliser`: `log_normaliser` of the logits [B, T].
@@ -48,7 +48,7 @@ def targets_of(logits: "Tensor", normaliser: "Tensor", gradient: "Tensor") -> Ta
             expected = _less_target(here, ids[at]) * weight[at][:, None]
             misfit = float((found - expected).norm() / expected.norm())
             of_probabilities = _as_of_probabilities(here, found, weight[at], ids[at])
-        return Targets(
+        return GradientTargets(
             ids=numpy_of(torch.where(pulled, ids, -1)),
             weight=numpy_of(weight.double()),
             misfit=misfit,
@@ -57,7 +57,7 @@ def targets_of(logits: "Tensor", normaliser: "Tensor", gradient: "Tensor") -> Ta
 
 
 def _as_of_probabilities(probabilities: "Tensor", gradient: "Tensor", weight: "Tensor", ids: "Tensor") -> float:
-    """See `Targets.of_probabilities`; all of some positions, [N, V] or [N]."""
+    """See `GradientTargets.of_probabilities`; all of some positions, [N, V] or [N]."""
     slope = _less_target(probabilities.softmax(dim=-1), ids)
     expected = probabilities * (slope - (probabilities * slope).sum(dim=-1, keepdim=True))
     size = (gradient * expected).sum(dim=-1) / expected.square().sum(dim=-1)
@@ -75,7 +75,7 @@ def _less_target(probabilities: "Tensor", ids: "Tensor") -> "Tensor":
     return found
 
 
-def fused_targets(labels: "Tensor", supervised: "Tensor", gradient: "Tensor") -> Targets:
+def fused_targets(labels: "Tensor", supervised: "Tensor", gradient: "Tensor") -> GradientTargets:
     """The same, of a model that returns log-probabilities of its labels in place of logits, as TRL's do.
 
     `labels` [B, T]; `supervised` and the gradient at the log-probabilities [B, T - 1]. A gradient of the wrong sign
@@ -88,7 +88,7 @@ def fused_targets(labels: "Tensor", supervised: "Tensor", gradient: "Tensor") ->
         weight = torch.where(supervised, -gradient.double(), 0.0)
         ids = torch.where(supervised & (weight != 0), labels[:, 1:].to(weight.device), -1)
         misfit = float("inf") if bool((weight < 0).any()) else 0.0
-        return Targets(
+        return GradientTargets(
             ids=numpy_of(F.pad(ids, (0, 1), value=-1)), weight=numpy_of(F.pad(weight, (0, 1))), misfit=misfit
         )
 

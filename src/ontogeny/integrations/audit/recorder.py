@@ -26,7 +26,7 @@ from ontogeny.integrations.audit.recorder_evaluation import USES, evaluate_at_an
 from ontogeny.integrations.audit.recorder_generation import PassRecorder, special_ids
 from ontogeny.integrations.audit.recorder_gradients import GradientRecorder
 from ontogeny.integrations.audit.recorder_terms import GRADIENT_CHECKS, TermsRecorder, plain_targets
-from ontogeny.integrations.audit.recording import ForwardRecord, Recording, Step, Targets, Tensors
+from ontogeny.integrations.audit.recording import ForwardRecord, GradientTargets, Recording, Step, Tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -214,7 +214,7 @@ class Recorder:
         if listening.in_transform():
             return
         forward = ForwardRecord(step=len(self.seen.steps), training=bool(module.training))
-        read: Callable[[Tensor], Targets] | None = None
+        read: Callable[[Tensor], GradientTargets] | None = None
         if self.looking and (logits is not None or fused is not None):
             given = arguments(module, args, kwargs)
             read = self._describe(forward, given, output, logits)
@@ -231,7 +231,7 @@ class Recorder:
 
     def _describe(
         self, forward: ForwardRecord, given: Mapping[str, Any], output: Any, logits: "Tensor | None"
-    ) -> "Callable[[Tensor], Targets] | None":
+    ) -> "Callable[[Tensor], GradientTargets] | None":
         """Write down a forward pass; returns what reads targets off the gradient, where that is possible."""
         loss = getattr(output, "loss", None)
         forward.loss = None if loss is None or loss.ndim else float(loss.detach())
@@ -259,7 +259,7 @@ class Recorder:
 
     @_harmless
     def _after_backward(
-        self, forward: ForwardRecord, read: "Callable[[Tensor], Targets] | None", gradient: "Tensor"
+        self, forward: ForwardRecord, read: "Callable[[Tensor], GradientTargets] | None", gradient: "Tensor"
     ) -> None:
         if self._terms.differentiating:
             return
@@ -279,7 +279,7 @@ class Recorder:
             self._count_backward()
             self._backward_pass = now
 
-    def _comes_again(self, forward: ForwardRecord, before: Targets, now: int | None) -> bool:
+    def _comes_again(self, forward: ForwardRecord, before: GradientTargets, now: int | None) -> bool:
         """Does the same loss go backward once more, and add its gradients a second time?"""
         if now in (None, self._backward_pass) or forward.targets is before or not forward.accumulated:
             return False

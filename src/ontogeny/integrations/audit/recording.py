@@ -10,7 +10,7 @@ from ontogeny.integrations.audit.seen import Evaluated, Follows, GenerationPasse
 
 
 @dataclass(frozen=True, kw_only=True)
-class Targets:
+class GradientTargets:
     """What a loss pulls each position towards, read off the gradient at the logits, whoever computed the loss.
 
     Of a cross entropy with weight w the gradient at a position's logits is w x (probabilities - one-hot target), so
@@ -28,7 +28,7 @@ class Targets:
     gradient is p (u - p . u) times a weight, u = softmax(p) - one-hot target. Spread of these weights over that of
     `weight`, which then goes with p; infinite where the gradient is no such one, or `weight` is even."""
 
-    def equals(self, other: "Targets | None") -> bool:
+    def equals(self, other: "GradientTargets | None") -> bool:
         """Are they the same to the last bit?"""
         return other is not None and all(
             np.array_equal(getattr(self, one), getattr(other, one)) for one in ("ids", "weight")
@@ -56,7 +56,7 @@ class ForwardRecord:
     """float64 [B, T]: of each token given the ones before it, whether it is supervised or not; NaN at position 0."""
     vocabulary: int = 0
     """Width of the logits."""
-    targets: Targets | None = None
+    targets: GradientTargets | None = None
     backward: bool = False
     """Has a gradient arrived at its output?"""
     backward_pass: int | None = None
