@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Trial(Protocol):
+class TrialSteps(Protocol):
     """Takes real steps, which are taken back afterwards."""
 
     def step(self, learning_rate: float) -> None:
@@ -55,6 +55,6 @@ class LiveTraining(Protocol):
         """Of its new passages (not the replayed ones): their places in the order of the data."""
         ...
 
-    def trial(self) -> "AbstractContextManager[Trial]":
+    def trial(self) -> "AbstractContextManager[TrialSteps]":
         """Real steps, taken back on leaving: weights, optimizer state and place in the data, bit for bit."""
         ...

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class LoadContext(Protocol):
+class SourceContext(Protocol):
     """What a model source needs to know: `models.build.LoadContext`."""
 
     @property
@@ -63,5 +63,5 @@ class ModelSource(Component):
         return None
 
     @abstractmethod
-    def load(self, context: LoadContext) -> "PreTrainedModel":
+    def load(self, context: SourceContext) -> "PreTrainedModel":
         """Build or load it: a Hugging Face causal language model on CPU, float32."""

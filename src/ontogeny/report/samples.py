@@ -14,7 +14,7 @@ MOST_TEXT = 2_000
 """Characters of one text."""
 
 
-class Text(TypedDict):
+class SampledText(TypedDict):
     """One generated text, for samples.js."""
 
     step: int
@@ -31,7 +31,7 @@ class Prompt(TypedDict):
     passage: int
     prompt: str
     reference: str
-    texts: list[Text]
+    texts: list[SampledText]
 
 
 class Samples(TypedDict):
@@ -66,7 +66,7 @@ def _prompt(rows: pd.DataFrame) -> Prompt:
     first = rows.iloc[0]
     columns = [rows[name].tolist() for name in ("step", "decoding", "draw", "text", "ended")]
     texts = [
-        Text(step=step, decoding=decoding, draw=draw, text=text[:MOST_TEXT], ended=ended)
+        SampledText(step=step, decoding=decoding, draw=draw, text=text[:MOST_TEXT], ended=ended)
         for step, decoding, draw, text, ended in zip(*columns, strict=True)
     ]
     return Prompt(

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ontogeny.core.model_sources import LoadContext, ModelSource
+from ontogeny.core.model_sources import ModelSource, SourceContext
 from ontogeny.core.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Voiced(ModelSource):
         AutoConfig.register("planted_voiced", config, exist_ok=True)
         AutoModelForCausalLM.register(config, model, exist_ok=True)
 
-    def load(self, context: LoadContext) -> "PreTrainedModel":
+    def load(self, context: SourceContext) -> "PreTrainedModel":
         """From scratch, as small as can be."""
         import torch
 

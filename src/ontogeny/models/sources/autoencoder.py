@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from ontogeny.core.model_sources import LoadContext, ModelSource
+from ontogeny.core.model_sources import ModelSource, SourceContext
 from ontogeny.core.seeds import derive_seed
 from ontogeny.models.sources.ladder import Size, shape
 
@@ -34,7 +34,7 @@ class Autoencoder(ModelSource):
 
         register()
 
-    def load(self, context: LoadContext) -> "TextAutoencoder":
+    def load(self, context: SourceContext) -> "TextAutoencoder":
         """Build it, with weights drawn from the training seed."""
         import torch
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from pydantic import JsonValue, model_validator
 
 from ontogeny.core.errors import RecipeError
-from ontogeny.core.model_sources import LoadContext, ModelSource
+from ontogeny.core.model_sources import ModelSource, SourceContext
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -63,7 +63,7 @@ class FromRun(ModelSource):
         """Where its checkpoint is: what `resolve_run` returns, which finds the run or trains it."""
         return resolve_run(self)
 
-    def load(self, context: LoadContext) -> "PreTrainedModel":
+    def load(self, context: SourceContext) -> "PreTrainedModel":
         """Load it in float32, adapters merged."""
         assert context.origin is not None  # a model from a run exists before it is loaded
         return context.load_pretrained(context.origin)

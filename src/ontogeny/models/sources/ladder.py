@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 from pydantic import Field
 
 from ontogeny.core.errors import DataError
-from ontogeny.core.model_sources import LoadContext, ModelSource
+from ontogeny.core.model_sources import ModelSource, SourceContext
 from ontogeny.core.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Ladder(ModelSource):
     context_length: int | None = Field(default=None, ge=2)
     """Longest sequence in tokens; by default the recipe's longest passage or window."""
 
-    def load(self, context: LoadContext) -> "GPTNeoXForCausalLM":
+    def load(self, context: SourceContext) -> "GPTNeoXForCausalLM":
         """Build it. Raises DataError if `context_length` is too short for the recipe's sequences."""
         import torch
         from transformers import GPTNeoXConfig, GPTNeoXForCausalLM

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from ontogeny.core.model_sources import LoadContext, ModelSource
+from ontogeny.core.model_sources import ModelSource, SourceContext
 from ontogeny.core.origin import Origin
 
 if TYPE_CHECKING:
@@ -23,6 +23,6 @@ class Pretrained(ModelSource):
         """Where model and tokenizer are; `resolve_run` is not needed."""
         return Origin(path=self.path, revision=self.revision, trust_remote_code=self.trust_remote_code)
 
-    def load(self, context: LoadContext) -> "PreTrainedModel":
+    def load(self, context: SourceContext) -> "PreTrainedModel":
         """Load it in float32."""
         return context.load_pretrained(self.origin(None))
