@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import NamedTuple, TypedDict
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
 
 Z = 1.959963984540054
 """The 97.5% quantile of the standard normal."""
@@ -34,11 +33,15 @@ class MeanInterval(NamedTuple):
 
 def t_quantile(degrees: float) -> float:
     """The 97.5% quantile of Student's t with that many degrees of freedom, which need not be whole."""
+    from scipy.special import stdtrit  # here, so that `ontogeny diagnose` starts without scipy
+
     return float(stdtrit(degrees, 0.975))
 
 
 def two_sided_p(value: float, error: float, degrees: float) -> float:
     """P of a value with a standard error, by t; without any error 1 if the value is 0, else 0."""
+    from scipy.special import stdtr
+
     return float(2 * stdtr(degrees, -abs(value) / error)) if error > 0 else float(value == 0)
 
 
