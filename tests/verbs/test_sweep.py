@@ -148,9 +148,11 @@ for line in sys.stdin:
         os.kill(os.getpid(), signal.SIGKILL)
     else:
         print("a library's warning", file=sys.stderr, flush=True)
+    if name == "quick" or name == "other":
         (folder / name).touch()
     if name == "long":
         try:
+            (folder / name).touch()  # inside: an interrupt may come at once
             time.sleep(60)
         except KeyboardInterrupt:
             (folder / "saved").touch()

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NotRequired, Protocol, TypedDict
 
 import numpy as np
 from pydantic import Field
@@ -80,7 +80,7 @@ class ComparedRun(RecordedRun, Protocol):
         ...
 
     @property
-    def analyses(self) -> "Mapping[str, Mapping[str, Any]]":
+    def analyses(self) -> "Mapping[str, PlainResult]":
         """Results of the analyses of this run alone, as plain values by kind."""
         ...
 
@@ -159,6 +159,27 @@ class Analysis(Component):
         """Compute it. Raises StoreError naming what the run lacks."""
 
 
+class PlainResult(TypedDict):
+    """A `Result` as JSON knows it."""
+
+    verdict: str
+    sentences: list[str]
+    reading: str
+    numbers: dict[str, Any]
+    settings: NotRequired[dict[str, Any]]
+    """Of the analysis, with its kind; missing where none was carried out."""
+    runs: NotRequired[list[dict[str, str]]]
+    """Over several runs: name and weights_sha256 of each, in order."""
+
+
+class ShownResult(PlainResult):
+    """A result with its origin, as the page shows it."""
+
+    kind: str
+    run: str
+    """Name of the run, or how many there are."""
+
+
 class AnalysisAcross(Component):
     """An analysis over several runs: its fields are its settings."""
 
@@ -186,6 +207,13 @@ def one_line(sentence: str) -> str:
     """A sentence of `Result` without line breaks and full stop: the heading, and its lines separated by semicolons."""
     heading, *lines = [line.strip() for line in sentence.splitlines()]
     return f"{heading} {'; '.join(lines)}".rstrip(" .")
+
+
+def plain_result(result: Result) -> PlainResult:
+    """The result as JSON knows it, without settings."""
+    return PlainResult(
+        verdict=result.verdict, sentences=list(result.sentences), reading=result.reading, numbers=plain(result.numbers)
+    )
 
 
 def plain(value: Any) -> Any:

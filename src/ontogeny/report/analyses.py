@@ -1,19 +1,19 @@
 """Results of analyses, as the page and the text show them."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
-from ontogeny.core.analyses import ROOM, ROOM_ACROSS, Analysis, failed, not_assessable, one_line, plain
+from ontogeny.core.analyses import ROOM, ROOM_ACROSS, Analysis, failed, not_assessable, one_line, plain_result
 from ontogeny.core.errors import StoreError
 from ontogeny.core.kinds import find, kinds_of
 from ontogeny.store import comparisons
 
 if TYPE_CHECKING:
-    from ontogeny.core.analyses import AnalysisAcross
+    from ontogeny.core.analyses import AnalysisAcross, PlainResult, ShownResult
     from ontogeny.store.run_group import RunGroup
 
 
-def in_order(analyses: Mapping[str, Any]) -> list[tuple[str, Any]]:
+def in_order(analyses: "Mapping[str, PlainResult]") -> "list[tuple[str, PlainResult]]":
     """Analyses of a run by `Analysis.order`, the order in which questions arise; then by name."""
     return sorted(analyses.items(), key=lambda item: (_order_of(item[0]), item[0]))
 
@@ -23,7 +23,7 @@ def _order_of(kind: str) -> float:
     return cast(type[Analysis], find(ROOM, kind)).order if kind in kinds_of(ROOM) else Analysis.order
 
 
-def over_runs(runs: "RunGroup") -> list[dict[str, Any]]:
+def over_runs(runs: "RunGroup") -> "list[ShownResult]":
     """Results over several runs that can be assessed: kind, run ("3 runs"), verdict, sentences, reading, numbers.
 
     Those that are kept for exactly these runs are read; others are computed with their default settings, and kept
@@ -32,21 +32,20 @@ def over_runs(runs: "RunGroup") -> list[dict[str, Any]]:
     if len(runs.runs) < 2:
         return []
     kept = comparisons.kept(runs)
-    shown = []
+    shown: list[ShownResult] = []
     for kind in kinds_of(ROOM_ACROSS):
         result = kept.get(kind) or _computed(kind, runs)
-        if not str(result["verdict"]).startswith("not assessable"):
+        if not result["verdict"].startswith("not assessable"):
             sentences = [one_line(sentence) for sentence in result["sentences"]]
             shown.append({**result, "sentences": sentences, "kind": kind, "run": f"{len(runs.runs)} runs"})
     return shown
 
 
-def _computed(kind: str, runs: "RunGroup") -> dict[str, Any]:
+def _computed(kind: str, runs: "RunGroup") -> "PlainResult":
     try:
         result = cast("AnalysisAcross", find(ROOM_ACROSS, kind)()).analyze(runs)
     except StoreError as lack:
         result = not_assessable(lack)
     except Exception as error:  # noqa: BLE001 - a page of many runs is not lost to one analysis
         result = failed(kind, " ".join(str(run.path) for run in runs.runs), error)
-    computed: dict[str, Any] = plain(result)
-    return computed
+    return plain_result(result)

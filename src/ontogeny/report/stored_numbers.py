@@ -11,5 +11,5 @@ Numbers = Mapping[str, Any]
 
 def numbers_of(run: RunView, analysis: str) -> Numbers:
     """The numbers of that kind of analysis; empty where the run was not analyzed so."""
-    numbers: Numbers = run.analyses.get(analysis, {}).get("numbers") or {}
-    return numbers
+    result = run.analyses.get(analysis)
+    return result["numbers"] if result is not None else {}

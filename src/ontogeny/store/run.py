@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+    from ontogeny.core.analyses import PlainResult
+
 Checkpoint = checkpoints.Checkpoint
 
 
@@ -91,7 +93,7 @@ class Run:
         return [finding for path in files if path.exists() for finding in durable.read_json(path)]
 
     @property
-    def analyses(self) -> dict[str, JsonObject]:
+    def analyses(self) -> "dict[str, PlainResult]":
         """Results of analyses, by kind: verdict, sentences, reading, numbers, settings; empty if there are none."""
         folder = self.path / schema.ANALYSES_FOLDER
         return {path.stem: durable.read_json(path) for path in sorted(folder.glob("*.json"))}

@@ -17,7 +17,7 @@ from ontogeny.store import recipe_differences as differences
 if TYPE_CHECKING:
     import xarray as xr
 
-    from ontogeny.core.analyses import RecordedRun
+    from ontogeny.core.analyses import PlainResult, RecordedRun
     from ontogeny.store.run import Run
 
 Role = Literal["trained", "held out", "other", "twins"]
@@ -60,7 +60,7 @@ class RunView:
         return self.run.findings
 
     @cached_property
-    def analyses(self) -> dict[str, dict[str, Any]]:
+    def analyses(self) -> "dict[str, PlainResult]":
         """Results of analyses of this run, by kind."""
         return self.run.analyses
 

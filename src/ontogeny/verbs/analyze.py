@@ -3,9 +3,19 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
-from ontogeny.core.analyses import ROOM, ROOM_ACROSS, Analysis, AnalysisAcross, Result, failed, not_assessable, plain
+from ontogeny.core.analyses import (
+    ROOM,
+    ROOM_ACROSS,
+    Analysis,
+    AnalysisAcross,
+    PlainResult,
+    Result,
+    failed,
+    not_assessable,
+    plain_result,
+)
 from ontogeny.core.errors import OntogenyError, StoreError
 from ontogeny.core.kinds import find, kinds_of
 from ontogeny.core.recipe_file import apply_overrides, validate_component
@@ -15,9 +25,6 @@ from ontogeny.store.run_group import RunGroup
 
 if TYPE_CHECKING:
     from ontogeny.core.component import Component
-
-PlainResult = dict[str, Any]
-"""A `Result` as JSON knows it, with `settings`: the numbers of each kind have their own shape."""
 
 
 def analyze(path: Path, kinds: Sequence[str], settings: Sequence[str]) -> dict[str, PlainResult]:
@@ -40,7 +47,7 @@ def analyze(path: Path, kinds: Sequence[str], settings: Sequence[str]) -> dict[s
     )
     if not results:
         raise next(iter(lacking.values()))
-    return results | {kind: plain(not_assessable(lack)) for kind, lack in lacking.items()}
+    return results | {kind: plain_result(not_assessable(lack)) for kind, lack in lacking.items()}
 
 
 def analyze_if_it_can(path: Path) -> None:
@@ -88,7 +95,7 @@ def compare(
         command=" ".join(str(run.path) for run in runs.runs),
         made=by_kind,
     )
-    return results | {kind: plain(not_assessable(lack)) for kind, lack in lacking.items()}
+    return results | {kind: plain_result(not_assessable(lack)) for kind, lack in lacking.items()}
 
 
 def _carry_out(
@@ -119,7 +126,7 @@ def _carry_out(
             if kinds:
                 raise
             result = failed(kind, command, error)
-        content = {**plain(result), "settings": analysis.model_dump(mode="json")}
+        content: PlainResult = {**plain_result(result), "settings": analysis.model_dump(mode="json")}
         results[keep(analysis, content)] = content
     return results, lacking
 

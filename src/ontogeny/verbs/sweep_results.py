@@ -5,12 +5,12 @@ from pathlib import Path
 
 from ontogeny.analyses.across.matched import MatchedArms
 from ontogeny.analyses.recorded.loss_curves import outcomes, results
-from ontogeny.core.analyses import ROOM_ACROSS
+from ontogeny.core.analyses import ROOM_ACROSS, PlainResult
 from ontogeny.core.kinds import kinds_of
 from ontogeny.store import durable
 from ontogeny.store.run import open_run
 from ontogeny.store.run_group import RunGroup
-from ontogeny.verbs.analyze import PlainResult, compare
+from ontogeny.verbs.analyze import compare
 from ontogeny.verbs.sweep_prediction import outcome_text
 
 FILES = {
@@ -66,9 +66,10 @@ def _texts(analyzed: Mapping[str, PlainResult]) -> dict[str, list[str]]:
     }
     texts["effects"] = texts["effects"] or [analyzed["factorial"]["verdict"]]
     for kind in _others(analyzed):
-        verdict, sentences, reading = (analyzed[kind][key] for key in ("verdict", "sentences", "reading"))
-        assessable = not verdict.startswith("not assessable")
-        texts[kind] = [verdict, *sentences, *([f"How to read it: {reading}"] if reading else [])] if assessable else []
+        result = analyzed[kind]
+        reading = [f"How to read it: {result['reading']}"] if result["reading"] else []
+        assessable = not result["verdict"].startswith("not assessable")
+        texts[kind] = [result["verdict"], *result["sentences"], *reading] if assessable else []
     return texts
 
 

@@ -12,7 +12,7 @@ from ontogeny.core.errors import StoreError
 from ontogeny.statistics.intervals import t_interval
 
 if TYPE_CHECKING:
-    from ontogeny.core.analyses import ComparedRuns
+    from ontogeny.core.analyses import ComparedRuns, PlainResult
 
 
 class OverSeeds(AnalysisAcross):
@@ -37,7 +37,7 @@ class OverSeeds(AnalysisAcross):
         )
 
 
-def over_seeds(runs: Sequence[Mapping[str, Mapping[str, Any]]]) -> Result | None:
+def over_seeds(runs: "Sequence[Mapping[str, PlainResult]]") -> Result | None:
     """Verdicts of `groups` and `shape` counted over seeds; None unless at least two runs were analyzed.
 
     `runs`: the results of each run's analyses, by kind. A turn counts where it recurs (`recurs`).
