@@ -24,7 +24,7 @@ class SampledText(TypedDict):
     ended: bool
 
 
-class Prompt(TypedDict):
+class SampledPrompt(TypedDict):
     """A prompt with its texts by step, for samples.js."""
 
     probe: str
@@ -38,7 +38,7 @@ class Samples(TypedDict):
     """What samples.js shows of one run."""
 
     name: str
-    items: list[Prompt]
+    items: list[SampledPrompt]
 
 
 def samples_of(run: RunView, most_characters: int = MOST_CHARACTERS) -> tuple[Samples | None, list[str]]:
@@ -62,14 +62,14 @@ def samples_of(run: RunView, most_characters: int = MOST_CHARACTERS) -> tuple[Sa
     return Samples(name=run.name, items=[_prompt(rows) for _, rows in frame.groupby(keys, sort=False)]), notes
 
 
-def _prompt(rows: pd.DataFrame) -> Prompt:
+def _prompt(rows: pd.DataFrame) -> SampledPrompt:
     first = rows.iloc[0]
     columns = [rows[name].tolist() for name in ("step", "decoding", "draw", "text", "ended")]
     texts = [
         SampledText(step=step, decoding=decoding, draw=draw, text=text[:MOST_TEXT], ended=ended)
         for step, decoding, draw, text, ended in zip(*columns, strict=True)
     ]
-    return Prompt(
+    return SampledPrompt(
         probe=str(first["probe"]),
         passage=int(first["passage_id"]),
         prompt=first["prompt"] or "",
