@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from ontogeny.core.errors import RecipeError
-from ontogeny.core.recipe_file import recipe_schema, validate, validate_component
+from ontogeny.core.recipe_file import validate, validate_component
+from ontogeny.core.recipe_schema import recipe_schema
 from ontogeny.report.page import write_report
 from ontogeny.runs.backfill import backfill
 from ontogeny.runs.execute import execute, resume
