@@ -31,8 +31,8 @@ def test_without_noise_matrices_shrink_and_vectors_stay() -> None:
     parameters = dict(model.named_parameters())
     assert set(change.weights) == {name for name, p in parameters.items() if p.ndim == 2}
     assert all(torch.equal(value, parameters[name].detach() / 2) for name, value in change.weights.items())
-    assert all(mask.all() for mask in change.anew.values())
-    assert change.seen == {"distance": pytest.approx(0.5)}
+    assert all(mask.all() for mask in change.reset_moments.values())
+    assert change.values == {"distance": pytest.approx(0.5)}
 
 
 def test_noise_has_the_spread_of_a_model_from_scratch() -> None:

@@ -38,15 +38,15 @@ def test_half_by_hand() -> None:
     change = Sleep(at=AT, share=0.5).apply(_context())
     assert change.weights["a"].tolist() == [[1.0, 1.0], [3.0, 4.0]]
     assert change.weights["b"].tolist() == [0.5, 0.0]
-    assert change.anew["a"].tolist() == [[True, True], [False, False]]
-    assert change.anew["b"].tolist() == [False, True]
-    assert change.seen == {"moved": pytest.approx(4 / 6), "reset": pytest.approx(3 / 6)}
+    assert change.reset_moments["a"].tolist() == [[True, True], [False, False]]
+    assert change.reset_moments["b"].tolist() == [False, True]
+    assert change.values == {"moved": pytest.approx(4 / 6), "reset": pytest.approx(3 / 6)}
 
 
 def test_it_sleeps_only_when_saturated() -> None:
     """4 of 6 have moved; beyond 1.5 times the matrix's root mean square of 1, only 2 and 3: 2 + 1 of 6."""
     awake = Sleep(at=AT, saturated=0.7).apply(_context())
-    assert (awake.weights, awake.anew, awake.seen) == ({}, {}, {"moved": pytest.approx(4 / 6), "reset": 0.0})
+    assert (awake.weights, awake.reset_moments, awake.values) == ({}, {}, {"moved": pytest.approx(4 / 6), "reset": 0.0})
     assert Sleep(at=AT, saturated=0.6).apply(_context()).weights
     assert Sleep(at=AT, saturated=0.6, tolerance=1.5).apply(_context()).seen["moved"] == pytest.approx(3 / 6)
 

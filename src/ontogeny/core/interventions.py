@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What becomes of a state. Parameters that are not named stay as they are."""
+    """What an intervention does to a state. Parameters that are not named stay as they are."""
 
     weights: "Mapping[str, Tensor]" = field(default_factory=dict)
     """New values of parameters, by name."""
-    anew: "Mapping[str, Tensor]" = field(default_factory=dict)
-    """bool, by parameter: where the optimizer's moments are set to 0, as they were of another weight."""
-    seen: Mapping[str, float] = field(default_factory=dict)
+    reset_moments: "Mapping[str, Tensor]" = field(default_factory=dict)
+    """bool, by parameter: where the optimizer's moments, which belong to the old weights, are set to 0."""
+    values: Mapping[str, float] = field(default_factory=dict)
     """Numbers about it: recorded as metrics `<kind>_<name>` of scope `train`."""
 
 
 class Intervention(Component):
-    """Changes the weights at a state, after it was looked at and saved and controls have decided, before the step.
+    """Changes the weights at a state: after measures, checkpoint and controls, before the step.
 
-    A pure function of the state, of the start, and of the seed. So an interrupted run, which continues from the state
-    as it was saved, changes it the same again.
+    A pure function of the state, the initial weights and the seed. So a resumed run, which continues from the state as
+    it was saved, makes the same change again.
     """
 
     at: Cadence
@@ -37,4 +37,4 @@ class Intervention(Component):
 
     @abstractmethod
     def apply(self, context: Context) -> Change:
-        """Say what the weights become. The model is left as it was."""
+        """The change. The model is left as it was."""

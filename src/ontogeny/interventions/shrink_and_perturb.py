@@ -42,5 +42,7 @@ class ShrinkAndPerturb(Intervention):
             weights[name] = self.shrink * before + self.noise * sigma * drawn
             change_square += float((weights[name] - before).double().square().sum())
             weights_square += float(before.double().square().sum())
-        anew = {name: torch.ones_like(tensor, dtype=torch.bool) for name, tensor in weights.items()}
-        return Change(weights=weights, anew=anew, seen={"distance": (change_square / weights_square) ** 0.5})
+        everywhere = {name: torch.ones_like(tensor, dtype=torch.bool) for name, tensor in weights.items()}
+        return Change(
+            weights=weights, reset_moments=everywhere, values={"distance": (change_square / weights_square) ** 0.5}
+        )

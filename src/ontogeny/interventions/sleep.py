@@ -41,11 +41,11 @@ class Sleep(Intervention):
         total = sum(tensor.numel() for tensor in now.values())
         moved = sum(int(has_moved(now[name], start[name], self.tolerance).sum()) for name in now) / total
         if moved < self.saturated:
-            return Change(seen={"moved": moved, "reset": 0.0})
+            return Change(values={"moved": moved, "reset": 0.0})
         least = {name: self._least(tensor - start[name]) for name, tensor in now.items()}
         weights = {name: tensor.where(~least[name], start[name]) for name, tensor in now.items()}
         reset = sum(int(mask.sum()) for mask in least.values()) / total
-        return Change(weights=weights, anew=least, seen={"moved": moved, "reset": reset})
+        return Change(weights=weights, reset_moments=least, values={"moved": moved, "reset": reset})
 
     def _least(self, change: "Tensor") -> "Tensor":
         """Mask of the `share` of a tensor with the smallest |change|: bool. Ties go to the first parameters."""

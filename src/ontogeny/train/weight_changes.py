@@ -36,7 +36,7 @@ class WeightChanges:
                 with untouched(present.model):
                     change = intervention.apply(present)
                 self._carry_out(change)
-                rows |= {f"{intervention.kind}_{name}": value for name, value in change.seen.items()}
+                rows |= {f"{intervention.kind}_{name}": value for name, value in change.values.items()}
         return rows
 
     def _carry_out(self, change: Change) -> None:
@@ -46,7 +46,7 @@ class WeightChanges:
         with torch.no_grad():
             for name, value in change.weights.items():
                 parameters[name].copy_(value)
-            for name, mask in change.anew.items():
+            for name, mask in change.reset_moments.items():
                 for moment in self.session.optimizer.state.get(parameters[name], {}).values():
                     if isinstance(moment, torch.Tensor):
                         _forget(moment, mask)
