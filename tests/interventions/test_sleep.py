@@ -48,7 +48,7 @@ def test_it_sleeps_only_when_saturated() -> None:
     awake = Sleep(at=AT, saturated=0.7).apply(_context())
     assert (awake.weights, awake.reset_moments, awake.values) == ({}, {}, {"moved": pytest.approx(4 / 6), "reset": 0.0})
     assert Sleep(at=AT, saturated=0.6).apply(_context()).weights
-    assert Sleep(at=AT, saturated=0.6, tolerance=1.5).apply(_context()).seen["moved"] == pytest.approx(3 / 6)
+    assert Sleep(at=AT, saturated=0.6, tolerance=1.5).apply(_context()).values["moved"] == pytest.approx(3 / 6)
 
 
 def _content(folder: Path, *interventions: Any) -> dict[str, Any]:
