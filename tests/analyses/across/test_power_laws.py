@@ -98,3 +98,8 @@ def test_why_there_is_no_law() -> None:
     assert power_law([1, 2], np.array([[1, -1], [1, 0]])) == ("2 of 4 values are not positive, which have no logarithm")
     with pytest.raises(ValueError, match="fewer than two seeds"):
         predict(law([1, 2], np.ones((2, 1))), 3, 1)
+
+
+def test_without_any_x_there_is_no_law() -> None:
+    """All seeds lack a value, or all x are 0: nothing is fitted, and why is said."""
+    assert power_law([], np.zeros((0, 0))) == "needs 2 different x, has 0"

@@ -59,6 +59,8 @@ def power_law(x: Sequence[float] | np.ndarray, y: np.ndarray) -> Law | str:
     shared by all fits would be in no interval. The interval of k is that of the mean over the seeds' k. With two x the
     law goes through both points and cannot fail; from three common x on `misfit_p` says whether it does.
     """
+    if not len(x):
+        return _lack([], y, 2)
     own = np.broadcast_to(np.asarray(x, dtype=np.float64).reshape(len(x), -1), y.shape)
     common = np.ndim(x) == 1
     means = [float(mean) for mean in own.mean(axis=1)] if y.size else []
