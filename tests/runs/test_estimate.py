@@ -6,7 +6,7 @@ import pytest
 
 from ontogeny.core.recipe_file import validate
 from ontogeny.data.tokenizer import train_tokenizer
-from ontogeny.runs import trial
+from ontogeny.runs import materials
 from ontogeny.runs.estimate import estimate
 from tests.small_runs import tree
 
@@ -29,8 +29,8 @@ def test_the_recipes_tokenizer_and_dropout_count_for_an_existing_model(
         opened.append(named)
         return original(*given, **named)  # type: ignore[arg-type]
 
-    original = trial.open_session
-    monkeypatch.setattr(trial, "open_session", open_session)
+    original = materials.open_session
+    monkeypatch.setattr(materials, "open_session", open_session)
     found = estimate(validate(content, "test"), runs_dir=tmp_path / "runs", scratch=tmp_path)
     assert found["steps"] == 12  # 22 passages in batches of 6 are 4 steps, three times
     assert opened[0]["model"].config.resid_pdrop == 0.3
