@@ -11,9 +11,7 @@ import pyarrow as pa
 from ontogeny.core.errors import StoreError, closest
 from ontogeny.core.passages import Passage, ProbeSet, side_widths
 from ontogeny.store import durable
-from ontogeny.store.schema import PROBES, is_file_name
-
-SIDE_COLUMN = "side/"
+from ontogeny.store.schema import SIDE_COLUMN, is_file_name, probes_schema
 
 
 def write_probes(folder: Path, probes: ProbeSet) -> None:
@@ -47,12 +45,7 @@ def write_probes(folder: Path, probes: ProbeSet) -> None:
     about = {"name": probes.name, "about": probes.about, "fingerprint": probes.fingerprint, "place": str(place)}
     about |= {"sides": json.dumps(widths)} if widths else {}
     durable.make_folder(folder)
-    durable.write_table(path, pa.table(columns, schema=_schema(widths)).replace_schema_metadata(about))
-
-
-def _schema(widths: Mapping[str, int]) -> pa.Schema:
-    """The columns of a probe set, and one for each side input: float32 [n * d], row after row."""
-    return pa.schema([*PROBES, *(pa.field(SIDE_COLUMN + name, pa.list_(pa.float32())) for name in widths)])
+    durable.write_table(path, pa.table(columns, schema=probes_schema(widths)).replace_schema_metadata(about))
 
 
 def _lists(arrays: list[np.ndarray], dtype: np.dtype) -> pa.ListArray:
@@ -65,7 +58,7 @@ def read_probes(path: Path) -> ProbeSet:
     """Read a probe set. Raises StoreError if it is damaged or does not have the fingerprint it was stored with."""
     about = durable.read_labels(path)
     widths: dict[str, int] = json.loads(about.get("sides", "{}"))
-    table = durable.read_table(path, _schema(widths)).combine_chunks()
+    table = durable.read_table(path, probes_schema(widths)).combine_chunks()
     texts, sources = table["text"].to_pylist(), table["source"].to_pylist()
     columns = [_split(table[name]) for name in ("token_ids", "byte_offsets", "supervised")]
     sides = {name: _split(table[SIDE_COLUMN + name]) for name in widths}

@@ -75,6 +75,9 @@ PROBES: Final = pa.schema(
 )
 """One row per passage of a probe set, in order; its name, description and fingerprint are in the file's metadata."""
 
+SIDE_COLUMN: Final = "side/"
+"""Begins the column of a side input."""
+
 SAMPLES: Final = pa.schema(
     [
         pa.field("step", pa.int64(), nullable=False),
@@ -113,6 +116,11 @@ CHECKPOINT_COORDINATES: Final = ("step", "epoch", "tokens_seen", "flops", "flops
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def probes_schema(widths: Mapping[str, int]) -> pa.Schema:
+    """The columns of a probe set; for each side input (name and width d) one more: float32 [n * d], row after row."""
+    return pa.schema([*PROBES, *(pa.field(SIDE_COLUMN + name, pa.list_(pa.float32())) for name in widths)])
 
 
 def place_from(entry: JsonObject) -> Place:
