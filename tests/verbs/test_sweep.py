@@ -177,7 +177,7 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def command(name: str, after: str | None = None) -> Command:
-    return Command(key=name, words=name, name=name, arguments=[name], after=after)
+    return Command(key=name, words=name, name=name, arguments=[name], after=(after,) if after else ())
 
 
 def test_a_run_that_another_process_writes_is_waited_for(stub: Path) -> None:

@@ -99,15 +99,27 @@ def origin_of(source: ModelSource, runs_dir: Path, missing: Missing) -> Origin |
     return source.origin(resolve)
 
 
-def ancestors_of(recipe: Recipe) -> "list[tuple[FromRun, Recipe]]":
-    """The recipes whose models a recipe starts from or reads as companions, parents before children."""
-    ancestors: list[tuple[FromRun, Recipe]] = []
+def parents_of(recipe: Recipe) -> "list[tuple[FromRun, Recipe]]":
+    """The recipes whose models a recipe starts from or reads as companions: the model's first, if it has one."""
+    parents: list[tuple[FromRun, Recipe]] = []
 
     def resolve(from_run: "FromRun") -> None:
         if from_run.recipe is not None:
-            parent = load_recipe(from_run.recipe, from_run.overrides)
-            ancestors.extend([*ancestors_of(parent), (from_run, parent)])
+            parents.append((from_run, load_recipe(from_run.recipe, from_run.overrides)))
 
     for source in (recipe.model, *recipe.companions.values()):
         source.origin(resolve)
+    return parents
+
+
+def ancestors_of(recipe: Recipe) -> "list[tuple[FromRun, Recipe]]":
+    """Its parents, theirs, and so on: each after its own parents."""
+    ancestors: list[tuple[FromRun, Recipe]] = []
+    for from_run, parent in parents_of(recipe):
+        ancestors += [*ancestors_of(parent), (from_run, parent)]
     return ancestors
+
+
+def model_parent(recipe: Recipe) -> Recipe | None:
+    """The recipe of the run that the model comes from; None without one."""
+    return next((parent for from_run, parent in parents_of(recipe) if from_run is recipe.model), None)

@@ -17,7 +17,7 @@ from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import load_recipe
 from ontogeny.report.page import write_report
 from ontogeny.runs.execute import execute, is_finished, run_path
-from ontogeny.runs.parents import find_finished_run
+from ontogeny.runs.parents import ancestors_of, find_finished_run, model_parent, parents_of
 from ontogeny.store import durable
 from ontogeny.store.lock import RunLock
 from ontogeny.store.run import open_run
@@ -155,7 +155,7 @@ def sweep(
             )
             run_all([*parents.values(), *first], runs_dir, jobs, tell, errors)
             known = [point for point in points if point not in last and errors[point.run.name] is None]
-            if held and known and all(errors.get(command.after or "") is None for command in then):
+            if held and known and all(errors.get(key) is None for command in then for key in command.after):
                 _predict(folder, held, known, last, runs_dir)
             run_all(then, runs_dir, jobs, tell, errors)
             _write(folder, points, errors, levels)
@@ -190,15 +190,18 @@ def _check_finished(points: Sequence[Point], runs_dir: Path, tell: Tell, into: d
 
 
 def _command(recipe: str, point: Point, parents: Mapping[str, Command]) -> Command:
-    ancestors = _ancestors(point.recipe)
-    parent = ancestors[-1][2].train_hash if ancestors else None
     return Command(
         key=point.run.name,
         words=_words(point),
         name=point.run.name,
         arguments=[recipe, *point.overrides],
-        after=parent if parent in parents else None,
+        after=_awaited(point.recipe, parents),
     )
+
+
+def _awaited(recipe: Recipe, commands: Mapping[str, Command]) -> tuple[str, ...]:
+    """Keys of the commands that train what a recipe starts from or reads."""
+    return tuple(key for _, parent in parents_of(recipe) if (key := parent.train_hash) in commands)
 
 
 def _list(folder: Path, points: Sequence[Point], errors: Mapping[str, str | None]) -> None:
@@ -238,7 +241,7 @@ def plan(points: Sequence[Point], runs_dir: Path, jobs: int | None) -> dict[str,
 
     states = [state(point) for point in points]
     left = [point for point, now in zip(points, states, strict=True) if now != "finished"]
-    ancestors = {parent.train_hash for point in left for *_, parent in _ancestors(point.recipe)}
+    ancestors = {parent.train_hash for point in left for _, parent in ancestors_of(point.recipe)}
     missing = sum(find_finished_run(runs_dir, train_hash) is None for train_hash in ancestors)
     planned: dict[str, int | str] = {"runs": len(points), "finished already": len(points) - len(left)}
     begun = sum(now not in ("finished", "to run") for now in states)
@@ -268,7 +271,7 @@ def _held_out(points: Sequence[Point], hold_out: str | None) -> tuple[str, str] 
     lack = scaling.why_no_law(key, level, {point.levels[key] for point in points} - {level})
     if lack:
         raise OntogenyError(f"--hold-out {hold_out}: {lack}")
-    if not scaling.is_number(key) and not all(_ancestors(point.recipe) for point in points):
+    if not scaling.is_number(key) and not all(model_parent(point.recipe) for point in points):
         raise OntogenyError(
             f"--hold-out {key}: its size is not known before it is run; hold out a length, a share, or a "
             "size of the model that runs start from (base.model.size)"
@@ -299,7 +302,8 @@ def _size_before(point: Point, held: tuple[str, str], runs_dir: Path) -> float:
     """The number of a level before it is run: its value, or the parameters of the model that its runs start from."""
     if scaling.is_number(held[0]):
         return float(held[1])
-    parent = find_finished_run(runs_dir, _ancestors(point.recipe)[-1][2].train_hash)
+    parent_recipe = model_parent(point.recipe)
+    parent = find_finished_run(runs_dir, parent_recipe.train_hash) if parent_recipe else None
     if parent is None:
         raise OntogenyError(f"--hold-out {held[0]}: the model that its runs start from is gone: run the sweep again")
     return float(open_run(parent).provenance["model"]["parameters"])
@@ -310,35 +314,20 @@ def _rows(points: Sequence[Point]) -> list[sweep_results.Row]:
 
 
 def _parents(points: Sequence[Point], runs_dir: Path) -> dict[str, Command]:
-    """Models that points start from and that are not trained yet, by hash, each once and after its own parent."""
+    """Models that points start from or read and that are not trained yet: by hash, each after its own parents."""
     commands: dict[str, Command] = {}
     for point in points:
-        before = None
-        for name, overrides, parent in _ancestors(point.recipe):
+        for source, parent in ancestors_of(point.recipe):
             key = parent.train_hash
             if key not in commands and find_finished_run(runs_dir, key) is None:
                 commands[key] = Command(
                     key=key,
-                    words=f"{name} first  {' '.join(overrides)}".rstrip(),
+                    words=f"{source.recipe} first  {' '.join(source.overrides)}".rstrip(),
                     name=parent.name,
-                    arguments=[name, *overrides],
-                    after=before,
+                    arguments=[str(source.recipe), *source.overrides],
+                    after=_awaited(parent, commands),
                 )
-            before = key if key in commands else None
     return commands
-
-
-def _ancestors(recipe: Recipe) -> list[tuple[str, tuple[str, ...], Recipe]]:
-    """Recipes that the model comes from, oldest first, with their overrides."""
-    ancestors: list[tuple[str, tuple[str, ...], Recipe]] = []
-
-    def resolve(source: Any) -> Any:
-        if source.recipe is not None:
-            parent = load_recipe(source.recipe, source.overrides)
-            ancestors.extend([*_ancestors(parent), (source.recipe, source.overrides, parent)])
-
-    recipe.model.origin(resolve)
-    return ancestors
 
 
 def _words(point: Point) -> str:

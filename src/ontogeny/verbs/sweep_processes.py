@@ -42,8 +42,8 @@ class Command:
     words: str
     name: str
     arguments: Sequence[str]
-    after: str | None = None
-    """Key of a command that trains what this one starts from."""
+    after: tuple[str, ...] = ()
+    """Keys of the commands that train what this one starts from or reads."""
 
 
 @dataclass(kw_only=True)
@@ -102,7 +102,7 @@ class _Queue:
     def take(self) -> Command | None:
         """The next command that may start now."""
         for command in self.waiting:
-            if command.after is None or self.outcomes.get(command.after, "not yet") is None:
+            if all(self.outcomes.get(key, "not yet") is None for key in command.after):
                 self.waiting.remove(command)
                 return command
         for delayed in self.later:
@@ -114,13 +114,13 @@ class _Queue:
 
     def hopeless(self) -> list[Command]:
         """Commands that start from a model that could not be trained; they no longer wait."""
-        orphans = [
-            command
-            for command in self.waiting
-            if command.after is not None and self.outcomes.get(command.after) is not None
-        ]
+        orphans = [command for command in self.waiting if self.why_never(command) is not None]
         self.waiting = [command for command in self.waiting if command not in orphans]
         return orphans
+
+    def why_never(self, command: Command) -> str | None:
+        """The error of the first model that it waits for in vain; None if there is none."""
+        return next((error for key in command.after if (error := self.outcomes.get(key)) is not None), None)
 
     def again(self, command: Command) -> bool:
         """Try it once more, after twice the delay; is it the first time?"""
@@ -154,7 +154,7 @@ def run_all(
     try:
         while busy or queue.waiting or queue.later:
             for command in queue.hopeless():
-                note(command, f"a model that it starts from could not be trained: {into[command.after or '']}")
+                note(command, f"a model that it starts from could not be trained: {queue.why_never(command)}")
             while len(busy) < at_a_time and (given := queue.take()) is not None:
                 busy.append(idle.pop() if idle else _start(threads))
                 busy[-1].give(given, runs_dir)
