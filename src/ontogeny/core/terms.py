@@ -52,7 +52,7 @@ class ForwardPass(Protocol):
 
     @property
     def nll(self) -> "Tensor":
-        """[B, T], nats: of the token at each position given those before it. Defined where `supervised` is true."""
+        """[B, T], nats: of each token given those before it. A term reads 0 where `supervised` is false."""
         ...
 
     @property
@@ -112,6 +112,8 @@ class TrainingObjective(Protocol):
     """The scheduled sum of a recipe's terms, as measures use it: `objectives.compose.Objective`."""
 
     terms: "tuple[Term, ...]"
+    modules: "dict[str, nn.Module]"
+    """Trainable parts that terms built, by label."""
 
     @property
     def needs(self) -> Set[TermNeed]:

@@ -262,6 +262,7 @@ def _describe_selection(
         **_counts(examples),
         "sha256": ProbeSet(name="train", passages=examples).fingerprint,
         **({"windows": selection.windows} if selection.windows else {}),
+        **({"sides": side_widths(examples)} if side_widths(examples) else {}),
     }
     return {
         "train": train,

@@ -103,4 +103,4 @@ def _twin_passage(text: str, original: Passage, tokenizer: "PreTrainedTokenizerF
     first: Sequence[Passage] = cut([Document(text=text, source="twin")], tokenizer, whole, "twin")
     if not first:
         raise DataError(f"the twin of {original.source} is empty")
-    return replace(first[0], source=original.source)
+    return replace(first[0], source=original.source, sides=original.sides)

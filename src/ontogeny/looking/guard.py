@@ -24,7 +24,7 @@ def untouched(model: "nn.Module", *, parameters: bool = False, also: "Iterable[n
     that are tensors or numbers: the same objects), with the values of all but parameters, as a state that a forward
     pass keeps;
     random-number generators of torch (CPU and CUDA), numpy and python. With `parameters`, the values of parameters
-    too, from a copy of them (memory: once the model). Of `also` (trainable parts of loss terms), modes and gradients.
+    too, from a copy of them (memory: once the model). The same of `also`, trainable parts of loss terms.
 
     Inside, there is no autocast, neither around nor in a forward that training has wrapped: a look sees the model that
     a checkpoint holds.
@@ -35,6 +35,7 @@ def untouched(model: "nn.Module", *, parameters: bool = False, also: "Iterable[n
     modes = [(module, module.training) for root in roots for module in root.modules()]
     held = [(parameter, parameter.requires_grad, parameter.grad) for root in roots for parameter in root.parameters()]
     state = State(model, parameters=parameters)
+    states = [state, *(State(module, parameters=parameters) for module in also)]
     generators = _generator_states()
     for parameter, _, _ in held:
         parameter.grad = None
@@ -45,7 +46,8 @@ def untouched(model: "nn.Module", *, parameters: bool = False, also: "Iterable[n
             yield state
     finally:
         _put_back_generators(generators)
-        state.put_back()
+        for kept in states:
+            kept.put_back()
         for parameter, requires_grad, gradient in held:
             parameter.requires_grad_(requires_grad)
             parameter.grad = gradient

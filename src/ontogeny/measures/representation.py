@@ -101,8 +101,9 @@ def _states(model: "PreTrainedModel", context: Context, chosen: Chosen) -> list[
             rows = sorted(positions)
             passages = [context.probes[name].passages[row] for row in rows]
             for part in plan_batches([len(passage) for passage in passages], context.batch_tokens):
-                ids = collate([passages[i] for i in part], 0)["input_ids"].to(body_and_head.device)
-                hidden_states = body_and_head.body(ids, hidden_states=True).hidden_states
+                batch = collate([passages[i] for i in part], 0).to(body_and_head.device)
+                body = body_and_head.body(batch["input_ids"], hidden_states=True, sides=batch.sides)
+                hidden_states = body.hidden_states
                 assert hidden_states is not None
                 layers = layers or [{} for _ in hidden_states]
                 for layer, states in zip(layers, hidden_states, strict=True):

@@ -144,9 +144,13 @@ def loss_with_graph(model: "PreTrainedModel", batch: "dict[str, Tensor]") -> "Te
     """Mean NLL in nats over the supervised tokens of a right-padded batch, twice differentiable."""
     from torch.nn.functional import cross_entropy
 
-    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False).logits
+    from ontogeny.data.collate import sides_of
+    from ontogeny.models.body_and_head import side_arguments
+
+    sides = side_arguments(model, sides_of(batch))
+    output = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False, **sides)
     supervised = batch["supervised"][:, 1:]
-    return cross_entropy(logits[:, :-1][supervised].float(), batch["input_ids"][:, 1:][supervised])
+    return cross_entropy(output.logits[:, :-1][supervised].float(), batch["input_ids"][:, 1:][supervised])
 
 
 def power_iteration(

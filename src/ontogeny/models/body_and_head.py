@@ -44,6 +44,21 @@ def sides_taken(model: "nn.Module") -> Mapping[str, int]:
     return sides
 
 
+def side_arguments(model: "nn.Module", sides: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+    """Of a batch's side inputs those that the model takes, in float64 where its weights are.
+
+    Raises DataError if it takes one that the passages do not carry.
+    """
+    import torch
+
+    taken = {}
+    for name in sides_taken(model):
+        if name not in sides:
+            raise DataError(f"the model reads the side input '{name}', which these passages do not carry")
+        taken[name] = sides[name].double() if next(model.parameters()).dtype == torch.float64 else sides[name]
+    return taken
+
+
 def shape_of(model: "nn.Module") -> ModelShape:
     """The sizes of a model, from its configuration."""
     base = unwrapped(model)
@@ -109,7 +124,7 @@ class BodyAndHead:
         side input that is not given.
         """
         asked: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask, "use_cache": False}
-        given = self._given(sides or {})
+        given = side_arguments(self.model, sides or {})
         whole = self.whole
         run = self.model if whole else self._body
         extra = given if whole or run is not self._decoder else {}
@@ -135,12 +150,6 @@ class BodyAndHead:
         if self.whole or type(self._projection) is not nn.Linear:
             return None
         return self._projection.weight, self._projection.bias
-
-    def _given(self, sides: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
-        for name in self.sides:
-            if name not in sides:
-                raise DataError(f"the model reads the side input '{name}', which these passages do not carry")
-        return {name: sides[name] for name in self.sides}
 
     @contextmanager
     def _before_norm(self, wanted: bool) -> "Iterator[list[Tensor]]":

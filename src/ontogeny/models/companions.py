@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,13 +53,11 @@ class Companion:
 
     def check(self, passages: Sequence[Passage], vocabulary: int) -> None:
         """Raise DataError if it cannot read these passages, tokenized for a model of that vocabulary."""
-        if self.tokenizer is None:
-            self.check_lengths(passages)
-            if vocabulary > self.shape.vocabulary:
-                raise DataError(
-                    f"the companion '{self.name}' knows {self.shape.vocabulary} token ids, the tokenizer has "
-                    f"{vocabulary}"
-                )
+        self.check_lengths(passages if self.tokenizer is None else retokenized(passages, self.tokenizer))
+        if self.tokenizer is None and vocabulary > self.shape.vocabulary:
+            raise DataError(
+                f"the companion '{self.name}' knows {self.shape.vocabulary} token ids, the tokenizer has {vocabulary}"
+            )
 
     def check_lengths(self, passages: Sequence[Passage]) -> None:
         """Raise DataError if a passage has more tokens than its context holds."""
@@ -100,19 +99,45 @@ def tokenizer_sha256(tokenizer: "PreTrainedTokenizerFast") -> str:
 def retokenized(passages: Sequence[Passage], tokenizer: "PreTrainedTokenizerFast") -> list[Passage]:
     """The same texts in another tokenizer's tokens; a token is supervised if the byte that it begins with was.
 
-    A passage that ends with a token of no bytes (end of text) ends with this tokenizer's.
+    Where a passage has a token of no bytes (end of text), this tokenizer's stands.
     """
-    encoded = encode_batch(tokenizer, [passage.text for passage in passages])
-    return [_retokenized(passage, *tokens, tokenizer) for passage, tokens in zip(passages, encoded, strict=True)]
+    pieces = [_between_ends(passage) for passage in passages]
+    encoded = iter(encode_batch(tokenizer, [piece for own in pieces for piece in own]))
+    return [
+        _retokenized(passage, [next(encoded) for _ in own], end_of_text_id(tokenizer) if len(own) > 1 else -1)
+        for passage, own in zip(passages, pieces, strict=True)
+    ]
 
 
-def _retokenized(
-    passage: Passage, ids: np.ndarray, offsets: np.ndarray, tokenizer: "PreTrainedTokenizerFast"
-) -> Passage:
-    bytes_supervised = np.append(np.repeat(passage.supervised, np.diff(passage.byte_offsets)), False)
-    supervised = bytes_supervised[np.minimum(offsets[:-1], len(bytes_supervised) - 1)]
-    if len(passage) and passage.byte_offsets[-1] == passage.byte_offsets[-2]:
-        ids = np.append(ids, np.int32(end_of_text_id(tokenizer)))
-        offsets = np.append(offsets, offsets[-1])
-        supervised = np.append(supervised, passage.supervised[-1])
-    return replace(passage, token_ids=ids, byte_offsets=offsets, supervised=supervised)
+def _between_ends(passage: Passage) -> list[str]:
+    """The text between tokens that cover no bytes: ends of text. One piece more than there are such tokens."""
+    content = passage.text.encode()
+    ends = passage.byte_offsets[:-1][np.diff(passage.byte_offsets) == 0]
+    edges = [0, *ends.tolist(), len(content)]
+    return [content[start:stop].decode() for start, stop in pairwise(edges)]
+
+
+def _retokenized(passage: Passage, pieces: Sequence[tuple[np.ndarray, np.ndarray]], end: int) -> Passage:
+    """Encoded pieces joined, with `end` between them; supervised as the bytes and the ends of the passage are."""
+    widths = np.diff(passage.byte_offsets)
+    of_bytes = np.append(np.repeat(passage.supervised, widths), False)
+    of_ends = passage.supervised[widths == 0]
+    ids: list[np.ndarray] = []
+    starts: list[np.ndarray] = []
+    supervised: list[np.ndarray] = []
+    at = 0
+    for i, (piece_ids, offsets) in enumerate(pieces):
+        ids.append(piece_ids)
+        starts.append(offsets[:-1] + at)
+        supervised.append(of_bytes[np.minimum(starts[-1], len(of_bytes) - 1)])
+        at += int(offsets[-1])
+        if i < len(of_ends):
+            ids.append(np.array([end], dtype=np.int32))
+            starts.append(np.array([at]))
+            supervised.append(of_ends[i : i + 1])
+    return replace(
+        passage,
+        token_ids=np.concatenate(ids).astype(np.int32),
+        byte_offsets=np.append(np.concatenate(starts), at).astype(np.int32),
+        supervised=np.concatenate(supervised).astype(bool),
+    )

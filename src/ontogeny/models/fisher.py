@@ -10,6 +10,7 @@ from ontogeny.core.errors import DataError
 from ontogeny.core.passages import Passage
 from ontogeny.core.seeds import derive_seed
 from ontogeny.data.collate import collate
+from ontogeny.models.body_and_head import side_arguments
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -112,7 +113,7 @@ def log_likelihood(model: "PreTrainedModel", passages: Sequence[Passage], target
 
     device = next(model.parameters()).device
     batch = collate(passages, 0).to(device)
-    logits = model(input_ids=batch["input_ids"], use_cache=False).logits
+    logits = model(input_ids=batch["input_ids"], use_cache=False, **side_arguments(model, batch.sides)).logits
     labels = targets(logits, batch["input_ids"], first).masked_fill(~batch["supervised"], -100)[:, 1:]
     return -cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels.flatten(), ignore_index=-100, reduction="sum")
 

@@ -87,7 +87,10 @@ def counted_flops_per_token(model: "PreTrainedModel", length: int) -> float:
         unwrapped(twin).set_attn_implementation("eager")
         ids = torch.zeros(1, length, dtype=torch.long, device="meta")
         with torch.enable_grad(), FlopCounterMode(display=False) as counter:
-            sides = {name: torch.zeros(1, 1, width, device="meta") for name, width in sides_taken(model).items()}
+            sides = {
+                name: torch.zeros(1, 1, width, device="meta", dtype=next(model.parameters()).dtype)
+                for name, width in sides_taken(model).items()
+            }
             twin(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False, **sides).logits.sum().backward()
     except (RuntimeError, NotImplementedError, ValueError):
         return float("nan")

@@ -8,6 +8,7 @@ from ontogeny.core.errors import OntogenyError, closest
 from ontogeny.core.progress import Progress
 from ontogeny.core.seeds import derive_seed
 from ontogeny.core.terms import ForwardPass, Term, TermContext, TermNeed, Unit
+from ontogeny.models.body_and_head import unwrapped
 from ontogeny.objectives.forward import CompanionForwards, ModelForward, TermForward
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ class Objective:
         self.terms = tuple(terms)
         self.anchors = anchors or {}
         self.companions = dict(companions or {})
+        for term in self.terms:
+            for name in term.companions if "attentions" in type(term).companion_needs else ():
+                if name in self.companions:
+                    self.companions[name].model.set_attn_implementation("eager")
         self.modules: dict[str, nn.Module] = {}
         """Trainable parts that terms built, by label."""
         self.decided_weights: dict[str, float] = {}
@@ -58,6 +63,11 @@ class Objective:
     def sides(self) -> Set[str]:
         """Side inputs that the terms read."""
         return frozenset(name for term in self.terms for name in term.sides)
+
+    def prepare(self, model: "PreTrainedModel") -> None:
+        """Let the model return what the terms need: the fused kernels of attention give no probabilities."""
+        if "attentions" in self.needs:
+            unwrapped(model).set_attn_implementation("eager")
 
     def build(self, context: TermContext) -> None:
         """Let every term build its trainable parts. Torch's generator is left as it was."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ontogeny.core.passages import Passage
 from ontogeny.data.collate import sides_of
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from ontogeny.core.terms import ForwardPass, Term, TermNeed
     from ontogeny.models.companions import Companion
+
+
+T = TypeVar("T")
 
 
 class ModelForward:
@@ -45,11 +48,11 @@ class ModelForward:
     @cached_property
     def output(self) -> "CausalLMOutput":
         """The model's output. Without padding no mask is passed, which lets attention take its fast causal path."""
-        from ontogeny.models.body_and_head import sides_taken
+        from ontogeny.models.body_and_head import side_arguments
 
         mask = None if bool(self.attention_mask.all()) else self.attention_mask
         asked = {f"output_{name}": True for name in ("hidden_states", "attentions") if name in self._needs}
-        sides = {name: self.sides[name] for name in sides_taken(self.model)} if self.sides else {}
+        sides = side_arguments(self.model, self.sides)
         return self.model(input_ids=self.input_ids, attention_mask=mask, use_cache=False, **asked, **sides)
 
     @property
@@ -122,6 +125,17 @@ class CompanionForwards(Mapping[str, "ForwardPass"]):
         return len(self._companions)
 
 
+class _Declared(dict[str, T]):
+    """What a term names in one of its properties; asking for another is a defect of the term."""
+
+    def __init__(self, where: str, declared: Mapping[str, T]) -> None:
+        super().__init__(declared)
+        self._where = where
+
+    def __missing__(self, name: str) -> T:
+        raise AttributeError(f"the loss term reads '{name}': name it in its `{self._where}`")
+
+
 class TermForward:
     """A forward pass as one term reads it: what the term declares and nothing else, whoever ran the pass."""
 
@@ -158,8 +172,9 @@ class TermForward:
 
     @property
     def nll(self) -> "Tensor":
-        """[B, T], where the term needs it."""
-        return self._needed("nll").nll
+        """[B, T], where the term needs it; 0 where a token is not supervised."""
+        nll = self._needed("nll").nll
+        return nll.where(self.supervised, nll.new_zeros(()))
 
     @property
     def logits(self) -> "Tensor":
@@ -179,12 +194,12 @@ class TermForward:
     @property
     def sides(self) -> "Mapping[str, Tensor]":
         """The side inputs that the term names."""
-        return {name: self._forward.sides[name] for name in self._term.sides}
+        return _Declared("sides", {name: self._forward.sides[name] for name in self._term.sides})
 
     @property
     def companions(self) -> "Mapping[str, ForwardPass]":
         """The forward passes of the companions that the term names."""
-        return {name: self._forward.companions[name] for name in self._term.companions}
+        return _Declared("companions", {name: self._forward.companions[name] for name in self._term.companions})
 
     @property
     def parameters(self) -> "Mapping[str, Tensor]":

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from ontogeny.core.errors import StoreError, closest
 from ontogeny.core.measures import BatchMeasure
-from ontogeny.core.passages import ProbeSet, side_widths
 from ontogeny.core.progress import Progress
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_kinds import TERMS
@@ -73,7 +72,7 @@ def backfill(
                 listen(observer.look(session.model, place, progress, LiveSession(session)))
             else:
                 model = to_device(load_verified(run, checkpoint))
-                _restore_terms(objective, recipe, model, observer.probes, checkpoint)
+                _restore_terms(objective, recipe, model, run, checkpoint)
                 _put_weights_in_force(objective, recipe, run, place.step)
                 listen(observer.look(model, place, progress))
         writer.flush()
@@ -143,24 +142,21 @@ def _objective(recipe: Recipe | None, run: Path, companions: Companions) -> Obje
 def _companions(run: Run, recipe: Recipe | None, tokenizer: "PreTrainedTokenizerFast") -> Companions:
     if recipe is None or not recipe.companions:
         return {}
-    companions = open_companions(recipe, tokenizer, run.path.parent, refuse_missing)
+    companions = open_companions(recipe, tokenizer, run.path.parent, refuse_missing, begun=run)
     require_same_companions(run, companions)
     return companions
 
 
 def _restore_terms(
-    objective: Objective,
-    recipe: Recipe | None,
-    model: "PreTrainedModel",
-    probes: Mapping[str, ProbeSet],
-    checkpoint: Checkpoint,
+    objective: Objective, recipe: Recipe | None, model: "PreTrainedModel", run: Run, checkpoint: Checkpoint
 ) -> None:
     """The trainable parts of loss terms as they stood at the checkpoint."""
+    objective.prepare(model)
     saved = checkpoint.trainer_path / TERMS_FILE
     if recipe is None or recipe.train is None or not saved.exists():
         return
     if not objective.modules:
-        widths = side_widths(next(iter(probes.values())).passages) if probes else {}
+        widths = run.provenance["data"]["train"].get("sides", {})
         objective.build(term_context(model, objective.companions, widths, recipe.train.seed))
         for module in objective.modules.values():
             module.to(model.device, torch_dtype(recipe.train.weights))

@@ -7,13 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ontogeny.core.errors import OntogenyError, StoreError
+from ontogeny.core.passages import side_widths
 from ontogeny.core.progress import Place, Progress
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import dump_recipe
 from ontogeny.models.build import is_adapter, save_model
 from ontogeny.objectives.compose import Objective
 from ontogeny.runs.generated_corpora import keep_written
-from ontogeny.runs.materials import Materials, gather, open_companions, open_training, require_same_companions
+from ontogeny.runs.materials import (
+    Materials,
+    check_companions,
+    gather,
+    open_companions,
+    open_training,
+    require_same_companions,
+)
 from ontogeny.runs.parents import recipe_of
 from ontogeny.runs.provenance import describe, environment
 from ontogeny.runs.reopen import open_at, prepare_again, require_same_texts
@@ -22,7 +30,7 @@ from ontogeny.store.run import Run, open_run
 from ontogeny.store.schema import PROVENANCE
 from ontogeny.store.writer import RunWriter
 from ontogeny.train.anchors import compute_anchors, keep_anchors
-from ontogeny.train.session import to_device
+from ontogeny.train.session import check_sides, term_context, to_device
 from ontogeny.train.training import Listener, StageEvent, Training, observer_of, silent
 
 if TYPE_CHECKING:
@@ -90,7 +98,7 @@ def resume(path: Path, *, steps: int | None = None, runs_dir: Path | None = None
     listen(StageEvent(text=f"continuing from step {last.step}: reading the texts again"))
     prepared = prepare_again(run, recipe)
     missing = _train_first(recipe, runs_dir or path.parent, listen)
-    companions = open_companions(recipe, prepared.tokenizer, runs_dir or path.parent, missing)
+    companions = open_companions(recipe, prepared.tokenizer, runs_dir or path.parent, missing, begun=run)
     require_same_companions(run, companions)
     with RunWriter.attach(path) as writer:
         writer.rewind(last.step, last.manifest["extra"]["metrics_rows"])
@@ -200,6 +208,18 @@ def _only_look(materials: Materials, writer: RunWriter, listen: Listener) -> Non
     recipe, model = materials.recipe, materials.model
     due = dict.fromkeys((measure.group for measure in recipe.measures), frozenset({0}))
     objective = Objective(recipe.objective, companions=materials.companions)
+    check_companions(materials)
+    widths: dict[str, int] = {}
+    for name, probe in materials.prepared.probes.items():
+        widths |= side_widths(probe.passages)
+        check_sides(side_widths(probe.passages), model, objective, f"data.probes.{name}")
+    objective.prepare(model)
+    objective.build(term_context(model, objective.companions, widths, seed=0))
+    if objective.modules:
+        raise OntogenyError(
+            f"the loss term '{next(iter(objective.modules))}' has parts that are trained, and the recipe trains "
+            "nothing: say train, or leave the term out"
+        )
     observer = observer_of(recipe, writer, materials.prepared, due, objective)
     weights_sha256 = fingerprint(effective_weights(model))
     place = Place(step=0, epoch=0.0, tokens_seen=0, flops=0.0, flops_counted=0.0, weights_sha256=weights_sha256)

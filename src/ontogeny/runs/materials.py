@@ -7,17 +7,21 @@ from typing import TYPE_CHECKING
 
 from ontogeny.core.errors import StoreError
 from ontogeny.core.origin import Origin
+from ontogeny.core.passages import side_widths
 from ontogeny.core.recipe import Recipe
+from ontogeny.core.seeds import derive_seed
 from ontogeny.data.prepare import Prepared, prepare
 from ontogeny.data.tokenizer import load_tokenizer
 from ontogeny.models.build import Limits, LoadContext, align_special_tokens, build_model, read_limits
+from ontogeny.models.checkpoints import origin_of_checkpoint
 from ontogeny.models.companions import Companion, freeze
 from ontogeny.objectives.compose import Anchors
 from ontogeny.runs.example_difficulty import example_nll
 from ontogeny.runs.generated_corpora import Author, author_of, write_corpora
 from ontogeny.runs.parents import Missing, StandIn, check_held_out, origin_of
-from ontogeny.store.run import Run
-from ontogeny.train.session import Session, open_session, to_device
+from ontogeny.store.run import Run, open_run
+from ontogeny.store.schema import PROVENANCE
+from ontogeny.train.session import Session, check_sides, open_session, to_device
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -67,12 +71,19 @@ def open_companions(
     runs_dir: Path,
     missing: Missing,
     tell: Tell = lambda text: None,
+    begun: Run | None = None,
 ) -> Companions:
-    """Load the frozen models that a recipe's loss terms read, on the device where training computes."""
+    """Load the frozen models that a recipe's loss terms read, on the device where training computes.
+
+    `begun`: the run that is opened again; a companion is then taken from where it was, if it still is there.
+    """
     companions = {}
     for name, source in recipe.companions.items():
         tell(f"loading the companion {name}")
-        origin = origin_of(source, runs_dir, missing)
+        recorded = _recorded_origin(begun, name, runs_dir) if begun else None
+        origin = recorded or origin_of(source, runs_dir, missing)
+        if begun is None and isinstance(origin, Origin) and origin.parent is not None:
+            check_held_out(recipe, origin.parent)
         if isinstance(origin, StandIn):
             companions[name] = freeze(name, to_device(origin.model), origin.tokenizer, tokenizer, {})
             continue
@@ -80,7 +91,7 @@ def open_companions(
         context = LoadContext(
             tokenizer=own,
             length=recipe.longest,
-            seed=recipe.train.seed if recipe.train else 0,
+            seed=derive_seed(recipe.train.seed if recipe.train else 0, "companion", name),
             dropout=0.0,
             origin=origin,
         )
@@ -95,7 +106,8 @@ def open_companions(
 def open_training(materials: Materials, run: Path, anchors: Anchors, total_steps: int | None = None) -> Session:
     """A session at step 0 (or wherever its state is restored to). `run`: where what orders ask of the model is kept."""
     recipe, prepared = materials.recipe, materials.prepared
-    return open_session(
+    check_companions(materials)
+    session = open_session(
         recipe,
         model=materials.model,
         tokenizer=prepared.tokenizer,
@@ -106,6 +118,18 @@ def open_training(materials: Materials, run: Path, anchors: Anchors, total_steps
         companions=materials.companions,
         total_steps=total_steps,
     )
+    for name, probe in prepared.probes.items():
+        check_sides(side_widths(probe.passages), session.model, session.objective, f"data.probes.{name}")
+    return session
+
+
+def check_companions(materials: Materials) -> None:
+    """Raise DataError if a companion cannot read the passages that are trained on or looked at."""
+    prepared = materials.prepared
+    sets = [prepared.examples, *(probe.passages for probe in prepared.probes.values())]
+    for companion in materials.companions.values():
+        for passages in filter(None, sets):
+            companion.check(passages, len(prepared.tokenizer))
 
 
 def require_same_companions(run: Run, companions: Companions) -> None:
@@ -138,6 +162,18 @@ def _given(recipe: Recipe, source: Origin | StandIn | None) -> "tuple[PreTrained
     own = recipe.tokenizer.path is None and recipe.tokenizer.vocab_size is None
     tokenizer = load_tokenizer(source.tokenizer or source.path, source.revision) if own else None
     return tokenizer, read_limits(source)
+
+
+def _recorded_origin(begun: Run, name: str, runs_dir: Path) -> Origin | None:
+    """The checkpoint that a companion was taken from, where its run still lies beside this one."""
+    parent = begun.provenance.get("companions", {}).get(name, {}).get("parent")
+    folder = runs_dir / parent["run"] if parent else None
+    if folder is None or not (folder / PROVENANCE).exists():
+        return None
+    try:
+        return origin_of_checkpoint(open_run(folder), parent["step"])
+    except StoreError:
+        return None
 
 
 def _author(source: Origin | StandIn | None) -> Callable[[], Author] | None:

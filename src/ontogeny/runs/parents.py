@@ -94,9 +94,17 @@ def origin_of(source: ModelSource, runs_dir: Path, missing: Missing) -> Origin |
         assert from_run.recipe is not None
         parent = load_recipe(from_run.recipe, from_run.overrides)
         run = find_finished_run(runs_dir, parent.train_hash) or missing(parent)
-        return run if isinstance(run, StandIn) else origin_of_checkpoint(open_run(run), from_run.step)
+        if isinstance(run, StandIn):
+            return run
+        return origin_of_checkpoint(open_run(run), _step_of(from_run, open_run(run)))
 
     return source.origin(resolve)
+
+
+def _step_of(from_run: "FromRun", run: Run) -> int | None:
+    """The checkpoint that a recipe asks for: where its own training ended, if the run was extended since."""
+    extensions = run.provenance.get("extensions")
+    return extensions[0]["from_steps"] if from_run.step is None and extensions else from_run.step
 
 
 def parents_of(recipe: Recipe) -> "list[tuple[FromRun, Recipe]]":

@@ -28,7 +28,7 @@ class ControlDecisions:
         for control in self.controls:
             if context.progress.step % control.every:
                 continue
-            with untouched(context.model):
+            with untouched(context.model, also=context.objective.modules.values()):
                 decision = control.decide(context, self.past[control.kind])
             if not decision.values and decision.stop is None:
                 raise OntogenyError(
@@ -43,7 +43,7 @@ class ControlDecisions:
         seconds = {}
         for control in self.controls:
             started = time.perf_counter()
-            with untouched(context.model):
+            with untouched(context.model, also=context.objective.modules.values()):
                 control.decide(context, self.past[control.kind])
             seconds[control.kind] = time.perf_counter() - started
         return seconds

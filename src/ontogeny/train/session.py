@@ -108,12 +108,10 @@ def open_session(
     device = accelerator.device
     objective = Objective(recipe.objective, on_device(anchors or {}, device), companions)
     for companion in objective.companions.values():
-        companion.check(examples, len(tokenizer))
         companion.model.to(device)
     widths = side_widths(examples)
-    check_sides(widths, model, objective)
-    if "attentions" in objective.needs:
-        model.set_attn_implementation("eager")  # the fused kernels return no probabilities
+    check_sides(widths, model, objective, "data.train")
+    objective.prepare(model)
     objective.build(term_context(model, objective.companions, widths, train.seed))
     modules = nn.ModuleDict(objective.modules)
     flops_counted = counted_flops_per_token(model, recipe.data.length)
@@ -160,18 +158,20 @@ def term_context(
     return TermContext(model=shape_of(model), companions=shapes, sides=sides, seed=seed)
 
 
-def check_sides(carried: Mapping[str, int], model: "PreTrainedModel", objective: Objective) -> None:
+def check_sides(carried: Mapping[str, int], model: "PreTrainedModel", objective: Objective, where: str) -> None:
     """Raise DataError unless passages carry the side inputs that the model and the terms read, and no others."""
-    taken = sides_taken(model)
+    taken = dict(sides_taken(model))
+    for companion in objective.companions.values():
+        taken |= sides_taken(companion.model)
     read = {*taken, *objective.sides}
     for name in sorted(set(carried) - read):
         raise DataError(
-            f"the passages of data.train carry the side input '{name}', which neither the model nor a loss term reads: "
+            f"the passages of {where} carry the side input '{name}', which neither the model nor a loss term reads: "
             "choose a model or a term that does, or a corpus without it"
         )
     for name in sorted(read - set(carried)):
         who = "the model" if name in taken else "a loss term"
-        raise DataError(f"{who} reads the side input '{name}', which the passages of data.train do not carry")
+        raise DataError(f"{who} reads the side input '{name}', which the passages of {where} do not carry")
     for name, width in taken.items():
         if carried[name] != width:
             raise DataError(f"the side input '{name}' has width {carried[name]}, the model takes {width}")

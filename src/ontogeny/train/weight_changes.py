@@ -33,7 +33,7 @@ class WeightChanges:
         if self.is_due(step):
             for intervention in (intervention for intervention, states in self.due if step in states):
                 present = context()
-                with untouched(present.model):
+                with untouched(present.model, also=present.objective.modules.values()):
                     change = intervention.apply(present)
                 self._carry_out(change)
                 rows |= {f"{intervention.kind}_{name}": value for name, value in change.values.items()}
