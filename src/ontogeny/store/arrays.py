@@ -284,8 +284,9 @@ class GroupWriter:
                 raise self._refusal(f"'{name}'", stored_axes, axes)
             if _dtype(array) != _dtype(stored):
                 raise self._refusal(f"'{name}'", _dtype(stored), _dtype(array))
-            if dict(stored.attrs) != _plain(array.attrs):
-                raise self._refusal(f"'{name}'", dict(stored.attrs), _plain(array.attrs))
+            meant, means = _meaning(dict(stored.attrs)), _meaning(_plain(array.attrs))
+            if meant != means:
+                raise self._refusal(f"'{name}'", meant, means)
             if not leading and self._digest(name) != _digest(array.values):
                 raise StoreError(
                     f"{self._path}: coordinate '{name}' has other values than before: "
@@ -322,6 +323,11 @@ class GroupWriter:
 def _pop_names(attributes: JsonObject) -> tuple[list[str], list[str]]:
     """Remove from a group's attributes, and return, the names of coordinates and variables in the measure's order."""
     return str(attributes.pop("coordinates")).split(), str(attributes.pop("variables")).split()
+
+
+def _meaning(attributes: JsonObject) -> JsonObject:
+    """Attributes without the description, which may be worded otherwise by another version."""
+    return {key: value for key, value in attributes.items() if key != "long_name"}
 
 
 def _dtype(array: "xr.Variable | xr.DataArray | zarr.Array") -> str:

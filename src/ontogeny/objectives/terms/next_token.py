@@ -15,4 +15,4 @@ class NextToken(Term):
 
     def value(self, forward: Forward) -> "tuple[Tensor, Unit]":
         """Sum of NLL over the supervised tokens of the batch; the unit is one supervised token."""
-        return forward.nll.sum(), "tokens"
+        return forward.nll.where(forward.supervised, 0.0).sum(), "tokens"
