@@ -128,7 +128,7 @@ def analyze(
 
     Several runs are compared by what differs between their recipes: effects of settings, the Pareto front of learning
     against forgetting, the same loss of new text, power laws, the least replay, what recurs over seeds. The results
-    are kept in analyses/ of comparison-<hash> beside the first run.
+    are kept in analyses/ of comparison-HASH beside the first run.
 
     Examples:  ontogeny analyze runs/memorization-quick-1a2b3c4d  |
     ontogeny analyze runs/memorization-quick-1a2b3c4d --kind groups --set score=scale_free  |

@@ -9,8 +9,9 @@ from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_forms import choices, form_below, model_of
 from ontogeny.core.yaml_tree import Location, Origins
 
-_CHOOSE_A_FORM = ("kind", "shape")
-"""Keys that decide which other keys may stand beside them: of a component, and of a schedule."""
+_CHOOSE_A_FORM = {"kind": "adamw", "shape": None}
+"""Keys that decide which other keys may stand beside them, of a component and of a schedule, and what holds where they
+are left out: only an optimizer's kind may be, and a schedule without a shape takes any."""
 
 
 def lay_over(tree: dict[str, Any], origins: Origins, own: dict[str, Any], own_origins: Origins) -> None:
@@ -67,9 +68,9 @@ def _mergeable(extended: Any, own: Any) -> dict[str, Any] | None:
     mapping = opened(extended)
     if not isinstance(mapping, dict):
         return None
-    for key in _CHOOSE_A_FORM:
-        chosen = [side[key] for side in (mapping, own) if isinstance(side.get(key), str)]
-        if len(set(chosen)) > 1:
+    for key, implicit in _CHOOSE_A_FORM.items():
+        chosen = mapping.get(key, implicit)
+        if isinstance(own.get(key), str) and mapping and chosen is not None and chosen != own[key]:
             return None
     return mapping
 

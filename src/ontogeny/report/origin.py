@@ -133,15 +133,16 @@ def _text_rows(data: Json) -> Rows:
 
 
 def _overlap_rows(overlaps: Iterable[Json]) -> Rows:
-    return [
-        (
-            " and ".join(value for value in overlap.values() if isinstance(value, str)),
-            ", ".join(
-                f"{_spaced(key)} {_in_words(value)}" for key, value in overlap.items() if not isinstance(value, str)
-            ),
-        )
-        for overlap in overlaps
-    ]
+    rows: Rows = []
+    for overlap in overlaps:
+        if "gram_words" not in overlap:  # of another version
+            rows.append(("", _in_words(overlap)))
+            continue
+        shared = " and ".join(f"{rate:.0%}" for rate in overlap["gram_rate"])
+        leak = "a leak" if overlap["leaks"] else "no leak"
+        text = f"{overlap['exact_passages']} equal passages, {shared} of {overlap['gram_words']}-word sequences: {leak}"
+        rows.append((" and ".join(overlap["splits"]), text))
+    return rows
 
 
 def _passages(probe: Json) -> str:

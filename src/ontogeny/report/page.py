@@ -17,6 +17,7 @@ from ontogeny.report.section import Section, SectionContent, all_sections
 from ontogeny.report.sentences import how_to_add
 from ontogeny.report.theme import chart_config
 from ontogeny.store import durable
+from ontogeny.store.comparisons import folder_beside
 from ontogeny.store.run_group import RunGroup
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def write_report(runs: "Sequence[Run]", out: Path | None = None, live: bool = Fa
     """Write the page of one run, or of several laid over each other; return its path.
 
     `out`: a file ending in .html, or a directory for report.html; by default the run's directory, for several runs
-    `comparison` beside the first. `live`: the page reloads itself, and nothing else is written; otherwise
+    `comparison-<hash>` beside the first. `live`: the page reloads itself, and nothing else is written; otherwise
     figures/*.svg and *.png, summary.csv and report.txt are written beside it. Files are replaced atomically.
 
     Raises OntogenyError without any run, StoreError if a run is damaged or the disk is full.
@@ -169,6 +170,6 @@ def _widen(figures: Sequence[ShownFigure]) -> None:
 
 def _path_of(runs: "Sequence[Run]", out: Path | None) -> Path:
     if out is None:
-        folder = runs[0].path if len(runs) == 1 else runs[0].path.parent / "comparison"
+        folder = runs[0].path if len(runs) == 1 else folder_beside([run.path for run in runs])
         return folder / "report.html"
     return out if out.suffix == ".html" else out / "report.html"

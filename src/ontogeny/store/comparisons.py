@@ -1,6 +1,8 @@
 """Where results of analyses over several runs are kept, and which runs they are of."""
 
 import hashlib
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +14,22 @@ if TYPE_CHECKING:
 
 
 def folder_of(runs: "RunGroup") -> Path:
-    """`comparison-<hash of the runs' names>` beside the first run. The order counts: the first is the baseline."""
-    names = "\n".join(run.path.resolve().name for run in runs.runs)
-    return runs.runs[0].path.parent / f"comparison-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
+    """`comparison-<hash of the runs' places>` beside the first run. The order counts: the first is the baseline."""
+    return folder_beside([run.path for run in runs.runs])
+
+
+def folder_beside(runs: Sequence[Path]) -> Path:
+    """The same, of run directories: places are relative to that of the first, so that all may be moved together."""
+    beside = runs[0].resolve().parent
+    places = "\n".join(os.path.relpath(run.resolve(), beside) for run in runs)
+    return runs[0].parent / f"comparison-{hashlib.sha256(places.encode()).hexdigest()[:8]}"
+
+
+def is_comparison(folder: Path) -> bool:
+    """Is it a folder of several runs, a comparison or a sweep, and no run?"""
+    return not (folder / schema.PROVENANCE).exists() and (
+        folder.name.startswith("comparison") or (folder / "sweep.json").exists()
+    )
 
 
 def keep(folder: Path, kind: str, result: "PlainResult", runs: "RunGroup") -> None:

@@ -21,9 +21,12 @@ def seed_of(run: "RecordedRun") -> int:
 
 def all_seeds_of(run: "RecordedRun") -> str:
     """The run's seed, and the one that its recipe gives the run it starts from."""
-    overrides = (run.recipe.get("model") or {}).get("overrides") or ()
-    base = [str(override).partition("=")[2] for override in overrides if str(override).startswith(_SEED)]
-    return ", base ".join([str(seed_of(run)), *base])
+    sources = {"base": run.recipe.get("model") or {}, **(run.recipe.get("companions") or {})}
+    seeds = [str(seed_of(run))]
+    for name, source in sources.items():
+        overrides = map(str, source.get("overrides") or ())
+        seeds += [f"{name} {text.partition('=')[2]}" for text in overrides if text.startswith(_SEED)]
+    return ", ".join(seeds)
 
 
 def without_seeds(run: "RecordedRun") -> dict[str, Any]:
@@ -36,7 +39,15 @@ def without_seeds(run: "RecordedRun") -> dict[str, Any]:
         overrides = [text for text in model.pop("overrides", None) or () if not str(text).startswith(_SEED)]
         base = dict(str(text).partition("=")[::2] for text in overrides)
         content["model"] = {**model, "base": base} if base else model
+    if isinstance(content.get("companions"), Mapping):
+        content["companions"] = {name: _without_seed(source) for name, source in content["companions"].items()}
     return content
+
+
+def _without_seed(source: Mapping[str, Any]) -> dict[str, Any]:
+    """A source of models without the seed that its overrides give the run it comes from."""
+    kept = [text for text in source.get("overrides") or () if not str(text).startswith(_SEED)]
+    return {**source, "overrides": kept}
 
 
 def labels(configurations: "Sequence[Sequence[RecordedRun]]") -> list[str]:

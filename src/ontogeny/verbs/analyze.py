@@ -66,7 +66,7 @@ def analyze_across(
     if the runs lack what a named one needs.
     """
     _require_kinds(kinds, ROOM_ACROSS, other=ROOM, hint="name one run")
-    runs = RunGroup([open_run(path) for path in paths])
+    runs = RunGroup([open_run(path) for path in paths if not comparisons.is_comparison(path)])
     try:
         return compare(runs, kinds, settings, to or comparisons.folder_of(runs))
     except StoreError as lack:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.report.page import write_report
+from ontogeny.store.comparisons import is_comparison
 from ontogeny.store.run import open_run
 from ontogeny.verbs.analyze import analyze_if_it_can
 from ontogeny.verbs.diagnose import diagnose_run
@@ -17,6 +18,8 @@ def report(paths: Sequence[Path], *, to: Path | None = None, live: bool = False)
     Several runs share one page. Raises StoreError if a run cannot be read. A run in which nothing can be written is
     shown with what it holds.
     """
+    if len(paths) > 1:  # RUNS/* names earlier comparisons and sweeps, too
+        paths = [path for path in paths if not is_comparison(path)]
     runs = [open_run(path) for path in paths]
     diagnose_and_analyze(paths, live=live)
     return write_report(runs, out=to, live=live)

@@ -56,10 +56,11 @@ def _read(run: "ComparedRun") -> LossCurves | None:
     rows = run.metrics.get(run.name_of("evaluation/nll"))
     if rows is None:
         return None
-    table = rows.drop_duplicates(["step", "scope"], keep="last").pivot_table(
-        index="step", columns="scope", values="value", observed=True, sort=True
-    )
-    table = table.dropna()
+    latest = rows.astype({"scope": str}).drop_duplicates(["step", "scope"], keep="last")
+    table = latest.pivot(index="step", columns="scope", values="value").sort_index()
+    # A checkpoint counts where every set was evaluated. A loss that is not a number stays: the run diverged there.
+    evaluated = latest.groupby("step")["scope"].nunique().reindex(table.index)
+    table = table[evaluated == len(table.columns)]
     if len(table) < 2:
         return None
     role_of = roles(run)
@@ -91,11 +92,30 @@ class Outcome:
     curves: LossCurves | None
 
 
+def _require_ended(runs: "ComparedRuns") -> None:
+    for run in runs.runs:
+        state = run.status.get("state")
+        if state in ("running", "interrupted", "failed"):
+            raise StoreError(f"lacks the end of {run.name}: it is {state}, at step {run.status.get('step')}")
+
+
+def _require_equal_passages(runs: "ComparedRuns") -> None:
+    first: dict[str, tuple[str, str]] = {}
+    for run in runs.runs:
+        for name, probe in run.probes.items():
+            fingerprint, owner = first.setdefault(name, (probe.fingerprint, run.name))
+            if fingerprint != probe.fingerprint:
+                raise StoreError(f"lacks equal passages: the probe set '{name}' of {run.name} is not that of {owner}")
+
+
 def outcomes(runs: "ComparedRuns") -> list[Outcome]:
     """Every run's, in the order of the group.
 
-    Raises StoreError if two runs have the same settings and seed, or settings that cannot be told apart.
+    Raises StoreError if two runs have the same settings and seed, or settings that cannot be told apart; if a run has
+    not ended, or its probe sets hold other passages than those of the same name in another run.
     """
+    _require_ended(runs)
+    _require_equal_passages(runs)
     by_run = {}
     names: dict[tuple[str, int | str], str] = {}
     for band in runs.bands:

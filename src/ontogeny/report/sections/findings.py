@@ -22,7 +22,8 @@ def _content(runs: RunGroup) -> SectionContent | None:
     findings.sort(key=lambda card: _rank(card["severity"]))
     counts = Counter(verdict.get("verdict") for _, verdict in verdicts)
     others = [("clear", "were clear"), ("not assessable", "could not be assessed")]
-    words = " and ".join(f"{counts[verdict]} rules {what}" for verdict, what in others if counts[verdict])
+    over = f" over {len(runs.runs)} runs" if len(runs.runs) > 1 else ""
+    words = " and ".join(f"{counts[verdict]} rules {what}{over}" for verdict, what in others if counts[verdict])
     return SectionContent(html=render_template("findings.html.j2", findings=findings, others=words and f"{words}."))
 
 
