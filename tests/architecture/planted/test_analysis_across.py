@@ -59,12 +59,13 @@ def test_the_page_computes_it_or_shows_what_is_kept(ontogeny: Call, two: list[Ru
     assert "B learned most." in page.read_text()
     assert "A: 1.00 nats per token." in page.read_text()
     assert "b learned most." in (page.parent / "report.txt").read_text()
-    assert not list(tmp_path.glob("comparison-*"))
+    assert not list(tmp_path.glob("comparison-*/analyses"))
     ontogeny("analyze", *paths, "--kind", "most_learned", "--set", "probe=train")
     ontogeny("report", *paths)
     assert "A learned most." in page.read_text()
-    ontogeny("report", *reversed(paths))  # another order is another comparison
-    assert "B learned most." in page.read_text()
+    other = Path(ontogeny("report", *reversed(paths), "--json").json()["page"])  # another order, another comparison
+    assert other != page
+    assert "B learned most." in other.read_text()
     kept = next(tmp_path.glob("comparison-*/analyses/most_learned.json"))
     content = json.loads(kept.read_text())
     content["runs"][0]["weights_sha256"] = "other"
