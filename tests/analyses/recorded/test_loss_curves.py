@@ -13,10 +13,16 @@ from ontogeny.core.errors import StoreError
 NAN = float("nan")
 
 
+class View(SimpleNamespace):
+    """Can be referred to weakly, as a run's view can."""
+
+    __hash__ = object.__hash__
+
+
 def run(rows: list[tuple[int, str, float]], *, state: str = "finished", fingerprint: str = "same") -> Any:
     """A run with these losses (step, probe set, nats per token)."""
     table = pd.DataFrame(rows, columns=["step", "scope", "value"])
-    return SimpleNamespace(
+    return View(
         name="a",
         metrics={"evaluation/nll": table},
         name_of=lambda metric: metric,
