@@ -165,5 +165,5 @@ def looks_at_probes(measure: PassMeasure | StateMeasure) -> bool:
     return "probes" in type(measure).model_fields
 
 
-def _digest(content: Any) -> str:
+def _digest(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
