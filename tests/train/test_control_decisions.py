@@ -43,6 +43,13 @@ def _metrics(*rows: tuple[int, str, float], scope: str = "train") -> pd.DataFram
     )
 
 
+def _context(step: int) -> Any:
+    """What a decision is guarded by: the state, the model and the modules of the objective."""
+    return SimpleNamespace(
+        progress=SimpleNamespace(step=step), model=torch.nn.Linear(1, 1), objective=SimpleNamespace(modules={})
+    )
+
+
 def _rates(decisions: ControlDecisions, since: int = 0) -> list[float]:
     """The rates that are set, in order."""
     rates: list[float] = []
@@ -71,7 +78,7 @@ def test_the_latest_decision_holds_and_of_one_state_that_of_the_last_control() -
 
 
 def test_what_is_decided_is_what_is_read_back() -> None:
-    context: Any = SimpleNamespace(progress=SimpleNamespace(step=4), model=torch.nn.Linear(1, 1))
+    context = _context(step=4)
     decisions = ControlDecisions([_Clip(rate=0.1 + 0.2, every=2)], _metrics())
     ((kind, decision),) = decisions.decide(context)
     rows = [(decision.step, name, value) for name, value in ControlDecisions.rows(kind, decision).items()]
@@ -82,6 +89,5 @@ def test_what_is_decided_is_what_is_read_back() -> None:
 
 
 def test_a_decision_without_values_is_refused() -> None:
-    context: Any = SimpleNamespace(progress=SimpleNamespace(step=0), model=torch.nn.Linear(1, 1))
     with pytest.raises(OntogenyError, match="the control 'clip' decided without values"):
-        ControlDecisions([_Clip(rate=0.0)], _metrics()).decide(context)
+        ControlDecisions([_Clip(rate=0.0)], _metrics()).decide(_context(step=0))
