@@ -29,6 +29,7 @@ def test_repetition_is_found() -> None:
     assert found["rows"]["8 copies"][-1]["share"] == 1
 
 
+@pytest.mark.slow
 def test_copies_at_random_do_nothing() -> None:
     """100 draws at 5%: 12 or more have a probability below 0.5%."""
     false = 0

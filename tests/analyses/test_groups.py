@@ -48,6 +48,7 @@ def test_a_difference_that_was_there_before_training_is_none() -> None:
     assert Groups(permutations=499).compare(higher).numbers["verdict"] == "neither"
 
 
+@pytest.mark.slow
 def test_noise_gives_a_verdict_at_no_more_than_the_nominal_rate() -> None:
     """A verdict at 5% over both contrasts, 60 draws: 3 expected; 9 or more have a probability of 0.3% (binomial)."""
     verdicts = [Groups(permutations=199).compare(table(seed)).numbers["verdict"] for seed in range(60)]

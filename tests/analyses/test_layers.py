@@ -39,6 +39,7 @@ def test_an_order_is_found(times: list[float], said: str) -> None:
     assert result.numbers["p"] == pytest.approx(2 / 720)
 
 
+@pytest.mark.slow
 def test_layers_that_move_together_have_no_order() -> None:
     """20 draws at 5%: one expected; 5 or more have a probability below 0.3%."""
     verdicts = [Layers(permutations=199).time(moving(seed, [10.0] * 6)).verdict for seed in range(20)]  # type: ignore[arg-type]

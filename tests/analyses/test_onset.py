@@ -1,6 +1,7 @@
 """Onset: relations that are planted are found, and none in noise."""
 
 import numpy as np
+import pytest
 
 from ontogeny.analyses.onset import Onset
 from tests.analyses.tables import table
@@ -28,12 +29,14 @@ def test_what_decides_onset_is_found_and_predicts() -> None:
     assert "block 0" in result.verdict
 
 
+@pytest.mark.slow
 def test_noise_decides_nothing() -> None:
     """30 draws, adjusted at 5%: 1.5 expected; 6 or more have a probability below 1%."""
     false = sum("nothing" not in Onset(permutations=199).estimate(table(seed)).verdict for seed in range(30))
     assert false <= 5
 
 
+@pytest.mark.slow
 def test_prediction_from_noise_is_a_coin() -> None:
     areas = [Onset(permutations=99).estimate(table(seed)).numbers["prediction"]["areas"] for seed in range(12)]
     assert abs(np.mean([one["compression"]["auroc"] for one in areas]) - 0.5) < 0.1

@@ -70,6 +70,7 @@ def test_a_model_that_forgets_all() -> None:
     assert "higher loss at the end than just after their step" in found.verdict
 
 
+@pytest.mark.slow
 def test_white_noise_is_no_forgetting() -> None:
     """60 draws at 5%: 3 expected, 9 or more have a probability of 0.3%. The same for places (two, adjusted)."""
     claims = places = 0

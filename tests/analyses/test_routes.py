@@ -21,6 +21,7 @@ def test_a_planted_difference_is_found_where_it_is() -> None:
     assert (found.numbers["groups"]["novel"]["p_corrected"] == 1).all()
 
 
+@pytest.mark.slow
 def test_noise_is_no_difference() -> None:
     """At 5% 10 of 200 draws are expected; 20 or more have a probability of 0.3% (2,000 draws gave 5.05%)."""
     claims = 0

@@ -9,6 +9,8 @@ from tests.audit.families import Plain, make
 from tests.audit.loops import rows, shifted_loss
 from tests.audit.test_clean import STEPPING, TARGETS, of_rows, silent, train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("kind", ["prompt", "prefix", "ia3"])
 def test_other_adapters(kind: str) -> None:

@@ -11,6 +11,9 @@ from ontogeny.integrations.audit.session import Audit
 from tests.audit.judging import audited, silent
 from tests.audit.loops import VOCABULARY, Loop, make_model, rows, shifted_loss
 
+pytestmark = pytest.mark.slow
+
+
 STEPPING = ("no_optimizer_step", "tensors_do_not_move", "steps_too_small", "gradients_not_cleared")
 
 
@@ -73,6 +76,7 @@ def test_norms_of_all_kinds() -> None:
     assert not sparse.is_coalesced()
 
 
+@pytest.mark.slow
 def test_a_step_that_cannot_be_read_is_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     def breaks(*_: Any) -> None:
         raise RuntimeError("planted")

@@ -11,6 +11,8 @@ from tests.audit.families import make
 from tests.audit.loops import rows
 from tests.audit.test_clean import STEPPING, STEPS, TARGETS, of_rows, silent, train
 
+pytestmark = pytest.mark.slow
+
 
 def test_two_forward_passes_of_one_backward_pass() -> None:
     """Two batches, each with a mean of its own: their sum is meant, and no accumulation."""
@@ -48,6 +50,7 @@ def test_a_gradient_scaler(dtype: torch.dtype, accumulation: int) -> None:
     silent(audit, *STEPPING, *TARGETS, "accumulation_normalised" if accumulation > 1 else "loss_scale")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", [True, False], ids=["first_token_labelled", "first_token_masked"])
 @pytest.mark.parametrize("accumulation", [1, 4])
 def test_a_stock_trainer(tmp_path: Path, accumulation: int, *, first: bool) -> None:

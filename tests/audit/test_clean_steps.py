@@ -11,6 +11,8 @@ from ontogeny.integrations.audit.session import Audit
 from tests.audit.judging import audited, findings, silent
 from tests.audit.loops import VOCABULARY, Loop, make_model, rows
 
+pytestmark = pytest.mark.slow
+
 
 class Sam(torch.optim.Optimizer):
     """As commonly written: two half steps, and `step` is never called."""
@@ -88,6 +90,7 @@ def test_copies_in_32_bits_of_weights_in_16() -> None:
     silent(audit, "no_optimizer_step")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [10, 40])
 def test_the_rest_of_an_epoch(steps: int) -> None:
     """Epochs of 5 micro-batches, of which 4 and then 1 go into a step: every second window is shorter."""

@@ -13,6 +13,7 @@ def test_both_are_found_by_name() -> None:
         tell_story("postmortem/reference_in_promt", print)
 
 
+@pytest.mark.slow
 def test_the_optimizer_never_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("BATCHES", 32), ("EVERY", 8), ("TEACHER_BATCHES", 30)):
         monkeypatch.setattr(optimizer_never_steps, name, value)
@@ -29,6 +30,7 @@ def test_the_optimizer_never_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "8 optimizer steps" in heard[2]  # 32 batches, 4 to a step
 
 
+@pytest.mark.slow
 def test_the_reference_in_the_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("READING_STEPS", 40), ("STEPS", 60), ("PAIRS", 8)):
         monkeypatch.setattr(reference_in_prompt, name, value)

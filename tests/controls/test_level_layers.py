@@ -80,6 +80,7 @@ def test_groups_are_blocks_only_where_asked(texts: Path) -> None:
     assert len(session_of(texts, optimizer=decay, controls=["level_layers"]).optimizer.param_groups) == 4
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_the_same_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Together with a control that decides the rate by trying the multiplied direction."""
     follow = {"kind": "target_decrease", "target": 0.002, "rates": 8, "lowest": 1e-5, "highest": 0.1}

@@ -74,6 +74,7 @@ def _content(folder: Path, **control: Any) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.slow
 def test_the_mad_is_that_of_weight_drift_and_the_rate_that_of_the_steps(tmp_path: Path) -> None:
     run = open_run(execute(validate(_content(tmp_path), "test"), runs_dir=tmp_path / "runs"))
     assert (
@@ -87,6 +88,7 @@ def test_the_mad_is_that_of_weight_drift_and_the_rate_that_of_the_steps(tmp_path
             assert decided == float(drift["block_mad_first"].sel(block=block)[place])
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_the_same_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = validate(_content(tmp_path), "test")
     whole = execute(recipe, runs_dir=tmp_path / "whole")

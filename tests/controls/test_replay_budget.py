@@ -96,6 +96,7 @@ def test_a_model_that_cannot_forget_needs_less_and_less(tmp_path: Path) -> None:
     assert _decided(run) == pytest.approx([0.1 * 0.95**n for n in range(7)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [{}, {"repeats": 3}, {"mixing": {"by": "tokens"}}, {"mixing": {"counts": "expected"}}]
 )

@@ -66,6 +66,7 @@ def test_it_stops_when_enough_questions_are_answered(tmp_path: Path, monkeypatch
     assert _series(run, "correct").tolist() == [0.2, 0.8, 0.9]
 
 
+@pytest.mark.slow
 def test_questions_that_nobody_can_answer_stop_nothing(tmp_path: Path) -> None:
     path = tmp_path / "q.jsonl"
     path.write_text('{"question": "the model", "answer": "1234"}')
@@ -74,6 +75,7 @@ def test_questions_that_nobody_can_answer_stop_nothing(tmp_path: Path) -> None:
     assert set(_series(run, "correct")) == {0.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [1, 3])
 def test_an_interrupted_run_decides_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int) -> None:
     recipe = validate(_content(tmp_path, every=every), "test")
@@ -91,6 +93,7 @@ def test_an_unknown_probe_set_is_refused(tmp_path: Path) -> None:
         validate(_content(tmp_path, new="nvel"), "test")
 
 
+@pytest.mark.slow
 def test_killed_while_it_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the last checkpoint, before the decision is on record: the same run in the end, nothing twice."""
     recipe = validate(_content(tmp_path, target=0.5, patience=2), "test")

@@ -219,6 +219,13 @@ def test_only_a_file_extends(folder: Path) -> None:
     assert "unknown key 'extend': did you mean 'extends'?" in fault(folder / "own.yaml", f"extend: demo\n{EXTENDED}")
 
 
+@pytest.fixture(scope="module")
+def schema() -> Any:
+    described = recipe_schema()
+    jsonschema.Draft202012Validator.check_schema(described)
+    return jsonschema.Draft202012Validator(described)
+
+
 @pytest.mark.parametrize(
     ("own", "valid"),
     [
@@ -233,7 +240,5 @@ def test_only_a_file_extends(folder: Path) -> None:
         ("name: alone", False),
     ],
 )
-def test_the_schema_describes_a_file_that_extends(own: str, valid: bool) -> None:
-    schema = recipe_schema()
-    jsonschema.Draft202012Validator.check_schema(schema)
-    assert jsonschema.Draft202012Validator(schema).is_valid(read_yaml(own, "own")[0]) == valid
+def test_the_schema_describes_a_file_that_extends(own: str, valid: bool, schema: Any) -> None:
+    assert schema.is_valid(read_yaml(own, "own")[0]) == valid

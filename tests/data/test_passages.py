@@ -141,3 +141,28 @@ def test_chat_with_template_adds_no_end_of_its_own(byte_tokenizer: Any, make_dat
     # [user]hi 8, end, newline; [assistant] 11 | yo, end | newline
     assert passage.supervised.tolist() == [False] * (8 + 2 + 11) + [True] * 3 + [False]
     assert passage.token_ids.tolist().count(END) == 2
+
+
+@pytest.mark.parametrize(
+    ("side", "said"),
+    [
+        (np.zeros(3), r"has shape \[3\]: give \[n, d\]"),
+        (np.zeros((0, 3)), r"has shape \[0, 3\]: give \[n, d\]"),
+        (np.zeros((1, 2, 3)), r"has shape \[1, 2, 3\]"),
+        (np.array([[1.0, np.nan, -np.inf]]), "holds 2 numbers that are NaN or infinite"),
+        (np.array([["a", "b"]]), "is not an array of numbers"),
+    ],
+)
+def test_a_side_input_that_is_no_vectors_is_refused_with_its_document(
+    byte_tokenizer: Any, make_data: Any, side: Any, said: str
+) -> None:
+    document = Document(text="some text that is long enough", source="d", sides={"voice": side})
+    with pytest.raises(DataError, match=f"c:d: the side input 'voice' {said}"):
+        cut([document], byte_tokenizer, make_data(length=8, min_length=4), "c")
+
+
+def test_a_side_input_of_another_precision_is_kept_in_float32(byte_tokenizer: Any, make_data: Any) -> None:
+    document = Document(text="some text that is long enough", source="d", sides={"voice": np.array([[1, 2]])})
+    passages = cut([document], byte_tokenizer, make_data(length=8, min_length=4), "c")
+    assert all(passage.sides["voice"].dtype == np.float32 for passage in passages)
+    assert [passage.sides["voice"].tolist() for passage in passages] == [[[1.0, 2.0]]] * len(passages)

@@ -183,6 +183,7 @@ def test_prose_leaks_unless_paragraphs_are_dropped(make_recipe: Any, byte_tokeni
         prepare(prose(make_recipe, corpora={"prose": whole}), tokenizer=byte_tokenizer)
 
 
+@pytest.mark.slow
 def test_both_domains_are_clean_by_default(make_recipe: Any) -> None:
     recipe = make_recipe(
         {"corpora": ["prose"]},

@@ -198,6 +198,7 @@ print(hashlib.sha256(train_tokenizer(texts, 700).backend_tokenizer.to_str().enco
 """
 
 
+@pytest.mark.slow
 def test_training_does_not_depend_on_threads_or_hash_seed() -> None:
     processes = [
         subprocess.Popen(

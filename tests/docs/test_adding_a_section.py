@@ -11,6 +11,7 @@ from tests.docs.pages import DOCS, in_place, run_tests
 PAGE = (DOCS / "adding_a_section.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_pages_test_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with in_place(PAGE, "report.sections", "hardest", tmp_path, monkeypatch):
         assert run_tests(PAGE, "report.sections", "hardest", tmp_path, monkeypatch) == 2

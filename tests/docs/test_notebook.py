@@ -12,6 +12,7 @@ NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "memorization.ipynb"
 SMALL = ["model.overrides=[train.steps=20]", "train.epochs=1", "checkpoints.epochs=[0,1]"]
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[Any] = []
     display = types.ModuleType("IPython.display")

@@ -46,6 +46,7 @@ def test_it_opens_and_its_recipe_has_the_same_hashes(old: Path) -> None:
     assert run.series("term_ewc", "train")["value"].iloc[-1] > 0
 
 
+@pytest.mark.slow
 def test_its_page_and_analyses_are_written(old: Path) -> None:
     before = open_run(old).analyses
     page = write_report([open_run(old)]).read_text(encoding="utf-8")

@@ -190,6 +190,7 @@ def test_trl_sft_that_is_not_told_of_its_prompts(tmp_path: Path) -> None:
     assert share_supervised(look) == pytest.approx(19 / 20)
 
 
+@pytest.mark.slow
 def test_trl_sft_with_labels_that_are_shifted_already(tmp_path: Path) -> None:
     def collated(examples: list[dict[str, Any]], *, shifted: bool) -> dict[str, torch.Tensor]:
         ids = torch.tensor([one["input_ids"] for one in examples])
@@ -296,6 +297,7 @@ def test_lightning_with_a_schedule_for_batches(tmp_path: Path) -> None:
     assert_silent(clean, "scheduler_out_of_step")
 
 
+@pytest.mark.slow
 def test_a_trainer_with_a_schedule_for_batches(tmp_path: Path) -> None:
     """12 steps of two batches each are 24 batches."""
 

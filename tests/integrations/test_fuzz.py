@@ -127,6 +127,7 @@ def test_every_seed_is_read_undamaged(name: str, tmp_path: Path) -> None:
     assert loss.values[3] == pytest.approx(2.5, abs=1e-6)  # 1.5 + 2 / sqrt(4)
 
 
+@pytest.mark.slow
 @given(name=st.sampled_from(sorted(SEEDS)), seed=st.integers(0, 2**32))
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damaged_logs_give_a_message_or_a_partial_result(name: str, seed: int, tmp_path: Path) -> None:

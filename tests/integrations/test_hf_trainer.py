@@ -107,6 +107,7 @@ def test_training_is_bit_identical_with_and_without(
     assert rows[0] == rows[1]
 
 
+@pytest.mark.slow
 def test_the_comparison_would_notice_a_touched_generator(tokenizer: Any, tmp_path: Path) -> None:
     """Negative control: a callback that draws one random number changes the weights (dropout is on)."""
     from transformers import TrainerCallback
@@ -213,6 +214,7 @@ def test_rows_keep_what_is_supervised_and_drop_padding(tokenizer: Any) -> None:
     assert text.byte_offsets[-1] == 5
 
 
+@pytest.mark.slow
 def test_a_trl_sft_run_is_recorded_and_left_alone(tokenizer: Any, tmp_path: Path) -> None:
     trl = pytest.importorskip("trl")
     from datasets import Dataset

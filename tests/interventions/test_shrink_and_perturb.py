@@ -60,6 +60,7 @@ def _content(folder: Path) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_perturbed_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed after its checkpoint at 4 it is perturbed there again. At 12, the last state, nothing happens."""
     recipe = validate(_content(tmp_path), "test")

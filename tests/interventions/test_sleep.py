@@ -100,6 +100,7 @@ def test_without_it_nothing_goes_back(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_step", [6, 9])
 def test_an_interrupted_run_sleeps_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_step: int) -> None:
     """Killed after its checkpoint at 8 the run sleeps there again, from the state as it was saved: before it slept."""

@@ -1,5 +1,6 @@
 """Looking never touches training, and looking afterwards sees what looking live saw."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -72,15 +73,23 @@ def test_a_measure_that_touches_would_be_noticed(
     assert trainings_differ(path, unmeasured) == (fault == "weights")
 
 
+@pytest.fixture(scope="module")
+def measured_later(unmeasured: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run without measures, looked at afterwards with all that can."""
+    path = tmp_path_factory.mktemp("later") / unmeasured.name
+    shutil.copytree(unmeasured, path)
+    measures = [validate_component("ontogeny.measures", kind) for kind in AFTERWARDS]
+    assert backfill(path, measures) == [0, 4, 8, 12]
+    return path
+
+
 @pytest.mark.parametrize("kind", AFTERWARDS)
-def test_backfill_sees_exactly_what_live_saw(kind: str, measured: Path, unmeasured: Path) -> None:
-    measure = validate_component("ontogeny.measures", kind)
-    assert backfill(unmeasured, [measure]) == [0, 4, 8, 12]
-    live, later = open_run(measured).measure(kind).load(), open_run(unmeasured).measure(kind).load()
+def test_backfill_sees_exactly_what_live_saw(kind: str, measured: Path, measured_later: Path) -> None:
+    live, later = open_run(measured).measure(kind).load(), open_run(measured_later).measure(kind).load()
     assert live.identical(later)
     samples = [
         run.samples.query(f"measure == '{kind}'").reset_index(drop=True)
-        for run in map(open_run, (measured, unmeasured))
+        for run in map(open_run, (measured, measured_later))
     ]
     assert samples[0].equals(samples[1])
 
@@ -106,6 +115,7 @@ def test_backfill_refuses_what_is_not_there(unmeasured: Path) -> None:
         backfill(unmeasured, [around])
 
 
+@pytest.mark.slow
 def test_what_looks_at_training_sees_it_afterwards_as_it_was(texts: Path, tmp_path: Path) -> None:
     """Live and over the checkpoints: every value of the landscape, under a control that has decided rates and shares,
     and beside a measure of the model alone.

@@ -34,7 +34,8 @@ def test_unknown_secrets_have_an_exposure_of_about_one_bit() -> None:
     """
     random = np.random.default_rng(1)
     texts = [f"The code of safe {i} is:" + "".join(f" {d}" for d in random.integers(0, 10, 6)) for i in range(40)]
-    context = make_context(make_model(), [ProbeSet(name="train", passages=[byte_passage(text) for text in texts])])
+    probe = ProbeSet(name="train", passages=[byte_passage(text) for text in texts])
+    context = make_context(make_model(), [probe], batch_tokens=4096)
     observed = Exposure().look(context).arrays
     assert observed.n.values.tolist() == [40]
     assert abs(observed.mean_exposure.values[0] - 1.44) < 0.9

@@ -47,6 +47,7 @@ def _by_hand(run: Run, step: int, batch: list[Any]) -> float:
     return total / count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 def test_losses_of_sampled_batches(tmp_path: Path, dropout: float) -> None:
     """At checkpoints, and around a batch's step where a checkpoint stands on either side of it."""

@@ -15,6 +15,9 @@ from ontogeny.measures.lm_eval import LmEval, rows_of
 from tests.measures.small import log_probabilities, make_context, make_model
 from tests.measures.test_undisturbed import fingerprint_of, in_training
 
+pytestmark = pytest.mark.slow
+
+
 pytest.importorskip("lm_eval")
 
 ITEMS = [
@@ -126,6 +129,7 @@ def test_a_look_changes_nothing(folder: Path, tokenizer: Any) -> None:
     assert fingerprint_of(model) == before
 
 
+@pytest.mark.slow
 def test_an_unknown_task_is_one_line(folder: Path, tokenizer: Any) -> None:
     model = make_model(vocabulary=len(tokenizer))
     with pytest.raises(OntogenyError, match="knows no task 'hellasweg'"):

@@ -157,6 +157,7 @@ def test_noise_cannot_be_learned(texts: Path) -> None:
     assert np.isnan(seen["rate_for_target"].values).all()
 
 
+@pytest.mark.slow
 def test_training_does_not_notice(texts: Path, tmp_path: Path) -> None:
     """The whole run, checkpoint by checkpoint, with and without: weights and optimizer state are the same files."""
     measure = {"kind": "lr_landscape", "general": "train", "rates": 5, "horizon": 1}

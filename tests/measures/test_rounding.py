@@ -98,6 +98,7 @@ def test_at_a_very_low_rate_float32_loses_most_and_float64_nothing(texts: Path) 
     assert usual["norm_lost"] < 1e-3
 
 
+@pytest.mark.slow
 def test_float64_from_end_to_end(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Saved, restored and resumed bit for bit, in float64, with the measures' own backfill equal to the live look."""
     content = tree(texts, measures=["evaluation", "weight_drift", "rounding"])

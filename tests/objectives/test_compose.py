@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
+from ontogeny.core.errors import OntogenyError
 from ontogeny.core.progress import Progress
 from ontogeny.core.schedule import Schedule, Scheduled
 from ontogeny.core.terms import Term, TermNeed, Unit
@@ -103,3 +104,21 @@ def test_training_nll_is_shifted_once_and_masked() -> None:
     assert model.seen is not None
     ModelForward(call, inputs | {"attention_mask": torch.ones(1, 4)}).output  # noqa: B018
     assert model.seen is None, "without padding no mask is passed"
+
+
+class Built(Squared):
+    """A term with a part of its own, under any label."""
+
+    def build(self, context: Any) -> torch.nn.Module:
+        return torch.nn.Linear(1, 1)
+
+
+@pytest.mark.parametrize("label", ["train", "keys", "half"])
+def test_a_label_that_torch_cannot_keep_is_refused(label: str) -> None:
+    """Built parts lie in a `torch.nn.ModuleDict`, whose own attributes are no keys."""
+    context: Any = SimpleNamespace(seed=0)
+    with pytest.raises(OntogenyError, match=f"the loss term '{label}' has trainable parts.* give it another name"):
+        Objective([Built(name=label)]).build(context)
+    kept = Objective([Built(name="trained")])
+    kept.build(context)
+    assert list(torch.nn.ModuleDict(kept.modules)) == ["trained"]

@@ -84,6 +84,7 @@ def test_moments_of_rows_and_columns_are_forgotten_whole() -> None:
     assert float(single) == 1.0
 
 
+@pytest.mark.slow
 def test_a_run_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert_resumes_bit_for_bit(
         tmp_path,

@@ -49,6 +49,7 @@ def test_decay_by_hand() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_run_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert_resumes_bit_for_bit(tmp_path, monkeypatch, {"weight_decay": 0.1})
 

@@ -131,6 +131,7 @@ def test_without_matrices_it_is_refused() -> None:
         Muon().build([ParameterGroup(parameters=(vector,))])
 
 
+@pytest.mark.slow
 def test_a_run_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a slope that is decided, and moments that an intervention sets to 0."""
     assert_resumes_bit_for_bit(

@@ -69,6 +69,7 @@ def test_decay_by_hand() -> None:
     assert_only_matrices_decay(Sgd(weight_decay=0.2), factors)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_a_run_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, momentum: float) -> None:
     """Also without momentum, where there is no state to save."""

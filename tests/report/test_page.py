@@ -33,6 +33,7 @@ def test_a_page_and_everything_beside_it(run: Run, tmp_path: Path) -> None:
     assert not [name for name in beside if "tmp" in name]
 
 
+@pytest.mark.slow
 def test_of_many_runs_what_is_said_of_each_is_folded(run: Run, tmp_path: Path) -> None:
     few, many = (write_report([run] * n, tmp_path / f"{n}.html", live=True).read_text() for n in (2, 7))
     origins = [page[page.index('id="origin"') :] for page in (few, many)]
@@ -69,6 +70,7 @@ def words(name: str) -> list[Passage]:
     return [synthetic.shortened(one, 128) for one in made]
 
 
+@pytest.mark.slow
 def test_only_a_live_page_reloads(run: Run, tmp_path: Path) -> None:
     live = write_report([run], tmp_path / "live", live=True)
     assert data_of(live.read_text())["reloadSeconds"] == 6

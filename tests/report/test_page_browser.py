@@ -169,6 +169,7 @@ def test_keys_move_from_token_to_token(report: Path, show: Open) -> None:
     assert not tab.locator("#tip").is_visible()
 
 
+@pytest.mark.slow
 def test_any_two_passages_stand_side_by_side(report: Path, show: Open, run: Run) -> None:
     tab = show(report)
     choose(tab, "left", "set", "train")
@@ -190,6 +191,7 @@ def test_any_two_passages_stand_side_by_side(report: Path, show: Open, run: Run)
     assert tab.locator("[data-side=left] .text .extracted").count() == 0
 
 
+@pytest.mark.slow
 def test_what_is_shown_survives_a_reload(report: Path, show: Open) -> None:
     tab = show(report)
     choose(tab, "right", "set", "novel")
@@ -241,6 +243,7 @@ def test_a_browser_that_cannot_unpack_is_told_so(report: Path, show: Open) -> No
     assert not tab.locator("#passages").is_visible()
 
 
+@pytest.mark.slow
 def test_a_live_page_reloads_and_keeps_the_place(
     run: Run, tmp_path: Path, show: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,6 +259,7 @@ def test_a_live_page_reloads_and_keeps_the_place(
     assert tab.evaluate("window.before")
 
 
+@pytest.mark.slow
 def test_several_runs_share_a_slider(run: Run, tmp_path: Path, show: Open) -> None:
     tab = show(write_report([run, run], tmp_path, live=True))
     tab.click("#pause")

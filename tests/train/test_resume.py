@@ -101,7 +101,13 @@ def arm(monkeypatch: pytest.MonkeyPatch, where: str, number: int) -> Callable[[A
     return lambda event: None
 
 
-@pytest.mark.parametrize("point", POINTS)
+OFTEN = ("mid-accumulation", "at an epoch boundary", "inside a checkpoint write")
+"""Where it is killed in the default suite; elsewhere among the slow tests."""
+
+
+@pytest.mark.parametrize(
+    "point", [one if one in OFTEN else pytest.param(one, marks=pytest.mark.slow) for one in POINTS]
+)
 def test_killed_and_resumed_equals_uninterrupted(
     point: str, whole: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +123,7 @@ def test_killed_and_resumed_equals_uninterrupted(
     assert open_run(path).status["state"] == "finished"
 
 
+@pytest.mark.slow
 def test_two_interruptions(whole: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = validate(tree(texts), "test")
     for where, number in (("step", 6), ("train_loss", 3 * 5)):
@@ -147,7 +154,10 @@ def _forget_randomness(session: Any, folder: Path) -> None:
 restored = state.restore_trainer
 
 
-@pytest.mark.parametrize("forget", [_forget_moments, _forget_order, _forget_randomness])
+@pytest.mark.parametrize(
+    "forget",
+    [_forget_moments, *(pytest.param(one, marks=pytest.mark.slow) for one in (_forget_order, _forget_randomness))],
+)
 def test_the_comparison_notices_what_was_not_restored(
     forget: Any, whole: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +246,7 @@ def test_micro_batch_seeds_differ() -> None:
     assert len(seeds) == 18
 
 
+@pytest.mark.slow
 def test_lora_on_a_run_of_ours_resumes_exactly(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The base is elsewhere, the adapters are what is saved: weights, moments and files are the same again."""
     parent = execute(validate(tree(texts, measures=[]), "test"), runs_dir=tmp_path / "parent")
@@ -288,6 +299,7 @@ def test_a_finished_run_on_other_texts_is_not_passed_off(tmp_path: Path) -> None
         execute(recipe, runs_dir=tmp_path / "runs")
 
 
+@pytest.mark.slow
 def test_later_looks_survive_an_extension_and_are_never_doubled(recipe: Recipe, tmp_path: Path) -> None:
     path = execute(recipe, runs_dir=tmp_path)
     rows = len(open_run(path).metrics)
@@ -304,6 +316,7 @@ def test_later_looks_survive_an_extension_and_are_never_doubled(recipe: Recipe, 
     assert [note["steps"] for note in run.provenance["backfills"]] == [[0, 4, 8, 12]]
 
 
+@pytest.mark.slow
 def test_an_extended_run_is_not_the_parent_that_the_recipe_describes(recipe: Recipe, tmp_path: Path) -> None:
     path = execute(recipe, runs_dir=tmp_path)
     assert find_finished_run(tmp_path, recipe.train_hash) == path
@@ -314,6 +327,7 @@ def test_an_extended_run_is_not_the_parent_that_the_recipe_describes(recipe: Rec
     assert any("extended from 12 to 14 steps" in event.text for event in said)
 
 
+@pytest.mark.slow
 def test_held_out_text_that_the_parent_may_know_is_refused(texts: Path, tmp_path: Path) -> None:
     parent = execute(validate(tree(texts, measures=[]), "test"), runs_dir=tmp_path)
     content = tree(texts, name="child", model={"kind": "from_run", "run": str(parent)})

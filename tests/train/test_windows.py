@@ -23,6 +23,7 @@ def content(folder: Path, **take: Any) -> dict[str, Any]:
     return made
 
 
+@pytest.mark.slow
 def test_one_window_in_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = validate(content(tmp_path), "test")
     whole = open_run(execute(recipe, runs_dir=tmp_path / "whole"))

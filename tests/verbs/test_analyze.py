@@ -76,6 +76,7 @@ def test_in_words_and_as_json(ontogeny: Call, run: Path) -> None:
     assert found["velocity"]["settings"] == {"kind": "velocity", "seed": 0, "of": "generation", "score": "score"}
 
 
+@pytest.mark.slow
 def test_the_same_twice_gives_the_same_file(ontogeny: Call, run: Path) -> None:
     ontogeny("analyze", run)
     before = {path.name: path.read_bytes() for path in (run / "analyses").iterdir()}

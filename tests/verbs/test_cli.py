@@ -129,6 +129,7 @@ def test_resume_extends(run: Path, recipe_file: Path, ontogeny) -> None:  # type
     assert open_run(first).status["step"] == 5
 
 
+@pytest.mark.slow
 def test_export_and_report(run: Path, tmp_path: Path, ontogeny) -> None:  # type: ignore[no-untyped-def]
     written = ontogeny("export", run, "--format", "csv", "--to", tmp_path / "tables", "--json").json()["written"]
     metrics = pd.read_csv(next(path for path in written if Path(path).name == "metrics.csv"))
@@ -148,6 +149,7 @@ def test_plan_says_time_disk_and_memory_and_writes_nothing(recipe_file: Path, tm
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_text_without_a_recipe_writes_the_recipe_it_used(recipe_file: Path, tmp_path: Path, ontogeny) -> None:  # type: ignore[no-untyped-def]
     texts = [argument for path in sorted((recipe_file.parent / "words").iterdir()) for argument in ("--text", path)]
     shorter = ("data.length=24", "train.epochs=0.5", "tokenizer.vocab_size=300", "data.allow_overlap=true")
@@ -158,6 +160,7 @@ def test_text_without_a_recipe_writes_the_recipe_it_used(recipe_file: Path, tmp_
     assert set(recipe.data.probes) == {"train", "novel", "general"}
 
 
+@pytest.mark.slow
 def test_measure_checkpoints_made_elsewhere(run: Path, recipe_file: Path, tmp_path: Path, ontogeny) -> None:  # type: ignore[no-untyped-def]
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -188,6 +191,7 @@ def test_measure_checkpoints_made_elsewhere(run: Path, recipe_file: Path, tmp_pa
     assert (tmp_path / "series" / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_settings_of_several_kinds_say_whose_they_are(run: Path, ontogeny) -> None:  # type: ignore[no-untyped-def]
     kinds = ("--kind", "extraction", "--kind", "weight_drift")
     own = ("extraction.prefix_tokens=5", "extraction.suffix_tokens=3", "extraction.name=short")
@@ -215,6 +219,7 @@ def test_a_run_without_probe_sets_is_not_looked_at_with_them(recipe_file: Path, 
     assert "'token_nll' looks at probe sets, and the run has none" in called.err
 
 
+@pytest.mark.slow
 def test_a_resumed_run_can_be_tracked(recipe_file: Path, tmp_path: Path, ontogeny, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     first = ontogeny("run", recipe_file, "train.steps=2", "--runs", tmp_path, "--quiet", "--json").json()["run"]
     monkeypatch.chdir(tmp_path)

@@ -49,6 +49,7 @@ def found_of(run: Run, kind: str, **settings: str) -> dict[str, Any]:
     return numbers
 
 
+@pytest.mark.slow
 def test_a_frozen_model_forgets_nothing(tmp_path: Path) -> None:
     """Rate 0: every difference of every number is exactly 0, and so are their intervals; no weight moves."""
     run = trained(tmp_path, "frozen", data={}, train={"lr": 0.0, "steps": 6}, checkpoints={"steps": [0, 3, 6]})
@@ -66,6 +67,7 @@ def test_a_frozen_model_forgets_nothing(tmp_path: Path) -> None:
     assert {"forgetting-since-the-start", "collapse-at-the-end", "collapse-weights-and-loss"} <= set(drawn)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_reset_forgets_all(tmp_path: Path) -> None:
     """Weights drawn anew before the last step, which has next to no rate: all that was learned of sums is gone."""
     run = trained(
@@ -86,6 +88,7 @@ def test_a_model_that_is_reset_forgets_all(tmp_path: Path) -> None:
     assert abs(one["since_first"]["value"]) < 0.2 * learned
 
 
+@pytest.mark.slow
 def test_tasks_in_turn_are_found_and_drawn(tmp_path: Path) -> None:
     """Verse, then sums: each learned in its stage, and R has the means of `evaluation` at the ends of the stages."""
     run = trained(

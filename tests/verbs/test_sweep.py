@@ -35,6 +35,7 @@ def recipe(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_grid_with_seeds(ontogeny: Call, recipe: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     arguments = ["sweep", recipe, "--vary", "train.lr=0.001,0.02", "--seeds", 2, "--runs", runs, "--json"]
@@ -69,6 +70,7 @@ def test_a_grid_with_seeds(ontogeny: Call, recipe: Path, tmp_path: Path) -> None
     assert {path: path.stat().st_mtime for path in runs.glob("tiny-*/checkpoints/*/MANIFEST.json")} == before
 
 
+@pytest.mark.slow
 def test_one_run_that_fails_does_not_stop_the_others(ontogeny: Call, recipe: Path, tmp_path: Path) -> None:
     called = ontogeny("sweep", recipe, "--vary", "train.lr=0.001,1e30", "--seeds", 1, "--runs", tmp_path / "runs")
     assert called.code == 3
@@ -335,6 +337,7 @@ def child(recipe: Path, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_sizes_of_the_base(ontogeny: Call, child: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     sizes = ("--vary", "base.model.size=pico,nano", "--seeds", 1, "--base-seeds")

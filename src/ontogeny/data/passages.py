@@ -66,8 +66,25 @@ def cut(documents: Sequence[Document], tokenizer: "PreTrainedTokenizerFast", dat
         else:
             passages += _from_document(texts[i], encoded[i], f"{corpus}:{document.source}", data)
         if document.sides:
-            passages[before:] = [replace(passage, sides=document.sides) for passage in passages[before:]]
+            sides = {name: _side(name, side, f"{corpus}:{document.source}") for name, side in document.sides.items()}
+            passages[before:] = [replace(passage, sides=sides) for passage in passages[before:]]
     return passages
+
+
+def _side(name: str, side: object, source: str) -> NDArray[np.float32]:
+    """A side input as it is kept, float32 [n, d]. Raises DataError if it is none, or holds what is no number."""
+    try:
+        values = np.asarray(side, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise DataError(f"{source}: the side input '{name}' is not an array of numbers") from None
+    if values.ndim != 2 or 0 in values.shape:
+        raise DataError(
+            f"{source}: the side input '{name}' has shape {list(values.shape)}: give [n, d], n vectors of width d "
+            "([1, d] for a single one)"
+        )
+    if wrong := int((~np.isfinite(values)).sum()):
+        raise DataError(f"{source}: the side input '{name}' holds {wrong} numbers that are NaN or infinite")
+    return values
 
 
 def _from_document(text: str, encoded: Encoded, source: str, data: Data) -> Iterator[Passage]:

@@ -70,7 +70,10 @@ class Objective:
             unwrapped(model).set_attn_implementation("eager")
 
     def build(self, context: TermContext) -> None:
-        """Let every term build its trainable parts. Torch's generator is left as it was."""
+        """Let every term build its trainable parts. Torch's generator is left as it was.
+
+        Raises OntogenyError for a label that torch's modules use themselves, such as `train`.
+        """
         import torch
 
         for term in self.terms:
@@ -78,6 +81,11 @@ class Objective:
                 torch.manual_seed(derive_seed(context.seed, "term", term.label))
                 module = term.build(context)
             if module is not None:
+                if hasattr(torch.nn.ModuleDict, term.label):
+                    raise OntogenyError(
+                        f"the loss term '{term.label}' has trainable parts, which torch cannot keep under that label: "
+                        "give it another name"
+                    )
                 self.modules[term.label] = module
 
     def load_modules(self, path: Path, device: "object" = "cpu") -> None:

@@ -1,11 +1,12 @@
 """What a recipe's training starts from: texts, model, companions. The one way to get them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ontogeny.core.errors import StoreError
+from ontogeny.core.model_sources import ModelSource
 from ontogeny.core.origin import Origin
 from ontogeny.core.passages import side_widths
 from ontogeny.core.recipe import Recipe
@@ -84,23 +85,32 @@ def open_companions(
         origin = recorded or origin_of(source, runs_dir, missing)
         if begun is None and isinstance(origin, Origin) and origin.parent is not None:
             check_held_out(recipe, origin.parent)
+        described: Mapping[str, object] = {}
         if isinstance(origin, StandIn):
-            companions[name] = freeze(name, to_device(origin.model), origin.tokenizer, tokenizer, {})
-            continue
-        own = load_tokenizer(origin.tokenizer or origin.path, origin.revision) if origin else tokenizer
-        context = LoadContext(
-            tokenizer=own,
-            length=recipe.longest,
-            seed=derive_seed(recipe.train.seed if recipe.train else 0, "companion", name),
-            dropout=0.0,
-            origin=origin,
-        )
-        model = source.load(context)
-        align_special_tokens(model, own)
+            model, own = origin.model, origin.tokenizer
+        else:
+            model, own, described = _load_companion(recipe, name, source, origin, tokenizer)
         if recipe.train is not None and recipe.train.weights == "float64":
             model.double()
-        companions[name] = freeze(name, to_device(model), own, tokenizer, _described(origin))
+        companions[name] = freeze(name, to_device(model), own, tokenizer, described)
     return companions
+
+
+def _load_companion(
+    recipe: Recipe, name: str, source: ModelSource, origin: Origin | None, tokenizer: "PreTrainedTokenizerFast"
+) -> "tuple[PreTrainedModel, PreTrainedTokenizerFast, Mapping[str, object]]":
+    """A companion that exists, or is made from scratch; its tokenizer, and what the provenance says of it."""
+    own = load_tokenizer(origin.tokenizer or origin.path, origin.revision) if origin else tokenizer
+    context = LoadContext(
+        tokenizer=own,
+        length=recipe.longest,
+        seed=derive_seed(recipe.train.seed if recipe.train else 0, "companion", name),
+        dropout=0.0,
+        origin=origin,
+    )
+    model = source.load(context)
+    align_special_tokens(model, own)
+    return model, own, _described(origin)
 
 
 def open_training(materials: Materials, run: Path, anchors: Anchors, total_steps: int | None = None) -> Session:

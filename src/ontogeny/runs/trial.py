@@ -33,7 +33,8 @@ def trial_materials(recipe: Recipe, runs_dir: Path) -> tuple[Materials, list[Rec
     lacking: list[Recipe] = []
 
     def stand_in(parent: Recipe) -> StandIn:
-        lacking.append(parent)
+        if parent.train_hash not in {known.train_hash for known in lacking}:
+            lacking.append(parent)
         before, _ = trial_materials(parent, runs_dir)
         return StandIn(model=before.model, tokenizer=before.prepared.tokenizer)
 

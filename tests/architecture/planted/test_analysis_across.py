@@ -53,6 +53,7 @@ def test_analyze_names_keeps_and_lacks(ontogeny: Call, two: list[Run], tmp_path:
     assert (lacking.code, lacking.err) == (2, "ontogeny: not assessable: lacks losses of other in a\n")
 
 
+@pytest.mark.slow
 def test_the_page_computes_it_or_shows_what_is_kept(ontogeny: Call, two: list[Run], tmp_path: Path) -> None:
     paths = [run.path for run in two]
     page = Path(ontogeny("report", *paths, "--json").json()["page"])

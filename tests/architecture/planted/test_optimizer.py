@@ -16,8 +16,8 @@ from ontogeny.store.run import open_run
 from tests.architecture.planted.planting import planted, run_until_killed
 from tests.small_runs import differences, tree
 
-LANDSCAPE = {"kind": "lr_landscape", "rates": 4}
-STEPS = {"kind": "lr_landscape", "name": "two_steps", "rates": 4, "horizon": 2}
+LANDSCAPE = {"kind": "lr_landscape", "rates": 4, "at": {"steps": [0, 8]}}
+STEPS = {"kind": "lr_landscape", "name": "two_steps", "rates": 4, "horizon": 2, "at": {"steps": [0, 8]}}
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def test_one_file_is_enough(texts: Path, tmp_path: Path) -> None:
     run = open_run(whole)
     assert run.series("loss", "train")["value"].iloc[-1] < run.series("loss", "train")["value"].iloc[0]
 
-    backfill(whole, [validate_component("ontogeny.measures", STEPS | {"name": "afterwards"})])
+    backfill(whole, [validate_component("ontogeny.measures", STEPS | {"name": "afterwards"})], steps=[0, 8])
     live, afterwards = (open_run(whole).measure(name).load() for name in ("two_steps", "afterwards"))
     assert np.isfinite(live["loss"].values).all()
     assert live["loss"].equals(afterwards["loss"])

@@ -12,10 +12,12 @@ from safetensors.torch import load_file
 from ontogeny.core.errors import DataError, RecipeError, StoreError
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import validate, validate_component
+from ontogeny.core.yaml_tree import write_yaml
 from ontogeny.report.page import write_report
 from ontogeny.runs.backfill import backfill
 from ontogeny.runs.estimate import estimate
 from ontogeny.runs.execute import execute, resume
+from ontogeny.runs.trial import trial_materials
 from ontogeny.store.run import open_run
 from ontogeny.train.session import Session
 from ontogeny.train.training import Training
@@ -172,8 +174,6 @@ def test_the_companion_counts_in_the_train_hash(teacher: Path) -> None:
 
 
 def test_a_companion_recipe_that_has_not_run_is_trained_first(tmp_path: Path) -> None:
-    from ontogeny.core.yaml_tree import write_yaml
-
     tree = content("", companions={"teacher": {"kind": "ladder", "size": "pico"}}, name="early")
     path = tmp_path / "early.yaml"
     path.write_text(write_yaml(tree), encoding="utf-8")
@@ -183,6 +183,30 @@ def test_a_companion_recipe_that_has_not_run_is_trained_first(tmp_path: Path) ->
     assert "parameters, frozen" in plan["companions"]["teacher"]
     execute(late, runs_dir=tmp_path / "runs")
     assert {path.name.rpartition("-")[0] for path in (tmp_path / "runs").iterdir()} == {"early", "student"}
+
+
+def test_one_missing_recipe_is_planned_once_and_stands_in_as_precise_as_training(tmp_path: Path) -> None:
+    """It is missing twice, as the model to start from and as the companion; each gets a model of its own."""
+    path = tmp_path / "early.yaml"
+    early = content("", companions={"teacher": {"kind": "ladder", "size": "pico"}}, name="early", measures=[])
+    path.write_text(write_yaml(early), encoding="utf-8")
+    source = {"kind": "from_run", "recipe": str(path)}
+    tree = content("", companions={"teacher": source}, model=source, tokenizer={})
+    tree["train"] = {**tree["train"], "weights": "float64"}
+    found, missing = trial_materials(validate(tree, "test"), tmp_path / "runs")
+    assert [recipe.name for recipe in missing] == ["early"]
+    teacher = found.companions["teacher"].model
+    assert teacher.dtype == torch.float64
+    assert not teacher.get_input_embeddings().weight.requires_grad
+    assert found.model.get_input_embeddings().weight.requires_grad
+
+
+def test_text_that_a_companion_may_know_is_not_held_out(teacher: Path) -> None:
+    """The teacher was trained on another share of the corpus: what it learned by heart, it would tell the student."""
+    data = content(teacher)["data"] | {"allow_overlap": False, "split_seed": 1}
+    tree = content(teacher, data=data)
+    with pytest.raises(DataError, match=r"data\.probes: spoken/\w+ is read from the corpus that .* was trained on"):
+        trial_materials(validate(tree, "test"), teacher.parent)
 
 
 def test_side_inputs_that_nobody_reads_are_refused_in_one_line(tmp_path: Path) -> None:

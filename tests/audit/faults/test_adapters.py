@@ -10,6 +10,9 @@ from ontogeny.integrations.audit.session import Audit
 from tests.audit.judging import audited, findings, silent, unbroken
 from tests.audit.loops import Loop, make_model, rows, shifted_loss
 
+pytestmark = pytest.mark.slow
+
+
 WIDTH = 16
 
 

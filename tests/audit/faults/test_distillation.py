@@ -13,6 +13,9 @@ from tests.audit.distilling import LENGTH, TEMPERATURE, Distilling, make_teacher
 from tests.audit.judging import silent, unbroken
 from tests.audit.loops import VOCABULARY
 
+pytestmark = pytest.mark.slow
+
+
 ALL = {
     "teacher_in_train_mode",
     "teacher_not_detached",

@@ -10,6 +10,8 @@ from ontogeny.integrations.audit.session import Audit
 from tests.audit.evaluating import Evaluation
 from tests.audit.loops import make_model, rows, shifted_loss
 
+pytestmark = pytest.mark.slow
+
 
 def preferring(*, lora: bool, judge_in_training_mode: bool) -> dict[str, Any]:
     """A training towards a reference: adapters off, or the model's own first guess at the same rows.

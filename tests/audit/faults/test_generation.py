@@ -14,6 +14,9 @@ from ontogeny.integrations.audit.session import Audit
 from tests.audit.judging import audited, silent
 from tests.audit.loops import END, PAD, Loop, make_model, rows
 
+pytestmark = pytest.mark.slow
+
+
 STORY = "the old clock in the hall struck nine and nobody came down to open the heavy door that night"
 WORDS = STORY.split()
 QUESTIONS = [f"Summarise what happened at number {place}:" for place in range(6)]

@@ -73,6 +73,7 @@ def test_other_accumulation_than_said() -> None:
     silent(audited(Loop(accumulation=2), accumulation=2), "backwards_per_step")
 
 
+@pytest.mark.slow
 def test_clipping_always_never_and_sometimes() -> None:
     # With a bound far below any norm every step is clipped to it; far above, none is.
     # Every tenth step is looked at, the first 20 are left out: 20, 30, …, 110 are ten of 115.

@@ -3,11 +3,14 @@
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from ontogeny.integrations.audit.session import Audit
 from tests.audit.judging import audited, clears, findings, findings_with, silent
 from tests.audit.loops import VOCABULARY, Loop, make_model, rows, shifted_loss
+
+pytestmark = pytest.mark.slow
 
 
 class Scaled(torch.nn.Module):

@@ -12,6 +12,8 @@ from ontogeny.core.verdicts import Clear
 from tests.audit.judging import audited, clears, findings
 from tests.audit.loops import Loop, rows, shifted_loss
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(kw_only=True)
 class Scaled(Loop):

@@ -16,6 +16,9 @@ from tests.audit.composite import Composite, Term, z_loss
 from tests.audit.judging import audited, silent
 from tests.audit.loops import Loop, make_model, rows, shifted_loss
 
+pytestmark = pytest.mark.slow
+
+
 TERMS = {
     "total_is_the_sum",
     "constant_term",

@@ -125,6 +125,7 @@ def _kept(run: Run) -> str:
     return (run.path / "written" / "dreams.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_reads_what_was_written(
     parent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +153,7 @@ def test_an_interrupted_run_reads_what_was_written(
         resume(whole.path, steps=30)
 
 
+@pytest.mark.slow
 def test_another_run_may_dream_and_a_plan_says_what_it_costs(parent: Path, tmp_path: Path) -> None:
     own = open_run(execute(validate(_content(parent), "test"), runs_dir=tmp_path))
     other = _content(parent, run=str(parent), step=0)

@@ -20,6 +20,7 @@ def test_by_nll() -> None:
     assert ByDifficulty(first="hard").epoch(5, four, seed=1).tolist() == [0, 2, 3, 1]
 
 
+@pytest.mark.slow
 def test_a_run_orders_by_the_model_it_starts_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kept NLLs are those of checkpoint 0, one passage at a time; a resumed run goes on in the order."""
     import torch

@@ -104,6 +104,7 @@ def _content(folder: Path, **changes: Any) -> dict[str, Any]:
     return tree(words, objective=["next_token", {**TERM, **changes}])
 
 
+@pytest.mark.slow
 def test_a_strong_one_holds_the_old_text(tmp_path: Path) -> None:
     """A model that cannot forget the text it holds; without the term, the loss there moves."""
     change = {}
@@ -153,6 +154,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return execute(validate(_content(folder), "test"), runs_dir=folder / "runs")
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_remembers(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Computed once, read afterwards: bit for bit the run that nothing interrupted."""
     calls, anchor_once = [], Ewc.anchor

@@ -57,6 +57,7 @@ def _moved(folder: Path, weight: float, lr: float = 0.002) -> tuple[float, float
     return float(2 * loss["term_l2_start"][-1]) ** 0.5, float(loss["nll"][-1] - loss["nll"][0])
 
 
+@pytest.mark.slow
 def test_a_strong_one_holds_the_weights_and_none_lets_them_go(tmp_path: Path) -> None:
     """A model that cannot forget: everything stays, the loss on held-out text too. Without, both move."""
     write_text(tmp_path / "words")
