@@ -1,8 +1,9 @@
 """False-claim rate and power of the analyses, on draws from curves of known shape.
 
 Shapes: nine checkpoints, 20 documents, a change of 1, noise of 0.3 per document and checkpoint, independent or with a
-shock that all documents of a run share. Intervals: coverage of the mean of a short AR(1) series. Groups: verdicts on
-tables without any effect. docs/statistics.md draws the conclusions.
+shock that all documents of a run share. Intervals: coverage of the mean of a short AR(1) series. Then every analysis on
+draws without any effect (`nulls`): documents clustered, few, of unequal sizes and variances, with heavy tails, skew,
+ties, and alike from checkpoint to checkpoint. docs/statistics.md draws the conclusions.
 """
 
 from collections import Counter
@@ -10,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ontogeny.analyses.groups import Groups
+from benchmarks.nulls.draws import NULLS
+from benchmarks.nulls.entries import ENTRIES, rates
 from ontogeny.analyses.shape import shape_of
 from ontogeny.statistics.robust import geyer_mean
 
 EPOCHS = np.array([0.0, 1, 3, 5, 10, 20, 30, 50, 100])
-DOCUMENTS, DRAWS = 20, 200
+DOCUMENTS, DRAWS, NULL_DRAWS = 20, 200, 200
 CURVES = {
     "flat": np.zeros(9),
     "linear": EPOCHS / 100,
@@ -48,8 +50,6 @@ def _covers(length: int, correlation: float, draws: int = 600) -> float:
 
 def main() -> dict[str, Any]:
     """All figures."""
-    from tests.analyses.tables import table
-
     figures: dict[str, Any] = {}
     for about, noise, shock in (
         ("own noise 0.3", 0.3, 0.0),
@@ -65,6 +65,7 @@ def main() -> dict[str, Any]:
         figures[f"mean of an AR(1) series, coefficient {correlation}: share of 95% intervals that hold it"] = {
             f"n {length}": round(_covers(length, correlation), 3) for length in (20, 50, 100, 400)
         }
-    verdicts = Counter(Groups(seed=seed).compare(table(seed)).numbers["verdict"] for seed in range(60))
-    figures["groups without any effect: verdicts in 60 tables"] = dict(verdicts)
+    for kind in ENTRIES:
+        for about, null in NULLS.items():
+            figures[f"{kind}, {about}: claimed or held, share of {NULL_DRAWS} draws"] = rates(kind, null, NULL_DRAWS)
     return figures

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from ontogeny.statistics.interval_censored import censoring_intervals, comparable, concordance, turnbull
+from ontogeny.statistics.interval_censored import (
+    censoring_intervals,
+    comparable,
+    concordance,
+    earlier_by_document,
+    turnbull,
+)
 
 NEVER = np.inf
 
@@ -47,10 +53,26 @@ def test_turnbull_of_exact_times_is_kaplan_meier() -> None:
 
 def test_concordance_by_hand() -> None:
     """Onsets in (0,1], (1,2], (2,inf): three pairs. Values 1, 3, 2: two in order, one not: 2/3. Ties count half."""
-    earlier = comparable(np.array([0.0, 1, 2]), np.array([1.0, 2, NEVER]))
-    assert int(earlier.sum()) == 3
-    assert concordance(earlier, np.array([1.0, 3, 2])) == pytest.approx(2 / 3)
-    assert concordance(earlier, np.array([1.0, 1, 1])) == 0.5
+    random = np.random.default_rng(0)
+    earlier = earlier_by_document(np.array([0.0, 1, 2]), np.array([1.0, 2, NEVER]), np.arange(3))
+    assert earlier.tolist() == [[0, 1, 1], [0, 0, 1], [0, 0, 0]]
+    assert concordance(earlier, np.array([1.0, 3, 2]), random, 99).value == pytest.approx(2 / 3)
+    assert concordance(earlier, np.array([1.0, 1, 1]), random, 99) == (0.5, 1.0)
+
+
+def test_a_document_counts_once_by_hand() -> None:
+    """Document 0 has onsets (0,1] and (4,5], document 1 has (2,3] and (2,3]: of four pairs two are in each order."""
+    low, high = np.array([0.0, 4, 2, 2]), np.array([1.0, 5, 3, 3])
+    assert earlier_by_document(low, high, np.array([0, 0, 1, 1])).tolist() == [[0, 0.5], [0.5, 0]]
+
+
+def test_all_orders_of_five_documents() -> None:
+    """Values in the order of five onsets: of all 120 orders that and its reverse reach the statistic: p = 2 / 120."""
+    low, high = np.arange(5.0), np.arange(1.0, 6)
+    earlier = earlier_by_document(low, high, np.arange(5))
+    found = concordance(earlier, np.arange(5.0), np.random.default_rng(0), 20_000)
+    assert found.value == 1
+    assert found.p == pytest.approx(2 / 120, abs=0.004)
 
 
 def test_overlapping_intervals_are_not_compared() -> None:

@@ -11,6 +11,7 @@ from ontogeny.statistics.paired import PairedDifference, paired_difference
 from ontogeny.statistics.segmented import TwoLines, slopes, slopes_of_sides
 
 LEAST_CHECKPOINTS = 8
+LEVEL = 0.05
 
 
 class ChangePoint(TypedDict):
@@ -40,13 +41,13 @@ def slope(items: Items) -> PairedDifference:
     return paired_difference(100 * slopes(items.step, items.total), items.weight)
 
 
-def change_point(items: Items, random: np.random.Generator) -> ChangePoint | NoChangePoint:
+def change_point(items: Items, random: np.random.Generator, tests: int = 1) -> ChangePoint | NoChangePoint:
     """The step at which two connected lines fit best, and whether the slopes on both sides differ.
 
     The step is chosen on one half of the documents, three checkpoints or more on each side; on the other half each
     document gets a slope before and one after it, by least squares of each side alone; both ways, over 20 halvings.
-    `claimed`: the interval of the difference of slopes excludes 0, and so does that of at least one slope. A smooth
-    bend has a change point, too.
+    `claimed`: the slopes differ and at least one of them is not 0, each with p below 0.05 when corrected over `tests`
+    (Bonferroni): as many curves as are looked at for a change point. A smooth bend has one, too.
     """
     if len(items.step) < LEAST_CHECKPOINTS:
         return {"assessable": False, "lacks": f"{LEAST_CHECKPOINTS} checkpoints, it has {len(items.step)}"}
@@ -70,9 +71,5 @@ def change_point(items: Items, random: np.random.Generator) -> ChangePoint | NoC
         "before": before,
         "after": after,
         "bend": bend,
-        "claimed": _excludes_zero(bend) and (_excludes_zero(before) or _excludes_zero(after)),
+        "claimed": bool(tests * max(bend.p, min(before.p, after.p)) < LEVEL),
     }
-
-
-def _excludes_zero(difference: PairedDifference) -> bool:
-    return bool(difference.low > 0 or difference.high < 0)

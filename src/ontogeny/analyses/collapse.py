@@ -40,9 +40,9 @@ class Collapse(Analysis):
 
     `changes`: of each number of text that is not trained on (loss, last words, continuations, the harness's tasks),
     every later checkpoint minus the first, signed so that positive is worse, paired by item and taken per document
-    (`paired.paired_difference`), all adjusted together by Benjamini and Hochberg. `change_point`: of the general loss
-    (`_change_points.change_point`). `slopes`: of each probe set's loss, per 100 steps; whether the easiest text that is
-    trained on (lowest loss at first) falls while the hardest rises.
+    (`paired.paired_difference`), all adjusted together by Benjamini and Hochberg. `change_point`: of each general loss,
+    corrected over them (`_change_points.change_point`). `slopes`: of each probe set's loss, per 100 steps; whether the
+    easiest text that is trained on (lowest loss at first) falls while the hardest rises.
 
     `mad_and_loss`: do the weights' MAD and the general loss move together along the run (differenced, detrended,
     circular shifts: `correlations.correlation_along_run`)? `across`: over the runs that `among` names, the correlation
@@ -85,7 +85,7 @@ class Collapse(Analysis):
         numbers: dict[str, Any] = {
             "changes": _changes(known),
             "no_number": [items.name for items in general if not np.isfinite(items.total).all()],
-            "change_point": {loss.probe: change_point(loss, random) for loss in general_losses},
+            "change_point": {loss.probe: change_point(loss, random, len(general_losses)) for loss in general_losses},
             "slopes": slopes,
             "streams": _streams([loss for loss in losses if loss.probe in streams and loss.probe in slopes], slopes),
         }

@@ -6,8 +6,7 @@ import numpy as np
 
 from ontogeny.analyses.recorded.passages import PassageAnalysis, Passages
 from ontogeny.core.analyses import RecordedRun, Result
-from ontogeny.statistics.documents import means_by_document
-from ontogeny.statistics.intervals import wilson
+from ontogeny.statistics.documents import means_by_document, share_interval
 from ontogeny.statistics.two_samples import group_difference
 
 LEAST = 5
@@ -20,10 +19,10 @@ Rows = dict[str, list[dict[str, float]]]
 class Content(PassageAnalysis):
     """Memorized share, mean and median accuracy of the trained passages, and the perplexity gap, at each checkpoint.
 
-    `share` with a Wilson interval; `gap` is the mean NLL of the novel passages minus that of the trained ones (nats,
-    with a document bootstrap), whose exponential is the ratio of their perplexities. All by content (the corpus that a
-    passage is from) and by the number of copies of its document in an epoch. For both the rank correlation with final
-    accuracy is tested: copies by Spearman, content by Kruskal and Wallis, over documents.
+    `share` with an interval over documents (`documents.share_interval`); `gap` is the mean NLL of the novel documents
+    minus that of the trained ones (nats, with Welch's interval), whose exponential is the ratio of their perplexities.
+    All by content (the corpus that a passage is from) and by the number of copies of its document in an epoch. For both
+    the relation with final accuracy is tested: copies by Spearman, content by Kruskal and Wallis, over documents.
     """
 
     order: ClassVar[float] = 20
@@ -34,7 +33,6 @@ class Content(PassageAnalysis):
 
     def tabulate(self, table: Passages) -> Result:
         """The same, from a table of passages."""
-        random = np.random.default_rng(self.seed)
         kept = table.trained & np.isfinite(table.memorized).all(axis=0)
         corpus = np.array([str(source).partition(":")[0] for source in table.source])
         rows: Rows = {"all": _rows(table, kept)}
@@ -42,35 +40,44 @@ class Content(PassageAnalysis):
         parts |= {f"{n} copies": kept & (table.copies == n) for n in np.unique(table.copies[kept])}
         if len(parts) > 2:  # one kind of content and one number of copies would repeat the whole
             rows |= {name: _rows(table, chosen) for name, chosen in parts.items()}
-        gap = [_gap(table, checkpoint, random) for checkpoint in range(len(table.step))]
+        gap = [_gap(table, checkpoint) for checkpoint in range(len(table.step))]
         tests = _tests(table, kept, corpus)
         last = rows["all"][-1]
         verdict = (
-            f"{last['memorized']} of {last['n']} trained passages are memorized at the end "
-            f"({last['share']:.0%}, 95% {last['low']:.0%} to {last['high']:.0%})"
+            f"{last['memorized']} of {last['n']} trained passages from {last['documents']} documents are memorized at "
+            f"the end ({last['share']:.0%}{_interval(last)})"
         )
         numbers = {"step": table.step, "epoch": table.epoch, "rows": rows, "gap": gap, "tests": tests}
         sentences = tuple(_sentences(rows, gap, tests, table))
         return Result(verdict=verdict, sentences=sentences, reading=_READING, numbers=numbers)
 
 
-def _gap(table: Passages, checkpoint: int, random: np.random.Generator) -> dict[str, float]:
+def _interval(row: dict[str, float]) -> str:
+    """Ready to print behind the share; what is missing where there is none."""
+    if np.isnan(row["low"]):
+        return "; an interval needs passages of two documents or more"
+    return f", 95% {row['low']:.0%} to {row['high']:.0%} over documents"
+
+
+def _gap(table: Passages, checkpoint: int) -> dict[str, float]:
     nll = means_by_document(table.nll[checkpoint], table.document)
     trained = means_by_document(table.trained.astype(float), table.document) > 0.5
-    gap = group_difference(nll[~trained], nll[trained], random)
+    gap = group_difference(nll[~trained], nll[trained])
     return {"value": gap.value, "low": gap.low, "high": gap.high}
 
 
 def _rows(table: Passages, chosen: np.ndarray) -> list[dict[str, float]]:
     """One row per checkpoint; `chosen` bool [P]."""
     n, nan = int(chosen.sum()), float("nan")
-    memorized = (table.memorized[:, chosen] > 0.5).sum(axis=1)
+    reached, document = table.memorized[:, chosen] > 0.5, table.document[chosen]
+    memorized = reached.sum(axis=1)
     share = memorized / n if n else np.full(len(memorized), nan)
-    low, high = wilson(share, np.array(n))
+    low, high = np.array([share_interval(at, document) for at in reached]).T
     accuracy = table.accuracy[:, chosen]
     return [
         {
             "n": n,
+            "documents": len(np.unique(document)),
             "memorized": int(memorized[i]),
             "share": float(share[i]),
             "low": float(low[i]),
@@ -109,8 +116,8 @@ def _sentences(
     rows: Rows, gap: list[dict[str, float]], tests: dict[str, dict[str, float]], table: Passages
 ) -> list[str]:
     lines = [
-        f"{name}: {last['memorized']} of {last['n']} memorized at the end, accuracy {last['mean_accuracy']:.2f} on "
-        f"average, {last['median_accuracy']:.2f} in the median"
+        f"{name}: {last['memorized']} of {last['n']} passages ({last['documents']} documents) memorized at the end, "
+        f"accuracy {last['mean_accuracy']:.2f} on average, {last['median_accuracy']:.2f} in the median"
         for name, (*_, last) in rows.items()
     ]
     first, last = gap[0], gap[-1]

@@ -1,5 +1,6 @@
 """Do layers compress what is memorized, or merely what was trained on? Three groups, and a placebo before training."""
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,12 +10,14 @@ from ontogeny.analyses.recorded.passages import PassageAnalysis, Passages
 from ontogeny.core.analyses import RecordedRun, Result
 from ontogeny.statistics.corrections import bonferroni
 from ontogeny.statistics.documents import halves_of_groups, means_by_document
-from ontogeny.statistics.permutations import max_t
-from ontogeny.statistics.two_samples import group_difference, welch_t
+from ontogeny.statistics.permutations import min_p
+from ontogeny.statistics.two_samples import GroupDifference, group_difference, welch_p_by_labels
 
 LEVEL = 0.05
 LEAST = 5
 """Documents in a group, below which nothing is claimed."""
+LEAST_OF_HALF = 4
+"""Documents of a group in the half that reports, below which it has no interval: the spread of fewer is not known."""
 
 Contrast = dict[str, Any]
 """Numbers of one contrast by name: of every later checkpoint and layer, or what it `lacks`."""
@@ -27,7 +30,7 @@ class Groups(PassageAnalysis):
     placebo). Passages of one document count as one. Two contrasts of these differences, at every layer and checkpoint:
     `exposure`, trained minus novel, which is random assignment and so may be read causally; `memorization`, memorized
     minus trained but not memorized, which is not: what is easy to memorize may be compressed otherwise. Each with its
-    effect, document bootstrap, Welch's t, point-biserial r, and p corrected over all layers and checkpoints by max-T
+    effect, its interval by Welch's t, point-biserial r, and p corrected over all layers and checkpoints by min-P
     permutation of the labels, times the number of contrasts (Bonferroni). A passage's group is that of one checkpoint
     (`status_step`), so that groups do not change over time: the last one, unless fewer than five documents are then in
     either of the trained groups; then the one whose smaller group is largest.
@@ -50,10 +53,16 @@ class Groups(PassageAnalysis):
         random = np.random.default_rng(self.seed)
         at, memorized = status(table)
         documents = _Documents(table, memorized)
+        sizes = {name: int(inside.sum()) for name, inside in documents.groups.items()}
         contrasts = {
-            "exposure": self._contrast(documents.change, documents.trained, documents.novel, random),
-            "memorization": self._contrast(documents.change, documents.memorized, documents.unmemorized, random),
+            "exposure": self._contrast(documents, documents.trained, documents.novel, random),
+            "memorization": self._contrast(documents, documents.memorized, documents.unmemorized, random),
         }
+        for name, contrast in contrasts.items():
+            if min(contrast["n"]) < LEAST:
+                contrast["lacks"] = _too_few(name, sizes)
+            elif not documents.whole_layers.any():
+                contrast["lacks"] = "compression is no number at some checkpoint in every layer"
         assessable = [contrast for contrast in contrasts.values() if "lacks" not in contrast]
         for contrast in assessable:
             contrast["p_corrected"] = bonferroni(contrast["p_corrected"], len(assessable))
@@ -72,33 +81,35 @@ class Groups(PassageAnalysis):
                 for name, inside in groups.items()
                 if inside.any()
             },
-            "documents": {name: int(inside.sum()) for name, inside in groups.items()},
+            "documents": sizes,
         }
-        return Result(verdict=verdict, sentences=tuple(_sentences(contrasts, table)), reading=_READING, numbers=numbers)
+        sentences = [*_sentences(contrasts, table), *_left_out(documents, table)]
+        return Result(verdict=verdict, sentences=tuple(sentences), reading=_READING, numbers=numbers)
 
     def _contrast(
-        self, change: np.ndarray, first: np.ndarray, second: np.ndarray, random: np.random.Generator
+        self, documents: "_Documents", first: np.ndarray, second: np.ndarray, random: np.random.Generator
     ) -> Contrast:
-        """First group minus second, both bool [documents]; `change` is [checkpoints, layers, documents]."""
+        """First group minus second, both bool [documents]. Without numbers if a group is too small."""
         sizes = int(first.sum()), int(second.sum())
-        if min(sizes) < LEAST:
-            return {"n": sizes, "lacks": f"{LEAST} documents in each group, it has {sizes[0]} and {sizes[1]}"}
-        both, later, last = first | second, change[1:], change[-1]
-        rows = later[..., both].reshape(-1, both.sum())
-        p = max_t(rows, first[both], random, self.permutations).reshape(later.shape[:2])
-        differences = [[group_difference(row[first], row[second], random) for row in layers] for layers in later]
+        if min(sizes) < LEAST or not documents.whole_layers.any():
+            return {"n": sizes}
+        both, later, last = first | second, documents.change[1:], documents.change[-1]
+        whole = documents.whole_layers
+        p = np.full(later.shape[:2], np.nan)
+        rows = later[:, whole][..., both].reshape(-1, both.sum())
+        p[:, whole] = min_p(rows, first[both], random, self.permutations).reshape(len(later), -1)
+        differences = [[group_difference(row[first], row[second]) for row in layers] for layers in later]
         choose, report = halves_of_groups([np.flatnonzero(first), np.flatnonzero(second)], random)
         choosing, reporting = (np.isin(np.arange(len(first)), half) for half in (choose, report))
-        best = int(np.abs(welch_t(last[:, first & choosing], last[:, second & choosing])).argmax())
+        chosen = welch_p_by_labels(last[whole][:, both & choosing], first[None, both & choosing])[0].argmin()
+        best = int(np.flatnonzero(whole)[chosen])
         fields = ("value", "low", "high", "t", "p", "r")
         return {
             "n": sizes,
             **{key: np.array([[getattr(cell, key) for cell in row] for row in differences]) for key in fields},
             "p_corrected": p,
             "best_layer": best,
-            "best_on_other_half": group_difference(
-                last[best, first & reporting], last[best, second & reporting], random
-            ),
+            "best_on_other_half": _reported(last[best, first & reporting], last[best, second & reporting]),
         }
 
 
@@ -107,8 +118,11 @@ class _Documents:
 
     def __init__(self, table: Passages, memorized: np.ndarray) -> None:
         self.change = means_by_document(table.score - table.score[:1], table.document)
-        self.trained = means_by_document(table.trained.astype(float), table.document) > 0.5
-        self.novel = ~self.trained
+        measured = np.isfinite(self.change).any(axis=(0, 1))
+        self.whole_layers = np.isfinite(self.change[..., measured]).all(axis=(0, 2)) & measured.any()
+        """bool [layers]: measured at every checkpoint, of every document that was measured at all."""
+        trained = means_by_document(table.trained.astype(float), table.document) > 0.5
+        self.trained, self.novel = trained & measured, ~trained & measured
         share = means_by_document(np.where(table.trained, memorized, np.nan), table.document)
         self.memorized = self.trained & (share >= 0.5)
         self.unmemorized = self.trained & (share < 0.5)
@@ -122,6 +136,35 @@ class _Documents:
             "trained": self.trained,
             "novel": self.novel,
         }
+
+
+def _reported(first: np.ndarray, second: np.ndarray) -> GroupDifference:
+    """Without an interval where a group has too few documents for its spread to be known."""
+    difference = group_difference(first, second)
+    if min(difference.n) >= LEAST_OF_HALF:
+        return difference
+    nan = float("nan")
+    return replace(difference, low=nan, high=nan, t=nan, p=nan)
+
+
+def _too_few(contrast: str, sizes: dict[str, int]) -> str:
+    """Why a contrast is not assessable, ready to print."""
+    trained, novel, memorized = sizes["trained"], sizes["novel"], sizes["memorized"]
+    if contrast == "exposure":
+        return f"{LEAST} trained and {LEAST} novel documents are needed, it has {trained} and {novel}"
+    if memorized in (0, trained):
+        return f"{'nothing' if not memorized else 'everything'} was memorized (of {trained} trained documents)"
+    return (
+        f"{LEAST} memorized documents and {LEAST} trained ones that are not are needed, it has {memorized} and "
+        f"{trained - memorized}"
+    )
+
+
+def _left_out(documents: "_Documents", table: Passages) -> list[str]:
+    lacking = [str(block) for block in table.layer[~documents.whole_layers]]
+    if not lacking:
+        return []
+    return [f"left out, since compression is no number there at some checkpoint: block {', '.join(lacking)}"]
 
 
 def status(table: Passages) -> tuple[int, np.ndarray]:
@@ -145,14 +188,17 @@ def _verdict(contrasts: dict[str, Contrast]) -> tuple[str, str]:
         sentence = "signs of memorization: memorized passages changed otherwise than passages trained on as much"
         return sentence, "memorization"
     if sure["exposure"]:
-        more = f"; memorization itself is not assessable: lacks {lacking}" if lacking else ""
+        more = f"; memorization itself is not assessable: {lacking}" if lacking else ""
         sentence = (
             f"signs of training exposure{'' if lacking else ', not of memorization'}: trained passages changed "
             f"otherwise than novel ones{more}"
         )
         return sentence, "exposure"
     if "lacks" in contrasts["exposure"]:
-        return f"not assessable: lacks {contrasts['exposure']['lacks']}", "not assessable"
+        return f"not assessable: {contrasts['exposure']['lacks']}", "not assessable"
+    if lacking:
+        none = "no sign of training exposure: no layer changed otherwise for trained than for novel passages"
+        return f"{none}; memorization is not assessable: {lacking}", "no exposure effect"
     return "neither: no layer changed otherwise for trained or for memorized passages", "neither"
 
 
@@ -162,22 +208,30 @@ def _sentences(contrasts: dict[str, Contrast], table: Passages) -> list[str]:
     lines = []
     for name, contrast in contrasts.items():
         if "lacks" in contrast:
-            lines.append(f"{words[name]}: not assessable, lacks {contrast['lacks']}")
+            lines.append(f"{words[name]}: not assessable: {contrast['lacks']}")
             continue
-        at, layer = np.unravel_index(int(np.abs(contrast["t"]).argmax()), contrast["t"].shape)
+        tests = int(np.isfinite(contrast["p_corrected"]).sum())
+        tested = np.where(np.isfinite(contrast["p_corrected"]), np.abs(contrast["t"]), -np.inf)
+        at, layer = np.unravel_index(int(tested.argmax()), tested.shape)
         largest = {key: contrast[key][at, layer] for key in ("value", "low", "high", "r", "p_corrected")}
         lines.append(
             f"{words[name]} (n = {contrast['n'][0]} and {contrast['n'][1]} documents): largest at block "
             f"{table.layer[layer]}, epoch {table.epoch[at + 1]:g}: {largest['value']:+.3f} nats, 95% "
             f"{largest['low']:+.3f} to {largest['high']:+.3f}, r = {largest['r']:.2f}, p = "
-            f"{largest['p_corrected']:.4f} corrected over {contrast['t'].size} tests and {contrasted} contrasts; "
+            f"{largest['p_corrected']:.4f} corrected over {tests} tests and {contrasted} contrasts; "
             f"{int((contrast['p_corrected'] < LEVEL).sum())} of them below {LEVEL}"
         )
         best = contrast["best_on_other_half"]
+        where = f"block {table.layer[contrast['best_layer']]}, chosen on half of the documents, on the other half"
+        if np.isnan(best.low):
+            lines.append(
+                f"{where}: {best.value:+.3f} nats, no interval: {LEAST_OF_HALF} documents of each group are needed, "
+                f"and {best.n[0]} and {best.n[1]} are there"
+            )
+            continue
         lines.append(
-            f"block {table.layer[contrast['best_layer']]}, chosen on half of the documents, on the other half (n = "
-            f"{best.n[0]} and {best.n[1]}): {best.value:+.3f} nats, 95% {best.low:+.3f} to {best.high:+.3f}, "
-            f"p = {best.p:.4f}"
+            f"{where} (n = {best.n[0]} and {best.n[1]}): {best.value:+.3f} nats, 95% {best.low:+.3f} to "
+            f"{best.high:+.3f}, p = {best.p:.4f}"
         )
     return lines
 

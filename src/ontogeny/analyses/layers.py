@@ -8,7 +8,7 @@ from pydantic import Field
 from ontogeny.analyses.recorded.passages import PassageAnalysis, Passages
 from ontogeny.core.analyses import RecordedRun, Result
 from ontogeny.statistics.documents import means_by_document
-from ontogeny.statistics.permutations import TIE, max_t, permutation_p
+from ontogeny.statistics.permutations import TIE, min_p, permutation_p
 
 LEAST_LAYERS = 4
 LEAST_CHECKPOINTS = 4
@@ -21,7 +21,7 @@ class Layers(PassageAnalysis):
 
     Effect: mean change of compression since checkpoint 0, trained minus novel. `half_epoch`: where it first reaches
     half of its value at the last checkpoint, interpolated over log(1 + epoch). (The time of first significance would
-    depend on the size of the effect and of the sample.) Only layers whose final effect is significant by max-T are
+    depend on the size of the effect and of the sample.) Only layers whose final effect is significant by min-P are
     timed. `rank_correlation` of time with depth (Kendall's tau-b): below 0 late layers move first. Its interval is a
     bootstrap over documents; its p permutes the layers (all orders up to 7 layers).
     """
@@ -45,7 +45,7 @@ class Layers(PassageAnalysis):
         if min(sizes) < LEAST_DOCUMENTS or len(table.epoch) < LEAST_CHECKPOINTS:
             lack = f"{LEAST_CHECKPOINTS} checkpoints and {LEAST_DOCUMENTS} documents in each group"
             return Result(verdict=f"not assessable: lacks {lack}", sentences=(), reading=_READING, numbers=numbers)
-        p = max_t(change[-1], trained, random, self.permutations)
+        p = min_p(change[-1], trained, random, self.permutations)
         timed = np.flatnonzero(p < 0.05)
         x = np.log1p(table.epoch)
 

@@ -1,6 +1,5 @@
 """When passages become memorized, what goes with it, and whether the first checkpoint predicts it."""
 
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,16 +8,17 @@ from pydantic import Field
 from ontogeny.analyses.recorded.passages import PassageAnalysis, Passages
 from ontogeny.core.analyses import RecordedRun, Result
 from ontogeny.statistics.corrections import benjamini_hochberg
-from ontogeny.statistics.interval_censored import censoring_intervals, comparable, concordance, turnbull
-from ontogeny.statistics.intervals import bootstrap
+from ontogeny.statistics.documents import means_by_document
+from ontogeny.statistics.interval_censored import censoring_intervals, concordance, earlier_by_document, turnbull
 from ontogeny.statistics.permutations import permutation_p
-from ontogeny.statistics.prediction import auroc, cross_validated_scores
+from ontogeny.statistics.prediction import folds, interval_by_permutation, predicted_areas
 
 LEAST = 10
-"""Passages, and 3 of each outcome, below which nothing is claimed."""
+"""Documents, and of each outcome `LEAST_OF_EACH`, below which nothing is claimed."""
+LEAST_OF_EACH = 5
 
 Relations = dict[str, dict[str, float]]
-"""By covariate: concordance, pairs, p and adjusted p."""
+"""By covariate: concordance, documents, p and adjusted p."""
 
 
 class Onset(PassageAnalysis):
@@ -27,18 +27,21 @@ class Onset(PassageAnalysis):
     Onset is the first checkpoint from which on it is memorized to the end: interval-censored by the checkpoint before;
     left-censored if it was memorized before training; right-censored if never, or no more at the end. `curve`: the
     share memorized by each epoch, by Turnbull's self-consistent estimator (1976). Its relation to what was known at
-    checkpoint 0 (compression per layer, NLL) and to length and number of copies: `concordance`, the share of
-    comparable pairs (one's onset surely before the other's) in which the higher value comes later (0.5 is none, ties
-    count half), with p by permuting the values, adjusted over the covariates (Benjamini and Hochberg).
-    `prediction`: of memorized by the end, from the first checkpoint after training began: area under the ROC curve of
-    compression (all layers), of length and NLL, and of all, by logistic regression cross-validated over documents,
-    with a document bootstrap of the area and of the difference.
+    checkpoint 0 (compression per layer, NLL) and to length and number of copies: `concordance`, the share of comparable
+    pairs of documents (one's passages surely before the other's) in which the later one has the higher mean (0.5 is
+    none, ties count half), with p by permuting the means over documents, adjusted over the covariates (Benjamini and
+    Hochberg). `prediction`: of documents memorized by the end (half of their passages or more), from the first
+    checkpoint after training began: area under the ROC curve of compression (all layers), of length and NLL, and of
+    all, by logistic regression cross-validated over documents. Its interval and p come from permuting the outcomes, and
+    for what compression adds to length and NLL from permuting compression.
     """
 
     order: ClassVar[float] = 30
 
     permutations: int = Field(default=2000, ge=99)
     """Of a covariate, for its p."""
+    refits: int = Field(default=199, ge=99)
+    """Of the prediction to permuted outcomes, for its interval."""
 
     def analyze(self, run: RecordedRun) -> Result:
         """Estimate the curve, and test what goes with it."""
@@ -59,10 +62,17 @@ class Onset(PassageAnalysis):
             "copies": table.copies[kept].astype(float),
             **{f"compression at block {b}, checkpoint 0": table.score[0, i, kept] for i, b in enumerate(table.layer)},
         }
-        varying = {name: values for name, values in covariates.items() if np.ptp(values) > 0}
-        relations = self._relations(low, high, varying, random)
-        prediction = _prediction(table, kept, random)
-        counts = {"left": int(np.isneginf(low).sum()), "right": int(np.isposinf(high).sum()), "n": int(kept.sum())}
+        document = table.document[kept]
+        by_document = {name: means_by_document(values, document) for name, values in covariates.items()}
+        varying = {name: values for name, values in by_document.items() if np.ptp(values) > 0}
+        relations = self._relations(earlier_by_document(low, high, document), varying, random)
+        prediction = self._prediction(table, kept, random)
+        counts = {
+            "left": int(np.isneginf(low).sum()),
+            "right": int(np.isposinf(high).sum()),
+            "n": int(kept.sum()),
+            "documents": len(np.unique(document)),
+        }
         numbers = {
             "times": times,
             "curve": curve,
@@ -77,97 +87,99 @@ class Onset(PassageAnalysis):
         return Result(verdict=verdict, sentences=tuple(sentences), reading=_READING, numbers=numbers)
 
     def _relations(
-        self, low: np.ndarray, high: np.ndarray, covariates: dict[str, np.ndarray], random: np.random.Generator
+        self, earlier: np.ndarray, covariates: dict[str, np.ndarray], random: np.random.Generator
     ) -> Relations:
-        earlier = comparable(low, high)
-        pairs = int(earlier.sum())
-        if pairs < LEAST or not covariates:
+        """Of each covariate, by document; `earlier` as `earlier_by_document` gives it. Empty if none can be tested."""
+        compared = np.flatnonzero((earlier + earlier.T).any(axis=0))
+        if len(compared) < LEAST or not covariates:
             return {}
         relations: Relations = {}
         for name, values in covariates.items():
-            observed = concordance(earlier, values)
-            drawn = np.array([concordance(earlier, random.permutation(values)) for _ in range(self.permutations)])
-            p = permutation_p(abs(observed - 0.5), np.abs(drawn - 0.5))
-            relations[name] = {"concordance": observed, "p": float(p), "pairs": pairs}
+            relation = concordance(earlier[np.ix_(compared, compared)], values[compared], random, self.permutations)
+            relations[name] = {"concordance": relation.value, "p": relation.p, "documents": len(compared)}
         adjusted = benjamini_hochberg(np.array([relation["p"] for relation in relations.values()]))
-        for relation, p in zip(relations.values(), adjusted, strict=True):
-            relation["p_adjusted"] = float(p)
+        for relation_numbers, p in zip(relations.values(), adjusted, strict=True):
+            relation_numbers["p_adjusted"] = float(p)
         return relations
 
-
-def _prediction(table: Passages, kept: np.ndarray, random: np.random.Generator) -> dict[str, Any]:
-    """How well the first checkpoint after training began predicts memorization by the end, or what it `lacks`."""
-    outcome = table.memorized[-1, kept] > 0.5
-    if min(outcome.sum(), (~outcome).sum()) < 3 or len(outcome) < LEAST or len(table.step) < 3:
-        return {"lacks": f"{LEAST} passages and 3 of each outcome: it has {outcome.sum()} memorized of {len(outcome)}"}
-    document = table.document[kept]
-    simple = np.stack([table.length[kept], table.nll[1, kept]], axis=1)
-    layers = table.score[1][:, kept].T
-    features = {"length and NLL": simple, "compression": layers, "all": np.concatenate([simple, layers], axis=1)}
-    scores = {name: cross_validated_scores(x, outcome, document, random) for name, x in features.items()}
-    members = [np.flatnonzero(document == name) for name in np.unique(document)]
-
-    def area(name: str, drawn: np.ndarray) -> float:
-        rows = np.concatenate([members[i] for i in drawn])
-        return auroc(scores[name][rows], outcome[rows])
-
-    def beyond(drawn: np.ndarray) -> float:
-        return area("all", drawn) - area("length and NLL", drawn)
-
-    areas = {}
-    for name, score in scores.items():
-        low, high = bootstrap(len(members), partial(area, name), random, 1000)
-        areas[name] = {"auroc": auroc(score, outcome), "low": low, "high": high}
-    low, high = bootstrap(len(members), beyond, random, 1000)
-    return {
-        "areas": areas,
-        "gain": areas["all"]["auroc"] - areas["length and NLL"]["auroc"],
-        "gain_low": low,
-        "gain_high": high,
-        "epoch": float(table.epoch[1]),
-        "n": len(outcome),
-        "memorized": int(outcome.sum()),
-    }
+    def _prediction(self, table: Passages, kept: np.ndarray, random: np.random.Generator) -> dict[str, Any]:
+        """How well the first checkpoint after training began predicts memorization by the end, or what it `lacks`."""
+        document = table.document[kept]
+        outcome = means_by_document(table.memorized[-1, kept], document) >= 0.5
+        memorized, n = int(outcome.sum()), len(outcome)
+        if min(memorized, n - memorized) < LEAST_OF_EACH or len(table.step) < 3:
+            needs = f"{LEAST_OF_EACH} documents memorized by the end and {LEAST_OF_EACH} not, and 3 checkpoints"
+            return {"lacks": f"{needs}: {memorized} of {n} documents are memorized, at {len(table.step)} checkpoints"}
+        simple = means_by_document(np.stack([table.length[kept], table.nll[1, kept]]), document).T
+        layers = means_by_document(table.score[1][:, kept], document).T
+        features = {"length and NLL": simple, "compression": layers, "all": np.concatenate([simple, layers], axis=1)}
+        # The first row is what happened; in the others outcomes, or for the gain compression, are permuted.
+        fold = np.array([folds(n, random) for _ in range(1 + self.refits)])
+        shuffled = np.array([np.arange(n), *(random.permutation(n) for _ in range(self.refits))])
+        areas: dict[str, dict[str, float]] = {}
+        for name, x in features.items():
+            area, *drawn = predicted_areas(np.broadcast_to(x, (len(fold), *x.shape)), outcome[shuffled], fold)
+            low, high = interval_by_permutation(area, np.array(drawn), 0.5)
+            p = float(permutation_p(area, np.array(drawn)))
+            areas[name] = {"auroc": float(area), "low": max(low, 0.0), "high": min(high, 1.0), "p": p}
+        known = np.broadcast_to(simple, (len(fold), *simple.shape))
+        outcomes = np.broadcast_to(outcome, fold.shape)
+        both = np.concatenate([known, layers[shuffled]], axis=2)
+        gain, *gains = predicted_areas(both, outcomes, fold) - predicted_areas(known, outcomes, fold)
+        gain_low, gain_high = interval_by_permutation(gain, np.array(gains), 0.0)
+        return {
+            "areas": areas,
+            "gain": float(gain),
+            "gain_low": gain_low,
+            "gain_high": gain_high,
+            "gain_p": float(permutation_p(gain, np.array(gains))),
+            "epoch": float(table.epoch[1]),
+            "n": n,
+            "memorized": memorized,
+        }
 
 
 def _verdict(counts: dict[str, int], relations: Relations) -> str:
     if counts["right"] == counts["n"]:
         return f"none of {counts['n']} passages became memorized: nothing can be said about onset"
     if not relations:
-        return "no two onsets can be told apart, so nothing can be said of what goes with them: look more often"
+        return (
+            f"what goes with onset is not assessable: the onsets of fewer than {LEAST} documents can be told apart "
+            f"(of {counts['documents']}): look more often, or at more documents"
+        )
     sure = [name for name, relation in relations.items() if relation["p_adjusted"] < 0.05]
     return f"onset goes with {', '.join(sure)}" if sure else "onset goes with nothing that was known at checkpoint 0"
 
 
 def _sentences(counts: dict[str, int], relations: Relations, prediction: dict[str, Any]) -> list[str]:
     lines = [
-        f"of {counts['n']} trained passages {counts['n'] - counts['right']} became memorized and stayed so "
-        f"({counts['left']} were so before training); {counts['right']} did not"
+        f"of {counts['n']} trained passages from {counts['documents']} documents {counts['n'] - counts['right']} "
+        f"became memorized and stayed so ({counts['left']} were so before training); {counts['right']} did not"
     ]
     for name, relation in relations.items():
         way = "later" if relation["concordance"] > 0.5 else "earlier"
         lines.append(
-            f"higher {name}: {way} onset, concordance {relation['concordance']:.2f} over {relation['pairs']:.0f} "
-            f"pairs, p = {relation['p_adjusted']:.4f} adjusted over {len(relations)}"
+            f"higher {name}: {way} onset, concordance {relation['concordance']:.2f} over n = "
+            f"{relation['documents']:.0f} documents, p = {relation['p_adjusted']:.4f} adjusted over {len(relations)}"
         )
     if "lacks" in prediction:
         return [*lines, f"prediction of who is memorized by the end: not assessable, lacks {prediction['lacks']}"]
-    passages = f"n = {prediction['n']}, {prediction['memorized']} memorized"
+    documents = f"n = {prediction['n']} documents, {prediction['memorized']} memorized"
     for name, area in prediction["areas"].items():
         lines.append(
             f"predicted at epoch {prediction['epoch']:g} from {name}: AUROC {area['auroc']:.2f}, 95% {area['low']:.2f} "
-            f"to {area['high']:.2f} ({passages})"
+            f"to {area['high']:.2f}, p = {area['p']:.3f} ({documents})"
         )
     lines.append(
         f"compression beyond length and NLL: {prediction['gain']:+.2f} AUROC, 95% {prediction['gain_low']:+.2f} to "
-        f"{prediction['gain_high']:+.2f}"
+        f"{prediction['gain_high']:+.2f}, p = {prediction['gain_p']:.3f}"
     )
     return lines
 
 
 _READING = (
     "An onset is known only up to the checkpoints around it, so two passages can be ordered only if their intervals do "
-    "not overlap. A concordance of 0.5 says nothing; 0.7 says that in 7 of 10 pairs the higher value came later. Pairs "
-    "share passages, which the permutation accounts for and a count of pairs would not. Passages of one document are "
-    "kept together in folds and bootstrap samples."
+    "not overlap. A concordance of 0.5 says nothing; 0.7 says that in 7 of 10 pairs of documents the later one had the "
+    "higher value. Passages of one document share what it is about, so a document counts once, however many passages "
+    "were cut from it."
 )

@@ -7,7 +7,7 @@ import numpy as np
 from ontogeny.analyses.recorded.passages import Passages, passages_of
 from ontogeny.core.analyses import Analysis, RecordedRun, Result
 from ontogeny.statistics.documents import means_by_document
-from ontogeny.statistics.intervals import bootstrap_weights, percentile_interval
+from ontogeny.statistics.intervals import t_interval
 from ontogeny.statistics.permutations import max_t_of_signs
 
 LEAST = 5
@@ -32,8 +32,8 @@ class RoutesOfGroup(TypedDict):
 class Routes(Analysis):
     """Accuracy of generation (from a passage's beginning) beside that of reconstruction (from its latents).
 
-    Both of the same passages by the same decoder, so their difference is taken passage by passage; its mean has a 95%
-    percentile bootstrap over documents, and over all checkpoints together a p by flipping the signs of documents
+    Both of the same passages by the same decoder, so their difference is taken passage by passage; its mean has a 95% t
+    interval over documents, and over all checkpoints together a p by flipping the signs of documents
     (max-T). Trained and novel passages apart: reconstruction of novel text cannot be memory.
     """
 
@@ -70,8 +70,7 @@ def _compare(group: RoutesOfGroup, difference: np.ndarray, random: np.random.Gen
     if n < LEAST:
         group["lacks"] = f"{LEAST} documents, it has {n}"
         return
-    group["difference"] = difference.mean(axis=1)
-    group["low"], group["high"] = percentile_interval(difference @ bootstrap_weights(n, random).T, axis=1)
+    group["difference"], group["low"], group["high"], _ = np.array([t_interval(row) for row in difference]).T
     group["p_corrected"] = max_t_of_signs(difference, random)
 
 

@@ -45,7 +45,8 @@ class Shape(PassageAnalysis):
         table = self.passages(run)
         trajectories = means_by_document(table.score[..., table.trained], table.document[table.trained])
         if self.against_novel:
-            trajectories = trajectories - table.score[..., ~table.trained].mean(axis=-1)[..., None]
+            novel = means_by_document(table.score[..., ~table.trained], table.document[~table.trained])
+            trajectories = trajectories - np.nanmean(novel, axis=-1, keepdims=True)
         shapes = {"epoch": self._shapes(table.epoch, trajectories)}
         shapes["log_epoch"] = self._shapes(np.log1p(table.epoch), trajectories)
         sentences = [
@@ -93,7 +94,8 @@ class CurveShape:
 def shape_of(x: np.ndarray, values: np.ndarray, random: np.random.Generator, tests: int = 1) -> CurveShape:
     """The shape of a curve that many documents trace. `x` [C] rises, `values` is [C, documents].
 
-    `tests`: how many curves are tested together, for Bonferroni.
+    `tests`: how many curves are tested together, for Bonferroni. A curve is not flat if its change, or its slope before
+    the break in the direction of the change, is significant at half of the level.
     """
     level = LEVEL / tests
     values = values[:, np.isfinite(values).all(axis=0)]
@@ -113,7 +115,7 @@ def shape_of(x: np.ndarray, values: np.ndarray, random: np.random.Generator, tes
     name = "flat"
     if before.p < level and after.p < level and before.value * after.value < 0:
         name = "U" if before.value < 0 else "inverted U"
-    elif changed or (before.p < level and before.value * change.value > 0):
+    elif min(change.p, before.p if before.value * change.value > 0 else 1.0) < level / 2:  # two ways not to be flat
         # Below 0: the slope after has less than half the size of that before, in the same direction.
         less = t_interval(np.sign(before.value) * (slopes_after - 0.5 * slopes_before))
         name = "saturating" if before.p < level and less.value < 0 and less.p < level else "linear"

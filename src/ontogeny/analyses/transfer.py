@@ -13,8 +13,8 @@ from ontogeny.statistics.paired import (
     PairedDifference,
     interval_text,
     mean_of_differences,
+    mean_since_best,
     paired_difference,
-    since_best,
 )
 
 
@@ -60,13 +60,12 @@ class Transfer(Analysis):
         """The same, from losses at the ends of the stages."""
         random = np.random.default_rng(self.seed)
         losses, last = tasks.probes, len(tasks.probes)
+        best, mean_best = mean_since_best([(loss.total[1:], loss.weight) for loss in losses[:-1]], random)
         differences = {
             "learned": {j: _between(losses[j - 1], j - 1, j) for j in range(1, last + 1)},
             "backward": {j: _between(losses[j - 1], j, last) for j in range(1, last)},
             "forward": {j: _between(losses[j - 1], 0, j - 1) for j in range(2, last + 1)},
-            "forgetting": {
-                j: since_best(losses[j - 1].total[1:], losses[j - 1].weight, random) for j in range(1, last)
-            },
+            "forgetting": dict(enumerate(best, start=1)),
         }
         p = [difference.p for by_task in differences.values() for difference in by_task.values()]
         adjusted = iter(benjamini_hochberg(np.array(p)))
@@ -83,7 +82,10 @@ class Transfer(Analysis):
                 ]
                 for key, by_task in differences.items()
             },
-            "mean": {key: mean_of_differences(list(by_task.values())) for key, by_task in differences.items()},
+            "mean": {
+                key: mean_best if key == "forgetting" else mean_of_differences(list(by_task.values()))
+                for key, by_task in differences.items()
+            },
             "naive": [float(loss.mean[-1] - loss.mean[1:].min()) for loss in losses[:-1]],
         }
         sentences = [_matrix(numbers), *(_of_mean(key, numbers) for key in differences)]

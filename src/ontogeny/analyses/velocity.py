@@ -6,13 +6,16 @@ import numpy as np
 
 from ontogeny.analyses.recorded.passages import PassageAnalysis, Passages
 from ontogeny.core.analyses import RecordedRun, Result
+from ontogeny.statistics.corrections import bonferroni
 from ontogeny.statistics.documents import means_by_document
-from ontogeny.statistics.intervals import percentile_interval
+from ontogeny.statistics.intervals import percentile_interval, t_interval
 from ontogeny.statistics.segmented import TwoLines
+from ontogeny.statistics.simultaneous import simultaneous_band
 
 LEAST_CHANGE_POINT = 8
 """Checkpoints."""
-LEAST_DOCUMENTS = 5
+LEAST_DOCUMENTS = 8
+LEVEL = 0.05
 
 
 class Velocity(PassageAnalysis):
@@ -20,9 +23,11 @@ class Velocity(PassageAnalysis):
 
     On the uneven grid of checkpoints: velocity by second-order differences that weigh both neighbours by their distance
     (exact for parabolas), acceleration from the same three points; ends have a one-sided velocity and no acceleration.
-    Intervals are a bootstrap over documents. A change of sign counts only between points whose intervals exclude 0.
-    `change_point`: with eight checkpoints or more, the epoch (on log(1 + epoch)) at which two connected lines fit best,
-    with a document bootstrap; it is reported only if the interval of the change of slope excludes 0.
+    Bands hold the velocities of all layers at all checkpoints together (`simultaneous.simultaneous_band`, over
+    documents); a change of sign counts only between points whose bands exclude 0. `change_point`: with eight
+    checkpoints or more, the epoch (on log(1 + epoch)) at which two connected lines fit best. It is chosen on one half
+    of the documents and the change of slope there tested on the other, both ways, corrected over both and over layers;
+    it is reported only if that is significant, with the middle 95% of what resampled documents choose.
     """
 
     order: ClassVar[float] = 70
@@ -35,27 +40,31 @@ class Velocity(PassageAnalysis):
         """The same, from a table of passages."""
         random = np.random.default_rng(self.seed)
         trajectories = means_by_document(table.score[..., table.trained], table.document[table.trained])
+        trajectories = trajectories[..., np.isfinite(trajectories).any(axis=(0, 1))]
         n, epoch = trajectories.shape[-1], table.epoch
         if len(epoch) < 3 or n < LEAST_DOCUMENTS:
-            lack = f"not assessable: lacks 3 checkpoints and {LEAST_DOCUMENTS} documents"
+            lack = (
+                f"not assessable: 3 checkpoints and {LEAST_DOCUMENTS} trained documents are needed, it has "
+                f"{len(epoch)} and {n}"
+            )
             return Result(verdict=lack, sentences=(), reading=_READING, numbers={"epoch": epoch, "n": n})
-        layers = range(len(table.layer))
-        speed = np.array([velocity(epoch, trajectories[:, i].mean(axis=-1)) for i in layers])
-        second = np.array([acceleration(epoch, trajectories[:, i].mean(axis=-1)) for i in layers])
-        draws = random.integers(0, n, (1000, n))
-        means = np.stack([trajectories[..., drawn].mean(axis=-1) for drawn in draws])
-        low, high = percentile_interval(
-            np.stack([np.stack([velocity(epoch, mean[:, i]) for mean in means]) for i in layers]), axis=1
-        )
+        whole = np.isfinite(trajectories).all(axis=(0, 2))
+        if not whole.any():
+            lack = "not assessable: compression is no number at some checkpoint in every layer"
+            return Result(verdict=lack, sentences=(), reading=_READING, numbers={"epoch": epoch, "n": n})
+        layer, trajectories = table.layer[whole], trajectories[:, whole]
+        by_document = np.moveaxis(np.gradient(trajectories, epoch, axis=0), (2, 1), (0, 1))  # [documents, layers, C]
+        speed, low, high = simultaneous_band(by_document, random)
+        second = np.array([acceleration(epoch, trajectories[:, i].mean(axis=-1)) for i in range(len(layer))])
         turns = [int(count) for count in sign_changes(low, high)]
         enough = len(epoch) >= LEAST_CHANGE_POINT
-        points = _change_points(np.log1p(epoch), trajectories, draws[:300]) if enough else []
+        points = _change_points(np.log1p(epoch), trajectories, random) if enough else []
         verdict = f"velocity changes its sign in {sum(count > 0 for count in turns)} of {len(turns)} layers"
         if not enough:
             verdict += f"; a change point is not assessable: lacks {LEAST_CHANGE_POINT} checkpoints"
         numbers = {
             "epoch": epoch,
-            "layer": table.layer,
+            "layer": layer,
             "velocity": speed,
             "low": low,
             "high": high,
@@ -64,11 +73,14 @@ class Velocity(PassageAnalysis):
             "change_points": points,
             "n": n,
         }
-        sentences = [_of_speed(b, i, numbers) for i, b in enumerate(table.layer)]
+        sentences = [_of_speed(b, i, numbers) for i, b in enumerate(layer)]
+        if not whole.all():
+            lacking = ", ".join(map(str, table.layer[~whole]))
+            sentences.append(f"left out, since compression is no number there at some checkpoint: block {lacking}")
         sentences += [
             f"block {b}: its slope over log epochs changes at epoch {np.expm1(point[0]):.2g}, 95% "
             f"{np.expm1(point[1]):.2g} to {np.expm1(point[2]):.2g}"
-            for b, point in zip(table.layer, points, strict=False)
+            for b, point in zip(layer, points, strict=False)
             if point is not None
         ]
         return Result(verdict=verdict, sentences=tuple(sentences), reading=_READING, numbers=numbers)
@@ -78,30 +90,44 @@ def _of_speed(block: int, layer: int, numbers: dict[str, Any]) -> str:
     speed, low, high = (numbers[key][layer] for key in ("velocity", "low", "high"))
     at = int(np.abs(speed).argmax())
     return (
-        f"block {block}: fastest at epoch {numbers['epoch'][at]:g}: {speed[at]:+.3g} nats per epoch, 95% "
-        f"{low[at]:+.3g} to {high[at]:+.3g}; {numbers['sign_changes'][layer]} changes of sign that intervals bear out"
+        f"block {block}: fastest at epoch {numbers['epoch'][at]:g}: {speed[at]:+.3g} nats per epoch, 95% band "
+        f"{low[at]:+.3g} to {high[at]:+.3g}; {numbers['sign_changes'][layer]} changes of sign that the bands bear out"
     )
 
 
 def _change_points(
-    x: np.ndarray, trajectories: np.ndarray, draws: np.ndarray
+    x: np.ndarray, trajectories: np.ndarray, random: np.random.Generator
 ) -> list[tuple[float, float, float] | None]:
     """Each layer's change point and its interval, in units of x; None where no change of slope is sure."""
     lines = TwoLines(x)
+    n = trajectories.shape[-1]
+    halves = np.array_split(random.permutation(n), 2)
+    p = np.array([_p_of_bend(lines, trajectories[:, layer], halves) for layer in range(trajectories.shape[1])])
     points: list[tuple[float, float, float] | None] = []
-    for layer in range(trajectories.shape[1]):
+    for layer, corrected in enumerate(bonferroni(p, len(p))):
+        if not corrected < LEVEL:
+            points.append(None)
+            continue
         documents = trajectories[:, layer]
-        at, bend = _knee(lines, x, documents.mean(axis=-1))
-        drawn = np.array([_knee(lines, x, documents[:, ids].mean(axis=-1)) for ids in draws])
-        (first, low), (last, high) = percentile_interval(drawn)
-        points.append((at, float(first), float(last)) if low * high > 0 and bend else None)
+        at = _knee(lines, x, documents.mean(axis=-1))
+        drawn = [_knee(lines, x, documents[:, random.integers(0, n, n)].mean(axis=-1)) for _ in range(300)]
+        low, high = percentile_interval(np.array(drawn))
+        points.append((at, float(low), float(high)))
     return points
 
 
-def _knee(lines: TwoLines, x: np.ndarray, curve: np.ndarray) -> tuple[float, float]:
-    """Where two connected lines fit best, and the change of slope there."""
-    place = lines.best(curve)
-    return float(x[lines.candidates[place]]), lines.bend(curve, place)
+def _p_of_bend(lines: TwoLines, documents: np.ndarray, halves: list[np.ndarray]) -> float:
+    """P that slopes are the same before and after the knee that other documents choose; `documents` [C, D]."""
+    found = []
+    for choosing, testing in (halves, halves[::-1]):
+        place = lines.best(documents[:, choosing].mean(axis=-1))
+        found.append(t_interval(np.array([lines.bend(curve, place) for curve in documents[:, testing].T])).p)
+    return min(1.0, 2 * min(found))
+
+
+def _knee(lines: TwoLines, x: np.ndarray, curve: np.ndarray) -> float:
+    """Where two connected lines fit best."""
+    return float(x[lines.candidates[lines.best(curve)]])
 
 
 def velocity(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
     """Adjusted p-values, float [n], in the order given (Benjamini and Hochberg 1995); NaN stays and is not counted.
 
     The i-th smallest of m becomes min over j >= i of p_j m / j. Controls the false discovery rate of tests that are
-    independent or positively dependent. Where labels can be permuted, `permutations.max_t` claims less by chance.
+    independent or positively dependent. Where labels can be permuted, `permutations.min_p` claims less by chance.
     """
     adjusted = np.full(len(p), np.nan)
     known = np.flatnonzero(np.isfinite(p))

@@ -99,12 +99,27 @@ def since_best(cost: np.ndarray, weight: np.ndarray, random: np.random.Generator
     interval's and the one of the difference from the lowest on the same documents, which is too large on average.
     Below `documents.LEAST_DOCUMENTS` documents all is NaN.
     """
-    if cost.shape[1] < LEAST_DOCUMENTS:
-        return _without_interval(cost.shape[1])
-    risen = cost[-1] - cost
-    difference = paired_difference(chosen_by_others(risen, weight, lambda curve: int(curve.argmax()), random), weight)
-    upper_bound = paired_difference(risen[int(risen.sum(axis=1).argmax())], weight)
-    return replace(difference, high=max(difference.high, upper_bound.high))
+    return mean_since_best([(cost, weight)], random)[1]
+
+
+def mean_since_best(
+    sets: Sequence[tuple[np.ndarray, np.ndarray]], random: np.random.Generator
+) -> tuple[list[PairedDifference], PairedDifference]:
+    """`since_best` of each of several disjoint sets of documents (cost [C, D] and weight [D]), and their mean."""
+    chosen, upper_bounds = [], []
+    for cost, weight in sets:
+        if cost.shape[1] < LEAST_DOCUMENTS:
+            chosen.append(_without_interval(cost.shape[1]))
+            upper_bounds.append(chosen[-1])
+            continue
+        risen = cost[-1] - cost
+        by_others = chosen_by_others(risen, weight, lambda curve: int(curve.argmax()), random)
+        chosen.append(paired_difference(by_others, weight))
+        upper_bounds.append(paired_difference(risen[int(risen.sum(axis=1).argmax())], weight))
+    mean = chosen[0] if len(chosen) == 1 else mean_of_differences(chosen)
+    above = upper_bounds[0] if len(chosen) == 1 else mean_of_differences(upper_bounds)
+    each = [replace(low, high=max(low.high, up.high)) for low, up in zip(chosen, upper_bounds, strict=True)]
+    return each, replace(mean, high=max(mean.high, above.high))
 
 
 def fieller_ratio(above: np.ndarray, below: np.ndarray) -> tuple[float, float, float]:

@@ -1,10 +1,10 @@
-"""Differences between two groups of documents, such as trained and novel ones."""
+"""Differences between two groups of documents, such as trained and novel ones, which may vary to different degrees."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from ontogeny.statistics.intervals import DRAWS, percentile_interval
+from ontogeny.statistics.intervals import t_quantile, two_sided_p
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +14,7 @@ class GroupDifference:
     value: float
     low: float
     high: float
-    """95% percentile bootstrap over documents, within each group."""
+    """95% interval by Welch's t."""
     t: float
     p: float
     """Welch's t and its two-sided p, over documents, uncorrected."""
@@ -24,57 +24,79 @@ class GroupDifference:
     """Documents in each group."""
 
 
-def group_difference(first: np.ndarray, second: np.ndarray, random: np.random.Generator) -> GroupDifference:
+def group_difference(first: np.ndarray, second: np.ndarray) -> GroupDifference:
     """Mean of `first` minus mean of `second`, float [documents] each, which may vary to different degrees.
 
-    NaN is left out; with fewer than two documents in a group everything is NaN. Not for the same documents before and
-    after: those are paired.
+    t = difference / sqrt(a + b) with a = var / n and b = var / m; its degrees of freedom (a + b)^2 / (a^2 / (n - 1) +
+    b^2 / (m - 1)) (Welch 1947). NaN is left out; with fewer than two documents in a group everything is NaN. Not for
+    the same documents before and after: those are paired.
     """
-    from scipy import stats
-
     first, second = first[np.isfinite(first)], second[np.isfinite(second)]
     sizes = (len(first), len(second))
     if min(sizes) < 2:
         nan = float("nan")
         return GroupDifference(value=nan, low=nan, high=nan, t=nan, p=nan, r=nan, n=sizes)
-    value = float(first.mean() - second.mean())
-    low, high = percentile_interval(_bootstrap_means(first, random) - _bootstrap_means(second, random))
-    t = float(welch_t(first[None], second[None])[0])
-    p = float(stats.ttest_ind(first, second, equal_var=False).pvalue)
     both = np.concatenate([first, second])
-    label = np.repeat([1.0, 0.0], sizes)
+    label = np.repeat([True, False], sizes)
+    value = float(first.mean() - second.mean())
+    t, degrees = (float(found[0, 0]) for found in welch_by_labels(both[None], label[None]))
+    error = value / t if t else float(np.sqrt(first.var(ddof=1) / sizes[0] + second.var(ddof=1) / sizes[1]))
+    half = t_quantile(degrees) * error
     r = float(np.corrcoef(label, both)[0, 1]) if both.std() > 0 else float("nan")
-    return GroupDifference(value=value, low=float(low), high=float(high), t=t, p=p, r=r, n=sizes)
+    p = two_sided_p(value, error, degrees)
+    return GroupDifference(value=value, low=value - half, high=value + half, t=t, p=p, r=r, n=sizes)
 
 
-def _bootstrap_means(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    return np.asarray(values[random.integers(0, len(values), (DRAWS, len(values)))].mean(axis=1))
+def _welch(
+    sums: tuple[np.ndarray, np.ndarray], squares: tuple[np.ndarray, np.ndarray], sizes: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Welch's t and its degrees of freedom, from each group's sums, sums of squares and numbers; t 0 without spread."""
+    (n, m), (sum_n, sum_m) = sizes, sums
+    a = np.maximum(squares[0] - sum_n**2 / n, 0) / (n - 1) / n
+    b = np.maximum(squares[1] - sum_m**2 / m, 0) / (m - 1) / m
+    difference = sum_n / n - sum_m / m
+    varies = a + b > 1e-24 * (1 + difference**2)
+    variance = np.where(varies, a + b, 1)
+    t = np.where(varies, difference / np.sqrt(variance), 0.0)
+    degrees = variance**2 / np.where(varies, a**2 / (n - 1) + b**2 / (m - 1), variance**2)
+    return t, degrees
 
 
-def welch_t(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Welch's t of each row, from [rows, documents] each: (mean - mean) / sqrt(var / n + var / m) (Welch 1947).
+def welch_by_labels(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Welch's t of each row under each labelling, and its degrees of freedom: float64 [labellings, rows] each.
 
-    0 where both groups are constant and equal.
-    """
-    n, m = first.shape[1], second.shape[1]
-    error = np.sqrt(first.var(axis=1, ddof=1) / n + second.var(axis=1, ddof=1) / m)
-    difference = first.mean(axis=1) - second.mean(axis=1)
-    return np.divide(difference, error, out=np.zeros_like(difference), where=error > 0)
-
-
-def welch_t_by_labels(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Welch's t of each row under each labelling: float64 [labellings, rows].
-
-    `values` [rows, documents] without NaN, `labels` bool [labellings, documents].
+    `values` [rows, documents] without NaN, `labels` bool [labellings, documents]. t is 0 where nothing varies.
     """
     first = labels.astype(np.float64)
     n, m = first.sum(axis=1)[:, None], (1 - first).sum(axis=1)[:, None]
     # Rows are centred first, so that the second group's sums are what is left of totals known once for all labellings.
     centred = values - values.mean(axis=1, keepdims=True)
     sums, squares = first @ centred.T, first @ (centred**2).T
-    other_sums, other_squares = -sums, (centred**2).sum(axis=1) - squares
-    variance = (squares - sums**2 / n) / (n - 1) / n + (other_squares - other_sums**2 / m) / (m - 1) / m
-    difference = sums / n - other_sums / m
-    varies = variance > 1e-24 * (1 + difference**2)
-    error = np.sqrt(np.where(varies, variance, 1))
-    return np.asarray(np.divide(difference, error, out=np.zeros_like(difference), where=varies))
+    return _welch((sums, -sums), (squares, (centred**2).sum(axis=1) - squares), (n, m))
+
+
+def welch_p_by_labels(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Two-sided p of Welch's t of each row under each labelling: float64 [labellings, rows]; 1 where nothing varies."""
+    return _p(*welch_by_labels(values, labels))
+
+
+def welch_p_by_signs(values: np.ndarray, label: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """The same of the deviations from the mean of their own group, with signs: float64 [draws, rows].
+
+    `values` [rows, documents], `label` bool [documents], `signs` of 1 and -1 [draws, documents]: draws without a
+    difference, in which each group varies as it does.
+    """
+    sums, squares, sizes = [], [], []
+    for inside in (label, ~label):
+        group = values[:, inside]
+        deviations = group - group.mean(axis=1, keepdims=True)
+        sums.append(signs[:, inside] @ deviations.T)
+        squares.append(np.square(deviations).sum(axis=1))
+        sizes.append(np.array(inside.sum()))
+    return _p(*_welch((sums[0], sums[1]), (squares[0], squares[1]), (sizes[0], sizes[1])))
+
+
+def _p(t: np.ndarray, degrees: np.ndarray) -> np.ndarray:
+    from scipy.special import stdtr
+
+    return np.asarray(2 * stdtr(degrees, -np.abs(t)))
