@@ -13,6 +13,9 @@ from ontogeny.data.epoch_plan import EpochPlan
 from ontogeny.data.mixed_plan import MixedPlan
 from ontogeny.data.window_plan import WindowPlan
 
+GAP = 0.25
+"""A realised share of replay that is off the decided one by more than this part of it is told."""
+
 
 class BatchPlan(Protocol):
     """Which examples make up which batch: pure functions of the step."""
@@ -131,6 +134,29 @@ def realised_shares(plan: BatchPlan, step: int) -> dict[str, float]:
     if isinstance(plan, MixedPlan | WindowPlan):
         shares |= {f"replayed_{name}": share for name, share in plan.token_shares(step).items() if name != "new"}
     return shares
+
+
+def replay_gaps(plan: BatchPlan, step: int) -> dict[str, dict[str, float]]:
+    """Replay corpora that got a share unlike the one decided: `decided` and `realised` before state `step`, by name.
+
+    Both are means over all batches, in the unit in which shares are counted. A corpus is listed if they differ by more
+    than a quarter of the decided one; empty where nothing was decided on the way.
+    """
+    if isinstance(plan, RepeatedPlan):
+        step, plan = -(-step // plan.repeats), plan.plan  # a batch that has begun counts whole
+    if not isinstance(plan, MixedPlan) or not plan.decided or not step:
+        return {}
+    amounts, owed = plan.amounts_before(step), plan.owed_at(step)
+    total = int(amounts.sum())
+    shares = {
+        name: {"decided": float(amount + lack) / total, "realised": float(amount / total)}
+        for name, amount, lack in zip(plan.names[1:], amounts[1:], owed[1:], strict=True)
+    }
+    return {
+        name: share
+        for name, share in shares.items()
+        if abs(share["realised"] - share["decided"]) > GAP * share["decided"] + 1e-9
+    }
 
 
 def describe_parts(plan: BatchPlan, steps: int) -> dict[str, str]:
