@@ -5,7 +5,15 @@ import pytest
 
 from ontogeny.core.errors import DataError
 from ontogeny.core.recipe_train import Train
-from ontogeny.data.batch_plans import RepeatedPlan, change_shares, describe_parts, make_plan, replay_gaps, shares_at
+from ontogeny.data.batch_plans import (
+    RepeatedPlan,
+    change_shares,
+    describe_parts,
+    make_plan,
+    realised_shares,
+    replay_gaps,
+    shares_at,
+)
 from ontogeny.data.epoch_plan import EpochPlan
 from ontogeny.data.orders.sequential import Sequential
 
@@ -43,7 +51,7 @@ def test_shares_decided_within_repeats_hold_from_the_next_batch_on() -> None:
 
 def test_gaps_between_decided_and_realised_replay() -> None:
     """Batches of one: 0.1 is decided. After 4 steps 0.4 examples are owed and none was replayed; after 10, one of one.
-    By tokens it is the same of 5 to 13 tokens; repeats count as one batch; where nobody decides, nothing is told.
+    Repeats count as one batch; where nobody decides, nothing is told.
     """
     replay = {"old": (range(3, 5), 0.2)}
     plan = make_plan(Train(epochs=1, batch=1), LENGTHS, replay)
@@ -52,6 +60,8 @@ def test_gaps_between_decided_and_realised_replay() -> None:
     assert replay_gaps(plan, 0) == {}
     assert replay_gaps(plan, 4) == {"old": {"decided": pytest.approx(0.1), "realised": 0.0}}
     assert replay_gaps(plan, 10) == {}
+    assert realised_shares(plan, 4)["replayed_examples_old"] == 0  # 0.5 owed to either: new text comes first
+    assert realised_shares(plan, 5)["replayed_examples_old"] == 1
     change_shares(plan, 10, {"old": 0.0})
     assert replay_gaps(plan, 12) == {}  # 1 of 12, and 0.1 x 10 / 12 decided
     repeated = make_plan(Train(epochs=1, batch=1, repeats=3), LENGTHS, replay)
@@ -59,6 +69,7 @@ def test_gaps_between_decided_and_realised_replay() -> None:
     assert set(replay_gaps(repeated, 12)) == {"old"}
     assert replay_gaps(repeated, 30) == {}
     assert replay_gaps(make_plan(Train(epochs=1), LENGTHS, {}), 4) == {}
+    assert set(realised_shares(make_plan(Train(epochs=1, batch=1), LENGTHS, replay), 4)) == {"replayed_old"}
 
 
 def test_without_replay_there_is_no_share_to_decide() -> None:

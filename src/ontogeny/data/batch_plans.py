@@ -124,7 +124,8 @@ def shares_at(plan: BatchPlan, step: int) -> dict[str, float]:
 def realised_shares(plan: BatchPlan, step: int) -> dict[str, float]:
     """Metrics of a step's batch: `replayed_<corpus>`, its share of the tokens, and `repeat`, which repeat it is.
 
-    Without replay or repeats, the respective entries are absent.
+    Where shares of examples are decided on the way, `replayed_examples_<corpus>` is the share of the examples, to be
+    compared with them. Without replay or repeats, the respective entries are absent.
     """
     shares: dict[str, float] = {}
     if isinstance(plan, RepeatedPlan):
@@ -133,6 +134,11 @@ def realised_shares(plan: BatchPlan, step: int) -> dict[str, float]:
         plan = plan.plan
     if isinstance(plan, MixedPlan | WindowPlan):
         shares |= {f"replayed_{name}": share for name, share in plan.token_shares(step).items() if name != "new"}
+    if isinstance(plan, MixedPlan) and plan.decided and plan.mixing.by == "examples":
+        counts = plan.amounts_before(step + 1) - plan.amounts_before(step)
+        shares |= {
+            f"replayed_examples_{name}": float(counts[i] / counts.sum()) for i, name in enumerate(plan.names) if i
+        }
     return shares
 
 
