@@ -8,6 +8,7 @@ from ontogeny.core.recipe_train import Train
 from ontogeny.data.batch_plans import (
     RepeatedPlan,
     change_shares,
+    count_anew,
     describe_parts,
     make_plan,
     realised_shares,
@@ -70,6 +71,17 @@ def test_gaps_between_decided_and_realised_replay() -> None:
     assert replay_gaps(repeated, 30) == {}
     assert replay_gaps(make_plan(Train(epochs=1), LENGTHS, {}), 4) == {}
     assert set(realised_shares(make_plan(Train(epochs=1, batch=1), LENGTHS, replay), 4)) == {"replayed_old"}
+
+
+def test_runs_of_earlier_versions_keep_their_batches() -> None:
+    """Counted anew at each decision, 0.1 of batches of one is never replayed; no gap is told of what is history."""
+    plan = make_plan(Train(epochs=1, batch=1, repeats=2), LENGTHS, {"old": (range(3, 5), 0.2)})
+    count_anew(plan)
+    for step in range(0, 60, 2):
+        change_shares(plan, step, {"old": 0.1})
+    assert all(plan.batch_at(step)[0] < 3 for step in range(60))
+    assert replay_gaps(plan, 60) == {}
+    assert "replayed_examples_old" not in realised_shares(plan, 4)
 
 
 def test_without_replay_there_is_no_share_to_decide() -> None:

@@ -13,6 +13,8 @@ from ontogeny.data.epoch_plan import EpochPlan
 from ontogeny.data.mixed_plan import MixedPlan
 from ontogeny.data.window_plan import WindowPlan
 
+REPLAY_CARRIED = "replay_carried"
+"""Key of provenance.json, true in runs whose decided shares of replay are carried over decisions (`count_anew`)."""
 GAP = 0.25
 """A realised share of replay that is off the decided one by more than this part of it is told."""
 
@@ -114,6 +116,17 @@ def change_shares(plan: BatchPlan, step: int, replay: Mapping[str, float]) -> No
     plan.change_shares(step, replay)
 
 
+def count_anew(plan: BatchPlan) -> None:
+    """Count from 0 at each decision about shares, as earlier versions did: for runs that one of them began.
+
+    Without it their recorded decisions would give other batches than those that were trained on.
+    """
+    if isinstance(plan, RepeatedPlan):
+        plan = plan.plan
+    if isinstance(plan, MixedPlan):
+        plan.carries = False
+
+
 def shares_at(plan: BatchPlan, step: int) -> dict[str, float]:
     """The share of a step's batch that each replay corpus is to have; empty where `change_shares` is impossible."""
     if isinstance(plan, RepeatedPlan):
@@ -134,7 +147,7 @@ def realised_shares(plan: BatchPlan, step: int) -> dict[str, float]:
         plan = plan.plan
     if isinstance(plan, MixedPlan | WindowPlan):
         shares |= {f"replayed_{name}": share for name, share in plan.token_shares(step).items() if name != "new"}
-    if isinstance(plan, MixedPlan) and plan.decided and plan.mixing.by == "examples":
+    if isinstance(plan, MixedPlan) and plan.decided and plan.carries and plan.mixing.by == "examples":
         counts = plan.amounts_before(step + 1) - plan.amounts_before(step)
         shares |= {
             f"replayed_examples_{name}": float(counts[i] / counts.sum()) for i, name in enumerate(plan.names) if i
@@ -150,7 +163,7 @@ def replay_gaps(plan: BatchPlan, step: int) -> dict[str, dict[str, float]]:
     """
     if isinstance(plan, RepeatedPlan):
         step, plan = -(-step // plan.repeats), plan.plan  # a batch that has begun counts whole
-    if not isinstance(plan, MixedPlan) or not plan.decided or not step:
+    if not isinstance(plan, MixedPlan) or not (plan.decided and plan.carries and step):
         return {}
     amounts, owed = plan.amounts_before(step), plan.owed_at(step)
     total = int(amounts.sum())

@@ -67,6 +67,8 @@ class MixedPlan:
         self.changes = [PartShares(step=0, shares=self.shares, owed=np.zeros(len(self.parts)))]
         self.decided = False
         """Has a share been decided on the way?"""
+        self.carries = True
+        """Is what is owed carried over decisions? Not in runs that an earlier version began (`count_anew`)."""
         self.steps_per_epoch = self._steps_per_epoch()
 
     def batch_at(self, step: int) -> NDArray[np.int64]:
@@ -90,6 +92,8 @@ class MixedPlan:
         self.changes = [change for change in self.changes if change.step < step]
         if not self.changes:
             self.changes = [PartShares(step=step, shares=shares, owed=np.zeros(len(self.parts)))]
+        elif not self.carries:
+            self.changes.append(PartShares(step=step, shares=shares, owed=np.zeros(len(self.parts))))
         elif not np.array_equal(self.changes[-1].shares, shares):
             self.changes.append(PartShares(step=step, shares=shares, owed=self.owed_at(step)))
         self.counts.drop_after(step)

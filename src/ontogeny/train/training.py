@@ -10,7 +10,7 @@ from ontogeny.core.errors import RunFailedError
 from ontogeny.core.measures import Context
 from ontogeny.core.progress import Place, StepEvent
 from ontogeny.core.recipe import Recipe
-from ontogeny.data.batch_plans import realised_shares, replay_gaps
+from ontogeny.data.batch_plans import REPLAY_CARRIED, count_anew, realised_shares, replay_gaps
 from ontogeny.data.prepare import Prepared
 from ontogeny.looking.observer import LookEvent, Observer
 from ontogeny.looking.weights_history import saved_weights
@@ -82,6 +82,8 @@ class Training:
         self.observer = observer_of(recipe, writer, prepared, due, session.objective)
         self.batch_looks = BatchLooks(session, recipe.measures)
         self.control_decisions = ControlDecisions(session.train.controls, writer.run.metrics)
+        if not writer.run.provenance.get(REPLAY_CARRIED):
+            count_anew(session.plan)
         self.control_decisions.put_in_force(SessionSteering(session))
         self.weight_changes = WeightChanges(session)
 
