@@ -12,8 +12,10 @@ from ontogeny.controls.replay_budget import ReplayBudget
 from ontogeny.core.controls import Decision
 from ontogeny.core.errors import RecipeError
 from ontogeny.core.recipe_file import validate
+from ontogeny.report.origin import alarms
 from ontogeny.runs.execute import execute
 from ontogeny.store.run import Run, open_run
+from ontogeny.store.run_group import RunGroup
 from tests.small_runs import differences, interrupt_and_resume, tree, write_text
 
 
@@ -73,20 +75,44 @@ def test_several_corpora_keep_their_proportions(monkeypatch: pytest.MonkeyPatch)
     assert [decision.values[name] for name in ("share_a", "share_b")] == pytest.approx([0.09, 0.03])
 
 
-def test_what_is_decided_is_what_batches_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the general loss is made to rise, so does the share; and from each decision on the replayed tokens are
-    never more than the longest passage, 24 tokens, away from the share decided.
+@pytest.mark.parametrize(("every", "batch"), [(5, 8), (1, 2)])
+def test_what_is_decided_is_what_batches_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int, batch: int
+) -> None:
+    """Where the general loss is made to rise, so does the share, up to 0.2; and at every step the replayed tokens are
+    the sum of share x tokens within the longest passage, 24 tokens, however small the batch and frequent the decision.
     """
-    rising = iter(range(1, 9))
+    rising = iter(range(1, 50))
     monkeypatch.setattr(replay_budget, "mean_nll", lambda model, batch: next(rising))
-    content = _content(tmp_path, control={"every": 5}, steps=20, mixing={"by": "tokens"})
+    control = {"every": every, "ceiling": 0.2}
+    content = _content(tmp_path, control=control, steps=30, batch=batch, mixing={"by": "tokens"})
     run = open_run(execute(validate(content, "test"), runs_dir=tmp_path / "runs"))
-    assert _decided(run) == pytest.approx([0.1, 0.15, 0.225, 0.3375])
+    assert _decided(run)[:4] == pytest.approx([0.1, 0.15, 0.2, 0.2])
     tokens = np.diff(run.series("tokens_seen", "train")["value"].to_numpy())
-    replayed = run.series("replayed_old", "train")["value"].to_numpy()[:-1] * tokens
-    for part, share in zip(range(0, 20, 5), _decided(run), strict=True):
-        of_all, old = (np.cumsum(one[part : part + 5]) for one in (tokens, replayed))
-        assert np.abs(old - share * of_all).max() <= 24
+    replayed = np.cumsum(run.series("replayed_old", "train")["value"].to_numpy()[:-1] * tokens)
+    decided = np.cumsum(np.repeat(_decided(run), every)[:29] * tokens)
+    assert np.abs(replayed - decided).max() <= 24
+    assert replayed[-1] > 0
+    assert "replay_gaps" not in run.provenance
+
+
+def test_a_gap_that_remains_is_told_and_recorded(tmp_path: Path) -> None:
+    """A tenth of three batches of one is 0.3 examples: none is replayed. Of twelve, where 0.9 are decided, one is."""
+    content, told = _content(tmp_path, control={"every": 1}, steps=3, batch=1, lr=0.0), []
+    listen = lambda event: told.append(getattr(event, "text", ""))  # noqa: E731
+    run = open_run(execute(validate(content, "test"), runs_dir=tmp_path / "short", listen=listen))
+    gap = run.provenance["replay_gaps"]["old"]
+    assert gap["realised"] == 0
+    assert gap["decided"] == pytest.approx(0.1 * (1 + 0.95 + 0.9025) / 3)
+    lines = [text for text in told if "was realised" in text]
+    assert lines == [
+        "replay of 'old': 9.51% of what is trained on was decided, 0.00% was realised: train longer, or with larger "
+        "batches"
+    ]
+    assert alarms(RunGroup([run]).runs[0]) == [f"{run.path.name} replayed 0.00% of old, where 9.51% was decided."]
+    content["train"]["steps"] = 12
+    longer = open_run(execute(validate(content, "test"), runs_dir=tmp_path / "long"))
+    assert "replay_gaps" not in longer.provenance
 
 
 def test_a_model_that_cannot_forget_needs_less_and_less(tmp_path: Path) -> None:
@@ -98,7 +124,7 @@ def test_a_model_that_cannot_forget_needs_less_and_less(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "settings", [{}, {"repeats": 3}, {"mixing": {"by": "tokens"}}, {"mixing": {"counts": "expected"}}]
+    "settings", [{}, {"batch": 1}, {"repeats": 3}, {"mixing": {"by": "tokens"}}, {"mixing": {"counts": "expected"}}]
 )
 def test_an_interrupted_run_is_the_same_bit_for_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]

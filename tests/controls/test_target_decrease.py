@@ -51,8 +51,37 @@ def test_it_stops_when_the_target_is_out_of_reach(tmp_path: Path) -> None:
     assert [one.step for one in run.checkpoints] == [0, 1]
     assert run.measure("evaluation").step.values.tolist() == [0, 1]
     assert _series(run, "feasible").tolist() == [0, 0]
+    assert _series(run, "edge").tolist() == [0, 0]
     assert _series(run, "rate")[0] > 0  # the best there is
     assert execute(validate(_content(tmp_path, target=0.5, patience=2), "test"), runs_dir=tmp_path / "runs") == path
+
+
+def test_a_target_above_the_highest_rate_is_no_end(tmp_path: Path) -> None:
+    """Rates up to 1e-5 lower the loss by less than the target, which 1e-4 to 1e-2 reach: every decision is feasible."""
+    content = _content(tmp_path, lowest=1e-7, highest=1e-5, patience=1)
+    content["train"]["epochs"] = 1
+    run = open_run(execute(validate(content, "test"), runs_dir=tmp_path / "runs"))
+    assert run.status["step"] == 3
+    assert _series(run, "feasible").all()
+    assert not _series(run, "edge").any()
+    assert (_series(run, "rate") > 1e-5).all()
+    assert _series(run, "predicted") == pytest.approx(0.002, rel=0.1)
+
+
+def test_an_edge_that_remains_is_told_from_a_target_out_of_reach(tmp_path: Path) -> None:
+    """A grid up to 1e-8 is doubled nine times, to 5.12e-6 (ten times were more than a thousandfold), where the loss
+    still falls faster with the rate.
+    """
+    content = _content(tmp_path, lowest=1e-10, highest=1e-8, patience=2)
+    run = open_run(execute(validate(content, "test"), runs_dir=tmp_path / "runs"))
+    assert run.status["step"] == 1
+    assert _series(run, "edge").tolist() == [1, 1]
+    assert _series(run, "feasible").tolist() == [0, 0]
+    why = run.provenance["stopped"]["why"]
+    assert why.startswith(
+        "target_decrease: a decrease of 0.20% was not reached 2 times in a row, 2 of them because the"
+    )
+    assert why.endswith("decrease still grew at the highest rate tried, 5.12e-06: raise highest")
 
 
 def test_it_stops_when_enough_questions_are_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,16 @@ import pytest
 
 from ontogeny.core.errors import DataError
 from ontogeny.core.recipe_train import Train
-from ontogeny.data.batch_plans import RepeatedPlan, change_shares, describe_parts, make_plan, shares_at
+from ontogeny.data.batch_plans import (
+    RepeatedPlan,
+    change_shares,
+    count_anew,
+    describe_parts,
+    make_plan,
+    realised_shares,
+    replay_gaps,
+    shares_at,
+)
 from ontogeny.data.epoch_plan import EpochPlan
 from ontogeny.data.orders.sequential import Sequential
 
@@ -39,6 +48,40 @@ def test_shares_decided_within_repeats_hold_from_the_next_batch_on() -> None:
     assert [int((plan.batch_at(step) >= 3).sum()) for step in range(9)] == [1] * 6 + [0] * 3
     assert shares_at(plan, 5) == {"old": 0.5}
     assert shares_at(plan, 6) == {"old": 0.0}
+
+
+def test_gaps_between_decided_and_realised_replay() -> None:
+    """Batches of one: 0.1 is decided. After 4 steps 0.4 examples are owed and none was replayed; after 10, one of one.
+    Repeats count as one batch; where nobody decides, nothing is told.
+    """
+    replay = {"old": (range(3, 5), 0.2)}
+    plan = make_plan(Train(epochs=1, batch=1), LENGTHS, replay)
+    assert replay_gaps(plan, 1) == {}
+    change_shares(plan, 0, {"old": 0.1})
+    assert replay_gaps(plan, 0) == {}
+    assert replay_gaps(plan, 4) == {"old": {"decided": pytest.approx(0.1), "realised": 0.0}}
+    assert replay_gaps(plan, 10) == {}
+    assert realised_shares(plan, 4)["replayed_examples_old"] == 0  # 0.5 owed to either: new text comes first
+    assert realised_shares(plan, 5)["replayed_examples_old"] == 1
+    change_shares(plan, 10, {"old": 0.0})
+    assert replay_gaps(plan, 12) == {}  # 1 of 12, and 0.1 x 10 / 12 decided
+    repeated = make_plan(Train(epochs=1, batch=1, repeats=3), LENGTHS, replay)
+    change_shares(repeated, 0, {"old": 0.1})
+    assert set(replay_gaps(repeated, 12)) == {"old"}
+    assert replay_gaps(repeated, 30) == {}
+    assert replay_gaps(make_plan(Train(epochs=1), LENGTHS, {}), 4) == {}
+    assert set(realised_shares(make_plan(Train(epochs=1, batch=1), LENGTHS, replay), 4)) == {"replayed_old"}
+
+
+def test_runs_of_earlier_versions_keep_their_batches() -> None:
+    """Counted anew at each decision, 0.1 of batches of one is never replayed; no gap is told of what is history."""
+    plan = make_plan(Train(epochs=1, batch=1, repeats=2), LENGTHS, {"old": (range(3, 5), 0.2)})
+    count_anew(plan)
+    for step in range(0, 60, 2):
+        change_shares(plan, step, {"old": 0.1})
+    assert all(plan.batch_at(step)[0] < 3 for step in range(60))
+    assert replay_gaps(plan, 60) == {}
+    assert "replayed_examples_old" not in realised_shares(plan, 4)
 
 
 def test_without_replay_there_is_no_share_to_decide() -> None:

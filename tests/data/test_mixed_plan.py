@@ -1,5 +1,6 @@
 """New and replayed text in every batch."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ontogeny.data.orders.shuffled import Shuffled
 
 LENGTHS = np.random.default_rng(0).integers(10, 100, 70)
 NEW, OLD = range(40), range(40, 70)
+RECORDED = {"examples": "ae48db44b64e8b59", "tokens": "c5c817efac04f64b", "expected": "a4f8becd22cf1164"}
 
 
 def plan(share: float = 0.25, batch: int = 8, seed: int = 0, order: Any = None, **mixing: Any) -> MixedPlan:
@@ -154,12 +156,74 @@ def test_decided_shares_hold_from_their_step_on() -> None:
     assert len(set(old.tolist())) == 26  # of 30: none comes again before all have come
 
 
-def test_decided_shares_are_exact_from_the_change_on() -> None:
-    """0.1 of batches of 5, then 0.3: what was still missing at the change is not made up for."""
+def test_what_is_owed_at_a_decision_is_carried_over() -> None:
+    """0.1 of batches of 5 for 7 steps, then 0.3: after n more steps 3.5 + 1.5 n replayed examples, one more or less."""
     made = plan(0.1, batch=5)
     made.change_shares(7, {"old": 0.3})
-    counts = np.cumsum(replayed(made, 60)[7:])
-    assert np.abs(counts - 0.3 * 5 * np.arange(1, 54)).max() <= 1
+    counts = np.cumsum(replayed(made, 60))[6:]
+    assert np.abs(counts - (3.5 + 1.5 * np.arange(54))).max() <= 1
+    assert made.owed_at(60) == pytest.approx([counts[-1] - 83, 83 - counts[-1]])  # 3.5 + 1.5 x 53 = 83
+
+
+@pytest.mark.parametrize("batch", range(1, 9))
+@pytest.mark.parametrize("every", range(1, 5))
+def test_shares_decided_at_every_small_batch_are_realised(batch: int, every: int) -> None:
+    """A share of 0.03 to 0.2 decided anew every 1 to 4 steps. After every step the replayed examples are the sum of
+    share x batch over the steps so far, within one. (Counted anew at each decision, none would be replayed at batch 1
+    and every step: 0.2 of one example is never the larger part.)
+    """
+    made, decided, count = plan(0.05, batch=batch), 0.0, 0
+    for step in range(120):
+        if step % every == 0:
+            share = 0.03 + 0.17 * ((step // every * 7) % 10) / 9
+            made.change_shares(step, {"old": share})
+        decided += share * batch
+        count += int((made.batch_at(step) >= 40).sum())
+        assert abs(count - decided) <= 1
+    assert count > 0
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8])
+@pytest.mark.parametrize("every", [1, 4])
+def test_several_corpora_get_what_is_decided(batch: int, every: int) -> None:
+    """Two corpora whose shares change against each other: each has its sum of share x batch within an example, and
+    by tokens its sum of share x tokens within the longest passage, 99 tokens.
+    """
+    for by in ("examples", "tokens"):
+        train = Train(epochs=1, batch=batch, mixing={"by": by})
+        made = MixedPlan(Sequential(), LENGTHS, {"a": (range(40, 50), 0.05), "b": (range(50, 70), 0.1)}, train)
+        decided, got = np.zeros(2), np.zeros(2)
+        for step in range(150):
+            if step % every == 0:
+                shares = np.array([0.04 + 0.02 * (step % 5), 0.12 - 0.02 * (step % 5)])
+                made.change_shares(step, dict(zip("ab", map(float, shares), strict=True)))
+            ids = made.batch_at(step)
+            sizes = LENGTHS[ids] if by == "tokens" else np.ones(len(ids))
+            decided += shares * sizes.sum()
+            got += [sizes[(ids >= 40) & (ids < 50)].sum(), sizes[ids >= 50].sum()]
+            assert np.abs(got - decided).max() <= (99 if by == "tokens" else 1)
+        assert (got > 0).all()
+
+
+def test_deciding_the_share_in_force_changes_no_batch() -> None:
+    """A third of batches of 4, decided again before every step: the very batches of the plan that nobody decides."""
+    for mixing in ({}, {"by": "tokens"}):
+        left, decided = (plan(1 / 3, batch=4, order=Shuffled(), **mixing) for _ in range(2))
+        for step in range(60):
+            decided.change_shares(step, {"old": 1 / 3})
+            assert decided.batch_at(step).tolist() == left.batch_at(step).tolist()
+        assert decided.decided
+        assert not left.decided
+
+
+def test_batches_that_nobody_decides_are_those_of_before() -> None:
+    """SHA-256 of the first 200 batches, recorded before what is owed was carried over."""
+    digests = {}
+    for name, mixing in (("examples", {}), ("tokens", {"by": "tokens"}), ("expected", {"counts": "expected"})):
+        made = plan(0.07, batch=5, order=Shuffled(), **mixing)
+        batches = np.concatenate([made.batch_at(step) for step in range(200)])
+        digests[name] = hashlib.sha256(batches.astype("<i8").tobytes()).hexdigest()[:16]
+    assert digests == RECORDED
 
 
 @pytest.mark.parametrize("mixing", [{}, {"by": "tokens"}, {"counts": "expected"}])

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pytest
 
 from ontogeny.diagnosis.rules.numerics import (
     exploding_gradient,
@@ -108,3 +109,25 @@ def test_clipping_at_every_step() -> None:
     assert found(gradient_always_clipped, log).numbers["share_clipped"] == 1.0
     assert is_clear(gradient_always_clipped, history({"max_grad_norm": 1.15}, grad_norm=(STEPS, NORMS)))
     assert "max_grad_norm" in lacks(gradient_always_clipped, history(grad_norm=(STEPS, NORMS)))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "certainty", "words"),
+    [
+        ("sgd", "certain", "clipping sets the size of the steps"),
+        ("adamw_torch", "likely", "under adamw_torch, whose steps hardly depend on the size of gradients"),
+        ("adafactor", "likely", "every batch counts alike"),
+        (None, "possible", "under Adam and its kin it hardly does"),
+    ],
+)
+def test_what_clipping_does_depends_on_the_optimizer(optimizer: str | None, certainty: str, words: str) -> None:
+    """The threshold goes by the name that the run's own configuration has for it."""
+    config = {"max_grad_norm": 0.5} | ({"optimizer": optimizer} if optimizer else {})
+    finding = found(gradient_always_clipped, history(config, grad_norm=(STEPS, NORMS)))
+    assert finding.certainty == certainty
+    assert words in finding.statement
+    assert "raise max_grad_norm to about the median norm" in finding.remedy
+    assert "(max_grad_norm) of 0.5" in finding.statement
+    own = found(gradient_always_clipped, history({**config, "clip_key": "train.clip"}, grad_norm=(STEPS, NORMS)))
+    assert "raise train.clip to" in own.remedy
+    assert "max_grad_norm" not in own.statement + own.remedy

@@ -8,7 +8,8 @@ from ontogeny.verbs.diagnose import diagnose_run
 from tests.integrations.importers.reading import names, points
 
 RECIPE = {
-    "train": {"epochs": 2.0, "batch": 8, "accumulate": 2, "lr": {"shape": "cosine", "value": 0.003}, "clip": 1.0},
+    "train": {"epochs": 2.0, "batch": 8, "accumulate": 2, "lr": {"shape": "cosine", "value": 0.003}, "clip": 1.0}
+    | {"optimizer": {"kind": "sgd"}},
     "model": {"kind": "from_run"},
 }
 
@@ -41,9 +42,23 @@ def test_scalars_and_recipe(tmp_path: Path) -> None:
         "learning_rate": 0.003,
         "schedule": "cosine",
         "max_grad_norm": 1.0,
+        "clip_key": "train.clip",
+        "optimizer": "sgd",
         "pretrained": True,
     }
     assert expected.items() <= history.config.items()
+
+
+def test_what_a_hugging_face_trainer_clipped_at(tmp_path: Path) -> None:
+    """The callback keeps the trainer's arguments: the threshold goes by the name that it has there."""
+    arguments = {"max_grad_norm": 0.5, "optim": "adamw_torch"}
+    with RunWriter.create(
+        tmp_path / "hf", recipe_yaml="", recipe={"name": "hf"}, provenance={"training_arguments": arguments}
+    ) as writer:
+        writer.add_metric(0, "loss", "train", 4.0)
+    config = read_history(tmp_path / "hf").config
+    assert (config["max_grad_norm"], config["optimizer"]) == (0.5, "adamw_torch")
+    assert "clip_key" not in config
 
 
 def test_a_run_is_one_log_among_others(tmp_path: Path) -> None:

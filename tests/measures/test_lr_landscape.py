@@ -186,32 +186,40 @@ def test_it_needs_training_and_known_probe_sets(texts: Path) -> None:
         LrLandscape(lowest=1.0, highest=0.1).look(context)
 
 
-def test_a_peak_between_the_rates_is_found_before_a_target_is_out_of_reach() -> None:
-    """A decrease of 1 - (ln rate - ln 0.02)^2 / 4: 1 at a rate of 0.02. Of the rates 0.01 and 0.1, the first comes to
-    1 - 0.693^2 / 4 = 0.88: 0.95 lies above it, and is first reached at 0.02 exp(-2 sqrt(0.05)) = 0.0128.
+def test_a_target_beyond_the_highest_rate_is_reached_there(texts: Path) -> None:
+    """The rate that a wide grid finds for 1% is found from a grid that ends at a tenth of it, too, within the bisection
+    of a doubling, 2^(1/64) = 1%; with a grid a thousandth of a thousandth below, the decrease still grows at the bound:
+    no rate, and infinity, not NaN.
     """
-    measure, rates = LrLandscape(refine=8), np.geomspace(1e-4, 1, 5)
+    session = session_of(texts)
+    passages = [session.examples[i] for i in session.plan.batch_at(0)]
 
-    def gain(rate: float) -> float:
-        return float(1 - np.log(rate / 0.02) ** 2 / 4)
+    def rate_of(**settings: Any) -> float:
+        measure = LrLandscape(rates=8, targets=(0.01,), refine=6, **settings)
+        return float(_look_on(session, passages, measure)["rate_for_target"][0])
 
-    decrease = np.array([gain(rate) for rate in rates])
-    assert decrease.max() == pytest.approx(0.88, abs=0.001)
-    rate, top = measure._peak(rates, decrease, gain)
-    assert top == pytest.approx(1, abs=0.002)
-    assert rate == pytest.approx(0.02, rel=0.1)
-    place = int(np.searchsorted(rates, rate))
-    found = measure._reach(0.95, np.insert(rates, place, rate), np.insert(decrease, place, top), gain)
-    assert found[0] == pytest.approx(0.0128, rel=0.02)
-    flat = np.zeros(5)
-    assert measure._peak(rates, flat, lambda rate: 0.0)[1] == 0  # nothing is made of nothing
-    falls = np.array([0.5, 0.4, 0.3, 0.2, 0.1])
-    assert measure._peak(rates, falls, gain) == (pytest.approx(1e-4), 0.5)  # at an end there is no neighbour
+    wide = rate_of(lowest=1e-6, highest=1.0)
+    assert rate_of(lowest=wide / 1000, highest=wide / 10) == pytest.approx(wide, rel=0.03)
+    assert rate_of(lowest=wide * 10, highest=wide * 20) == pytest.approx(wide, rel=0.03)
+    assert rate_of(lowest=wide / 1e8, highest=wide / 1e5) == np.inf
+    assert np.isnan(float(_look_on(session, passages, LrLandscape(targets=(0.99,)))["rate_for_target"][0]))
+
+
+def _look_on(session: Session, passages: Any, measure: LrLandscape) -> Any:
+    from ontogeny.core.passages import ProbeSet
+
+    probe = ProbeSet(name="novel", passages=passages)
+    live = LiveSession(session)
+    with untouched(session.model):
+        return measure.look(make_context(session.model, [probe], training=live, objective=session.objective)).arrays
 
 
 def test_rates_at_which_no_loss_is_finite(texts: Path) -> None:
-    """Out of reach, and said so; an increase is reached by a loss that is not finite."""
+    """No decrease is known, and lower rates are the ones to try (0); an increase is reached by a loss that is not
+    finite. From 1e25 on the grid is extended by its spacing, 10^(5/3), to 1e25 / 10^(5/3) = 2.15e23: the next would be
+    below 1e22, a thousandth.
+    """
     seen = _look(session_of(texts), LrLandscape(lowest=1e25, highest=1e30, rates=4, targets=(0.01, -0.1)))
     assert np.isnan([float(seen[name]) for name in ("best_rate", "best_decrease")]).all()
-    assert np.isnan(float(seen["rate_for_target"][0]))
-    assert float(seen["rate_for_target"][1]) == pytest.approx(1e25)
+    assert float(seen["rate_for_target"][0]) == 0
+    assert float(seen["rate_for_target"][1]) == pytest.approx(1e25 / 10 ** (5 / 3))

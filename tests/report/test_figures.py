@@ -38,6 +38,7 @@ def test_every_figure_is_drawn_for_a_whole_run_and_none_for_an_empty_one(run: Ru
         "twins-carried-over",
         "landscape-curves",
         "landscape-heat",
+        "decisions-predicted-and-realised",
         "ledger-matrix",
         "ledger-retention",
         "ledger-by-place",
@@ -195,6 +196,53 @@ def test_originals_and_twins_are_drawn_from_their_analysis(run: Run, tmp_path: P
     (rows,) = figure.panels[title].to_dict()["datasets"].values()
     assert {row["value"] for row in rows if row["epoch"] == 2} == {1.5}
     assert {row["form"] for row in rows} == {"original", "twin"}
+
+
+def test_decisions_are_drawn_beside_what_came_of_them(tmp_path: Path) -> None:
+    """Decisions two steps apart: 1 - 0.98^2 = 0.0396 in two steps is 0.02 in each, 1 - 0.99^2 = 0.0199 is 0.01.
+
+    Batches of 100, 100 and 200 tokens: shares of 0.1, 0.1 and 0.4 were decided, a mean of 100 / 400 = 0.25 in the end,
+    and 0, 20 and 100 tokens replayed, 0.1 after two steps and 0.3 after three.
+    """
+    follow = [(0, "predicted", 0.02), (2, "predicted", 0.02), (4, "predicted", 0.01)]
+    follow += [(0, "realised", NAN), (2, "realised", 0.0396), (4, "realised", 0.0199)]
+    rows = [(step, f"target_decrease_{name}", "train", value) for step, name, value in follow]
+    rows += [(step, "target_decrease_rate", "train", 0.001) for step in (0, 2, 4)]
+    rows += [(step, "tokens_seen", "train", seen) for step, seen in enumerate((0.0, 100.0, 200.0, 400.0))]
+    rows += [(step, "replayed_old", "train", share) for step, share in enumerate((0.0, 0.2, 0.5, 0.3))]
+    rows += [(0, "replay_budget_share_old", "train", 0.1), (2, "replay_budget_share_old", "train", 0.4)]
+    rows += [(0, "replay_budget_excess", "train", 0.0), (2, "replay_budget_excess", "train", 0.03)]
+    controls = [{"kind": "target_decrease", "target": 0.015}, {"kind": "replay_budget", "bound": 0.02}]
+    run = write_metrics(tmp_path / "run", rows, train={"controls": controls})
+    panels = draw_all(RunGroup([run]))["decisions-predicted-and-realised"].panels
+    drawn = rows_of(panels["target_decrease: decrease of the loss in a step"])
+    realised = [(row["step"], row["value"]) for row in drawn if row["of"] == "realised"]
+    assert realised == [(0, pytest.approx(0.02)), (2, pytest.approx(0.01))]
+    assert [row["value"] for row in drawn if row["of"] == "predicted"] == [0.02, 0.02, 0.01]
+    shares = rows_of(panels["replay_budget: share of old"])
+    assert [row["value"] for row in shares if row["of"] == "decided"] == pytest.approx([0.1, 0.1, 0.25])
+    assert [row["value"] for row in shares if row["of"] == "realised"] == pytest.approx([0, 0.1, 0.3])
+    examples = [(step, "replayed_examples_old", "train", share) for step, share in enumerate((0.0, 0.5, 0.4, 0.3))]
+    counted = write_metrics(tmp_path / "examples", [*rows, *examples], train={"controls": controls})
+    panel = draw_all(RunGroup([counted]))["decisions-predicted-and-realised"].panels["replay_budget: share of old"]
+    drawn = rows_of(panel)  # shares of examples: every batch counts alike, (0 + 0.5 + 0.4) / 3 = 0.3
+    assert [row["value"] for row in drawn if row["of"] == "realised"] == pytest.approx([0, 0.25, 0.3])
+    assert [row["value"] for row in drawn if row["of"] == "decided"] == pytest.approx([0.1, 0.1, 0.2])
+    rise = panels["replay_budget: rise of the general loss"].to_dict()
+    assert [row["value"] for row in rows_of(panels["replay_budget: rise of the general loss"])] == [0, 0.03]
+    assert rise["layer"][0]["encoding"]["y"]["datum"] == 0.02
+    without = write_metrics(tmp_path / "without", rows)
+    assert "decisions-predicted-and-realised" not in draw_all(RunGroup([without]))
+
+
+def test_a_small_constant_rate_is_not_labelled_zero(tmp_path: Path) -> None:
+    """Vega rounds labels by their distance, which a constant has not; losses keep its rounding."""
+    rows = [(step, "learning_rate", "train", 0.0005) for step in range(4)]
+    rows += [(step, "loss", "train", 2.5) for step in range(4)]
+    drawn = draw_all(RunGroup([write_metrics(tmp_path / "run", rows)]))
+    for name, form in (("optimisation-learning-rate", "~g"), ("loss-training-loss", None)):
+        (layer, *_) = drawn[name].panels[""].to_dict()["layer"]
+        assert layer["encoding"]["y"]["axis"].get("format") == form
 
 
 def test_the_landscape_is_drawn_from_a_real_run(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from ontogeny.report.sentences import Sentence, nats, percent, sentences, signed
-from ontogeny.store.run import Run
+from ontogeny.store import durable
+from ontogeny.store.run import Run, open_run
 from ontogeny.store.run_group import RunGroup
 from tests.report.hand_made import MakeRun
 
@@ -43,6 +44,47 @@ def test_what_was_learned_with_numbers(make_run: MakeRun) -> None:
     assert "train −4.00 (−5.30 to −2.70; 4 passages)" in one.small
     assert "step 0 to step 10" in one.small
     assert "paired" in one.small
+
+
+def test_what_was_learned_is_known_from_unseen_text_alone(make_run: MakeRun) -> None:
+    """The numbers of TRAIN on a held-out set: -4.00; without a trained set, and where nothing fell, too."""
+    one = said(make_run({"novel": TRAIN, "general": GENERAL}))["learned"]
+    assert one.text == (
+        "It learned: on unseen text of the kind that it trains on, the loss fell from 5.00 to 1.00 on novel, in nats "
+        "per token."
+    )
+    assert "novel −4.00 (−5.30 to −2.70; 4 passages)" in one.small
+    still = said(make_run({"novel": NOVEL, "general": GENERAL}, "still"))["learned"]
+    assert still.text.startswith(
+        "It did not measurably learn: on unseen text of the kind that it trains on, the loss did"
+    )
+    nothing = said(make_run({"general": GENERAL}, "none"))["learned"]
+    assert nothing.text == "What it learned is not known: no probe set holds text that it trains on."
+
+
+def test_what_was_learned_is_read_from_the_matrix_of_tasks(make_run: MakeRun) -> None:
+    """R: prose 5.00 to 4.00 in its stage, verse 3.00 to 2.50 in its own, whatever the last loss is."""
+    run = make_run({"prose": NOVEL, "verse": NOVEL})
+    learned = [
+        {"task": "prose/train", "difference": {"value": 1.0, "low": 0.8, "high": 1.2, "documents": 9}},
+        {"task": "verse/general", "difference": {"value": 0.5, "low": 0.1, "high": 0.9, "documents": 7}},
+    ]
+    (run.path / "analyses").mkdir()
+    numbers = {"R": [[5.0, 3.2], [4.0, 3.0], [4.9, 2.5]], "probes": ["prose", "verse"], "learned": learned}
+    durable.write_json(
+        run.path / "analyses" / "transfer.json", {"verdict": "", "sentences": [], "reading": "", "numbers": numbers}
+    )
+    one = said(open_run(run.path))["learned"]
+    assert one.text == (
+        "It learned each task in its own stage: on its unseen text the loss fell from 5.00 to 4.00 on prose and fell "
+        "from 3.00 to 2.50 on verse, in nats per token."
+    )
+    assert "prose −1.00 (−1.20 to −0.80; 9 documents); verse −0.50 (−0.90 to −0.10; 7 documents)." in one.small
+    learned[1]["difference"] |= {"low": -0.1}
+    durable.write_json(
+        run.path / "analyses" / "transfer.json", {"verdict": "", "sentences": [], "reading": "", "numbers": numbers}
+    )
+    assert "Task by task: " in said(open_run(run.path))["learned"].text
 
 
 def test_what_was_forgotten_with_numbers(make_run: MakeRun) -> None:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from ontogeny.analyses.recorded.items import role_of
 from ontogeny.core.progress import Place
 from ontogeny.store.run import Run, open_run
 from ontogeny.store.run_group import RunGroup, RunView, roles
@@ -64,6 +65,37 @@ def test_roles_come_from_names_without_a_recipe(make_run: MakeRun) -> None:
     table = NLL["train"]
     (view,) = RunGroup([make_run({"train_a": table, "val": table, "code": table}, recipe={"data": {}})]).runs
     assert roles(view) == {"train_a": "trained", "val": "held out", "code": "other"}
+
+
+def test_roles_from_names_are_read_word_by_word(make_run: MakeRun) -> None:
+    """A name that merely contains "test", "val" or "eval" is no held-out set, nor does "trainspotting" train."""
+    expected = {
+        **dict.fromkeys(("training_rows", "my_train_rows", "trainRows"), "trained"),
+        **dict.fromkeys(("validation", "dev", "test-2", "heldOut", "eval_set"), "held out"),
+        **dict.fromkeys(("retrieval", "interval_math", "latest_news", "medieval", "contest", "trainspotting"), "other"),
+    }
+    (view,) = RunGroup([make_run(dict.fromkeys(expected, NLL["train"]), recipe={"data": {}})]).runs
+    assert roles(view) == expected
+
+
+def test_another_part_of_what_is_trained_on_is_not_general_text(make_run: MakeRun) -> None:
+    """The middle third is trained on: the first is neither trained on, nor held out, nor of another corpus."""
+    data = {
+        "train": [{"of": "prose/train", "part": [0.333, 0.667]}],
+        "probes": {
+            "first": {"of": "prose/train", "part": [0, 0.333]},
+            "middle": {"of": "prose/train", "part": [0.333, 0.667]},
+            "novel": {"of": "prose/novel"},
+            "general": {"of": "code/novel"},
+        },
+    }
+    (view,) = RunGroup([make_run(dict.fromkeys(data["probes"], NLL["train"]), recipe={"data": data})]).runs
+    assert roles(view) == {"first": "another part", "middle": "trained", "novel": "held out", "general": "other"}
+    assert {name: role_of(view, name) for name in ("first", "general")} == {
+        "first": "another part",
+        "general": "general",
+    }
+    assert RunGroup([view.run]).probe_names == ("middle", "novel", "first", "general")
 
 
 def write_metrics(path: Path, rows: list[tuple[int, str, str, float]], **recipe: Any) -> Run:

@@ -50,6 +50,7 @@ class Collapse(Analysis):
     """
 
     order: ClassVar[float] = 100
+    section: ClassVar[str] = "forgetting"
 
     among: str | None = Field(default=None)
     """Pattern of other runs' directories, such as runs/forgetting-replay-*; runs without the measures are left out."""

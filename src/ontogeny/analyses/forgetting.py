@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, NotRequired, TypedDict
 import numpy as np
 from pydantic import Field
 
-from ontogeny.analyses.recorded.items import Items, losses_of, tasks_of
+from ontogeny.analyses.recorded.items import NOT_TRAINED_ON, Items, losses_of, tasks_of
 from ontogeny.core.analyses import Analysis, RecordedRun, Result
 from ontogeny.core.errors import StoreError
 from ontogeny.statistics.corrections import benjamini_hochberg
@@ -75,6 +75,7 @@ class Forgetting(Analysis):
     """
 
     order: ClassVar[float] = 80
+    section: ClassVar[str] = "forgetting"
 
     early: float = Field(default=0.1, gt=0, lt=1)
     """The first steps, as a share of all."""
@@ -86,7 +87,7 @@ class Forgetting(Analysis):
         losses = losses_of(run)
         takes = (run.recipe.get("data") or {}).get("train") or ()
         corpora = {str(take.get("of")).partition("/")[0] for take in takes}
-        if len(corpora) < 2 and not any(items.role == "general" for items in losses):
+        if len(corpora) < 2 and not any(items.role in NOT_TRAINED_ON for items in losses):
             raise StoreError(
                 f"{run.path} needs two checkpoints of a probe set of text that it is not trained on, to say what it "
                 "forgot: add general: {of: OTHER_CORPUS/SPLIT} to data.probes, and token_nll to measures"
@@ -106,8 +107,8 @@ class Forgetting(Analysis):
             for change, (a, b) in zip(changes, adjusted, strict=True)
         }
         losses = [numbers for numbers in known if numbers.what == "loss"]
-        gaps = {loss.probe: self._gap(loss, random) for loss in losses if loss.role == "general"}
-        learned = {loss.probe: _plasticity(loss, reference) for loss in losses if loss.role != "general"}
+        gaps = {loss.probe: self._gap(loss, random) for loss in losses if loss.role in NOT_TRAINED_ON}
+        learned = {loss.probe: _plasticity(loss, reference) for loss in losses if loss.role not in NOT_TRAINED_ON}
         numbers = {"sets": sets, "stability_gap": gaps, "plasticity": learned, "no_number": lost, "early": self.early}
         sentences = [_of_set(name, row) for name, row in sets.items()]
         sentences += [_of_gap(probe, gap, self.early) for probe, gap in gaps.items()]

@@ -1,7 +1,7 @@
 """Does a model remember the order in which it was trained, or only the text?"""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -41,6 +41,8 @@ class OrderMemory(Analysis):
     Bands of the curve are from blocks of neighbours of twice that time. P-values are adjusted together by Benjamini and
     Hochberg. Batches whose loss is no number at some checkpoint are left out and named.
     """
+
+    section: ClassVar[str] = "forgetting"
 
     control: str | None = None
     """Directory of a run like this one with train.order=shuffled."""

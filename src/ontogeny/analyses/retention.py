@@ -45,6 +45,7 @@ class Retention(Analysis):
     """
 
     order: ClassVar[float] = 110
+    section: ClassVar[str] = "forgetting"
 
     reference: Literal["against_before", "against_after"] = "against_after"
     """The reference of the verdict."""

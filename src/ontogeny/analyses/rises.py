@@ -1,7 +1,7 @@
 """Why does the loss rise at times? Steps that overshoot, separated from batches that are harder."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -36,6 +36,8 @@ class Rises(Analysis):
     the difference between the batches. Counts describe one run: its steps are no independent sample, so intervals
     need several seeds.
     """
+
+    section: ClassVar[str] = "forgetting"
 
     def analyze(self, run: RecordedRun) -> Result:
         """Read the landscape and judge."""

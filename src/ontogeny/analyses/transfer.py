@@ -46,6 +46,7 @@ class Transfer(Analysis):
     """
 
     order: ClassVar[float] = 90
+    section: ClassVar[str] = "forgetting"
 
     probes: tuple[str, ...] | None = Field(default=None)
     """A probe set for each task, in order; by default the first held-out one of its corpus."""

@@ -1,6 +1,6 @@
 """At every step the smallest learning rate that lowers the loss of new text by as much as asked."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -21,13 +21,15 @@ class TargetDecrease(Control):
     """Follows a relative decrease of the loss on held-out text like that being learned, by the exact landscape.
 
     At every n-th state (`every`) it measures the loss after the next step at each learning rate, and takes the smallest
-    rate that reaches `target`; if none does, the rate of the largest decrease, and the decision counts as infeasible.
-    Training stops after `patience` infeasible decisions in a row, or when more than `stop_above` of a set of questions
-    is answered.
+    rate that reaches `target`, also above `highest` or below `lowest` where the decrease still grows there, by a factor
+    of 1,000 at most (see the measure `lr_landscape`). If none does, it takes the rate of the largest decrease, and the
+    decision counts as infeasible. Training stops after `patience` infeasible decisions in a row, or when more than
+    `stop_above` of a set of questions is answered.
 
-    Recorded at each decision: `rate`, `predicted` decrease at it, `feasible` (1 or 0), `loss` on the held-out batch
-    before the step, `realised`: the decrease since the decision before, which with `every: 1` is that of one step, and
-    `correct`: the share of questions answered correctly, if there are questions.
+    Recorded at each decision: `rate`, `predicted` decrease at it, `feasible` (1 or 0), `edge` (1 if the target was not
+    reached, but the decrease still grew at the highest rate tried, -1 if it did at the lowest, else 0), `loss` on the
+    held-out batch before the step, `realised`: the decrease since the decision before, which with `every: 1` is that of
+    one step, and `correct`: the share of questions answered correctly, if there are questions.
     """
 
     target: float = Field(default=0.01, gt=0, lt=1)
@@ -52,8 +54,8 @@ class TargetDecrease(Control):
     """Infeasible decisions in a row that end training."""
 
     cost: ClassVar[str] = (
-        "one backward pass per decision, rates + 2 refine + 2 forward passes at most over the next batch and "
-        "`passages`, and the greedy answers to questions, if any"
+        "one backward pass per decision, rates + 2 refine + 2 forward passes over the next batch and `passages`, up to "
+        "20 more where the target lies beyond the rates, and the greedy answers to questions, if any"
     )
     probe_keys: ClassVar[tuple[str, ...]] = ("new",)
 
@@ -71,18 +73,19 @@ class TargetDecrease(Control):
         """The rate, and whether to stop."""
         landscape = self._landscape(context)
         rate, predicted = float(landscape["rate_for_target"][0]), float(landscape["decrease_at_target"][0])
-        feasible = bool(np.isfinite(rate))
+        feasible = bool(np.isfinite(rate) and rate > 0)
+        edge = 1.0 if np.isposinf(rate) else -1.0 if rate == 0 else 0.0
         if not feasible:
             rate, predicted = float(landscape["best_rate"]), float(landscape["best_decrease"])
             if not predicted > 0:  # the loss falls at no rate, or is finite at none
                 rate, predicted = self.lowest, float("nan")
         loss = float(landscape["loss_before"].sel(batch="new"))
         before = past[-1].values["loss"] if past else float("nan")
-        values = {"rate": rate, "predicted": predicted, "feasible": float(feasible), "loss": loss}
+        values = {"rate": rate, "predicted": predicted, "feasible": float(feasible), "edge": edge, "loss": loss}
         values["realised"] = (before - loss) / before
         stop = None
         if not feasible and self._out_of_patience(past):
-            stop = f"a decrease of {self.target:.2%} was out of reach {self.patience} times in a row"
+            stop = self._why_infeasible([*(decision.values for decision in past), values][-self.patience :])
         if self.questions is not None:
             correct = float(Questions(path=self.questions).look(context).arrays["correct_share"])
             values["correct"] = correct
@@ -109,6 +112,20 @@ class TargetDecrease(Control):
         """Were the last `patience` - 1 decisions infeasible, too?"""
         recent = past[len(past) - (self.patience - 1) :] if len(past) >= self.patience - 1 else None
         return recent is not None and not any(decision.values["feasible"] for decision in recent)
+
+    def _why_infeasible(self, recent: Sequence[Mapping[str, float]]) -> str:
+        """Why the last decisions, given by their values, did not reach the target: edge or truly out of reach."""
+        target = f"a decrease of {self.target:.2%}"
+        edges = [values.get("edge", 0.0) for values in recent]  # earlier versions recorded none
+        if not any(edges):
+            return f"{target} was out of reach {self.patience} times in a row"
+        why = []
+        for edge, end, remedy in ((1.0, "highest", "raise highest"), (-1.0, "lowest", "lower lowest")):
+            rates = [values["rate"] for values, at in zip(recent, edges, strict=True) if at == edge]
+            if rates:
+                grew = f"{len(rates)} of them because the decrease still grew at the {end} rate tried"
+                why.append(f"{grew}, {rates[-1]:.3g}: {remedy}")
+        return f"{target} was not reached {self.patience} times in a row, {'; '.join(why)}"
 
     def put_in_force(self, decision: Decision, steering: Steering) -> None:
         """Set the rate."""

@@ -151,6 +151,8 @@ class Analysis(Component):
 
     order: ClassVar[float] = 1000
     """Place among the analyses of a page, in the order in which questions arise: low comes first."""
+    section: ClassVar[str] = "dynamics"
+    """Id of the page's section in which the verdict stands: the name of a module under report/sections."""
     seed: int = Field(default=0)
     """Of resampling and permutations."""
 
@@ -182,6 +184,9 @@ class ShownResult(PlainResult):
 
 class AnalysisAcross(Component):
     """An analysis over several runs: its fields are its settings."""
+
+    section: ClassVar[str] = "dynamics"
+    """Id of the page's section in which the verdict stands: the name of a module under report/sections."""
 
     @abstractmethod
     def analyze(self, runs: ComparedRuns) -> Result:

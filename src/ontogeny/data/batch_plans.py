@@ -13,6 +13,11 @@ from ontogeny.data.epoch_plan import EpochPlan
 from ontogeny.data.mixed_plan import MixedPlan
 from ontogeny.data.window_plan import WindowPlan
 
+REPLAY_CARRIED = "replay_carried"
+"""Key of provenance.json, true in runs whose decided shares of replay are carried over decisions (`count_anew`)."""
+GAP = 0.25
+"""A realised share of replay that is off the decided one by more than this part of it is told."""
+
 
 class BatchPlan(Protocol):
     """Which examples make up which batch: pure functions of the step."""
@@ -111,6 +116,17 @@ def change_shares(plan: BatchPlan, step: int, replay: Mapping[str, float]) -> No
     plan.change_shares(step, replay)
 
 
+def count_anew(plan: BatchPlan) -> None:
+    """Count from 0 at each decision about shares, as earlier versions did: for runs that one of them began.
+
+    Without it their recorded decisions would give other batches than those that were trained on.
+    """
+    if isinstance(plan, RepeatedPlan):
+        plan = plan.plan
+    if isinstance(plan, MixedPlan):
+        plan.carries = False
+
+
 def shares_at(plan: BatchPlan, step: int) -> dict[str, float]:
     """The share of a step's batch that each replay corpus is to have; empty where `change_shares` is impossible."""
     if isinstance(plan, RepeatedPlan):
@@ -121,7 +137,8 @@ def shares_at(plan: BatchPlan, step: int) -> dict[str, float]:
 def realised_shares(plan: BatchPlan, step: int) -> dict[str, float]:
     """Metrics of a step's batch: `replayed_<corpus>`, its share of the tokens, and `repeat`, which repeat it is.
 
-    Without replay or repeats, the respective entries are absent.
+    Where shares of examples are decided on the way, `replayed_examples_<corpus>` is the share of the examples, to be
+    compared with them. Without replay or repeats, the respective entries are absent.
     """
     shares: dict[str, float] = {}
     if isinstance(plan, RepeatedPlan):
@@ -130,7 +147,35 @@ def realised_shares(plan: BatchPlan, step: int) -> dict[str, float]:
         plan = plan.plan
     if isinstance(plan, MixedPlan | WindowPlan):
         shares |= {f"replayed_{name}": share for name, share in plan.token_shares(step).items() if name != "new"}
+    if isinstance(plan, MixedPlan) and plan.decided and plan.carries and plan.mixing.by == "examples":
+        counts = plan.amounts_before(step + 1) - plan.amounts_before(step)
+        shares |= {
+            f"replayed_examples_{name}": float(counts[i] / counts.sum()) for i, name in enumerate(plan.names) if i
+        }
     return shares
+
+
+def replay_gaps(plan: BatchPlan, step: int) -> dict[str, dict[str, float]]:
+    """Replay corpora that got a share unlike the one decided: `decided` and `realised` before state `step`, by name.
+
+    Both are means over all batches, in the unit in which shares are counted. A corpus is listed if they differ by more
+    than a quarter of the decided one; empty where nothing was decided on the way.
+    """
+    if isinstance(plan, RepeatedPlan):
+        step, plan = -(-step // plan.repeats), plan.plan  # a batch that has begun counts whole
+    if not isinstance(plan, MixedPlan) or not (plan.decided and plan.carries and step):
+        return {}
+    amounts, owed = plan.amounts_before(step), plan.owed_at(step)
+    total = int(amounts.sum())
+    shares = {
+        name: {"decided": float(amount + lack) / total, "realised": float(amount / total)}
+        for name, amount, lack in zip(plan.names[1:], amounts[1:], owed[1:], strict=True)
+    }
+    return {
+        name: share
+        for name, share in shares.items()
+        if abs(share["realised"] - share["decided"]) > GAP * share["decided"] + 1e-9
+    }
 
 
 def describe_parts(plan: BatchPlan, steps: int) -> dict[str, str]:

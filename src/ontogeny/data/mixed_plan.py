@@ -22,6 +22,9 @@ class PartShares:
     step: int
     shares: NDArray[np.float64]
     """float64 `[parts]`, adding up to 1."""
+    owed: NDArray[np.float64]
+    """float64 `[parts]`, adding up to 0: how much each part had got less than its earlier shares before that step, in
+    examples (by tokens: in tokens)."""
 
 
 class MixedPlan:
@@ -29,7 +32,9 @@ class MixedPlan:
 
     New examples come in the run's order, epoch after epoch without a break; each replay corpus in its own shuffled
     order. How many of each: `exact`, so that after every step no corpus is more than one example (by tokens: one
-    example's tokens) away from its share; or `expected`, drawn anew for every batch. An epoch is one of the new text.
+    example's tokens) away from its share; or `expected`, drawn anew for every batch. Where shares are decided on the
+    way, what `exact` counts still owe a part is carried over, so that also a share that is decided anew before every
+    small batch is realised. An epoch is one of the new text.
     With the budget `compute`, a number of epochs takes as many steps as it would without replay, and sees less new
     text; with `new` it sees all of the new text, and takes more steps.
     """
@@ -59,7 +64,11 @@ class MixedPlan:
         for name, part, share in zip(self.names, self.parts, self.shares, strict=True):
             if share and not len(part):
                 raise DataError(f"there is no passage to train on in '{name}'")
-        self.changes = [PartShares(step=0, shares=self.shares)]
+        self.changes = [PartShares(step=0, shares=self.shares, owed=np.zeros(len(self.parts)))]
+        self.decided = False
+        """Has a share been decided on the way?"""
+        self.carries = True
+        """Is what is owed carried over decisions? Not in runs that an earlier version began (`count_anew`)."""
         self.steps_per_epoch = self._steps_per_epoch()
 
     def batch_at(self, step: int) -> NDArray[np.int64]:
@@ -67,10 +76,10 @@ class MixedPlan:
         return self.counts.batch_at(step)
 
     def change_shares(self, step: int, replay: Mapping[str, float]) -> None:
-        """Give replay corpora these shares from step `step` on; `exact` counts are kept from there on.
+        """Give replay corpora these shares from step `step` on; what is owed from before is carried over.
 
-        Changes recorded for that step or later ones are dropped. Raises DataError for an unknown corpus, for shares
-        below 0 and for shares that leave no new text.
+        Changes recorded for that step or later ones are dropped, and the shares that are in force already change no
+        batch. Raises DataError for an unknown corpus, for shares below 0 and for shares that leave no new text.
         """
         current = zip(self.names, self._shares_in_force(step).shares, strict=True)
         shares = np.array([replay.get(name, share) for name, share in current])
@@ -79,9 +88,29 @@ class MixedPlan:
             raise DataError(
                 f"replay {dict(replay)}: give shares of {', '.join(self.names[1:])} of at least 0, below 1 in all"
             )
-        earlier = (change for change in self.changes if change.step < step)
-        self.changes = [*earlier, PartShares(step=step, shares=shares)]
+        self.decided = True
+        self.changes = [change for change in self.changes if change.step < step]
+        if not self.changes:
+            self.changes = [PartShares(step=step, shares=shares, owed=np.zeros(len(self.parts)))]
+        elif not self.carries:
+            self.changes.append(PartShares(step=step, shares=shares, owed=np.zeros(len(self.parts))))
+        elif not np.array_equal(self.changes[-1].shares, shares):
+            self.changes.append(PartShares(step=step, shares=shares, owed=self.owed_at(step)))
         self.counts.drop_after(step)
+
+    def owed_at(self, step: int) -> NDArray[np.float64]:
+        """How much each part has got less than its shares so far, before step `step`: float64 `[parts]`, sum 0.
+
+        In examples; where shares are counted by tokens, in tokens.
+        """
+        before = next(change for change in reversed(self.changes) if change.step < step or not change.step)
+        amounts = (self.amounts_before(step) - self.amounts_before(before.step)).astype(float)
+        return np.asarray(before.owed + before.shares * amounts.sum() - amounts)
+
+    def amounts_before(self, step: int) -> NDArray[np.int64]:
+        """Examples of each part before a step, or tokens where shares are counted by tokens: int64 `[parts]`."""
+        counted = self.counts.tokens_before if self.mixing.by == "tokens" else self.counts.examples_before
+        return counted(step)
 
     def shares_at(self, step: int) -> dict[str, float]:
         """The share of the batch of step `step` that each replay corpus is to have."""
@@ -137,9 +166,7 @@ class MixedPlan:
             random = np.random.default_rng(derive_seed(self.seed, "mixing", step))
             return random.multinomial(self.batch, shares / shares.sum()).astype(np.int64)
         counts = np.zeros(len(self.parts), dtype=np.int64)
-        by_tokens = self.mixing.by == "tokens"
-        amounts_before = self.counts.tokens_before if by_tokens else self.counts.examples_before
-        amounts = (amounts_before(step) - amounts_before(in_force.step)).astype(float)
+        amounts = (self.amounts_before(step) - self.amounts_before(in_force.step)).astype(float)
         examples_before = self.counts.examples_before(step)
         for _ in range(self.batch):
             # The next example comes from the part that would be furthest below its share, in units of that example.
@@ -149,8 +176,8 @@ class MixedPlan:
             ]
             lacking = np.array(
                 [
-                    share * (amounts.sum() + size) - amount
-                    for share, size, amount in zip(shares, sizes, amounts, strict=True)
+                    owed + (share * (amounts.sum() + size) - amount)
+                    for owed, share, size, amount in zip(in_force.owed, shares, sizes, amounts, strict=True)
                 ]
             )
             chosen = int(np.argmax(np.where(shares > 0, lacking / np.array(sizes), -np.inf)))

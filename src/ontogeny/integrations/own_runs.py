@@ -34,6 +34,7 @@ def history_of_run(path: Path) -> History:
 def _configure(run: Run, builder: Builder) -> None:
     train = _table(run.recipe.get("train"))
     lr, model, state = _table(train.get("lr")), _table(run.recipe.get("model")).get("kind"), run.status.get("state")
+    arguments = _table(run.provenance.get("training_arguments"))  # of somebody else's trainer
     settings: dict[str, object] = {
         "max_steps": run.status.get("total_steps"),
         "epochs": train.get("epochs"),
@@ -42,7 +43,9 @@ def _configure(run: Run, builder: Builder) -> None:
         "learning_rate": lr.get("value"),
         "schedule": lr.get("shape"),
         "weight_decay": _table(train.get("optimizer")).get("weight_decay"),
-        "max_grad_norm": train.get("clip"),
+        "max_grad_norm": train.get("clip") or arguments.get("max_grad_norm"),
+        "clip_key": "train.clip" if train.get("clip") else None,
+        "optimizer": _table(train.get("optimizer")).get("kind") or arguments.get("optim"),
         "peft": "lora" if train.get("lora") else None,
         "from_scratch": True if model == "ladder" else None,
         "pretrained": True if model in ("from_run", "pretrained") else None,

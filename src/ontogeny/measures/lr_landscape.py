@@ -13,12 +13,11 @@ from ontogeny.core.optimizers import DirectionUnknownError
 from ontogeny.core.terms import Unit
 from ontogeny.looking.axes import variable
 from ontogeny.looking.held_out import held_out, mean_nll
+from ontogeny.looking.rate_search import RateSearch
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_GOLDEN = (3 - 5**0.5) / 2
-"""Golden section tries this share of the wider of two intervals next."""
 Losses = np.ndarray
 """float64 [batches]: one loss per batch."""
 
@@ -34,11 +33,13 @@ class LrLandscape(StateMeasure):
 
     `loss` [batch, learning_rate] and `loss_before` [batch]. `decrease` is (before - after) / before. `rate_for_target`:
     for each target, the smallest rate whose decrease *of new* reaches it (for a negative one: whose increase does; a
-    loss that is not finite counts as an increase), refined by bisection in the logarithm between the rates tried; NaN
-    where it is out of reach. `decrease_at_target` is what was measured there. Before a decrease is declared out of
-    reach, the peak between the rates is searched (golden section in the logarithm). `best_decrease` and `best_rate`:
-    the largest decrease of new over the rates tried, the best reachable; NaN if no loss was finite.
-    `decrease_at_schedule`: at the rate of the next step.
+    loss that is not finite counts as an increase), refined by bisection in the logarithm between the rates tried;
+    `decrease_at_target` is what was measured there. Where a target may lie beyond `lowest` or `highest`, the search
+    goes on there, by a factor of 1,000 at most (`looking.rate_search`), and before a decrease is declared out of reach,
+    the peak between the rates is searched (golden section in the logarithm). A target that no rate reaches has the rate
+    NaN if it is out of reach, since the largest decrease lies within what was tried; infinity if the decrease was still
+    growing at the highest rate; 0 if it was at the lowest. `best_decrease` and `best_rate`: the largest decrease of new
+    over all rates tried; NaN if no loss was finite. `decrease_at_schedule`: at the rate of the next step.
 
     With horizon 1 an optimizer that cannot tell its direction (`adafactor`) is not assessable: everything but
     `loss_before` is NaN, and the attribute `not_assessable` says why.
@@ -69,7 +70,8 @@ class LrLandscape(StateMeasure):
     probe_keys: ClassVar[tuple[str, ...]] = ("new", "general")
     live: ClassVar[bool] = True
     cost: ClassVar[str] = (
-        "one backward and `rates` forward passes over up to three batches; a horizon k: k real steps each"
+        "one backward and `rates` forward passes over up to three batches, up to 20 more where a target lies beyond "
+        "them; a horizon k: k real steps each"
     )
 
     def look(self, context: Context) -> Observation:
@@ -92,29 +94,25 @@ class LrLandscape(StateMeasure):
         self, batches: Sequence[str], before: Losses, landscape: "_Landscape", scheduled_rate: float
     ) -> Observation:
         rates = self._rates()
+        new = batches.index("new")
         with landscape as losses_at:
-            losses = np.stack([losses_at(rate) for rate in rates], axis=1)
-            scheduled = losses_at(scheduled_rate)
-            decrease = (before[:, None] - losses) / before[:, None]
-            new = batches.index("new")
 
             def gain(rate: float) -> float:
                 value = float((before[new] - losses_at(rate)[new]) / before[new])
                 return value if np.isfinite(value) else -np.inf
 
-            tried = rates, np.where(np.isfinite(decrease[new]), decrease[new], -np.inf)
-            peak = float(rates[tried[1].argmax()]), float(tried[1].max())
-            if any(target > peak[1] for target in self.targets):
-                peak = self._peak(*tried, gain)
-                place = int(np.searchsorted(rates, peak[0], side="right"))
-                tried = np.insert(rates, place, peak[0]), np.insert(tried[1], place, peak[1])
-            reached = np.array([self._reach(target, *tried, gain) for target in self.targets]).reshape(-1, 2)
+            losses = np.stack([losses_at(rate) for rate in rates], axis=1)
+            scheduled = losses_at(scheduled_rate)
+            decrease = (before[new] - losses[new]) / before[new]
+            gains = np.where(np.isfinite(decrease), decrease, -np.inf)
+            search = RateSearch(gain, rates, gains, targets=self.targets, refine=self.refine)
+            reached = np.array([search.reach(target) for target in self.targets]).reshape(-1, 2)
         return self._observation(
             batches,
             before,
             losses,
             reached=reached,
-            best=peak if np.isfinite(peak[1]) else (float("nan"), float("nan")),
+            best=search.best if np.isfinite(search.best[1]) else (float("nan"), float("nan")),
             at_schedule=(before[new] - scheduled[new]) / before[new],
         )
 
@@ -175,45 +173,6 @@ class LrLandscape(StateMeasure):
             if probe is not None:
                 batches[name] = held_out(context, probe, self.passages, self.group)
         return batches
-
-    def _peak(self, rates: np.ndarray, decrease: np.ndarray, gain: Callable[[float], float]) -> tuple[float, float]:
-        """Rate and value of the largest decrease, searched between the neighbours of the best rate."""
-        best = int(decrease.argmax())
-        middle, top = float(np.log(rates[best])), float(decrease[best])
-        if best in (0, len(rates) - 1) or not np.isfinite(top):
-            return float(rates[best]), top
-        left, right = (float(np.log(rates[best + offset])) for offset in (-1, 1))
-        for _ in range(self.refine):
-            wider = right if right - middle > middle - left else left
-            place = middle + _GOLDEN * (wider - middle)
-            value = gain(float(np.exp(place)))
-            if value > top:
-                left, right = (middle, right) if place > middle else (left, middle)
-                middle, top = place, value
-            else:
-                left, right = (left, place) if place > middle else (place, right)
-        return float(np.exp(middle)), top
-
-    def _reach(
-        self, target: float, rates: np.ndarray, decrease: np.ndarray, gain: Callable[[float], float]
-    ) -> tuple[float, float]:
-        """The smallest rate that reaches a target, and the decrease at it; NaN if none of the rates does."""
-        enough = decrease >= target if target > 0 else decrease <= target
-        if not enough.any():
-            return float("nan"), float("nan")
-        first = int(enough.argmax())
-        rate, reached = float(rates[first]), float(decrease[first])
-        if first == 0:
-            return rate, reached
-        low, high = np.log(rates[first - 1]), np.log(rate)
-        for _ in range(self.refine):
-            middle = (low + high) / 2
-            value = gain(float(np.exp(middle)))
-            if value >= target if target > 0 else value <= target:
-                high, rate, reached = middle, float(np.exp(middle)), value
-            else:
-                low = middle
-        return rate, reached
 
 
 class _Landscape:

@@ -44,7 +44,9 @@ class Axis:
     def encode(self, top: float) -> alt.Y:
         """The encoding of the column `value`, whose highest value is `top`; shares begin at 0."""
         share = self.number.endswith("%")
-        axis = alt.Axis(format=".0%") if share else alt.Axis(format="~g") if self.scale == "log" else alt.Axis()
+        # The default rounds by the distance of labels: a constant 0.0005, which has none, would be labelled 0.
+        small = self.scale == "log" or abs(top) < 0.01
+        axis = alt.Axis(format=".0%") if share else alt.Axis(format="~g") if small else alt.Axis()
         if self.scale == "log":
             limits = alt.Scale(type="log")
         else:

@@ -30,7 +30,8 @@ def facts(run: RunView) -> Rows:
 
 
 def alarms(run: RunView) -> list[str]:
-    """What must not be overlooked: the run failed or stopped, was extended, or was resumed in another environment."""
+    """What must not be overlooked: the run failed or stopped, was extended, replayed another share than was decided, or
+    was resumed in another environment."""
     status = run.status
     alarms = []
     if status.get("state") in ("failed", "interrupted"):
@@ -41,6 +42,10 @@ def alarms(run: RunView) -> list[str]:
         f"{run.name} was extended from {_number(extension.get('from_steps'))} to {_number(extension.get('to_steps'))} "
         f"steps at step {_number(extension.get('at_step'))}: schedules were stretched."
         for extension in run.provenance.get("extensions") or []
+    ]
+    alarms += [
+        f"{run.name} replayed {gap['realised']:.2%} of {corpus}, where {gap['decided']:.2%} was decided."
+        for corpus, gap in (run.provenance.get("replay_gaps") or {}).items()
     ]
     started = run.provenance.get("environment") or {}
     for resume in run.provenance.get("resumes") or []:

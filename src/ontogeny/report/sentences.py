@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from ontogeny.report.learned_tasks import LearnedTask, learned_tasks
 from ontogeny.report.loss_changes import Extracted, LossChange, accuracy_changes, extracted, loss_change, with_role
 from ontogeny.report.rounding import rounded_away
 from ontogeny.statistics.estimates import SEEDS_FOR_T, Estimate
@@ -60,7 +61,7 @@ def _went(change: LossChange) -> str:
 def _learned(band: Band) -> Sentence:
     trained = _changes(band, "trained")
     if not trained:
-        return _unknown(band, "learned", "trained", "text that it trains on")
+        return _learned_unseen(band)
     if bad := _not_finite(trained):
         return Sentence(
             about="learned", text=f"What it learned cannot be assessed: {bad}.", small=f"From {_span(trained[0])}."
@@ -83,6 +84,40 @@ def _learned(band: Band) -> Sentence:
     return Sentence(about="learned", text=f"{text}.{lost and f' {lost}'}", small=_small([*trained, *held]))
 
 
+def _learned_unseen(band: Band) -> Sentence:
+    """Where no probe set is trained on: from the matrix R of tasks in sequence, else from unseen text of the kind."""
+    if len(band.runs) == 1 and (rows := learned_tasks(band.runs[0])):
+        start = "It learned each task in its own stage" if all(task.fell for task in rows) else "Task by task"
+        went = [
+            f"{'fell' if task.fell else 'rose' if task.rose else 'went'} from {nats(task.before)} to "
+            f"{nats(task.after)} on {task.probe}"
+            for task in rows
+        ]
+        small = "; ".join(f"{task.probe} {_of_stage(task)}" for task in rows)
+        return Sentence(
+            about="learned",
+            text=f"{start}: on its unseen text the loss {_joined(went)}, in nats per token.",
+            small=f"Change within the task's stage, from the matrix R of the analysis transfer: {small}.",
+        )
+    held = _changes(band, "held out")
+    if not held or _not_finite(held):
+        return _unknown(band, "learned", "trained", "text that it trains on")
+    few = _few_seeds(band, held)
+    fell = any(change.difference.below_zero for change in held)
+    start = few or ("It learned:" if fell else "It did not measurably learn:")
+    unseen = _joined([f"{_carried(change)} on {change.probe}" for change in held])
+    text = f"{start} on unseen text of the kind that it trains on, the loss {unseen}, in nats per token."
+    return Sentence(about="learned", text=text, small=f"{_small(held)} No probe set holds the very text it trains on.")
+
+
+def _of_stage(task: LearnedTask) -> str:
+    """A task's change within its stage, with its interval where it has one."""
+    value = signed(task.after - task.before)
+    if task.low is None or task.high is None:
+        return f"{value} (no interval)"
+    return f"{value} ({signed(-task.high)} to {signed(-task.low)}; {task.documents} documents)"
+
+
 def _carried(change: LossChange) -> str:
     """How the loss on unseen text went, with its turn from falling to rising."""
     if change.turned:
@@ -94,7 +129,7 @@ def _carried(change: LossChange) -> str:
 
 
 def _forgot(band: Band) -> Sentence:
-    others = _changes(band, "other")
+    others = [*_changes(band, "another part"), *_changes(band, "other")]
     if not others:
         return _unknown(band, "forgot", "other", "text of a corpus that it does not train on")
     if bad := _not_finite(others):

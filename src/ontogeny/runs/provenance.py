@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.version import __version__
+from ontogeny.data.batch_plans import REPLAY_CARRIED
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -58,6 +59,7 @@ def describe(
         "recipe_hash": recipe.recipe_hash,
         "train_hash": recipe.train_hash,
         "started_unix_s": time.time(),
+        REPLAY_CARRIED: True,
         "command": ["ontogeny", *sys.argv[1:]],
         "environment": environment(),
         "data": data,

@@ -4,6 +4,7 @@ from typing import Any
 
 from ontogeny.core.errors import DataError
 from ontogeny.core.recipe import Recipe
+from ontogeny.data.batch_plans import REPLAY_CARRIED, count_anew
 from ontogeny.data.prepare import Prepared, prepare
 from ontogeny.data.tokenizer import load_tokenizer
 from ontogeny.models.checkpoints import load_verified
@@ -57,6 +58,8 @@ def open_at(
     session = open_training(materials, run.path, read_anchors(recipe, run.path), total_steps)
     restore_trainer(session, checkpoint.trainer_path)
     if session.train.controls:
+        if not run.provenance.get(REPLAY_CARRIED):
+            count_anew(session.plan)
         metrics = run.metrics
         earlier = ControlDecisions(session.train.controls, metrics[metrics["step"] < checkpoint.step])
         earlier.put_in_force(SessionSteering(session))

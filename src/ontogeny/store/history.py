@@ -62,6 +62,9 @@ class LogConfig(TypedDict, total=False):
     reported_perplexity: Annotated[bool, "true if perplexities come from the log and not from us"]
     interrupted: Annotated[bool, "true if the log says itself that it was cut"]
     errors: Annotated[list[tuple[int, str]], "error messages in the log: list of (row, text)"]
+    optimizer: Annotated[str, "optimizer by its name: adamw, sgd, adafactor, …"]
+    clip_key: str
+    """What the run's own configuration calls `max_grad_norm`, where it is called otherwise; not shown to users."""
     objective: str
     """Kind of training by its name in `diagnosis.objective`, where the log states it; not shown to users."""
 

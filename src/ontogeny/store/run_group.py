@@ -1,11 +1,12 @@
 """Runs side by side: which belong together, what to call them, and their numbers as tidy frames."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
     from ontogeny.core.analyses import PlainResult, RecordedRun
     from ontogeny.store.run import Run
 
-Role = Literal["trained", "held out", "other", "twins"]
+Role = Literal["trained", "held out", "another part", "other", "twins"]
+"""Another part: text of a split that is trained on in another part; an earlier run may have learned it."""
+_TRAINED_WORDS = frozenset({"train", "trained", "training"})
+_HELD_OUT_WORDS = frozenset(
+    {"novel", "held", "heldout", "val", "valid", "validation", "test", "testing", "eval", "evaluation", "dev", "unseen"}
+)
 
 
 class RunView:
@@ -212,11 +218,11 @@ class RunGroup:
 
     @cached_property
     def probe_names(self) -> tuple[str, ...]:
-        """Probe sets of all runs: trained ones first, then held out from the same corpus, then others."""
+        """Probe sets of all runs by role, as `Role` lists them: trained ones first."""
         order: dict[str, int] = {}
         for run in self.runs:
             for name, role in roles(run).items():
-                order.setdefault(name, ("trained", "held out", "other", "twins").index(role))
+                order.setdefault(name, get_args(Role).index(role))
         return tuple(sorted(order, key=lambda name: (order[name], name)))
 
     @cached_property
@@ -302,9 +308,11 @@ def _nothing() -> pd.DataFrame:
 
 
 def roles(run: "RecordedRun") -> dict[str, Role]:
-    """What each probe set is to the run: trained on, held-out text of the same corpus, another corpus, twins of others.
+    """What each probe set is to the run: trained on, held-out text of the same corpus, another part of a text that is
+    trained on, another corpus, twins of others.
 
-    Read from the recipe; a run whose recipe does not say (recorded in somebody else's loop) is judged by names.
+    Read from the recipe; a run whose recipe does not say (recorded in somebody else's loop) is judged by the whole
+    words of names: `train_rows` is trained on, `latest_news` is no test.
     """
     data: Mapping[str, Any] = run.recipe.get("data") or {}
     trained_on: list[Mapping[str, Any]] = list(data.get("train") or ())
@@ -317,12 +325,10 @@ def roles(run: "RecordedRun") -> dict[str, Role]:
 def _role(name: str, take: Mapping[str, Any], trained_on: list[Mapping[str, Any]]) -> Role:
     of = take.get("of")
     if of is None:
-        plain = name.lower()
-        if plain.startswith("train"):
-            return "trained"
-        return "held out" if any(word in plain for word in ("novel", "held", "val", "test", "eval")) else "other"
+        words = set(re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()))
+        return "trained" if words & _TRAINED_WORDS else "held out" if words & _HELD_OUT_WORDS else "other"
     if is_trained(take, trained_on):
         return "trained"
     splits = {str(take.get("of")) for take in trained_on}
     same_corpus = of.partition("/")[0] in {split.partition("/")[0] for split in splits}
-    return "held out" if same_corpus and of not in splits else "other"  # a part beside what is trained on is neither
+    return "other" if not same_corpus else "another part" if of in splits else "held out"

@@ -10,7 +10,7 @@ from ontogeny.core.errors import RunFailedError
 from ontogeny.core.measures import Context
 from ontogeny.core.progress import Place, StepEvent
 from ontogeny.core.recipe import Recipe
-from ontogeny.data.batch_plans import realised_shares
+from ontogeny.data.batch_plans import REPLAY_CARRIED, count_anew, realised_shares, replay_gaps
 from ontogeny.data.prepare import Prepared
 from ontogeny.looking.observer import LookEvent, Observer
 from ontogeny.looking.weights_history import saved_weights
@@ -82,6 +82,8 @@ class Training:
         self.observer = observer_of(recipe, writer, prepared, due, session.objective)
         self.batch_looks = BatchLooks(session, recipe.measures)
         self.control_decisions = ControlDecisions(session.train.controls, writer.run.metrics)
+        if not writer.run.provenance.get(REPLAY_CARRIED):
+            count_anew(session.plan)
         self.control_decisions.put_in_force(SessionSteering(session))
         self.weight_changes = WeightChanges(session)
 
@@ -104,6 +106,7 @@ class Training:
             self.writer.flush()
             raise RunFailedError(self._explain(error)) from None
         self.writer.flush()
+        self._tell_replay_gaps()
 
     def record(self, event: StepEvent) -> None:
         """Write the event to the metrics."""
@@ -156,6 +159,17 @@ class Training:
             self.at_state()
         session.total_steps = step  # only now: killed before, the run is resumed, decides the same, and stops here
         self.writer.set_status(step=step, total_steps=step)
+
+    def _tell_replay_gaps(self) -> None:
+        """Say and record where batches replayed a share unlike the one that was decided."""
+        gaps = replay_gaps(self.session.plan, self.session.step)
+        if gaps or "replay_gaps" in self.writer.run.provenance:
+            self.writer.update_provenance(replay_gaps=gaps)
+        counts = self.session.train.mixing.counts
+        remedy = "write mixing.counts: exact" if counts == "expected" else "train longer, or with larger batches"
+        for corpus, gap in gaps.items():
+            decided = f"replay of '{corpus}': {gap['decided']:.2%} of what is trained on was decided"
+            self.listen(StageEvent(text=f"{decided}, {gap['realised']:.2%} was realised: {remedy}"))
 
     def at_state(self) -> None:
         """Look at the present state and save it, where due: metrics, measures, then the checkpoint."""

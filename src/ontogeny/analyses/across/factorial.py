@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -30,6 +30,8 @@ class FactorialEffects(AnalysisAcross):
     others. Every difference is taken within a seed and tested over seeds (paired t, Bonferroni over the effects on one
     probe set); see `crossed_effects`.
     """
+
+    section: ClassVar[str] = "curves"
 
     def analyze(self, runs: "ComparedRuns") -> Result:
         """Estimate and test them."""

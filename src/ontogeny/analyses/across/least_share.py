@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,8 @@ class LeastReplay(AnalysisAcross):
 
     Between two shares that were run only the gap is known (`least_share`), with 95% t intervals over seeds.
     """
+
+    section: ClassVar[str] = "forgetting"
 
     bound: float = Field(default=0.02, ge=0)
     """Accepted rise of the general loss from first to last checkpoint, as a share of the first."""

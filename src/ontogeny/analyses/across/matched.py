@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -27,6 +27,8 @@ class MatchedArms(AnalysisAcross):
     Last losses of configurations that learned different amounts do not say which of them forgets less for what it
     learns. Differences are paired by seed, p is corrected by Bonferroni over levels and configurations; see `matched`.
     """
+
+    section: ClassVar[str] = "forgetting"
 
     levels: tuple[float, ...] = Field(default=())
     """Losses of new text in nats per token at which runs are compared; by default three for each configuration."""

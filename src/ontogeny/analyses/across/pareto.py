@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -33,6 +33,8 @@ class ParetoFront(AnalysisAcross):
     that learned nothing of the new text, with what that did to the general text; and over configurations, how much
     more general text rises where new text falls faster.
     """
+
+    section: ClassVar[str] = "forgetting"
 
     def analyze(self, runs: "ComparedRuns") -> Result:
         """Find the front. Raises StoreError unless all configurations have new and general text and the same seeds."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, ClassVar, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -45,6 +45,8 @@ class ScalingLaws(AnalysisAcross):
     text's loss fell: forgetting against learning. Each seed is fitted by itself; from 6 different x on, a law with a
     floor, y = E + c x^-k, is fitted, too.
     """
+
+    section: ClassVar[str] = "forgetting"
 
     def analyze(self, runs: "ComparedRuns") -> Result:
         """Fit them. Raises StoreError unless the runs differ in something that a law can be of, and have both texts."""

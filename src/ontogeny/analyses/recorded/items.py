@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from ontogeny.analyses.recorded.passages import roles_of
 from ontogeny.core.analyses import RecordedRun
 from ontogeny.core.passages import document_of
+from ontogeny.store.run_group import roles
 
 if TYPE_CHECKING:
     import xarray as xr
 
-Role = Literal["trained", "held out", "general"]
-"""Trained on; other text of the same corpora; text of other corpora."""
+Role = Literal["trained", "held out", "another part", "general"]
+"""Trained on; other text of the same corpora; of a text that is trained on in part, another part; other corpora."""
+NOT_TRAINED_ON: tuple[Role, ...] = ("another part", "general")
+"""Text that may be known from before, and forgotten."""
 LOWER_IS_BETTER = frozenset({"brier_score", "mse"})
 """Metrics of the harness; of its perplexities, the items hold log-likelihoods."""
 
@@ -98,8 +100,11 @@ class Segments:
 
 def role_of(run: RecordedRun, probe: str) -> Role:
     """What a probe set is to the training of a run."""
-    trained = roles_of(run).get(probe)
-    return "general" if trained is None else "trained" if trained else "held out"
+    match roles(run)[probe]:
+        case "other" | "twins":
+            return "general"
+        case role:
+            return role
 
 
 def losses_of(run: RecordedRun) -> list[Items]:

@@ -9,7 +9,7 @@ import numpy as np
 from ontogeny.core.analyses import Analysis, RecordedRun
 from ontogeny.core.errors import StoreError
 from ontogeny.core.passages import document_of
-from ontogeny.core.recipe_data import is_trained
+from ontogeny.store.run_group import roles
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -79,8 +79,8 @@ def passages_of(run: RecordedRun, *, score: str = "score", of: str = "generation
                 f"{run.path} has no measure '{group}': add it to the recipe, or  ontogeny measure {run.path} "
                 f"--kind {group}"
             )
-    roles = roles_of(run)
-    if set(roles.values()) != {True, False}:
+    trained = roles_of(run)
+    if set(trained.values()) != {True, False}:
         raise StoreError(
             f"{run.path} needs a probe set of text that it trains on, and one of the same corpus that it does not: add "
             "train: {of: CORPUS/train} and novel: {of: CORPUS/novel} to data.probes"
@@ -90,12 +90,12 @@ def passages_of(run: RecordedRun, *, score: str = "score", of: str = "generation
     if len(common) < 2 or common[0] != 0:
         raise StoreError(f"{run.path}: {needed} need two common checkpoints, the first at step 0")
     measured = set(map(str, states.probe_of_passage.values)) & set(map(str, written.probe_of_passage.values))
-    if {roles[name] for name in measured & set(roles)} != {True, False}:
+    if {trained[name] for name in measured & set(trained)} != {True, False}:
         raise StoreError(
             f"{run.path}: {needed} need a trained and a novel probe set that all looked at: it is "
             f"{', '.join(sorted(measured)) or 'none'}"
         )
-    keys = [(name, i) for name in roles if name in measured for i in range(len(run.probes[name].passages))]
+    keys = [(name, i) for name in trained if name in measured for i in range(len(run.probes[name].passages))]
     at_state, at_written = places(states, keys), places(written, keys)
     passages = [run.probes[name].passages[i] for name, i in keys]
     source = np.array([document_of(passage.source) for passage in passages], dtype=object)
@@ -115,7 +115,7 @@ def passages_of(run: RecordedRun, *, score: str = "score", of: str = "generation
         accuracy=reproduced("accuracy"),
         nll=reproduced("nll"),
         length=np.array([len(passage) for passage in passages], dtype=np.int64),
-        trained=np.array([roles[name] for name, _ in keys]),
+        trained=np.array([trained[name] for name, _ in keys]),
         document=document,
         name=np.array([f"{name}/{i}" for name, i in keys], dtype=object),
         source=source,
@@ -124,24 +124,12 @@ def passages_of(run: RecordedRun, *, score: str = "score", of: str = "generation
 
 
 def roles_of(run: RecordedRun) -> dict[str, bool]:
-    """Probe sets that are trained on (True) or are other text of the same corpora (False), trained ones first.
+    """Probe sets that are trained on (True) or held out from the same corpora (False), trained ones first.
 
-    From the recipe; without one, by the names `train` and `novel`.
+    As `store.run_group.roles` has them: from the recipe, or from names where there is none.
     """
-    data = run.recipe.get("data") or {}
-    trained = data.get("train") or ()
-    splits = {str(take.get("of")) for take in trained}
-    corpora = {split.partition("/")[0] for split in splits}
-    roles = {
-        name: bool(is_trained(take, trained))
-        for name, take in (data.get("probes") or {}).items()
-        if name in run.probes
-        and str(take.get("of")).partition("/")[0] in corpora
-        and (is_trained(take, trained) or take.get("of") not in splits)
-    }
-    if not roles:
-        roles = {name: name == "train" for name in ("train", "novel") if name in run.probes}
-    return dict(sorted(roles.items(), key=lambda item: not item[1]))
+    known = {name: role == "trained" for name, role in roles(run).items() if role in ("trained", "held out")}
+    return dict(sorted(known.items(), key=lambda item: not item[1]))
 
 
 def places(data: "xr.Dataset", keys: list[tuple[str, int]]) -> np.ndarray:

@@ -1,18 +1,13 @@
 """Effect of the next step at each learning rate."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
 import altair as alt
 import numpy as np
 import pandas as pd
 
 from ontogeny.report.charts import HEIGHT, rounded
 from ontogeny.report.figure import Figure
-from ontogeny.store.run_group import RunGroup, RunView
-
-if TYPE_CHECKING:
-    import xarray as xr
+from ontogeny.report.landscape_answers import landscape_title, landscapes_of
+from ontogeny.store.run_group import RunGroup
 
 MOST = 1.15
 """Losses above this multiple of the loss before the step are not drawn."""
@@ -25,7 +20,7 @@ _NAMES = {"train": "the next batch", "new": "held-out text of the kind that is l
 def curves(runs: RunGroup) -> Figure | None:
     """Loss after the step against the learning rate, at some checkpoints."""
     panels = {}
-    for run, name, landscape in _landscapes(runs):
+    for run, name, landscape in landscapes_of(runs):
         order = np.argsort(landscape.step.values)
         chosen = order[np.unique(np.linspace(0, len(order) - 1, min(SHOWN, len(order))).round().astype(int))]
         for b, batch in enumerate(landscape.batch.values):
@@ -42,7 +37,7 @@ def curves(runs: RunGroup) -> Figure | None:
                 ]
             ).dropna()
             steps = list(dict.fromkeys(frame["step"]))
-            panels[_title(_NAMES[str(batch)], run, name, runs)] = (
+            panels[landscape_title(_NAMES[str(batch)], run, name, runs)] = (
                 alt.Chart(rounded(frame, 4))
                 .mark_line(point=True)
                 .encode(
@@ -68,7 +63,7 @@ def curves(runs: RunGroup) -> Figure | None:
 def heat(runs: RunGroup) -> Figure | None:
     """Relative decrease of the new text's loss over training, by learning rate."""
     panels = {}
-    for run, name, landscape in _landscapes(runs):
+    for run, name, landscape in landscapes_of(runs):
         decrease = landscape.decrease.sel(batch="new").values
         most = max(float(np.nanmax(decrease)), 1e-6)
         frame = pd.DataFrame(
@@ -86,7 +81,7 @@ def heat(runs: RunGroup) -> Figure | None:
             continue
         rates = list(dict.fromkeys(frame["rate"]))
         steps = list(dict.fromkeys(frame["step"]))
-        panels[_title("", run, name, runs)] = (
+        panels[landscape_title("", run, name, runs)] = (
             alt.Chart(rounded(frame, 5))
             .mark_rect()
             .encode(
@@ -107,20 +102,6 @@ def heat(runs: RunGroup) -> Figure | None:
         section="curves",
         order=71,
     )
-
-
-def _landscapes(runs: RunGroup) -> Iterator[tuple[RunView, str, "xr.Dataset"]]:
-    """(run, name of the measure, its data) of every learning-rate landscape."""
-    for run in runs.runs:
-        for name in run.measures:
-            landscape = run.measure(name)
-            if landscape.attrs.get("kind") == "lr_landscape" and "not_assessable" not in landscape.attrs:
-                yield run, name, landscape
-
-
-def _title(what: str, run: RunView, name: str, runs: RunGroup) -> str:
-    parts = [what, name if name != "lr_landscape" else "", run.name if len(runs.runs) > 1 else ""]
-    return " · ".join(part for part in parts if part)
 
 
 def _capped(losses: np.ndarray, before: float) -> np.ndarray:

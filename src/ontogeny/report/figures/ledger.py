@@ -50,8 +50,8 @@ def matrix(runs: RunGroup) -> Figure | None:
         caption="Loss of sampled training batches minus their loss before training, in nats, at every checkpoint: blue "
         "is better than before training, orange worse. A batch learns at its own step, on the diagonal.",
         chart=panels,
-        section="memorization",
-        order=30,
+        section="forgetting",
+        order=60,
     )
 
 
@@ -80,8 +80,8 @@ def retention(runs: RunGroup) -> Figure | None:
         "novel text, where that was measured. Above 100%: later batches taught the same. Bands: 95% bootstrap over "
         "blocks of neighbouring batches.",
         chart=(band + line).properties(height=HEIGHT),
-        section="memorization",
-        order=31,
+        section="forgetting",
+        order=61,
     )
 
 
@@ -110,8 +110,8 @@ def by_place(runs: RunGroup) -> Figure | None:
         caption="Each point is a sampled batch: how far its loss fell from before training to the end, by the step at "
         "which it was trained on. No average is drawn.",
         chart=panels,
-        section="memorization",
-        order=32,
+        section="forgetting",
+        order=62,
     )
 
 

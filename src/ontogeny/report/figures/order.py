@@ -46,6 +46,6 @@ def since_last_visit(runs: RunGroup) -> Figure | None:
         "it, beyond the control's, would be memory of the order. Bands: 95% intervals over "
         f"batches (n = {', '.join(str(size) for size in sorted(sizes))}).",
         chart=(band + line).properties(height=HEIGHT),
-        section="memorization",
-        order=33,
+        section="forgetting",
+        order=63,
     )

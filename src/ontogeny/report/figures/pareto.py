@@ -52,8 +52,8 @@ def front(runs: RunGroup) -> Figure | None:
         f"{result.same_seeds.value:.3f} on the seeds that chose."
         + ("" if result.claims else f" Fewer than {LEAST_SEEDS} seeds: no claim."),
         chart=_chart(points, means, result),
-        section="curves",
-        order=40,
+        section="forgetting",
+        order=70,
     )
 
 

@@ -44,8 +44,8 @@ def sizes(runs: RunGroup) -> Figure | None:
         caption="Every point is a run, lines join the means over seeds. Numbers of parameters on a logarithmic axis; "
         "laws, their intervals and what was predicted stand in scaling.txt of a sweep's folder.",
         chart=panels,
-        section="curves",
-        order=41,
+        section="forgetting",
+        order=71,
     )
 
 

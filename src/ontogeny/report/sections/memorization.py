@@ -1,4 +1,4 @@
-"""Section: what comes out verbatim, and what is retained of trained batches."""
+"""Section: what comes out verbatim."""
 
 from ontogeny.report.section import Recorded, Section
 
