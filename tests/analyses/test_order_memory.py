@@ -223,7 +223,9 @@ def test_what_is_lacking() -> None:
         place=batches.place[:10],
         content=batches.content[:10],
     )
-    assert OrderMemory().judge(few).verdict == "not assessable: lacks 20 different batches, it has 10"
+    assert OrderMemory().judge(few).verdict == (
+        "not assessable: lacks 20 different batches or more, and has 10: let the ledger follow a larger share"
+    )
     old = replace(batches, place=None, content=None)
     assert "recorded without them" in OrderMemory().judge(old).verdict
     rarely = replace(batches, step=batches.step[::6], nll=batches.nll[::6])
