@@ -260,5 +260,8 @@ def test_batches_without_places_are_not_assessable() -> None:
     batches = cyclic(anticipating)
     assert batches.place is not None
     found = OrderMemory().judge(replace(batches, place=np.full_like(batches.place, np.nan)))
-    lack = "gain and place in training: not assessable, lacks 20 batches that have a place and losses that are numbers"
+    lack = (
+        "gain and place in training: not assessable, lacks 20 batches or more with a place in the text and losses that "
+        "are numbers, and has none: let the ledger follow a larger share"
+    )
     assert any(lack in one for one in found.sentences)

@@ -115,8 +115,8 @@ def test_what_was_memorized(make_run: MakeRun) -> None:
     found = {"train": [[0, 0, 0, 0], [1, 1, 1, NAN]], "general": [[0, 0, 0, 0], [0, 0, 0, 0]]}
     one = said(make_run({"train": TRAIN, "general": GENERAL}, extractable=found))["memorized"]
     assert one.text == (
-        "It memorized 3 of 3 passages (3 documents) of train: given their first 32 tokens, it writes the next 32 word "
-        "for word; of text it never trained on, it completes 0 of 4 passages (4 documents) of general."
+        "It memorized 3 of 3 passages from 3 documents of train: given their first 32 tokens, it writes the next 32 "
+        "word for word; of text it never trained on, it completes 0 of 4 passages from 4 documents of general."
     )
     # Three documents, all memorized: one end at 5%, 0.05^(1/3) = 36.8%.
     assert "train 3 of 3 passages from 3 documents, 36.8% to 100%, 1 too short (0%)" in one.small
@@ -126,15 +126,15 @@ def test_nothing_memorized_is_said_with_a_bound(make_run: MakeRun) -> None:
     one = said(make_run({"train": TRAIN}, extractable={"train": [[0] * 4, [0] * 4]}))["memorized"]
     # None of four documents: 1 - 0.05^(1/4) = 52.7%.
     assert one.text == (
-        "Nothing was memorized verbatim (0 of 4 passages (4 documents) of train, at most 52.7% by a 95% bound)."
+        "Nothing was memorized verbatim: 0 of 4 passages from 4 documents of train, at most 52.7% by a 95% bound."
     )
 
 
 def test_one_document_bounds_no_share(make_run: MakeRun) -> None:
     one = said(make_run({"train": TRAIN}, extractable={"train": [[0] * 4, [0] * 4]}, documents=False))["memorized"]
     assert one.text == (
-        "Nothing was memorized verbatim (0 of 4 passages (1 document) of train, too few documents to say how much may "
-        "be)."
+        "Nothing was memorized verbatim: 0 of 4 passages from 1 document of train, too few documents to say how much "
+        "may be."
     )
     assert "take them from more documents (data.probes)" in one.small
 
@@ -146,7 +146,7 @@ def test_measures_are_found_by_their_kind(make_run: MakeRun, kinds: bool) -> Non
     recipe = {} if kinds else {"measures": [{"kind": kind, "name": name} for kind, name in called.items()]}
     found = {"train": [[0] * 4, [1, 1, 1, 0]]}
     one = said(make_run({"train": TRAIN}, extractable=found, called=called, kinds=kinds, recipe=recipe))
-    assert one["memorized"].text.startswith("It memorized 3 of 4 passages (4 documents) of train")
+    assert one["memorized"].text.startswith("It memorized 3 of 4 passages from 4 documents of train")
     assert one["learned"].text.startswith("It learned the text it was trained on")
 
 
@@ -252,7 +252,7 @@ def test_few_seeds_memorized_for_themselves(make_run: MakeRun) -> None:
     runs = [make_run({"train": TRAIN}, f"s{i}", seed=i, extractable=one) for i, one in enumerate(found)]
     one = said(*runs)["memorized"]
     assert one.text.startswith(
-        "These 2 runs memorized, on average, 50% of the 4 passages (4 documents) of train: given"
+        "These 2 runs memorized, on average, 50% of the 4 passages from 4 documents of train: given"
     )
     assert "train 50%, range 25% to 75% (0%). 2 seeds: too few for an interval over seeds (5 are needed)." in one.small
 

@@ -91,8 +91,8 @@ def _places(batches: TrainedBatches, place: np.ndarray) -> dict[str, Any]:
     numbers: dict[str, Any] = {"n": len(gain), "trained_at": training, "place": text, "gain": gain}
     if len(gain) < LEAST:
         lack = (
-            f"{LEAST} batches or more with a place and losses that are numbers, and has {len(gain)}: let the ledger "
-            "follow a larger share"
+            f"{LEAST} batches or more with a place in the text and losses that are numbers, and has "
+            f"{len(gain) or 'none'}: let the ledger follow a larger share"
         )
         return {**numbers, "alike": float("nan"), "training": {"value": float("nan"), "lacks": lack}}
     numbers["alike"] = alike = _rank_correlation(training, text)

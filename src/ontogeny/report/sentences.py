@@ -7,7 +7,7 @@ import numpy as np
 
 from ontogeny.report.loss_changes import Extracted, LossChange, accuracy_changes, extracted, loss_change, with_role
 from ontogeny.report.rounding import rounded_away
-from ontogeny.statistics.estimates import SEEDS_FOR_T, UNPAIRED, Estimate, counted, sample
+from ontogeny.statistics.estimates import SEEDS_FOR_T, UNPAIRED, Estimate, sample
 from ontogeny.store.run_group import Band, RunView
 
 _UNPAIRED = "by more than two evaluations that are not paired can tell"
@@ -166,16 +166,15 @@ def _memory(trained: list[Extracted], controls: list[Extracted]) -> str:
     """The sentence for one run."""
     known = [share for share in trained if share.count]
     if not known:
-        return f"Nothing was memorized verbatim ({_joined([f'{_of(share)}{_bound(share)}' for share in trained])})"
+        return f"Nothing was memorized verbatim: {_joined([f'{_of(share)}{_bound(share)}' for share in trained])}"
     text = f"It memorized {_joined([_of(share) for share in known])}{_criterion(known)}"
     control = _joined([_of(share) for share in controls])
     return f"{text}; of text it never trained on, it completes {control}" if control else text
 
 
 def _of(share: Extracted) -> str:
-    """3 of 48 passages (31 documents) of train."""
-    documents = counted(share.documents, "document")
-    return f"{share.count} of {counted(share.n, 'passage')} ({documents}) of {share.probe}"
+    """3 of 48 passages from 31 documents of train."""
+    return f"{share.count} of {sample(share.n, 'passage', share.documents)} of {share.probe}"
 
 
 def _bound(share: Extracted) -> str:
@@ -192,8 +191,7 @@ def _memory_of_seeds(band: Band, trained: list[Extracted]) -> str:
         return f"Nothing was memorized verbatim in any of these {len(band.runs)} runs ({none})"
     shares = _joined(
         [
-            f"{percent(share.last.value)} of the {counted(share.n, 'passage')} "
-            f"({counted(share.documents, 'document')}) of {share.probe}"
+            f"{percent(share.last.value)} of the {sample(share.n, 'passage', share.documents)} of {share.probe}"
             for share in trained
         ]
     )
