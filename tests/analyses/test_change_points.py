@@ -37,5 +37,10 @@ def test_neither_noise_nor_a_line_has_one(rise: float) -> None:
 
 def test_too_little_is_said() -> None:
     random = np.random.default_rng(0)
-    assert change_point(items(np.zeros(5)), random)["lacks"] == "8 checkpoints, it has 5"
-    assert "documents with token_nll" in change_point(items(np.zeros(9), documents=1), random)["lacks"]
+    assert change_point(items(np.zeros(5)), random)["lacks"] == (
+        "8 checkpoints or more: there are 5; measure at 8 or more"
+    )
+    assert change_point(items(np.zeros(9), documents=1), random)["lacks"] == (
+        "4 documents or more: there is 1; take the probe set from more documents"
+    )
+    assert "--kind token_nll" in change_point(items(np.zeros(9), documents=1, items=0), random)["lacks"]

@@ -88,7 +88,12 @@ def test_a_steady_rise_is_no_gap() -> None:
 
 def test_few_early_checkpoints_say_nothing_of_a_gap() -> None:
     gap = Forgetting().judge([items(FLAT)]).numbers["stability_gap"]["general"]
-    assert gap == {"assessable": False, "lacks": "3 checkpoints in the first 10% of the steps, it has 1"}
+    # Steps 0, 10, ..., 110: the first tenth ends at 11, and a third of that is 3.
+    assert gap == {
+        "assessable": False,
+        "lacks": "3 checkpoints or more in the first 10% of the steps: there is 1; measure there more often, at step 3 "
+        "for instance",
+    }
 
 
 def test_means_alone_have_no_interval() -> None:
@@ -96,14 +101,25 @@ def test_means_alone_have_no_interval() -> None:
     found = Forgetting().judge([alone])
     assert found.numbers["sets"]["general: loss"]["since_first"].value == pytest.approx(1, abs=0.5)
     assert found.verdict.startswith("not assessable")
+    assert "ontogeny measure RUN --kind token_nll" in found.verdict
     assert "no interval" in found.sentences[0]
+    assert found.sentences[0].endswith("only the mean of the set is known")
+    assert "from 1 document" not in " ".join(found.sentences)
+
+
+def test_passages_of_one_document_have_no_interval_and_the_verdict_says_what_to_do() -> None:
+    found = Forgetting().judge([items(FLAT, documents=1, items=6)])
+    assert found.verdict == ("not assessable: no interval: take the probe sets from 2 documents or more (data.probes)")
+    assert found.sentences[0].endswith("6 passages from 1 document")
+    early = Forgetting().judge([items(FLAT, documents=1, items=6, step=DENSE)]).numbers["stability_gap"]["general"]
+    assert early["lacks"] == "4 documents or more: there is 1; take the probe set from more documents"
 
 
 def test_a_loss_that_is_no_number_is_said() -> None:
     broken = items(FLAT)
     broken.total[-1, 3] = np.nan
     found = Forgetting().judge([broken])
-    assert found.verdict.startswith("not assessable")
+    assert found.verdict == "not assessable: no number at some checkpoint: general: loss"
     assert "no number at some checkpoint" in found.sentences[-1]
 
 

@@ -223,7 +223,9 @@ def test_what_is_lacking() -> None:
         place=batches.place[:10],
         content=batches.content[:10],
     )
-    assert OrderMemory().judge(few).verdict == "not assessable: lacks 20 different batches, it has 10"
+    assert OrderMemory().judge(few).verdict == (
+        "not assessable: lacks 20 different batches or more, and has 10: let the ledger follow a larger share"
+    )
     old = replace(batches, place=None, content=None)
     assert "recorded without them" in OrderMemory().judge(old).verdict
     rarely = replace(batches, step=batches.step[::6], nll=batches.nll[::6])
@@ -258,5 +260,8 @@ def test_batches_without_places_are_not_assessable() -> None:
     batches = cyclic(anticipating)
     assert batches.place is not None
     found = OrderMemory().judge(replace(batches, place=np.full_like(batches.place, np.nan)))
-    lack = "gain and place in training: not assessable, lacks 20 batches that have a place and losses that are numbers"
+    lack = (
+        "gain and place in training: not assessable, lacks 20 batches or more with a place in the text and losses that "
+        "are numbers, and has none: let the ledger follow a larger share"
+    )
     assert any(lack in one for one in found.sentences)

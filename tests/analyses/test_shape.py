@@ -1,9 +1,12 @@
 """Shapes that are there are named; a saturating curve is not called a U."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from ontogeny.analyses.shape import recurs, shape_of
+from ontogeny.analyses.shape import Shape, recurs, shape_of
+from tests.analyses.tables import table
 
 EPOCHS = np.array([0.0, 1, 3, 5, 10, 20, 30, 50, 100])
 CURVES = {
@@ -51,6 +54,20 @@ def test_a_parabola_calls_the_same_curve_a_turn() -> None:
         return bool(turn)
 
     assert sum(called(seed) for seed in range(100)) > 50
+
+
+def test_a_layer_that_is_no_number_is_not_measured_and_not_flat() -> None:
+    found = shape_of(EPOCHS, np.full((9, 20), np.nan), np.random.default_rng(0))
+    assert (found.name, found.why) == ("not assessable", "not measured: it is no number in any document")
+
+
+def test_the_verdict_names_a_layer_that_was_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = table(epochs=tuple(EPOCHS))
+    monkeypatch.setattr(Shape, "passages", lambda self, run: made)
+    run: Any = None
+    assert Shape().analyze(run).verdict == "no layer turns"
+    made.score[:, 1] = np.nan
+    assert Shape().analyze(run).verdict == "no layer turns; not measured: blocks [1]"
 
 
 def test_fewer_than_six_checkpoints_cannot_turn() -> None:

@@ -52,6 +52,22 @@ def test_numbers_by_hand() -> None:
     assert seen["objective"] == 2.5
 
 
+def test_the_loss_of_each_passage_is_kept_on_the_flat_axis() -> None:
+    probes = [two_passages(), ProbeSet(name="q", passages=[passage([4])])]
+    look = Evaluation().look(make_context(None, probes))
+    look.see(HandBatch(probes[0], [1], nll=[[3.0]], rank=[[0]]))
+    look.see(HandBatch(probes[0], [0], nll=[[1.0, 2.5]], rank=[[0, 4]]))
+    arrays = look.result().arrays
+    assert arrays["passage_nll_nats"].dims == ("passage",)
+    assert arrays["passage_nll_nats"].values.tolist() == [3.5, 3.0, 0.0]
+    assert arrays["scored_tokens"].values.tolist() == [2, 1, 0]  # a passage's first token is not predicted
+    assert arrays["probe_of_passage"].values.tolist() == ["p", "p", "q"]
+    assert arrays["passage_id"].values.tolist() == [0, 1, 0]
+    # Eight bytes per passage and checkpoint; what does not change is a coordinate, which is stored once.
+    assert [name for name, array in arrays.data_vars.items() if "passage" in array.dims] == ["passage_nll_nats"]
+    assert arrays["passage_nll_nats"].dtype == np.float64
+
+
 def test_the_objective_has_the_weights_of_the_step_and_perplexity_does_not() -> None:
     falling = Objective([NextToken(weight=Schedule(shape="linear", value=2.0))])
     # linear from 2 at step 0 to 0 at step 10: 1 at step 5

@@ -25,13 +25,18 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
-    """Make a run from tables of NLL by hand: `make_run({"train": nll[checkpoint][passage][token]}, ...)`."""
+    """Make a run from tables of NLL by hand: `make_run({"train": nll[checkpoint][passage][token]}, ...)`.
+
+    `metrics`: as an earlier `evaluation` kept them, means alone; `evaluation`: with the loss of passages; else what
+    `token_nll` keeps.
+    """
 
     def make(
         nll: Mapping[str, Any],
         name: str = "hand",
         *,
         metrics: bool = False,
+        evaluation: bool = False,
         extractable: Mapping[str, Any] | None = None,
         recipe: Mapping[str, Any] | None = None,
         documents: bool = True,
@@ -50,7 +55,11 @@ def make_run(tmp_path: Path) -> MakeRun:
             for one in sets.values():
                 writer.put_probes(one)
             for i in range(len(next(iter(tables.values())))):
-                _look(writer, 10 * i, {key: table[i] for key, table in tables.items()}, sets, metrics, groups)
+                at = {key: table[i] for key, table in tables.items()}
+                if evaluation:
+                    _evaluate(writer, 10 * i, at, sets, groups)
+                else:
+                    _look(writer, 10 * i, at, sets, metrics, groups)
                 if extractable:
                     found = {key: flags[i] for key, flags in extractable.items()}
                     groups.put(writer, "extraction", 10 * i, extraction(found))
@@ -110,6 +119,19 @@ def _look(
         "entropy_nats": synthetic.variable("token", flat / 2, "nats"),
     }
     groups.put(writer, "token_nll", step, xr.Dataset(values, synthetic.token_coordinates(dict(sets))))
+
+
+def _evaluate(
+    writer: RunWriter, step: int, nll: Mapping[str, np.ndarray], sets: dict[str, ProbeSet], groups: Groups
+) -> None:
+    """What `evaluation` keeps: means as metrics, and the loss of each passage."""
+    _look(writer, step, nll, sets, True, groups)
+    flat = {name: table.ravel() for name, table in nll.items()}
+    means = xr.Dataset(
+        {"nll": synthetic.variable("probe", [float(np.nanmean(table)) for table in nll.values()], "nats")},
+        {"probe": np.array(list(nll), dtype=np.str_)},
+    )
+    groups.put(writer, "evaluation", step, means.merge(synthetic.passage_losses(sets, flat)))
 
 
 def extraction(found: Mapping[str, Any]) -> xr.Dataset:

@@ -162,8 +162,12 @@ def write_run(
     recipe: Mapping[str, Any] | None = None,
     finished: bool = True,
     sets: dict[str, ProbeSet] | None = None,
+    by_passage: bool = True,
 ) -> Run:
-    """Write a whole run; `groups` names the measures that it has (all by default)."""
+    """Write a whole run; `groups` names the measures that it has (all by default).
+
+    `by_passage`: does `evaluation` keep the loss of passages? Earlier versions did not.
+    """
     sets = sets or probes(count, length)
     recipe = {**RECIPE, **(recipe or {}), "train": {**RECIPE["train"], **(recipe or {}).get("train", {}), "seed": seed}}
     steps = [round(i * 60 * STEPS_PER_EPOCH / max(checkpoints - 1, 1)) for i in range(checkpoints)]
@@ -174,7 +178,7 @@ def write_run(
             _train_rows(writer, step, steps[-1], seed)
         for step in steps:
             share = step / max(steps[-1], 1)
-            _look(writer, step, share, sets, seed, groups)
+            _look(writer, step, share, sets, seed, groups, by_passage)
         state = {"state": "finished", "started_unix_s": 1_760_000_000.0, "finished_unix_s": 1_760_000_180.0}
         running = {"state": "running", "started_unix_s": 1_760_000_000.0}
         writer.set_status(step=steps[-1], total_steps=steps[-1], **(state if finished else running))
@@ -210,7 +214,13 @@ def level(role: str, share: float, seed: int) -> float:
 
 
 def _look(
-    writer: RunWriter, step: int, share: float, sets: dict[str, ProbeSet], seed: int, groups: tuple[str, ...] | None
+    writer: RunWriter,
+    step: int,
+    share: float,
+    sets: dict[str, ProbeSet],
+    seed: int,
+    groups: tuple[str, ...] | None,
+    by_passage: bool,
 ) -> None:
     nll, rank, entropy, hits = {}, {}, {}, {}
     for name, probe in sets.items():
@@ -218,7 +228,7 @@ def _look(
         nll[name], rank[name], entropy[name] = (np.concatenate(column) for column in zip(*parts, strict=True))
         hits[name] = [part[1] == 0 for part in parts]
     made = {
-        "evaluation": _evaluation(sets, nll),
+        "evaluation": _evaluation(sets, nll, by_passage),
         "token_nll": token_nll(sets, nll, rank, entropy),
         "extraction": _extraction(sets, hits),
         "cloze": _cloze(sets, hits),
@@ -257,7 +267,7 @@ def variable(dims: Any, values: Any, units: str = "1") -> tuple[Any, Any, dict[s
     return dims, np.asarray(values), {"units": units, "long_name": "a number"}
 
 
-def _evaluation(sets: dict[str, ProbeSet], nll: dict[str, np.ndarray]) -> xr.Dataset:
+def _evaluation(sets: dict[str, ProbeSet], nll: dict[str, np.ndarray], by_passage: bool) -> xr.Dataset:
     mean = np.array([np.nanmean(nll[name]) for name in sets])
     error = [
         np.std([np.nanmean(p) for p in np.array_split(nll[n], len(s))], ddof=1) / np.sqrt(len(s))
@@ -272,9 +282,28 @@ def _evaluation(sets: dict[str, ProbeSet], nll: dict[str, np.ndarray]) -> xr.Dat
         "n_tokens": [np.isfinite(nll[name]).sum() for name in sets],
         "top1": np.exp(-mean / 2),
     }
-    return xr.Dataset(
+    means = xr.Dataset(
         {k: variable("probe", np.asarray(v, float)) for k, v in numbers.items()},
         {"probe": np.array(list(sets), dtype=np.str_)},
+    )
+    return means.merge(passage_losses(sets, nll)) if by_passage else means
+
+
+def passage_losses(sets: Mapping[str, ProbeSet], nll: Mapping[str, np.ndarray]) -> xr.Dataset:
+    """What `evaluation` records of passages, from the NLL of single tokens (NaN: not predicted)."""
+    parts = [
+        part
+        for name, probe in sets.items()
+        for part in np.split(nll[name], np.cumsum([*map(len, probe.passages)])[:-1])
+    ]
+    counts = [len(probe) for probe in sets.values()]
+    return xr.Dataset(
+        {"passage_nll_nats": variable("passage", [float(part[1:].astype(float).sum()) for part in parts], "nats")},
+        {
+            "scored_tokens": ("passage", np.array([len(part) - 1 for part in parts], np.int32)),
+            "probe_of_passage": ("passage", np.repeat(np.array(list(sets), dtype=np.str_), counts)),
+            "passage_id": ("passage", np.concatenate([np.arange(n) for n in counts]).astype(np.int32)),
+        },
     )
 
 

@@ -1,7 +1,10 @@
 """Figures as specifications: what they draw is read back from the data that the chart carries."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,13 +12,17 @@ import pytest
 
 from ontogeny.report.charts import summarize
 from ontogeny.report.figure import discover, draw_all
+from ontogeny.report.figures import dynamics
 from ontogeny.report.figures.loss import generalisation_gap, training_loss
 from ontogeny.report.figures.passages import every_passage
+from ontogeny.report.heat_maps import not_measured
 from ontogeny.report.remaining_scalars import remaining_scalars
 from ontogeny.store.run import Run, open_run
 from ontogeny.store.run_group import RunGroup
+from ontogeny.store.writer import RunWriter
+from tests.analyses.tables import table
 from tests.report import synthetic
-from tests.report.hand_made import MakeRun
+from tests.report.hand_made import MakeRun, extraction, probe_set
 from tests.store.test_run_group import write_metrics
 
 NAN = float("nan")
@@ -160,11 +167,78 @@ def test_figures_find_a_measure_by_its_kind(tmp_path: Path) -> None:
     assert len(rows_of(together.panels["train"])) == 4
 
 
-def test_bars_over_passages_say_what_they_assume(run: Run) -> None:
+def test_bars_count_documents_and_say_how_many(run: Run) -> None:
     drawn = draw_all(RunGroup([run]))
     for name in ("loss-probe-loss", "loss-generalisation-gap", "tasks-cloze", "memorization-extraction"):
+        assert re.search(r"6 (passages|items) from \d documents", drawn[name].caption), name
+        assert "independent" not in drawn[name].caption
+    assert "documents" not in drawn["loss-first-choice"].caption  # without bars
+
+
+def test_bars_from_stored_standard_errors_say_what_they_assume(make_run: MakeRun) -> None:
+    tables = {"train": np.ones((2, 3, 3)), "novel": np.ones((2, 3, 3))}
+    drawn = draw_all(RunGroup([make_run(tables, metrics=True)]))
+    for name in ("loss-probe-loss", "loss-generalisation-gap"):
         assert "passages counted as independent" in drawn[name].caption
-    assert "independent" not in drawn["loss-first-choice"].caption
+        assert "documents" not in drawn[name].caption
+
+
+def test_bars_of_a_level_are_t_intervals_over_documents(make_run: MakeRun) -> None:
+    # Means 1, 2, 3, 4 of passages with two predicted tokens each: 2.5, sd 1.29099, t(3) = 3.18245: half 2.05428.
+    level = [[[NAN, x, x] for x in (1.0, 2, 3, 4)]] * 2
+    figure = draw_all(RunGroup([make_run({"train": level}, evaluation=True)]))["loss-probe-loss"]
+    (first, _) = rows_of(figure.chart)
+    assert (first["low"], first["high"]) == pytest.approx((0.44572, 4.55428), abs=1e-4)
+    assert "train 4 passages from 4 documents" in figure.caption
+
+
+def test_bars_of_a_share_count_documents(tmp_path: Path) -> None:
+    # 12 passages, four of each of three documents, none extractable: at most 1 - 0.05^(1/3) = 0.63160.
+    sets = {"train": probe_set("train", 12, 3)}
+    for i, passage in enumerate(sets["train"].passages):
+        sets["train"].passages[i] = replace(passage, source=f"c:{i // 4}#{i}")  # type: ignore[index]
+    with RunWriter.create(tmp_path / "r", recipe_yaml="", recipe=synthetic.RECIPE, provenance={}) as writer:
+        writer.put_probes(sets["train"])
+        for step in (0, 10):
+            writer.put_measure("extraction", synthetic.place(step), extraction({"train": [0.0] * 12}))
+            writer.add_metric(step, "extraction/share", "train", 0.0)
+            writer.add_metric(step, "extraction/share_low", "train", 0.0)
+            writer.add_metric(step, "extraction/share_high", "train", 0.24)
+    figure = draw_all(RunGroup([open_run(tmp_path / "r")]))["memorization-extraction"]
+    assert [row["high"] for row in rows_of(figure.chart)] == pytest.approx([0.63160] * 2, abs=1e-4)
+    assert "train 12 passages from 3 documents" in figure.caption
+
+
+def test_blocks_that_are_no_number_are_named() -> None:
+    blocks = np.array([-1, 0, 1, 2])
+    assert not_measured(blocks, [-1, 0, 2]) == " Not measured, since it is no number at any checkpoint: block 1."
+    assert not_measured(blocks, blocks.tolist()) == ""
+
+
+def test_a_layer_that_is_no_number_is_named_and_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = table(passages=8, per_document=2, epochs=(0.0, 1.0, 2.0))
+    groups = {
+        "status_step": 20,
+        "epoch": [0.0, 1.0, 2.0],
+        "layer": [0, 1, 2],
+        "contrasts": {"exposure": {"best_layer": 1}, "memorization": {"lacks": "documents"}},
+    }
+    monkeypatch.setattr(dynamics, "_analyzed", lambda runs: iter([(SimpleNamespace(name="r"), groups, made)]))
+    group: Any = SimpleNamespace(runs=[None])
+    figure, cloud = dynamics.trajectories(group), dynamics.against_compression(group)
+    assert figure is not None
+    assert cloud is not None
+    assert list(figure.panels) == ["block 0 to 1", "block 1 to 2", "block 2 to 3"]
+    assert "Not measured" not in figure.caption
+    assert "novel 8 passages from 4 documents" in figure.caption
+    assert "at block 1" in cloud.caption
+    made.score[:, 1] = NAN
+    figure, cloud = dynamics.trajectories(group), dynamics.against_compression(group)
+    assert figure is not None
+    assert cloud is not None
+    assert list(figure.panels) == ["block 0 to 1", "block 2 to 3"]
+    assert "Not measured, since it is no number there: block 1." in figure.caption
+    assert "at block 2" in cloud.caption  # not at the layer that is best only because nothing beats NaN
 
 
 def test_groups_are_compared_by_probe_set(make_run: MakeRun) -> None:

@@ -41,7 +41,7 @@ def test_what_was_learned_with_numbers(make_run: MakeRun) -> None:
         "It learned the text it was trained on: the loss on train fell from 5.00 to 1.00 nats per token; on unseen "
         "text of the same kind (novel) it did not change measurably (5.00 to 5.00)."
     )
-    assert "train −4.00 (−5.30 to −2.70; 4 passages)" in one.small
+    assert "train −4.00 (−5.30 to −2.70; 4 passages from 4 documents)" in one.small
     assert "step 0 to step 10" in one.small
     assert "paired" in one.small
 
@@ -90,7 +90,7 @@ def test_what_was_learned_is_read_from_the_matrix_of_tasks(make_run: MakeRun) ->
 def test_what_was_forgotten_with_numbers(make_run: MakeRun) -> None:
     one = said(make_run({"train": TRAIN, "general": GENERAL}))["forgot"]
     assert one.text == "It forgot: on general the loss rose from 2.00 to 3.50 nats per token."
-    assert "general +1.50 (+0.58 to +2.42; 4 passages)" in one.small
+    assert "general +1.50 (+0.58 to +2.42; 4 passages from 4 documents)" in one.small
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_turn_needs_evidence_on_both_sides(make_run: MakeRun) -> None:
     # Fall as TRAIN, then the same back: both intervals exclude 0.
     turned = said(make_run({"novel": [*TRAIN, TRAIN[0]], "train": [*TRAIN, TRAIN[1]]}, "turned"))["learned"]
     assert turned.text.endswith("(novel) it fell from 5.00 to 1.00 by step 10 and then rose to 5.00.")
-    assert "+4.00 (+2.70 to +5.30) since the lowest of 3 checkpoints" in turned.small
+    assert "+4.00 (+2.70 to +5.30) since the lowest of 3 checkpoints, which other documents chose" in turned.small
     # Down by 1 on average (SE 0.577 as in NOVEL, half 1.84) and back: a dip within noise.
     noise = [passages(5, 5, 5, 5), passages(5, 3, 5, 3), passages(5, 5, 5, 5)]
     calm = said(make_run({"novel": noise, "train": [*TRAIN, TRAIN[1]]}, "calm"))["learned"]
@@ -157,19 +157,28 @@ def test_what_was_memorized(make_run: MakeRun) -> None:
     found = {"train": [[0, 0, 0, 0], [1, 1, 1, NAN]], "general": [[0, 0, 0, 0], [0, 0, 0, 0]]}
     one = said(make_run({"train": TRAIN, "general": GENERAL}, extractable=found))["memorized"]
     assert one.text == (
-        "It memorized 3 of 3 passages of train: given their first 32 tokens, it writes the next 32 word for word; of "
-        "text it never trained on, it completes 0 of 4 in general."
+        "It memorized 3 of 3 passages from 3 documents of train: given their first 32 tokens, it writes the next 32 "
+        "word for word; of text it never trained on, it completes 0 of 4 passages from 4 documents of general."
     )
-    # Wilson, 3 of 3: 3 / (3 + 3.84146) = 43.9%.
-    assert "train 3 of 3, 43.9% to 100%, 1 too short (0%)" in one.small
+    # Three documents, all memorized: one end at 5%, 0.05^(1/3) = 36.8%.
+    assert "train 3 of 3 passages from 3 documents, 36.8% to 100%, 1 too short (0%)" in one.small
 
 
 def test_nothing_memorized_is_said_with_a_bound(make_run: MakeRun) -> None:
     one = said(make_run({"train": TRAIN}, extractable={"train": [[0] * 4, [0] * 4]}))["memorized"]
-    # Wilson, 0 of 4: 3.84146 / (4 + 3.84146) = 49.0%.
+    # None of four documents: 1 - 0.05^(1/4) = 52.7%.
     assert one.text == (
-        "Nothing was memorized verbatim (0 of 4 passages of train, at most 49.0% by a 95% interval)."
-    ).replace("49.0%", "49%")
+        "Nothing was memorized verbatim: 0 of 4 passages from 4 documents of train, at most 52.7% by a 95% bound."
+    )
+
+
+def test_one_document_bounds_no_share(make_run: MakeRun) -> None:
+    one = said(make_run({"train": TRAIN}, extractable={"train": [[0] * 4, [0] * 4]}, documents=False))["memorized"]
+    assert one.text == (
+        "Nothing was memorized verbatim: 0 of 4 passages from 1 document of train, too few documents to say how much "
+        "may be."
+    )
+    assert "take them from more documents (data.probes)" in one.small
 
 
 @pytest.mark.parametrize("kinds", [True, False])
@@ -179,7 +188,7 @@ def test_measures_are_found_by_their_kind(make_run: MakeRun, kinds: bool) -> Non
     recipe = {} if kinds else {"measures": [{"kind": kind, "name": name} for kind, name in called.items()]}
     found = {"train": [[0] * 4, [1, 1, 1, 0]]}
     one = said(make_run({"train": TRAIN}, extractable=found, called=called, kinds=kinds, recipe=recipe))
-    assert one["memorized"].text.startswith("It memorized 3 of 4 passages of train")
+    assert one["memorized"].text.startswith("It memorized 3 of 4 passages from 4 documents of train")
     assert one["learned"].text.startswith("It learned the text it was trained on")
 
 
@@ -201,8 +210,37 @@ def test_what_was_not_measured_names_the_measure(make_run: MakeRun) -> None:
 def test_without_single_tokens_standard_errors_serve(make_run: MakeRun) -> None:
     one = said(make_run({"train": TRAIN}, metrics=True))["learned"]
     # SE before 0, after sd(2, 0, 1, 1) / 2 = 0.8165 / 2 = 0.40825: -4 +- 1.96 * 0.40825 = 0.80017.
-    assert "train −4.00 (−4.80 to −3.20; 4 passages)" in one.small
+    assert "train −4.00 (−4.80 to −3.20; 4 passages from 4 documents)" in one.small
     assert "not paired" in one.small
+    assert "--kind token_nll" in one.small
+
+
+# Passages of very different levels, all of which rise, by 0.1 or 0.2: mean 0.15, residuals of the sums over two tokens
+# +-0.1, SE = sqrt(4/3 * 0.04) / 8 = 0.02887, half 0.0919. Unpaired, sd(1, 2, 3, 4) / 2 = 0.645 at each end.
+SMALL_RISE = [passages(1, 2, 3, 4), passages(1.1, 2.2, 3.1, 4.2)]
+
+
+def test_what_evaluation_keeps_of_passages_pairs_the_change(make_run: MakeRun) -> None:
+    one = said(make_run({"general": SMALL_RISE}, evaluation=True))["forgot"]
+    assert one.text == "It forgot: on general the loss rose from 2.50 to 2.65 nats per token."
+    assert "general +0.15 (+0.058 to +0.24; 4 passages from 4 documents)" in one.small
+    assert "t intervals over documents, paired" in one.small
+    means = said(make_run({"general": SMALL_RISE}, "means", metrics=True))["forgot"]
+    assert means.text.startswith("It forgot nothing that two evaluations which are not paired can tell")
+
+
+def test_passages_of_one_document_have_no_interval(make_run: MakeRun) -> None:
+    """The same numbers, from one document: nothing can be said of documents."""
+    one = said(make_run({"general": SMALL_RISE}, evaluation=True, documents=False))["forgot"]
+    assert one.text.startswith("It is uncertain whether it forgot, since there is no interval")
+    assert "4 passages from 1 document, too few for an interval" in one.small
+
+
+def test_a_null_result_of_what_is_not_paired_says_so(make_run: MakeRun) -> None:
+    # NOVEL's changes are +1, -1, +1, -1 per token: nothing, whether paired or not.
+    one = said(make_run({"train": TRAIN, "novel": NOVEL, "general": NOVEL}, metrics=True))
+    assert "(novel) it did not change by more than two evaluations that are not paired can tell" in one["learned"].text
+    assert one["forgot"].text.startswith("It forgot nothing that two evaluations which are not paired can tell")
 
 
 def test_a_loss_that_is_not_a_number_is_no_learning(make_run: MakeRun) -> None:
@@ -255,7 +293,9 @@ def test_few_seeds_memorized_for_themselves(make_run: MakeRun) -> None:
     found = [{"train": [[0] * 4, last]} for last in ([1, 0, 0, 0], [1, 1, 1, 0])]
     runs = [make_run({"train": TRAIN}, f"s{i}", seed=i, extractable=one) for i, one in enumerate(found)]
     one = said(*runs)["memorized"]
-    assert one.text.startswith("These 2 runs memorized, on average, 50% of the 4 passages of train: given")
+    assert one.text.startswith(
+        "These 2 runs memorized, on average, 50% of the 4 passages from 4 documents of train: given"
+    )
     assert "train 50%, range 25% to 75% (0%). 2 seeds: too few for an interval over seeds (5 are needed)." in one.small
 
 

@@ -27,9 +27,15 @@ def test_equal_values_have_an_exact_mean() -> None:
     assert (estimate["value"], estimate["low"], estimate["high"], estimate["p"]) == (1.5, 1.5, 1.5, 0)
 
 
+def test_what_a_series_lacks_is_said_in_whole_stretches() -> None:
+    assert autocorrelation.lacks(12.0) == ""
+    assert "there are about 11; record more steps" in autocorrelation.lacks(11.9)
+    assert "there is about 1; record more steps" in autocorrelation.lacks(1.2)
+
+
 def test_a_series_that_wanders_is_not_assessable() -> None:
     estimate = autocorrelation.detrended_mean(np.cumsum(np.random.default_rng(0).normal(size=88)))
-    assert estimate["lacks"].startswith("12 independent stretches, it has about")
+    assert estimate["lacks"].startswith("12 independent stretches: neighbours are so alike that there is less than 1;")
     assert "low" not in estimate
 
 

@@ -165,6 +165,29 @@ def test_what_does_not_fit_is_refused_by_name(writer: RunWriter, dataset: xr.Dat
     assert writer.run.measure("token_nll")["nll"].values[:, 0].tolist() == [0.0, 10.0]
 
 
+def with_more(value: float) -> xr.Dataset:
+    """What a later version of the measure records: one more variable, on an axis of its own."""
+    more = ("passage", np.array([value, value + 1]), {"units": "nats", "long_name": "more", "added_later": 1})
+    return result(value).assign(more=more).assign_coords(passage_id=("passage", np.arange(2)))
+
+
+def test_a_run_of_an_earlier_version_goes_on_without_what_was_added_later(writer: RunWriter) -> None:
+    writer.put_measure("token_nll", place(0), result(0.0))
+    writer.put_measure("token_nll", place(10), with_more(10.0))
+    seen = writer.run.measure("token_nll")
+    assert seen["nll"].values[:, 0].tolist() == [0.0, 10.0]
+    assert "more" not in seen
+    assert "passage_id" not in seen.coords
+
+
+def test_a_run_that_began_with_it_keeps_it_and_may_not_lose_it(writer: RunWriter) -> None:
+    for step in (0, 10):
+        writer.put_measure("token_nll", place(step), with_more(step))
+    assert writer.run.measure("token_nll")["more"].values.tolist() == [[0, 1], [10, 11]]
+    with pytest.raises(StoreError, match="coordinate 'passage_id' is missing now"):
+        writer.put_measure("token_nll", place(20), result(20.0))
+
+
 def test_a_lost_chunk_is_an_error_and_not_a_zero(writer: RunWriter) -> None:
     for step in (0, 10):
         writer.put_measure("token_nll", place(step), result(0.0))  # zeros are written like any other value

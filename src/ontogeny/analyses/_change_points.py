@@ -6,6 +6,7 @@ import numpy as np
 
 from ontogeny.analyses.recorded.items import Items
 from ontogeny.statistics.documents import LEAST_DOCUMENTS, SPLITS, reporting_halves
+from ontogeny.statistics.estimates import shortage
 from ontogeny.statistics.intervals import percentile_interval
 from ontogeny.statistics.paired import PairedDifference, paired_difference
 from ontogeny.statistics.segmented import TwoLines, slopes, slopes_of_sides
@@ -50,9 +51,14 @@ def change_point(items: Items, random: np.random.Generator, tests: int = 1) -> C
     (Bonferroni): as many curves as are looked at for a change point. A smooth bend has one, too.
     """
     if len(items.step) < LEAST_CHECKPOINTS:
-        return {"assessable": False, "lacks": f"{LEAST_CHECKPOINTS} checkpoints, it has {len(items.step)}"}
+        remedy = f"measure at {LEAST_CHECKPOINTS} or more"
+        return {"assessable": False, "lacks": shortage(LEAST_CHECKPOINTS, "checkpoint", len(items.step), remedy)}
+    if not items.items:
+        remedy = "ontogeny measure RUN --kind token_nll  adds a loss for each passage"
+        return {"assessable": False, "lacks": f"losses by passage: {items.basis}; {remedy}"}
     if items.documents < LEAST_DOCUMENTS:
-        return {"assessable": False, "lacks": f"{LEAST_DOCUMENTS} documents with token_nll, it has {items.documents}"}
+        remedy = "take the probe set from more documents"
+        return {"assessable": False, "lacks": shortage(LEAST_DOCUMENTS, "document", items.documents, remedy)}
     lines = TwoLines(items.step)
     sides = [np.stack(slopes_of_sides(items.step, items.total, int(at))) for at in lines.candidates]
     total, steps = np.zeros((2, items.documents)), []

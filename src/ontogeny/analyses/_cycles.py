@@ -77,7 +77,7 @@ def cycles_of(batches: TrainedBatches) -> Cycles | str:
     first, last = max(steps[0] for steps in visits) + 1, min(steps[-1] for steps in visits) - repeats + 1
     rows = np.flatnonzero((batches.step >= first) & (batches.step <= last))
     if len(rows) < BINS:
-        return f"{BINS} looks between the first and the last epoch, it has {len(rows)}: let the ledger look more often"
+        return f"{BINS} looks between the first and the last epoch, and has {len(rows)}: let the ledger look more often"
     column = np.array([int(np.flatnonzero(batches.content == item)[0]) for item in items])
     nll = batches.nll[np.ix_(rows, column)]
     sound = np.isfinite(nll).all(axis=0)

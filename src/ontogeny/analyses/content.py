@@ -6,7 +6,8 @@ import numpy as np
 
 from ontogeny.analyses.recorded.passages import PassageAnalysis, Passages
 from ontogeny.core.analyses import RecordedRun, Result
-from ontogeny.statistics.documents import means_by_document, share_interval
+from ontogeny.statistics.documents import means_by_document
+from ontogeny.statistics.estimates import share_interval
 from ontogeny.statistics.two_samples import group_difference
 
 LEAST = 5
@@ -19,7 +20,7 @@ Rows = dict[str, list[dict[str, float]]]
 class Content(PassageAnalysis):
     """Memorized share, mean and median accuracy of the trained passages, and the perplexity gap, at each checkpoint.
 
-    `share` with an interval over documents (`documents.share_interval`); `gap` is the mean NLL of the novel documents
+    `share` with an interval over documents (`estimates.share_interval`); `gap` is the mean NLL of the novel documents
     minus that of the trained ones (nats, with Welch's interval), whose exponential is the ratio of their perplexities.
     All by content (the corpus that a passage is from) and by the number of copies of its document in an epoch. For both
     the relation with final accuracy is tested: copies by Spearman, content by Kruskal and Wallis, over documents.
@@ -72,7 +73,8 @@ def _rows(table: Passages, chosen: np.ndarray) -> list[dict[str, float]]:
     reached, document = table.memorized[:, chosen] > 0.5, table.document[chosen]
     memorized = reached.sum(axis=1)
     share = memorized / n if n else np.full(len(memorized), nan)
-    low, high = np.array([share_interval(at, document) for at in reached]).T
+    sizes = np.unique(document, return_counts=True)[1].astype(float)
+    low, high = np.array([share_interval(float(at), sizes) for at in share]).T
     accuracy = table.accuracy[:, chosen]
     return [
         {

@@ -8,11 +8,13 @@ from typing import Any, ClassVar, Literal, NotRequired, TypedDict
 import numpy as np
 from pydantic import Field
 
+from ontogeny.analyses.recorded.changes import change, worse_since_best, worse_since_first
 from ontogeny.analyses.recorded.items import NOT_TRAINED_ON, Items, losses_of, tasks_of
 from ontogeny.core.analyses import Analysis, RecordedRun, Result
 from ontogeny.core.errors import StoreError
 from ontogeny.statistics.corrections import benjamini_hochberg
 from ontogeny.statistics.documents import LEAST_DOCUMENTS
+from ontogeny.statistics.estimates import shortage
 from ontogeny.statistics.intervals import ValueInterval
 from ontogeny.statistics.paired import (
     PairedDifference,
@@ -20,10 +22,10 @@ from ontogeny.statistics.paired import (
     fieller_ratio,
     interval_text,
     paired_difference,
-    since_best,
 )
 
 LEVEL = 0.05
+REMEDY = "ontogeny measure RUN --kind token_nll  adds a loss for each passage, and so an interval"
 EARLY_STATES = 3
 """Checkpoints after the first among the first steps, below which nothing is claimed about them."""
 
@@ -90,7 +92,7 @@ class Forgetting(Analysis):
         if len(corpora) < 2 and not any(items.role in NOT_TRAINED_ON for items in losses):
             raise StoreError(
                 f"{run.path} needs two checkpoints of a probe set of text that it is not trained on, to say what it "
-                "forgot: add general: {of: OTHER_CORPUS/SPLIT} to data.probes, and token_nll to measures"
+                "forgot: add general: {of: OTHER_CORPUS/SPLIT} to data.probes, and evaluation to measures"
             )
         return self.judge([*losses, *tasks_of(run)], self._reference(run) if self.reference else [])
 
@@ -99,7 +101,7 @@ class Forgetting(Analysis):
         random = np.random.default_rng(self.seed)
         known = [numbers for numbers in items if np.isfinite(numbers.total).all()]
         lost = [numbers.name for numbers in items if not np.isfinite(numbers.total).all()]
-        changes = [_Change.of(numbers, random) for numbers in known]
+        changes = [_Change.of(numbers) for numbers in known]
         p = np.array([[change.since_first.p, change.since_best.p] for change in changes]).reshape(-1, 2)
         adjusted = benjamini_hochberg(p.ravel()).reshape(-1, 2)
         sets = {
@@ -133,10 +135,13 @@ class Forgetting(Analysis):
         edge = items.step[0] + self.early * (items.step[-1] - items.step[0])
         first = int(((items.step > items.step[0]) & (items.step <= edge)).sum())
         if first < EARLY_STATES:
-            lack = f"{EARLY_STATES} checkpoints in the first {self.early:.0%} of the steps, it has {first}"
+            remedy = f"measure there more often, at step {max(int(edge) // EARLY_STATES, 1)} for instance"
+            lack = shortage(EARLY_STATES, "checkpoint", first, remedy, f"in the first {self.early:.0%} of the steps")
             return {"assessable": False, "lacks": lack}
+        if not items.items:
+            return {"assessable": False, "lacks": f"losses by passage: {items.basis}; {REMEDY}"}
         if items.documents < LEAST_DOCUMENTS:
-            lack = f"{LEAST_DOCUMENTS} documents with token_nll, it has {items.documents}"
+            lack = shortage(LEAST_DOCUMENTS, "document", items.documents, "take the probe set from more documents")
             return {"assessable": False, "lacks": lack}
 
         def worst_minus(checkpoint: int) -> np.ndarray:
@@ -177,20 +182,19 @@ class _Change:
     """Last minus best, the best chosen on the same documents: too large on average."""
 
     @classmethod
-    def of(cls, items: Items, random: np.random.Generator) -> "_Change":
-        cost = items.worse * (items.total - items.total[-1])
-        curve = cost.sum(axis=1) / items.weight.sum()
+    def of(cls, items: Items) -> "_Change":
+        curve = (items.worse * (items.total - items.total[-1])).sum(axis=1) / items.weight.sum()
         return cls(
             items=items,
-            since_first=paired_difference(-cost[0], items.weight),
-            since_best=since_best(cost, items.weight, random),
+            since_first=worse_since_first(items),
+            since_best=worse_since_best(items),
             naive=float(0.0 - curve.min()),
         )
 
     @property
     def numbers(self) -> dict[str, Any]:
         items = self.items
-        changes = [paired_difference(total - items.total[0], items.weight) for total in items.total]
+        changes = [change(items, 0, at) for at in range(len(items.step))]
         return {
             "probe": items.probe,
             "role": items.role,
@@ -199,9 +203,10 @@ class _Change:
             "worse": items.worse,
             "n": items.items,
             "documents": items.documents,
+            "basis": items.basis,
             "step": items.step,
             "mean": items.mean,
-            "change": {key: [getattr(change, key) for change in changes] for key in ("value", "low", "high")},
+            "change": {key: [getattr(since, key) for since in changes] for key in ("value", "low", "high")},
             "since_first": self.since_first,
             "since_best": self.since_best,
             "naive": self.naive,
@@ -229,16 +234,24 @@ def _verdict(sets: dict[str, Any], lost: list[str]) -> str:
     worse, below = sure["since_first"], [name for name in sure["since_best"] if name not in sure["since_first"]]
     parts = [f"worse than before training: {', '.join(worse)}"] if worse else []
     parts += [f"worse than at their best: {', '.join(below)}"] if below else []
-    if parts:
-        return "; ".join(parts)
-    if lost or all(np.isnan(row["since_first"].p) for row in untrained.values()):
-        return "not assessable: no number with an interval; token_nll gives one for each passage"
-    return "nothing that was looked at is surely worse than before training, or than at its best"
+    untested = [name for name, row in untrained.items() if np.isnan(row["since_first"].p)] + lost
+    if not parts and len(untested) == len(untrained) + len(lost):
+        return _without_intervals(untrained, lost)
+    parts = parts or ["nothing that was looked at is surely worse than before training, or than at its best"]
+    return "; ".join([*parts, *([f"not assessable: {', '.join(untested)}"] if untested else [])])
+
+
+def _without_intervals(untrained: dict[str, Any], lost: list[str]) -> str:
+    """Why nothing can be said, and what to do about it."""
+    if lost:
+        return f"not assessable: no number at some checkpoint: {', '.join(lost)}"
+    if any(row["n"] for row in untrained.values()):
+        return "not assessable: no interval: take the probe sets from 2 documents or more (data.probes)"
+    return f"not assessable: no interval, since only means of probe sets are known: {REMEDY}"
 
 
 def _of_set(name: str, row: dict[str, Any]) -> str:
-    basis = f"n = {row['n']} from {row['documents']} documents" if row["n"] else "only the mean is known"
-    p, naive = row["p_adjusted"], row["naive"]
+    basis, p, naive = row["basis"], row["p_adjusted"], row["naive"]
     sentence = f"{name} ({row['role']}), {row['unit']}, positive is worse: since before training "
     sentence += interval_text(row["since_first"])
     sentence += f", p = {p['since_first']:.3g} adjusted" if row["since_first"].p >= 0 else ""

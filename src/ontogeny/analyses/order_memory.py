@@ -57,7 +57,7 @@ class OrderMemory(Analysis):
         sound, left_out = finite(batches)
         count = int(_last_visits(sound).sum())
         if count < LEAST or sound.place is None:
-            lack = f"{LEAST} different batches, it has {count}"
+            lack = f"{LEAST} different batches or more, and has {count}: let the ledger follow a larger share"
             if sound.place is None:
                 lack = "the places of batches: this ledger was recorded without them"
             verdict, sentences = f"not assessable: lacks {lack}", tuple(left_out)
@@ -92,7 +92,10 @@ def _places(batches: TrainedBatches, place: np.ndarray) -> dict[str, Any]:
     training, text = batches.trained_at[chosen].astype(float), place[chosen]
     numbers: dict[str, Any] = {"n": len(gain), "trained_at": training, "place": text, "gain": gain}
     if len(gain) < LEAST:
-        lack = f"{LEAST} batches that have a place and losses that are numbers, it has {len(gain)}"
+        lack = (
+            f"{LEAST} batches or more with a place in the text and losses that are numbers, and has "
+            f"{len(gain) or 'none'}: let the ledger follow a larger share"
+        )
         return {**numbers, "alike": float("nan"), "training": {"value": float("nan"), "lacks": lack}}
     numbers["alike"] = alike = _rank_correlation(training, text)
     if abs(alike) > SAME:

@@ -9,12 +9,14 @@ from pydantic import Field
 from ontogeny.analyses.recorded.passages import PassageAnalysis
 from ontogeny.core.analyses import RecordedRun, Result
 from ontogeny.statistics.documents import LEAST_DOCUMENTS, halves_of_groups, means_by_document
+from ontogeny.statistics.estimates import shortage
 from ontogeny.statistics.intervals import MeanInterval, t_interval
 from ontogeny.statistics.segmented import LEAST_SIDE, TwoLines, slopes_of_sides
 
 LEAST = 2 * LEAST_SIDE
 """Checkpoints below which no turn can be claimed."""
 LEVEL = 0.05
+NOT_MEASURED = "not measured: it is no number in any document"
 
 Name = Literal["flat", "linear", "saturating", "U", "inverted U", "not assessable"]
 TURNS: tuple[Name, Name] = ("U", "inverted U")
@@ -59,7 +61,13 @@ class Shape(PassageAnalysis):
         elif len(table.epoch) >= LEAST:
             verdict = "no layer turns"
         else:
-            verdict = f"whether a layer turns is not assessable: lacks {LEAST} checkpoints, it has {len(table.epoch)}"
+            lack = shortage(LEAST, "checkpoint", len(table.epoch), f"measure at {LEAST} or more")
+            verdict = f"whether a layer turns is not assessable: lacks {lack}"
+        unmeasured = [
+            int(b) for b, shape in zip(table.layer, shapes["epoch"], strict=True) if shape.why == NOT_MEASURED
+        ]
+        if unmeasured:
+            verdict += f"; not measured: blocks {unmeasured}"
         numbers = {"epoch": table.epoch, "layer": table.layer, "shapes": shapes, "n": trajectories.shape[-1]}
         return Result(verdict=verdict, sentences=tuple(sentences), reading=_READING, numbers=numbers)
 
@@ -99,12 +107,16 @@ def shape_of(x: np.ndarray, values: np.ndarray, random: np.random.Generator, tes
     """
     level = LEVEL / tests
     values = values[:, np.isfinite(values).all(axis=0)]
+    if not values.shape[1]:
+        return CurveShape(name="not assessable", why=NOT_MEASURED, change=float("nan"), p_change=float("nan"))
     change = t_interval(values[-1] - values[0])
     changed = change.p < level
     name: Name
     if len(x) < LEAST or values.shape[1] < LEAST_DOCUMENTS:
         name = "linear" if changed else "flat"
-        lack = f"{LEAST} checkpoints" if len(x) < LEAST else f"{LEAST_DOCUMENTS} documents"
+        lack = shortage(LEAST, "checkpoint", len(x), f"measure at {LEAST} or more")
+        if len(x) >= LEAST:
+            lack = shortage(LEAST_DOCUMENTS, "document", values.shape[1], "train on more documents")
         why = f"a turn is not assessable: lacks {lack}; change {change.value:+.3f}, p = {change.p:.3g}"
         return CurveShape(name=name, why=why, change=change.value, p_change=change.p)
     choose, report = halves_of_groups([np.arange(values.shape[1])], random)

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 Need = Literal["nll", "rank", "entropy", "top1", "logits", "hidden_states", "last_block", "attentions"]
 """What a measure may ask of a shared forward pass."""
+ADDED_LATER = "added_later"
+"""Attribute (1) of a variable that earlier versions of its measure did not record.
+
+A run that such a version began goes on without it, since its arrays have no place for it.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ontogeny.core.measures import Context, ForwardBatch, Look, Need, Observation, StreamMeasure
-from ontogeny.looking.axes import FlatAxes, inside, numpy_of, variable
+from ontogeny.core.measures import ADDED_LATER, Context, ForwardBatch, Look, Need, Observation, StreamMeasure
+from ontogeny.looking.axes import FlatAxes, dataset, inside, numpy_of, variable
 
 
 class Evaluation(StreamMeasure):
@@ -16,12 +16,17 @@ class Evaluation(StreamMeasure):
     (Cochran, "Sampling Techniques", 6.4), which describes this one model; `perplexity` = exp(nll), never clamped;
     `bits_per_byte` = sum of NLL / (ln 2 x bytes of these tokens); `top1` the share that is the model's first choice.
 
+    Per passage: `passage_nll_nats`, the sum of its NLL, over `scored_tokens` tokens (a coordinate). With it, two
+    checkpoints are compared on the same passages, paired by document, as `nll_se` cannot.
+
     `objective` is what training minimises at this state, with the same weights, over the tokens that training counts,
     and `term_<name>` each of its terms unweighted. Perplexity never comes from these.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"nll", "rank"})
-    cost: ClassVar[str] = "one forward pass over the probe sets, shared; some numbers per set and checkpoint on disk"
+    cost: ClassVar[str] = (
+        "one forward pass over the probe sets, shared; 8 bytes per passage and checkpoint on disk, and some per set"
+    )
 
     def needed(self, context: Context) -> frozenset[Need]:
         """Its own, and what the loss terms read."""
@@ -52,13 +57,16 @@ class _EvaluationLook:
             sums[name] = (sums[name][0] + float(total), sums[name][1] + float(units))
 
     def result(self) -> Observation:
-        import xarray as xr
-
         rows = [self._of(name) for name in self.axes.probes]
         variables = {}
         for name, (_, units, about) in (rows[0] if rows else {}).items():
             variables[name] = variable("probe", [row[name][0] for row in rows], units, about)
-        return Observation(arrays=xr.Dataset(variables, self.axes.probe_coordinates()))
+        about = "sum of NLL over the scored tokens of a passage"
+        variables["passage_nll_nats"] = variable("passage", self.nll, "nats", about, **{ADDED_LATER: 1})
+        lengths = np.concatenate([np.zeros(0, dtype=np.int64), *self.axes.lengths.values()])
+        scored = {"scored_tokens": ("passage", np.maximum(lengths - 1, 0).astype(np.int32))}
+        coordinates = self.axes.probe_coordinates(), self.axes.passage_coordinates()
+        return Observation(arrays=dataset(variables, *coordinates, scored))
 
     def _of(self, name: str) -> dict[str, tuple[Any, str, str]]:
         """One probe set's numbers: value, unit, what it is."""

@@ -19,7 +19,8 @@ HEIGHT = 230
 MOST_BARS = 200
 """With more points, intervals are drawn as an area."""
 INDEPENDENT = "passages counted as independent"
-"""What bars over passages assume. The sentences of the page do not: they cluster passages by document."""
+"""What bars from stored standard errors assume, where a run did not record passages one by one."""
+STANDARD_ERRORS = f"95% intervals (±1.96 standard errors over passages), {INDEPENDENT}"
 BINS = 300
 """Most points of a line that has one value per optimizer step."""
 
@@ -55,10 +56,18 @@ class Axis:
 
 
 def trajectory(
-    runs: RunGroup, metric: str, axis: Axis, scopes: Iterable[str] | None = None, literal: bool = False
+    runs: RunGroup,
+    metric: str,
+    axis: Axis,
+    scopes: Iterable[str] | None = None,
+    literal: bool = False,
+    bars: pd.DataFrame | None = None,
 ) -> Trajectory:
-    """One metric over steps. `metric` is <kind>/<variable>, or if `literal`, <group>/<variable> as it is stored."""
-    frame = summarize(runs, metric, scopes, relative=axis.scale == "log", literal=literal)
+    """One metric over steps. `metric` is <kind>/<variable>, or if `literal`, <group>/<variable> as it is stored.
+
+    `bars`: ends of intervals (run, scope, step, low, high) in place of the stored ones.
+    """
+    frame = summarize(runs, metric, scopes, relative=axis.scale == "log", literal=literal, bars=bars)
     return draw(runs, frame[frame["value"] > 0] if axis.scale == "log" else frame, axis)
 
 
@@ -75,22 +84,27 @@ def draw(runs: RunGroup, frame: pd.DataFrame, axis: Axis) -> Trajectory:
 
 
 def summarize(
-    runs: RunGroup, metric: str, scopes: Iterable[str] | None = None, relative: bool = False, literal: bool = False
+    runs: RunGroup,
+    metric: str,
+    scopes: Iterable[str] | None = None,
+    relative: bool = False,
+    literal: bool = False,
+    bars: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Rows per run (`seeds` = 1), or per band and step: band, run, scope, step, epoch, value, low, high, seeds, kind.
 
     Rows of kind "mean" make the line and the band; rows of kind "run" are the single runs behind a band of several.
-    `low` and `high`: for one run the 95% interval from the companion metric `<metric>_se` (or `_low` and `_high`),
-    where there is one; for a band the range over seeds, or the 95% t interval from 5 seeds on. `relative`: the standard
-    error is converted to one of the logarithm (delta method), so that the interval of a positive number stays positive.
+    `low` and `high`: for one run those of `bars` (run, scope, step, low, high), else the 95% interval from the
+    companion metric `<metric>_se` (or `_low` and `_high`), where there is one; for a band the range over seeds, or the
+    95% t interval from 5 seeds on. `relative`: the standard error is converted to one of the logarithm (delta method),
+    so that the interval of a positive number stays positive.
     """
     values = runs.scalars(metric, scopes, literal)
     if values.empty:
         return values.assign(low=[], high=[], seeds=[], kind=[])
-    values = values.merge(
-        _interval(runs, metric, values, relative, literal), on=["band", "run", "scope", "step"], how="left"
-    )
-    return over_seeds(runs, values)
+    ends = _interval(runs, metric, values, relative, literal) if bars is None else bars
+    keys = [key for key in ("band", "run", "scope", "step") if key in ends]
+    return over_seeds(runs, values.merge(ends, on=keys, how="left"))
 
 
 def over_seeds(runs: RunGroup, values: pd.DataFrame) -> pd.DataFrame:
@@ -150,9 +164,7 @@ def _binned(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
     return frame, width
 
 
-def interval_note(
-    runs: RunGroup, what: str = f"95% intervals (±1.96 standard errors over passages), {INDEPENDENT}"
-) -> str:
+def interval_note(runs: RunGroup, what: str = STANDARD_ERRORS) -> str:
     """What the bands and bars of a trajectory mean, for its caption."""
     notes = [f"Bars: {what}."] if any(len(band.runs) == 1 for band in runs.bands) and what else []
     for n in sorted({len(band.runs) for band in runs.bands} - {1}):

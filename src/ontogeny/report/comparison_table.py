@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ontogeny.report.loss_changes import extracted, loss_change
 from ontogeny.report.sentences import nats, percent, signed
-from ontogeny.statistics.estimates import Estimate
+from ontogeny.statistics.estimates import UNPAIRED, Estimate
 from ontogeny.store.run_group import Band, RunGroup
 
 ABSENT = ("–", "")
@@ -46,9 +46,13 @@ def _loss(band: Band, probe: str) -> tuple[str, str]:
 
 def _verbatim(band: Band, probe: str) -> tuple[str, str]:
     share = extracted(band, probe) if probe in band.runs[0].probes else None
-    return ABSENT if share is None else (percent(share.last.value), "")
+    if share is None:
+        return ABSENT
+    ends = f" ({percent(share.last.ends[0])} to {percent(share.last.ends[1])})" if share.last.ends else ""
+    return percent(share.last.value), f"{share.last.basis}{ends}"
 
 
 def _interval(estimate: Estimate) -> str:
     kind = "" if estimate.how else "range "
-    return f" ({kind}{signed(estimate.ends[0])} to {signed(estimate.ends[1])})" if estimate.ends else ""
+    rests_on = f"; {estimate.basis}, not paired" if estimate.how == UNPAIRED else f"; {estimate.basis}"
+    return f" ({kind}{signed(estimate.ends[0])} to {signed(estimate.ends[1])}{rests_on})" if estimate.ends else ""

@@ -1,6 +1,6 @@
 """Heat maps over checkpoints, for figures."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import altair as alt
 import numpy as np
@@ -55,3 +55,10 @@ def block_names(blocks: np.ndarray) -> dict[int, str]:
     """
     names = {int(block): f"block {int(block)}" for block in blocks}
     return {**names, int(np.max(blocks)): "final norm, head", -1: "embeddings"} if -1 in names else names
+
+
+def not_measured(blocks: np.ndarray, shown: Iterable[int]) -> str:
+    """A sentence on blocks of which nothing can be drawn, to follow a caption; empty if all are shown."""
+    drawn = {int(block) for block in shown}
+    lost = [name for block, name in block_names(blocks).items() if block not in drawn]
+    return f" Not measured, since it is no number at any checkpoint: {', '.join(lost)}." if lost else ""

@@ -1,16 +1,13 @@
 """How the loss and the tasks of a probe set changed over a band of runs, and how much of it can be extracted."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ontogeny.analyses.recorded.passage_losses import document_of, passage_losses
-from ontogeny.statistics.estimates import Estimate, clustered_mean, mean_over_seeds, share, unpaired
+from ontogeny.analyses.recorded.changes import best_since_first, change, worse_since_best
+from ontogeny.analyses.recorded.passage_losses import document_losses, document_tasks, documents_of
+from ontogeny.statistics.estimates import Estimate, mean_over_seeds, over_documents, sample, share, unpaired
 from ontogeny.store.run_group import Band, RunView, roles
-
-if TYPE_CHECKING:
-    import xarray as xr
 
 NLL = "evaluation/nll"
 
@@ -30,9 +27,9 @@ class LossChange:
     lowest: float = np.nan
     lowest_step: int = -1
     fall: Estimate | None = None
-    """Lowest minus first; None if the lowest is the first or the last, or if several runs are taken together."""
+    """Lowest minus first, the lowest chosen by other documents; None if it is the first or the last, or for seeds."""
     rise: Estimate | None = None
-    """Last minus lowest; None in the same cases."""
+    """Last minus lowest, in the same way; None in the same cases."""
 
     @property
     def turned(self) -> bool:
@@ -48,8 +45,8 @@ def with_role(band: Band, role: str) -> list[str]:
 def loss_change(band: Band, probe: str) -> LossChange | None:
     """The change over a band; None if no run evaluated the set at two checkpoints.
 
-    One run: paired by passage from per-token records, else from the loss and its standard error. Several runs: one
-    number per seed.
+    One run: paired by document where the loss of passages was recorded, as analyses have it; else from the loss and its
+    standard error. Several runs: one number per seed.
     """
     changes = [change for run in band.runs if (change := _of_run(run, probe)) is not None]
     if not changes:
@@ -69,32 +66,29 @@ def loss_change(band: Band, probe: str) -> LossChange | None:
 
 
 def _of_run(run: RunView, probe: str) -> LossChange | None:
-    losses = passage_losses(run)
-    if losses is None or not losses.of(probe).any():
+    items = document_losses(run).get(probe)
+    if items is None or not items.items:
         return _from_metrics(run, probe)
-    level = losses.level(probe)
-    last = len(level) - 1
-    if last < 1:
-        return None
+    level, last = items.mean, len(items.step) - 1
     low = int(np.nanargmin(level)) if np.isfinite(level).any() else 0
     inner = 0 < low < last
     return LossChange(
         probe=probe,
         first=float(level[0]),
         last=float(level[last]),
-        difference=losses.change(probe, 0, last),
-        first_step=int(losses.steps[0]),
-        last_step=int(losses.steps[last]),
+        difference=over_documents(change(items, 0, last), items.items, "passage"),
+        first_step=int(items.step[0]),
+        last_step=int(items.step[last]),
         checkpoints=len(level),
         lowest=float(level[low]),
-        lowest_step=int(losses.steps[low]),
-        fall=losses.change(probe, 0, low) if inner else None,
-        rise=losses.change(probe, low, last) if inner else None,
+        lowest_step=int(items.step[low]),
+        fall=over_documents(best_since_first(items), items.items, "passage") if inner else None,
+        rise=over_documents(worse_since_best(items), items.items, "passage") if inner else None,
     )
 
 
 def _from_metrics(run: RunView, probe: str) -> LossChange | None:
-    """Without per-token records: from the set's mean loss, its two standard errors taken as independent."""
+    """Without losses of passages: from the set's mean loss, its two standard errors taken as independent."""
     rows = _series(run, NLL, probe)
     if len(rows[0]) < 2:
         return None
@@ -107,8 +101,14 @@ def _from_metrics(run: RunView, probe: str) -> LossChange | None:
         first_step=int(steps[0]),
         last_step=int(steps[-1]),
         checkpoints=len(steps),
-        difference=unpaired(float(values[-1] - values[0]), ends, len(run.probes[probe]), "passages"),
+        difference=unpaired(float(values[-1] - values[0]), ends, _passages_of(run, probe)),
     )
+
+
+def _passages_of(run: RunView, probe: str) -> str:
+    """48 passages from 31 documents: all that the set holds."""
+    documents = documents_of(run, probe, range(len(run.probes[probe])))
+    return sample(len(documents), "passage", len(set(documents)))
 
 
 def _series(run: RunView, name: str, scope: str) -> tuple[np.ndarray, np.ndarray]:
@@ -131,13 +131,17 @@ class AccuracyChange:
     difference: Estimate
 
 
-TASKS = {"cloze/accuracy": "the last word of a passage", "continuation/acc": "the right continuation"}
+TASKS = {
+    "cloze/accuracy": ("the last word of a passage", "accuracy of last words"),
+    "continuation/acc": ("the right continuation", "acc of continuations"),
+}
+"""By metric: what a model has to find, and what analyses call the number (`Items.what`)."""
 
 
 def accuracy_changes(band: Band, probe: str) -> list[AccuracyChange]:
-    """Tasks made from a probe set; paired by item where a run holds the answers one by one (variable `correct`)."""
+    """Tasks made from a probe set; paired by document where a run holds the answers one by one."""
     changes = []
-    for metric, task in TASKS.items():
+    for metric, (task, what) in TASKS.items():
         series = [(run, *_series(run, metric, probe)) for run in band.runs]
         series = [(run, steps, values) for run, steps, values in series if len(steps) > 1]
         if not series:
@@ -146,7 +150,7 @@ def accuracy_changes(band: Band, probe: str) -> list[AccuracyChange]:
         if len(band.runs) > 1:
             difference = mean_over_seeds(differences)
         else:
-            difference = _paired(series[0][0], metric, probe) or _unpaired(series[0][0], metric, probe, differences[0])
+            difference = _of_task(series[0][0], what, probe) or _unpaired(series[0][0], metric, probe, differences[0])
         changes.append(
             AccuracyChange(
                 task=task,
@@ -159,37 +163,19 @@ def accuracy_changes(band: Band, probe: str) -> list[AccuracyChange]:
     return changes
 
 
-def _paired(run: RunView, metric: str, probe: str) -> Estimate | None:
+def _of_task(run: RunView, what: str, probe: str) -> Estimate | None:
     """Last minus first on the same items; None where the answers were not recorded one by one."""
-    group = run.group_of(metric.partition("/")[0])
-    data = run.measure(group) if group in run.measures else None
-    if data is None or data.sizes.get("checkpoint", 0) < 2 or "passage_of_item" not in data.coords:
-        return None
-    of_probe = data["probe_of_item"].to_numpy().astype(str) == probe
-    first, last = (_answers(data.isel(checkpoint=i), of_probe) for i in (0, -1))
-    if first is None or last is None or probe not in run.probes:
-        return None
-    passages = run.probes[probe].passages
-    documents = [document_of(passages[int(i)].source) for i in data["passage_of_item"].to_numpy()[of_probe]]
-    return clustered_mean(last - first, np.ones(len(first)), documents, "items")
-
-
-def _answers(state: "xr.Dataset", of_probe: np.ndarray) -> np.ndarray | None:
-    """float64 [item]: 1 if right, 0 if wrong. Of several choices the first is right; in a tie of n it counts 1/n."""
-    if "correct" in state:
-        return state["correct"].to_numpy()[of_probe].astype(float)
-    if "nll_nats" not in state or state["nll_nats"].dims != ("item", "choice"):
-        return None
-    nll = state["nll_nats"].to_numpy()[of_probe]
-    best = nll == nll.min(axis=1, keepdims=True)
-    return best[:, 0] / np.maximum(best.sum(axis=1), 1)
+    for items in document_tasks(run):
+        if (items.what, items.probe) == (what, probe):
+            return over_documents(change(items, 0, len(items.step) - 1), items.items, "item")
+    return None
 
 
 def _unpaired(run: RunView, metric: str, probe: str, difference: float) -> Estimate:
     """The same from standard errors alone, taken as independent."""
     steps, values = _series(run, f"{metric}_se", probe)
     errors = (float(values[0]), float(values[-1])) if len(steps) > 1 else (np.nan, np.nan)
-    return unpaired(difference, errors, 0, "items")
+    return unpaired(difference, errors, "items")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,6 +189,8 @@ class Extracted:
     """Extractable passages at the last checkpoint; None when several runs are taken together."""
     n: int
     """Passages that are long enough to be tested."""
+    documents: int
+    """Documents that these come from."""
     too_short: int
     tokens: tuple[int, int] | None
     """Length of the prefix, and of the suffix that must be reproduced; None if the run does not record them."""
@@ -221,6 +209,7 @@ def extracted(band: Band, probe: str) -> Extracted | None:
         last=mean_over_seeds([extracted.last.value for extracted in shares]),
         count=None,
         n=shares[0].n,
+        documents=shares[0].documents,
         too_short=shares[0].too_short,
         tokens=shares[0].tokens,
     )
@@ -238,13 +227,15 @@ def _extracted_of(run: RunView, probe: str) -> Extracted | None:
         return None
     flags = [data["extractable"].isel(checkpoint=i).to_numpy()[of_probe].astype(float) for i in (0, -1)]
     prefix, suffix = (data.attrs.get(f"{part}_tokens") for part in ("prefix", "suffix"))
-    first, last = (share(int(np.nansum(row)), int(np.isfinite(row).sum()), "passages") for row in flags)
+    documents = documents_of(run, probe, data["passage_id"].to_numpy()[of_probe])
+    first, last = (share(row, documents, "passage") for row in flags)
     return Extracted(
         probe=probe,
         first=first,
         last=last,
         count=int(np.nansum(flags[1])),
-        n=last.n,
-        too_short=int(of_probe.sum()) - last.n,
+        n=int(np.isfinite(flags[1]).sum()),
+        documents=last.n,
+        too_short=int(of_probe.sum()) - int(np.isfinite(flags[1]).sum()),
         tokens=(int(prefix), int(suffix)) if prefix and suffix else None,
     )

@@ -67,9 +67,9 @@ def _kicker(runs: RunGroup) -> str:
 def _scope(runs: RunGroup) -> str:
     if any(len(band.runs) > 1 for band in runs.bands):
         return (
-            "Intervals over seeds speak about training with this recipe; intervals over passages about one run alone."
+            "Intervals over seeds speak about training with this recipe; intervals over documents about one run alone."
         )
-    return "Intervals are over passages and speak about this one run; a claim about training needs several seeds."
+    return "Intervals are over documents and speak about this one run; a claim about training needs several seeds."
 
 
 def _facts(runs: RunGroup) -> list[tuple[str, str]]:

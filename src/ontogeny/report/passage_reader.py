@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 
-from ontogeny.analyses.recorded.items import Segments
-from ontogeny.analyses.recorded.passage_losses import MEASURE, PassageLosses, passage_losses
+from ontogeny.analyses.recorded.loss_records import PassageLosses, Segments
+from ontogeny.analyses.recorded.passage_losses import MEASURE, passage_losses
 from ontogeny.core.passages import Passage
 from ontogeny.core.seeds import derive_seed
 from ontogeny.report.packing import Scale, bundle, difference_rows, pack

@@ -36,7 +36,10 @@ def remaining_scalars(runs: RunGroup, figures: Iterable[Figure]) -> Figure | Non
     if not charts:
         return None
     shown = dict(list(charts.items())[:MOST])
-    notes = ["Scalars of measures that have no figure of their own.", interval_note(runs, "95% intervals")]
+    notes = [
+        "Scalars of measures that have no figure of their own.",
+        interval_note(runs, "95% intervals as the measure gives them, where it does"),
+    ]
     notes += [f"{len(charts) - MOST} more are in summary.csv."] if len(charts) > MOST else []
     notes += [f"The same at every checkpoint and on every set: {', '.join(constant)}."] if constant else []
     return Figure(title="By measure", caption=" ".join(filter(None, notes)), chart=shown, section="more", order=90)

@@ -8,8 +8,10 @@ import numpy as np
 from ontogeny.report.learned_tasks import LearnedTask, learned_tasks
 from ontogeny.report.loss_changes import Extracted, LossChange, accuracy_changes, extracted, loss_change, with_role
 from ontogeny.report.rounding import rounded_away
-from ontogeny.statistics.estimates import SEEDS_FOR_T, Estimate
+from ontogeny.statistics.estimates import SEEDS_FOR_T, UNPAIRED, Estimate, sample
 from ontogeny.store.run_group import Band, RunView
+
+_UNPAIRED = "by more than two evaluations that are not paired can tell"
 
 About = Literal["learned", "forgot", "memorized"]
 
@@ -72,6 +74,8 @@ def _learned(band: Band) -> Sentence:
         start = "It learned the text it was trained on"
     elif any(change.difference.below_zero for change in trained):
         start = "It learned a part of the text it was trained on"
+    elif any(change.difference.how == UNPAIRED for change in trained):
+        start = f"It did not learn the text it was trained on {_UNPAIRED}"
     else:
         start = "It did not measurably learn the text it was trained on"
     few = _few_seeds(band, trained)
@@ -81,7 +85,7 @@ def _learned(band: Band) -> Sentence:
     unseen = _joined([f"on unseen text of the same kind ({change.probe}) it {_carried(change)}" for change in held])
     text += f"; {unseen}" if unseen else ""
     lost = rounded_away(band)
-    return Sentence(about="learned", text=f"{text}.{lost and f' {lost}'}", small=_small([*trained, *held]))
+    return Sentence(about="learned", text=f"{text}.{lost and f' {lost}'}", small=_small(band, [*trained, *held]))
 
 
 def _learned_unseen(band: Band) -> Sentence:
@@ -107,7 +111,9 @@ def _learned_unseen(band: Band) -> Sentence:
     start = few or ("It learned:" if fell else "It did not measurably learn:")
     unseen = _joined([f"{_carried(change)} on {change.probe}" for change in held])
     text = f"{start} on unseen text of the kind that it trains on, the loss {unseen}, in nats per token."
-    return Sentence(about="learned", text=text, small=f"{_small(held)} No probe set holds the very text it trains on.")
+    return Sentence(
+        about="learned", text=text, small=f"{_small(band, held)} No probe set holds the very text it trains on."
+    )
 
 
 def _of_stage(task: LearnedTask) -> str:
@@ -125,7 +131,8 @@ def _carried(change: LossChange) -> str:
         return f"{down} and then rose to {nats(change.last)}"
     if change.difference.fell or change.difference.rose or not change.difference.how:
         return _went(change)
-    return f"did not change measurably ({nats(change.first)} to {nats(change.last)})"
+    measurably = _UNPAIRED if change.difference.how == UNPAIRED else "measurably"
+    return f"did not change {measurably} ({nats(change.first)} to {nats(change.last)})"
 
 
 def _forgot(band: Band) -> Sentence:
@@ -142,7 +149,7 @@ def _forgot(band: Band) -> Sentence:
     if worse and any(change.difference.rose for change in others):
         accuracy = [f"{t.task} in {percent(t.last)} of cases, down from {percent(t.first)}" for t in worse]
         text += f"; it finds {_joined(accuracy)}"
-    small = [_small(others)]
+    small = [_small(band, others)]
     small += [
         f"On {t.probe}, {t.task}: {percent(t.first)} to {percent(t.last)}, {_points(t.difference)}." for t in tasks
     ]
@@ -164,8 +171,11 @@ def _forgetting(band: Band, others: list[LossChange]) -> str:
         return f"It started from random weights and had nothing to forget: {went} nats per token"
     if not all(change.difference.how for change in others):
         return f"It is uncertain whether it forgot, since there is no interval: {went} nats per token"
-    measurable = "" if all(change.difference.below_zero for change in others) else " measurable"
-    return f"It forgot nothing{measurable}: {went} nats per token"
+    if all(change.difference.below_zero for change in others):
+        return f"It forgot nothing: {went} nats per token"
+    if any(change.difference.how == UNPAIRED for change in others):
+        return f"It forgot nothing that two evaluations which are not paired can tell: {went} nats per token"
+    return f"It forgot nothing measurable: {went} nats per token"
 
 
 def _points(difference: Estimate) -> str:
@@ -185,8 +195,7 @@ def _memorized(band: Band) -> Sentence:
     text = _memory(trained, controls) if len(band.runs) == 1 else _memory_of_seeds(band, trained)
     shares = [*trained, *controls]
     lines = "; ".join(f"{share.probe} {_share(share)}" for share in shares)
-    caution = "" if len(band.runs) > 1 else ", passages counted as independent"
-    small = f"At the end (and at the first checkpoint): {lines}. {_how([share.last for share in shares])}{caution}."
+    small = f"At the end (and at the first checkpoint): {lines}. {_how([share.last for share in shares])}."
     return Sentence(about="memorized", text=f"{text}.", small=small)
 
 
@@ -194,15 +203,22 @@ def _memory(trained: list[Extracted], controls: list[Extracted]) -> str:
     """The sentence for one run."""
     known = [share for share in trained if share.count]
     if not known:
-        none = [
-            f"0 of {share.n} passages of {share.probe}, at most {percent(share.last.high)} by a 95% interval"
-            for share in trained
-        ]
-        return f"Nothing was memorized verbatim ({_joined(none)})"
-    counts = _joined([f"{share.count} of {share.n} passages of {share.probe}" for share in known])
-    text = f"It memorized {counts}{_criterion(known)}"
-    control = _joined([f"{share.count} of {share.n} in {share.probe}" for share in controls])
+        return f"Nothing was memorized verbatim: {_joined([f'{_of(share)}{_bound(share)}' for share in trained])}"
+    text = f"It memorized {_joined([_of(share) for share in known])}{_criterion(known)}"
+    control = _joined([_of(share) for share in controls])
     return f"{text}; of text it never trained on, it completes {control}" if control else text
+
+
+def _of(share: Extracted) -> str:
+    """3 of 48 passages from 31 documents of train."""
+    return f"{share.count} of {sample(share.n, 'passage', share.documents)} of {share.probe}"
+
+
+def _bound(share: Extracted) -> str:
+    """How much may still be memorized where nothing was."""
+    if share.last.ends is None:
+        return ", too few documents to say how much may be"
+    return f", at most {percent(share.last.high)} by a 95% bound"
 
 
 def _memory_of_seeds(band: Band, trained: list[Extracted]) -> str:
@@ -210,7 +226,12 @@ def _memory_of_seeds(band: Band, trained: list[Extracted]) -> str:
     if not any(share.last.value for share in trained):
         none = _joined([f"0% of {share.probe}" for share in trained])
         return f"Nothing was memorized verbatim in any of these {len(band.runs)} runs ({none})"
-    shares = _joined([f"{percent(share.last.value)} of the {share.n} passages of {share.probe}" for share in trained])
+    shares = _joined(
+        [
+            f"{percent(share.last.value)} of the {sample(share.n, 'passage', share.documents)} of {share.probe}"
+            for share in trained
+        ]
+    )
     if all(share.last.how for share in trained):
         return f"It memorized, on average over seeds, {shares}{_criterion(trained)}"
     return f"These {len(band.runs)} runs memorized, on average, {shares}{_criterion(trained)}"
@@ -225,8 +246,9 @@ def _criterion(shares: list[Extracted]) -> str:
 
 
 def _share(share: Extracted) -> str:
-    """47 of 47, 92.4% to 100% (0%): count or mean, interval, and the share at the first checkpoint."""
-    value = percent(share.last.value) if share.count is None else f"{share.count} of {share.n}"
+    """47 of 47 passages from 31 documents, 90.8% to 100% (0%): count or mean, interval, and the share at first."""
+    count = f"{share.count} of {sample(share.n, 'passage', share.documents)}"
+    value = percent(share.last.value) if share.count is None else count
     kind = "" if share.last.how else "range "
     ends = f", {kind}{percent(share.last.ends[0])} to {percent(share.last.ends[1])}" if share.last.ends else ""
     short = f", {share.too_short} too short" if share.too_short else ""
@@ -259,17 +281,20 @@ def _not_finite(changes: list[LossChange]) -> str:
     return f"the loss on {_joined(bad)} is not a number at step {changes[0].last_step:,}" if bad else ""
 
 
-def _small(changes: list[LossChange]) -> str:
+def _small(band: Band, changes: list[LossChange]) -> str:
     """Differences with intervals, the checkpoints compared, and a warning where the lowest checkpoint was chosen."""
     parts = [f"{change.probe} {interval(change.difference)}" for change in changes]
     turns = [
         f"On {change.probe}, {signed(change.rise.value)} ({signed(change.rise.low)} to {signed(change.rise.high)}) "
-        f"since the lowest of {change.checkpoints} checkpoints; choosing the lowest exaggerates this slightly."
+        f"since the lowest of {change.checkpoints} checkpoints, which other documents chose."
         for change in changes
         if change.turned and change.rise
     ]
     how = _how([change.difference for change in changes])
-    return " ".join([f"Change from {_span(changes[0])}: {'; '.join(parts)}. {how}.", *turns])
+    if any(change.difference.how == UNPAIRED for change in changes):
+        turns.append(f"To compare the same documents: {how_to_add(band.runs[0], 'token_nll')}.")
+    spans = list(dict.fromkeys(_span(change) for change in changes))
+    return " ".join([f"Change from {' and '.join(spans)}: {'; '.join(parts)}. {how}.", *turns])
 
 
 def _span(change: LossChange) -> str:

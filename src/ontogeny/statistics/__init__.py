@@ -2,7 +2,8 @@
 
 Which one to take, by what may be assumed of the values:
 
-- independent values (documents, seeds): `intervals.t_interval`; their shares: `intervals.wilson`;
+- independent values (documents, seeds): `intervals.t_interval`; their shares: `intervals.wilson`; a share of items
+  clustered by document: `estimates.share`;
 - items clustered by document, a ratio such as nats per token: `estimates.clustered_mean`;
 - the same items before and after: `paired.paired_difference`; the best of many checkpoints: `paired.since_best`;
 - two groups of documents: `two_samples.group_difference`; many at once: `permutations.min_p`;

@@ -108,7 +108,14 @@ def independent_stretches(values: np.ndarray, design: np.ndarray) -> float:
 
 def lacks(stretches: float) -> str:
     """What a series of that many independent stretches is short of; empty if nothing."""
-    return "" if stretches >= LEAST else f"{LEAST:.0f} independent stretches, it has about {stretches:.1f}"
+    if stretches >= LEAST:
+        return ""
+    count = f"about {int(stretches)}" if stretches >= 1 else "less than 1"
+    return f"{LEAST:.0f} independent stretches: neighbours are so alike that there {_is(count)}; record more steps"
+
+
+def _is(count: str) -> str:
+    return f"is {count}" if count.endswith(" 1") else f"are {count}"
 
 
 def contrasts_of_fit(values: np.ndarray, design: np.ndarray, contrasts: np.ndarray) -> list[SeriesEstimate]:

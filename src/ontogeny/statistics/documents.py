@@ -4,8 +4,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ontogeny.statistics.intervals import Z, t_quantile, wilson
-
 SPLITS = 20
 """Random halvings of the documents that a choice is averaged over."""
 LEAST_DOCUMENTS = 4
@@ -28,29 +26,6 @@ def means_by_document(values: np.ndarray, document: np.ndarray) -> np.ndarray:
         total[..., i] = np.where(known[..., inside], values[..., inside], 0).sum(axis=-1)
         n[..., i] = known[..., inside].sum(axis=-1)
     return np.divide(total, n, out=np.full_like(total, np.nan), where=n > 0)
-
-
-def share_interval(reached: np.ndarray, document: np.ndarray) -> tuple[float, float]:
-    """95% interval of the share of passages for which `reached`, bool [P], holds; passages of `document` int [P] alike.
-
-    Wilson's score interval with the number of passages that would give as large a standard error if they were
-    independent: n' = p (1 - p) / SE^2, SE that of a mean clustered by document, times (z / t)^2, t the quantile with
-    G - 1 degrees of freedom, G the number of documents; never more than there are passages (Dean and Pagano 2015, after
-    Korn and Graubard 1998). Where all or none reached it nothing varies, and n' is G. NaN below two documents.
-    """
-    _, index = np.unique(document, return_inverse=True)
-    n, groups = len(reached), int(index.max()) + 1 if len(index) else 0
-    if groups < 2:
-        return float("nan"), float("nan")
-    share = float(reached.mean())
-    if share in (0.0, 1.0):
-        effective = float(groups)
-    else:
-        residuals = np.bincount(index, weights=reached - share)
-        squared_error = groups / (groups - 1) * np.square(residuals).sum() / n**2
-        effective = min(share * (1 - share) / squared_error, n) if squared_error > 0 else float(n)
-    low, high = wilson(np.array(share), np.array(effective * (Z / t_quantile(groups - 1)) ** 2))
-    return float(low), float(high)
 
 
 def halves_of_groups(groups: Sequence[np.ndarray], random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

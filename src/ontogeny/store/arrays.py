@@ -25,6 +25,7 @@ from zarr.storage import LocalStore
 
 from ontogeny.core.errors import StoreError
 from ontogeny.core.json_types import JsonObject
+from ontogeny.core.measures import ADDED_LATER
 from ontogeny.core.progress import Place
 from ontogeny.store import durable, schema
 
@@ -163,6 +164,8 @@ class GroupWriter:
     def put(self, place: Place, dataset: xr.Dataset) -> None:
         """Store a measure's result at one state; durable on return. The result of an earlier put is replaced.
 
+        A variable marked `core.measures.ADDED_LATER` is left out of a group that was begun without it.
+
         Raises TypeError if the dataset breaks `schema.check`, StoreError naming the variable if axes, coordinates,
         dtypes or attributes differ from what the group holds, and RunFailedError if the disk is full.
         """
@@ -170,6 +173,7 @@ class GroupWriter:
         slot = max(self._slots, default=-1) + 1
         try:
             if self._slots:
+                dataset = self._as_begun(dataset)
                 self._match(dataset)
             else:
                 self._create(dataset)
@@ -257,6 +261,16 @@ class GroupWriter:
         if stored.shape[0] != slot + 1:
             stored.resize((slot + 1, *stored.shape[1:]))
         stored[slot] = _stored(array)
+
+    def _as_begun(self, dataset: xr.Dataset) -> xr.Dataset:
+        """Without what the version that began the group did not record yet, and coordinates of that alone."""
+        held = set(_pop_names(dict(self._opened().attrs))[1])
+        later = [name for name, array in dataset.data_vars.items() if ADDED_LATER in array.attrs and name not in held]
+        if not later:
+            return dataset
+        kept = dataset.drop_vars(later)
+        axes = {axis for array in kept.data_vars.values() for axis in array.dims}
+        return kept.drop_vars([name for name, array in kept.coords.items() if not set(array.dims) <= axes])
 
     def _match(self, dataset: xr.Dataset) -> None:
         """Raise StoreError if the dataset differs in form from the group, before anything is written."""

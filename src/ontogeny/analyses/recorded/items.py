@@ -1,13 +1,15 @@
 """Numbers of single items (passages, last words, endings) at checkpoints, gathered by document."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from ontogeny.analyses.recorded.loss_records import PassageLosses, of_evaluation, of_tokens
+from ontogeny.analyses.recorded.passages import original_document
 from ontogeny.core.analyses import RecordedRun
-from ontogeny.core.passages import document_of
+from ontogeny.statistics.estimates import sample
 from ontogeny.store.run_group import roles
 
 if TYPE_CHECKING:
@@ -52,6 +54,13 @@ class Items:
         return len(self.weight)
 
     @property
+    def basis(self) -> str:
+        """What the number rests on, ready to print: 48 passages from 31 documents."""
+        if not self.items:
+            return "only the mean of the set is known"
+        return sample(self.items, "passage" if self.what == _LOSS.what else "item", self.documents)
+
+    @property
     def mean(self) -> np.ndarray:
         """float64 [C]"""
         return np.asarray(self.total.sum(axis=1) / self.weight.sum())
@@ -72,32 +81,6 @@ _ACC = _Quantity("acc of continuations", "share", -1)
 _ACC_NORM = _Quantity("acc_norm of continuations", "share", -1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Segments:
-    """The passages on a measure's flat token axis, in order; arrays [P]."""
-
-    probe: np.ndarray
-    """str: the probe set's name."""
-    passage: np.ndarray
-    """int64: the passage's id in its set."""
-    starts: np.ndarray
-    """int64: its first place on the token axis."""
-    lengths: np.ndarray
-    """int64: its tokens."""
-
-    @classmethod
-    def of(cls, data: "xr.Dataset") -> "Segments":
-        """A segment begins where the passage's id or the probe set changes."""
-        probe = data["probe_of_token"].to_numpy().astype(str)
-        passage = data["passage"].to_numpy().astype(np.int64)
-        new = np.ones(len(passage), dtype=bool)
-        new[1:] = (passage[1:] != passage[:-1]) | (probe[1:] != probe[:-1])
-        starts = np.flatnonzero(new)
-        return cls(
-            probe=probe[starts], passage=passage[starts], starts=starts, lengths=np.diff([*starts, len(passage)])
-        )
-
-
 def role_of(run: RecordedRun, probe: str) -> Role:
     """What a probe set is to the training of a run."""
     match roles(run)[probe]:
@@ -107,17 +90,33 @@ def role_of(run: RecordedRun, probe: str) -> Role:
             return role
 
 
-def losses_of(run: RecordedRun) -> list[Items]:
-    """The loss of each probe set but twins: by document if `token_nll` recorded it, else its mean from `evaluation`."""
-    return list(_losses(run)) or list(_mean_losses(run))
+def losses_of(run: RecordedRun, *, twins: bool = False) -> list[Items]:
+    """The loss of each probe set at two checkpoints or more: by document where it was recorded by passage.
+
+    Of `evaluation` and `token_nll` the one with more checkpoints counts, of equal ones `evaluation`; where neither
+    recorded passages, the set's mean. `twins`: those of probe sets, too.
+    """
+    evaluation = of_kind(run, "evaluation")
+    records = _loss_records(evaluation, of_kind(run, "token_nll"))
+    means = [] if evaluation is None else [str(name) for name in evaluation["probe"].values]
+    by_passage = dict.fromkeys(str(name) for record in records for name in record.probe)
+    losses = []
+    for probe in _present(run, [*by_passage, *means], twins):
+        holding = [record for record in records if record.of(probe).any()]
+        if holding:
+            losses.append(_loss_by_document(run, probe, max(holding, key=lambda record: len(record.steps))))
+        elif evaluation is not None and probe not in by_passage:
+            losses.append(_mean_loss(run, probe, evaluation.isel(probe=means.index(probe))))
+    return losses
 
 
 def tasks_of(run: RecordedRun) -> list[Items]:
     """What `cloze` and `continuation` recorded of each probe set; empty without them."""
     items: list[Items] = []
     if (cloze := of_kind(run, "cloze")) is not None:
-        items += _of_items(run, cloze, cloze["nll_nats"].values.astype(np.float64), _LAST_WORD_LOSS)
-        items += _of_items(run, cloze, cloze["correct"].values.astype(np.float64), _LAST_WORD_ACCURACY)
+        for name, quantity in (("nll_nats", _LAST_WORD_LOSS), ("correct", _LAST_WORD_ACCURACY)):
+            if name in cloze:  # as of an earlier version
+                items += _of_items(run, cloze, cloze[name].values.astype(np.float64), quantity)
     if (endings := of_kind(run, "continuation")) is not None:
         nll = endings["nll_nats"].values.astype(np.float64)
         best = nll == nll.min(axis=2, keepdims=True)
@@ -166,51 +165,45 @@ def of_kind(run: RecordedRun, kind: str) -> "xr.Dataset | None":
     return None
 
 
-def _present(run: RecordedRun, names: np.ndarray) -> list[str]:
-    """Probe sets among these that still are the run's and are no twins, in order."""
-    twins = (run.recipe.get("data") or {}).get("twins") or {}
-    return [name for name in dict.fromkeys(map(str, names)) if name in run.probes and name not in twins]
+def _present(run: RecordedRun, names: Iterable[str], twins: bool = False) -> list[str]:
+    """Probe sets among these that still are the run's, in order; `twins`: those of others, too."""
+    left_out = () if twins else (run.recipe.get("data") or {}).get("twins") or ()
+    return [name for name in dict.fromkeys(names) if name in run.probes and name not in left_out]
 
 
-def _losses(run: RecordedRun) -> Iterator[Items]:
-    data = of_kind(run, "token_nll")
-    if data is None or not data.sizes.get("token", 0):
-        return
-    segments, counted = Segments.of(data), data["position"].values > 0  # a passage's first token is not predicted
-    nats = np.empty((data.sizes["checkpoint"], len(segments.starts)))
-    for i in range(len(nats)):  # one checkpoint at a time, in bounded memory
-        row = data["nll_nats"].isel(checkpoint=i).values.astype(np.float64)
-        nats[i] = np.add.reduceat(np.where(counted, row, 0.0), segments.starts)
-    tokens = np.add.reduceat(counted.astype(np.float64), segments.starts)
-    for probe in _present(run, segments.probe):
-        inside = (segments.probe == probe) & (tokens > 0)
-        if inside.any():
-            passage, step = segments.passage[inside], data.step.values
-            yield _by_document(run, probe, step, passage, nats[:, inside], tokens[inside], _LOSS)
+def _loss_records(evaluation: "xr.Dataset | None", tokens: "xr.Dataset | None") -> list[PassageLosses]:
+    """What the two measures recorded by passage. Single tokens are read only if they say more."""
+    by_passage = None if evaluation is None else of_evaluation(evaluation)
+    if by_passage is not None and tokens is not None:
+        more = set(np.unique(tokens["probe_of_token"].to_numpy().astype(str))) - set(by_passage.probe.tolist())
+        tokens = tokens if more or tokens.sizes["checkpoint"] > len(by_passage.steps) else None
+    records = [by_passage, None if tokens is None else of_tokens(tokens)]
+    return [record for record in records if record is not None]
 
 
-def _mean_losses(run: RecordedRun) -> Iterator[Items]:
-    data = of_kind(run, "evaluation")
-    if data is None:
-        return
-    present = _present(run, data["probe"].values)
-    for i, probe in enumerate(map(str, data["probe"].values)):
-        if probe in present:
-            yield Items(
-                probe=probe,
-                role=role_of(run, probe),
-                step=data.step.values.astype(np.int64),
-                total=data["nll"].values[:, [i]].astype(np.float64),
-                weight=np.ones(1),
-                items=0,
-                **_LOSS._asdict(),
-            )
+def _loss_by_document(run: RecordedRun, probe: str, record: PassageLosses) -> Items:
+    inside = record.of(probe)
+    passage, tokens = record.passage[inside], record.tokens[inside].astype(np.float64)
+    return _by_document(run, probe, record.steps, passage, record.nats[:, inside], tokens, _LOSS)
+
+
+def _mean_loss(run: RecordedRun, probe: str, evaluation: "xr.Dataset") -> Items:
+    """Of a probe set of which only the mean is known; `evaluation`: its numbers alone."""
+    return Items(
+        probe=probe,
+        role=role_of(run, probe),
+        step=evaluation.step.values.astype(np.int64),
+        total=evaluation["nll"].values[:, None].astype(np.float64),
+        weight=np.ones(1),
+        items=0,
+        **_LOSS._asdict(),
+    )
 
 
 def _of_items(run: RecordedRun, data: "xr.Dataset", values: np.ndarray, quantity: _Quantity) -> Iterator[Items]:
     """`values` [checkpoints, items]."""
     names, ids = data["probe_of_item"].values.astype(str), data["passage_of_item"].values
-    for probe in _present(run, names):
+    for probe in _present(run, names.tolist()):
         inside = names == probe
         weight = np.ones(int(inside.sum()))
         yield _by_document(run, probe, data.step.values, ids[inside], values[:, inside], weight, quantity)
@@ -227,7 +220,7 @@ def _by_document(
 ) -> Items:
     """Sums of `values` [checkpoints, items] and `weight` [items] over the items of each document."""
     passages = run.probes[probe].passages
-    sources = [document_of(passages[int(i)].source) for i in passage]
+    sources = [original_document(passages[int(i)].source) for i in passage]
     names, index = np.unique(np.array(sources, dtype=str), return_inverse=True)
 
     def summed(numbers: np.ndarray) -> np.ndarray:  # equal rows give equal sums, which a matrix product may not

@@ -1,92 +1,48 @@
-"""The loss of every passage at every checkpoint, read from per-token records one checkpoint at a time."""
+"""What a page reads of losses and tasks, read once per view of a run: by passage, and by document."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-import numpy as np
-
-from ontogeny.analyses.recorded.items import Segments
-from ontogeny.core.passages import document_of
-from ontogeny.statistics.estimates import Estimate, clustered_mean
+from ontogeny.analyses.recorded.items import Items, losses_of, tasks_of
+from ontogeny.analyses.recorded.loss_records import PassageLosses, of_tokens
+from ontogeny.analyses.recorded.passages import original_document
 
 if TYPE_CHECKING:
     from ontogeny.store.run_group import RunView
 
 MEASURE = "token_nll"
 
-
-@dataclass(frozen=True, kw_only=True)
-class PassageLosses:
-    """C checkpoints, P passages of all probe sets that were measured, in the order of the token axis."""
-
-    steps: np.ndarray
-    """int64 [C]"""
-    nats: np.ndarray
-    """float64 [C, P]: NLL summed over all tokens of a passage but its first; NaN if one of them is not a number."""
-    tokens: np.ndarray
-    """int64 [P]: how many tokens that sum is over."""
-    probe: np.ndarray
-    """str [P]"""
-    passage: np.ndarray
-    """int64 [P]: the passage's id in its set."""
-    source: np.ndarray
-    """str [P]: corpus:document#byte_offset."""
-
-    @property
-    def mean(self) -> np.ndarray:
-        """float64 [C, P]: nats per token; NaN for a passage of a single token."""
-        return self.nats / np.where(self.tokens > 0, self.tokens, np.nan)
-
-    def of(self, probe: str) -> np.ndarray:
-        """bool [P]: passages of that probe set with more than one token."""
-        return (self.probe == probe) & (self.tokens > 0)
-
-    def change(self, probe: str, first: int, last: int) -> Estimate:
-        """Mean change in nats per token between two checkpoints (indices), paired by passage."""
-        inside = self.of(probe)
-        difference = self.nats[last, inside] - self.nats[first, inside]
-        documents = [document_of(str(source)) for source in self.source[inside]]
-        return clustered_mean(difference, self.tokens[inside].astype(float), documents, "passages")
-
-    def level(self, probe: str) -> np.ndarray:
-        """float64 [C]: nats per token of a whole probe set."""
-        inside = self.of(probe)
-        return self.nats[:, inside].sum(axis=1) / max(int(self.tokens[inside].sum()), 1)
-
-
-_READ: "WeakKeyDictionary[RunView, PassageLosses | None]" = WeakKeyDictionary()
+_PASSAGES: "WeakKeyDictionary[RunView, PassageLosses | None]" = WeakKeyDictionary()
+_LOSSES: "WeakKeyDictionary[RunView, Mapping[str, Items]]" = WeakKeyDictionary()
+_TASKS: "WeakKeyDictionary[RunView, tuple[Items, ...]]" = WeakKeyDictionary()
 
 
 def passage_losses(run: "RunView") -> PassageLosses | None:
-    """Per-passage NLL of a run; None if it has no per-token record of its present probe sets. Read once per view."""
-    if run not in _READ:
-        _READ[run] = _read(run)
-    return _READ[run]
+    """Per-passage NLL from the record of single tokens; None if the run has none."""
+    if run not in _PASSAGES:
+        group = run.group_of(MEASURE)
+        _PASSAGES[run] = of_tokens(run.measure(group)) if group in run.measures else None
+    return _PASSAGES[run]
 
 
-def _read(run: "RunView") -> PassageLosses | None:
-    group = run.group_of(MEASURE)
-    if group not in run.measures:
-        return None
-    data = run.measure(group)
-    if not data.sizes.get("checkpoint", 0) or not data.sizes.get("token", 0):
-        return None
-    segments = Segments.of(data)
-    counted = data["position"].to_numpy() > 0
-    nats = np.empty((data.sizes["checkpoint"], len(segments.starts)))
-    for i in range(len(nats)):
-        row = data["nll_nats"].isel(checkpoint=i).to_numpy().astype(np.float64)
-        nats[i] = np.add.reduceat(np.where(counted, row, 0.0), segments.starts)
-    source = [
-        run.probes[name].passages[i].source if name in run.probes else ""
-        for name, i in zip(segments.probe, segments.passage, strict=True)
-    ]
-    return PassageLosses(
-        steps=data["step"].to_numpy().astype(np.int64),
-        nats=nats,
-        tokens=np.add.reduceat(counted.astype(np.int64), segments.starts),
-        probe=segments.probe,
-        passage=segments.passage,
-        source=np.asarray(source, dtype=object),
-    )
+def document_losses(run: "RunView") -> Mapping[str, Items]:
+    """The loss of each probe set that was evaluated twice, twins included, as analyses read it (`items.losses_of`)."""
+    if run not in _LOSSES:
+        _LOSSES[run] = {items.probe: items for items in losses_of(run, twins=True)}
+    return _LOSSES[run]
+
+
+def document_tasks(run: "RunView") -> tuple[Items, ...]:
+    """Tasks made from the probe sets (`items.tasks_of`)."""
+    if run not in _TASKS:
+        _TASKS[run] = tuple(tasks_of(run))
+    return _TASKS[run]
+
+
+def documents_of(run: "RunView", probe: str, passages: Iterable[int]) -> list[str]:
+    """The document of each passage, by its id in the set; the set's name where the run does not hold its texts."""
+    if probe not in run.probes:
+        return [probe for _ in passages]
+    texts = run.probes[probe].passages
+    return [original_document(texts[int(i)].source) for i in passages]

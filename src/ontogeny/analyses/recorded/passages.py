@@ -99,7 +99,7 @@ def passages_of(run: RecordedRun, *, score: str = "score", of: str = "generation
     at_state, at_written = places(states, keys), places(written, keys)
     passages = [run.probes[name].passages[i] for name, i in keys]
     source = np.array([document_of(passage.source) for passage in passages], dtype=object)
-    originals = [_COPY.sub(r"\1", str(name)) for name in source]  # copies of a document are one document
+    originals = [original_document(passage.source) for passage in passages]
     labels = np.array([f"{probe}/{original}" for (probe, _), original in zip(keys, originals, strict=True)])
     _, document = np.unique(labels, return_inverse=True)
 
@@ -137,6 +137,11 @@ def places(data: "xr.Dataset", keys: list[tuple[str, int]]) -> np.ndarray:
     names, ids = data.probe_of_passage.values, data.passage_id.values
     place = {(str(name), int(i)): at for at, (name, i) in enumerate(zip(names, ids, strict=True))}
     return np.array([place[key] for key in keys], dtype=np.int64)
+
+
+def original_document(source: str) -> str:
+    """The document of a passage whose source is corpus:document#byte_offset; copies of a document are one document."""
+    return _COPY.sub(r"\1", document_of(source))
 
 
 _COPY = re.compile(r"(-x(\d+))(?:/\d+)?$")

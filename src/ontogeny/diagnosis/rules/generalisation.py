@@ -277,7 +277,7 @@ def forgetting(view: View) -> Detection | Nothing | Lacks:
             return Detection(
                 severity="warning",
                 statement=f"the {series.name} of '{series.scope}' rises from {start:.4g} to {end:.4g} "
-                f"(+{change[series.scope]:.0%}) while that of another set fell by {-fell:.0%}: forgetting",
+                f"(+{end / start - 1:.0%}) while that of another set fell by {-fell:.0%}: forgetting",
                 numbers={f"change_{scope}": value for scope, value in change.items()},
                 evidence=(points(series, [0, len(series) // 2, len(series) - 1]),),
             )

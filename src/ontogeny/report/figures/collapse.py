@@ -8,6 +8,7 @@ from ontogeny.report.charts import HEIGHT, rounded
 from ontogeny.report.figure import Figure
 from ontogeny.report.heat_maps import block_names
 from ontogeny.report.stored_numbers import Numbers, numbers_of
+from ontogeny.statistics.estimates import sample
 from ontogeny.store.run_group import RunGroup
 
 ROW = 34
@@ -15,11 +16,21 @@ ROW = 34
 
 def at_the_end(runs: RunGroup) -> Figure | None:
     """Each measure of general ability at the last checkpoint against the first, with its interval."""
-    rows = [
-        {"run": run.name, "number": name, "unit": change["unit"], **_signed(change), "p": change["p_adjusted"][-1]}
-        for run in runs.runs
-        for name, change in numbers_of(run, "collapse").get("changes", {}).items()
-    ]
+    rows, samples = [], []
+    for run in runs.runs:
+        for name, change in numbers_of(run, "collapse").get("changes", {}).items():
+            rows.append(
+                {
+                    "run": run.name,
+                    "number": name,
+                    "unit": change["unit"],
+                    **_signed(change),
+                    "p": change["p_adjusted"][-1],
+                }
+            )
+            if change["n"]:
+                of = "passage" if change["what"] == "loss" else "item"
+                samples.append(f"{name} {sample(change['n'], of, change['documents'])}")
     if not rows:
         return None
     frame = rounded(pd.DataFrame(rows), 4)
@@ -38,8 +49,9 @@ def at_the_end(runs: RunGroup) -> Figure | None:
     return Figure(
         title="General ability at the end",
         caption="Last checkpoint minus first on the same items of text that is not trained on. Bars: 95% t interval of "
-        "the paired difference over documents (items, for the harness's tasks); p, on hover, is adjusted over all "
-        "numbers and checkpoints by Benjamini and Hochberg. Single documents are drawn above.",
+        "the paired difference over documents (items, for the harness's tasks)"
+        f"{': ' if samples else ''}{', '.join(dict.fromkeys(samples))}. p, on hover, is adjusted over all numbers and "
+        "checkpoints by Benjamini and Hochberg. Single documents are drawn above.",
         chart=panels,
         section="forgetting",
         order=30,

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ontogeny.report.charts import Axis, interval_note, trajectory
 from ontogeny.report.figure import Figure
-from ontogeny.report.heat_maps import block_map, block_names
+from ontogeny.report.heat_maps import block_map, block_names, not_measured
 from ontogeny.store.run_group import RunGroup
 
 if TYPE_CHECKING:
@@ -26,8 +26,10 @@ def drift_by_block(runs: RunGroup) -> Figure | None:
         alt.Tooltip("mad:Q", title="mean |difference|", format=".3g"),
         alt.Tooltip("cosine:Q", title="cosine", format=".5f"),
     ]
-    charts = {}
+    charts, lost = {}, ""
     for _, run, data in measured:
+        of_first = _frame(data, "first")
+        lost += not_measured(data["block"].to_numpy(), of_first["block"]) if not of_first.empty else ""
         for reference, words in REFERENCES.items():
             frame = _frame(data, reference)
             if not frame.empty:
@@ -38,7 +40,7 @@ def drift_by_block(runs: RunGroup) -> Figure | None:
     return Figure(
         title="Weight drift, block by checkpoint",
         caption="‖w − r‖ / ‖r‖ of each block's weights w, with r those of the checkpoint named above the panel. "
-        "Mean absolute difference (MAD) and cosine appear on hover.",
+        f"Mean absolute difference (MAD) and cosine appear on hover.{lost}",
         chart=charts,
         section="weights",
         order=10,

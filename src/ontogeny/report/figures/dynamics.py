@@ -8,9 +8,12 @@ import numpy as np
 import pandas as pd
 
 from ontogeny.core.errors import StoreError
-from ontogeny.report.charts import HEIGHT, INDEPENDENT, Axis, Panel, interval_note, rounded, trajectory
+from ontogeny.report.charts import HEIGHT, Axis, Panel, interval_note, rounded, trajectory
+from ontogeny.report.document_intervals import of_flags
 from ontogeny.report.figure import Figure
 from ontogeny.report.stored_numbers import Numbers, numbers_of
+from ontogeny.statistics.estimates import sample
+from ontogeny.statistics.paired import paired_difference
 from ontogeny.store.run_group import RunGroup, RunView
 
 if TYPE_CHECKING:
@@ -26,13 +29,14 @@ _EPOCH = alt.X("epoch:Q", title="epoch", scale=alt.Scale(type="symlog", nice=Fal
 
 def memorized_share(runs: RunGroup) -> Figure | None:
     """Share of passages whose continuation greedy decoding reproduces."""
-    chart = trajectory(runs, "reproduction/share_memorized", Axis("share of passages", ".1%"))
+    bars = of_flags(runs, "reproduction", "memorized")
+    chart = trajectory(runs, "reproduction/share_memorized", Axis("share of passages", ".1%"), bars=bars.frame)
     if chart is None:
         return None
     return Figure(
         title="Reproduced passages",
         caption="Share of passages of which greedy decoding, given the first third, writes enough of the rest to count "
-        "as memorized. " + interval_note(runs, f"95% Wilson intervals, {INDEPENDENT}"),
+        "as memorized. " + interval_note(runs, bars.note),
         chart=chart,
         section="memorization",
         order=5,
@@ -59,12 +63,16 @@ def trajectories(runs: RunGroup) -> Figure | None:
         labels = _groups(table, groups)
         for i, block in enumerate(table.layer):
             change = table.score[:, i] - table.score[0, i]
-            panels[f"block {block} to {block + 1}"] = _bands(table.epoch, change, labels)
+            if np.isfinite(change).any():
+                panels[f"block {block} to {block + 1}"] = _bands(table.epoch, change, labels, table.document)
+        if not panels:
+            continue
         return Figure(
             title="Compression over epochs",
             caption="Change of a passage's mean compression score since checkpoint 0, in nats, by group (status at "
-            f"step {groups['status_step']:,}). Lines: means; bands: 95% intervals (±1.96 standard errors "
-            f"over passages, {INDEPENDENT}); points: up to {MOST_POINTS} passages of each group.{_of(runs, run)}",
+            f"step {groups['status_step']:,}). Lines: means; bands: 95% t intervals over documents, paired with "
+            f"checkpoint 0 ({_sizes(labels, table.document)}); points: up to {MOST_POINTS} passages of each group."
+            f"{_not_measured(table)}{_of(runs, run)}",
             chart=panels,
             section="dynamics",
             order=10,
@@ -74,7 +82,7 @@ def trajectories(runs: RunGroup) -> Figure | None:
 
 def heat(runs: RunGroup) -> Figure | None:
     """Difference of differences by layer and epoch, with significant cells marked."""
-    for run, groups, _ in _analyzed(runs):
+    for run, groups, table in _analyzed(runs):
         panels = {}
         for name, title in (("exposure", "trained − novel"), ("memorization", "memorized − trained only")):
             contrast = groups["contrasts"][name]
@@ -85,7 +93,7 @@ def heat(runs: RunGroup) -> Figure | None:
         return Figure(
             title="Where layers change",
             caption="Difference of the groups' changes since checkpoint 0, in nats. A dot marks p < 0.05, corrected "
-            f"over all cells by max-T permutation of the labels over documents.{_of(runs, run)}",
+            f"over all cells by max-T permutation of the labels over documents.{_not_measured(table)}{_of(runs, run)}",
             chart=panels,
             section="dynamics",
             order=20,
@@ -96,7 +104,9 @@ def heat(runs: RunGroup) -> Figure | None:
 def against_compression(runs: RunGroup) -> Figure | None:
     """Reproduction against compression, passage by passage, at several checkpoints."""
     for run, groups, table in _analyzed(runs):
-        layer = groups["contrasts"]["exposure"].get("best_layer", len(table.layer) - 1)
+        layer = _shown_layer(groups, table)
+        if layer is None:
+            continue
         chosen = np.unique(np.linspace(1, len(table.step) - 1, min(4, len(table.step) - 1)).round().astype(int))
         panels = {}
         for at in chosen:
@@ -170,24 +180,28 @@ def velocity(runs: RunGroup) -> Figure | None:
         numbers = numbers_of(run, "velocity")
         if "velocity" not in numbers:
             continue
+        known = [i for i, row in enumerate(numbers["velocity"]) if any(value is not None for value in row)]
+        lost = [f"block {block}" for i, block in enumerate(numbers["layer"]) if i not in known]
         rows = [
             {
                 "epoch": epoch,
                 "value": numbers["velocity"][i][c],
                 "low": numbers["low"][i][c],
                 "high": numbers["high"][i][c],
-                "layer": f"block {block}",
+                "layer": f"block {numbers['layer'][i]}",
             }
-            for i, block in enumerate(numbers["layer"])
+            for i in known
             for c, epoch in enumerate(numbers["epoch"])
         ]
+        if not rows:
+            continue
         base = alt.Chart(rounded(pd.DataFrame(rows), 5)).encode(_EPOCH, alt.Color("layer:N", title=None))
         band = base.mark_area(opacity=0.15).encode(alt.Y("low:Q", title="nats per epoch"), alt.Y2("high:Q"))
         line = base.mark_line(point=True).encode(alt.Y("value:Q", title="nats per epoch"))
         return Figure(
             title="Velocity of compression",
             caption="First derivative of the mean compression of trained passages on the uneven grid of checkpoints. "
-            f"Bands: 95% bootstrap over {numbers['n']} documents.{_of(runs, run)}",
+            f"Bands: 95% bootstrap over {numbers['n']} documents.{_no_number(lost)}{_of(runs, run)}",
             chart=(band + line).properties(height=HEIGHT),
             section="dynamics",
             order=50,
@@ -198,7 +212,9 @@ def velocity(runs: RunGroup) -> Figure | None:
 def single_passages(runs: RunGroup) -> Figure | None:
     """Single passages: what is reproduced, and the compression of one layer."""
     for run, groups, table in _analyzed(runs):
-        layer = groups["contrasts"]["exposure"].get("best_layer", len(table.layer) - 1)
+        layer = _shown_layer(groups, table)
+        if layer is None:
+            continue
         known = np.flatnonzero(table.trained & np.isfinite(table.accuracy).all(axis=0))
         if not len(known):
             continue
@@ -259,18 +275,53 @@ def _groups(table: "Passages", groups: Numbers) -> np.ndarray:
     return np.where(table.trained, trained, _LABELS[2])
 
 
-def _bands(epoch: np.ndarray, values: np.ndarray, labels: np.ndarray) -> Panel:
-    """Means with intervals, and points. `values` is [C, P]."""
+def _sizes(labels: np.ndarray, document: np.ndarray) -> str:
+    """Passages and documents of each group, ready to print."""
+    groups = [(label, labels == label) for label in _LABELS]
+    return ", ".join(
+        f"{label} {sample(int(inside.sum()), 'passage', len(np.unique(document[inside])))}"
+        for label, inside in groups
+        if inside.any()
+    )
+
+
+def _measured(table: "Passages") -> np.ndarray:
+    """bool [L]: layers whose compression is a number of some passage at every checkpoint."""
+    return np.asarray(np.isfinite(table.score).any(axis=2).all(axis=0))
+
+
+def _not_measured(table: "Passages") -> str:
+    """A sentence on layers whose compression is no number."""
+    return _no_number(
+        [f"block {block}" for block, known in zip(table.layer, _measured(table), strict=True) if not known]
+    )
+
+
+def _no_number(blocks: list[str]) -> str:
+    return f" Not measured, since it is no number there: {', '.join(blocks)}." if blocks else ""
+
+
+def _shown_layer(groups: Numbers, table: "Passages") -> int | None:
+    """The layer whose contrast is best, else the last one that was measured; None if none was."""
+    known = np.flatnonzero(_measured(table))
+    best = groups["contrasts"]["exposure"].get("best_layer")
+    if best is not None and best in known:
+        return int(best)
+    return int(known[-1]) if len(known) else None
+
+
+def _bands(epoch: np.ndarray, values: np.ndarray, labels: np.ndarray, document: np.ndarray) -> Panel:
+    """Means with intervals over documents, and points. `values` is [C, P], `labels` and `document` [P]."""
     rows, points = [], []
     for label in _LABELS:
-        group = values[:, labels == label]
+        inside = (labels == label) & np.isfinite(values).all(axis=0)
+        group = values[:, inside]
         if not group.shape[1]:
             continue
-        error = (
-            group.std(axis=1, ddof=1) / np.sqrt(group.shape[1]) if group.shape[1] > 1 else np.full(len(group), np.nan)
-        )
-        for e, mean, half in zip(epoch, group.mean(axis=1), 1.96 * error, strict=True):
-            rows.append({"epoch": e, "value": mean, "low": mean - half, "high": mean + half, "group": label})
+        _, index = np.unique(document[inside], return_inverse=True)
+        for e, passages in zip(epoch, group, strict=True):
+            mean = paired_difference(np.bincount(index, weights=passages), np.bincount(index).astype(np.float64))
+            rows.append({"epoch": e, "value": mean.value, "low": mean.low, "high": mean.high, "group": label})
         points += [
             {"epoch": e, "value": value, "group": label}
             for c, e in enumerate(epoch)
@@ -299,7 +350,7 @@ def _map(groups: Numbers, contrast: Numbers) -> alt.LayerChart:
         for i, block in enumerate(groups["layer"])
     ]
     frame = rounded(pd.DataFrame(rows), 4)
-    most = float(np.nanmax(np.abs(frame["value"]))) or 1.0
+    most = float(np.nan_to_num(np.abs(frame["value"].to_numpy(float))).max()) or 1.0
     epochs = _in_order(frame["epoch"])
     place = {
         "x": alt.X("epoch:O", sort=epochs, title="epoch", axis=alt.Axis(labelAngle=0)),

@@ -7,6 +7,7 @@ from ontogeny.analyses.recorded.items import losses_of, tasks_of
 from ontogeny.report.charts import HEIGHT, rounded, step_axis
 from ontogeny.report.figure import Figure
 from ontogeny.report.stored_numbers import numbers_of
+from ontogeny.statistics.estimates import sample
 from ontogeny.store.run_group import RunGroup, RunView
 
 MOST_POINTS = 1500
@@ -15,13 +16,16 @@ MOST_POINTS = 1500
 
 def since_the_start(runs: RunGroup) -> Figure | None:
     """Change of each probe set's loss and tasks since before training: documents as points, mean and interval."""
-    panels = {}
+    panels, samples = {}, []
     for run in runs.runs:
         sets = numbers_of(run, "forgetting").get("sets", {})
         if not sets:
             continue
         points = _documents(run)
         for name, numbers in sets.items():
+            if numbers["n"]:
+                of = "passage" if numbers["what"] == "loss" else "item"
+                samples.append(f"{name} {sample(numbers['n'], of, numbers['documents'])}")
             mean = pd.DataFrame({"step": numbers["step"], **numbers["change"], "of": "mean"})
             frame = pd.concat([mean, points.get(name, pd.DataFrame())], ignore_index=True)
             base = alt.Chart().encode(step_axis(runs))
@@ -37,11 +41,12 @@ def since_the_start(runs: RunGroup) -> Figure | None:
             panels[title] = chart.properties(height=HEIGHT)
     if not panels:
         return None
+    basis = f" Of {', '.join(dict.fromkeys(samples))}." if samples else " Only means are known, so there is no band."
     return Figure(
         title="Since before training",
         caption="Each point is a document: its loss or accuracy minus that at the first checkpoint, on the same "
-        "passages, words and endings. Line: mean weighted by tokens or items; band: 95% t interval over documents. "
-        "A loss above zero means forgetting, and so does an accuracy below zero.",
+        "passages, words and endings. Line: mean weighted by tokens or items; band: 95% t interval over documents, "
+        f"paired.{basis} A loss above zero means forgetting, and so does an accuracy below zero.",
         chart=panels,
         section="forgetting",
         order=10,

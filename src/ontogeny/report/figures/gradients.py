@@ -4,7 +4,7 @@ import numpy as np
 
 from ontogeny.report.charts import Axis, interval_note, trajectory
 from ontogeny.report.figure import Figure
-from ontogeny.report.heat_maps import block_map, block_names
+from ontogeny.report.heat_maps import block_map, block_names, not_measured
 from ontogeny.store.run_group import RunGroup
 
 MEASURE = "gradient_norms"
@@ -43,4 +43,5 @@ def pull_by_block(runs: RunGroup) -> Figure | None:
         for probe, part in frame.groupby("probe", sort=False)
     }
     caption = "L2 norm of the objective's gradient per block, logarithmic."
+    caption += not_measured(data["block"].to_numpy(), frame["block"])
     return Figure(title="Pull, block by checkpoint", caption=caption, chart=charts, section="weights", order=40)

@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from ontogeny.report.charts import INDEPENDENT, Axis, draw, interval_note, over_seeds, per_step, trajectory
+from ontogeny.report.charts import Axis, draw, interval_note, over_seeds, per_step, trajectory
+from ontogeny.report.document_intervals import gap_name, of_gaps, of_losses
 from ontogeny.report.figure import Figure
 from ontogeny.store.run_group import RunGroup, roles
 
@@ -13,7 +14,8 @@ OBJECTIVE = "evaluation/objective"
 
 def probe_loss(runs: RunGroup) -> Figure | None:
     """NLL of every probe set at every checkpoint."""
-    chart = trajectory(runs, NLL, Axis("nats per token"))
+    bars = of_losses(runs)
+    chart = trajectory(runs, NLL, Axis("nats per token"), bars=bars.frame)
     if chart is None:
         return None
     same = _objective_is_loss(runs)
@@ -21,7 +23,7 @@ def probe_loss(runs: RunGroup) -> Figure | None:
     caption = "Mean negative log-likelihood (NLL) per token of each probe set, at every checkpoint."
     return Figure(
         title="Loss on every probe set",
-        caption=f"{caption} {interval_note(runs)}",
+        caption=f"{caption} {interval_note(runs, bars.note)} {bars.remark}".strip(),
         chart=chart,
         section="curves",
         order=10,
@@ -31,12 +33,13 @@ def probe_loss(runs: RunGroup) -> Figure | None:
 
 def generalisation_gap(runs: RunGroup) -> Figure | None:
     """NLL of unseen text minus NLL of trained text, from the same corpus."""
-    chart = draw(runs, over_seeds(runs, _gap(runs)), Axis("nats per token", reference=0.0))
+    bars = of_gaps(runs, _pairs(runs))
+    chart = draw(runs, over_seeds(runs, _gap(runs, bars.frame)), Axis("nats per token", reference=0.0))
     if chart is None:
         return None
     caption = (
         "NLL of unseen text minus NLL of the trained text. At the dashed line the model does as well on unseen text. "
-        + interval_note(runs, f"95% intervals, {INDEPENDENT}, as are the two sets")
+        + interval_note(runs, bars.note)
     )
     return Figure(title="Generalisation gap", caption=caption, chart=chart, section="curves", order=20)
 
@@ -94,23 +97,35 @@ def _objective_is_loss(runs: RunGroup) -> bool:
     return bool(np.allclose(both["value"], both["value_nll"], rtol=1e-3, atol=1e-4, equal_nan=True))
 
 
-def _gap(runs: RunGroup) -> pd.DataFrame:
-    """One row per run, step and held-out set; `scope` names the two sets, `low` and `high` are the 95% interval."""
+def _pairs(runs: RunGroup) -> dict[str, list[tuple[str, str]]]:
+    """By run: each held-out probe set with the trained one that it is compared with."""
+    pairs = {}
+    for _, run in runs.each():
+        role = roles(run)
+        trained = next((name for name in runs.probe_names if role.get(name) == "trained"), None)
+        held_out = [name for name in runs.probe_names if role.get(name) == "held out"]
+        pairs[run.name] = [(name, trained) for name in held_out if trained is not None]
+    return pairs
+
+
+def _gap(runs: RunGroup, bars: pd.DataFrame | None) -> pd.DataFrame:
+    """One row per run, step and held-out set; `scope` names the two sets, `low` and `high` are the 95% interval.
+
+    The ends are `bars` (run, scope, step, low, high) where they are given, else from stored standard errors.
+    """
     columns = ["band", "run", "scope", "step", "epoch", "value", "low", "high"]
     parts = []
     losses = _with_error(runs)
-    for _, run in runs.each():
-        role = roles(run)
-        rows = losses[losses["run"] == run.name]
-        trained = next((name for name in runs.probe_names if role.get(name) == "trained"), None)
-        if trained is None or rows.empty:
-            continue
-        base = rows[rows["scope"] == trained][["step", "value", "half"]]
-        for name in (name for name in runs.probe_names if role.get(name) == "held out"):
-            both = rows[rows["scope"] == name].merge(base, on="step", suffixes=("", "_trained"))
+    for name, pairs in _pairs(runs).items():
+        rows = losses[losses["run"] == name]
+        for unseen, trained in pairs:
+            base = rows[rows["scope"] == trained][["step", "value", "half"]]
+            both = rows[rows["scope"] == unseen].merge(base, on="step", suffixes=("", "_trained"))
             gap = both["value"] - both["value_trained"]
             half = np.hypot(both["half"], both["half_trained"])
-            both = both.assign(scope=f"{name} − {trained}", value=gap, low=gap - half, high=gap + half)
+            both = both.assign(scope=gap_name(unseen, trained), value=gap, low=gap - half, high=gap + half)
+            if bars is not None:
+                both = both.drop(columns=["low", "high"]).merge(bars, on=["run", "scope", "step"], how="left")
             parts.append(both[columns])
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 

@@ -1,6 +1,7 @@
 """What can be extracted verbatim."""
 
-from ontogeny.report.charts import INDEPENDENT, Axis, interval_note, trajectory
+from ontogeny.report.charts import Axis, interval_note, trajectory
+from ontogeny.report.document_intervals import of_flags
 from ontogeny.report.figure import Figure
 from ontogeny.store.run_group import RunGroup
 
@@ -9,13 +10,13 @@ MEASURE = "extraction"
 
 def extraction(runs: RunGroup) -> Figure | None:
     """Share of passages that the model completes verbatim."""
-    chart = trajectory(runs, f"{MEASURE}/share", Axis("share of passages", ".1%"))
+    bars = of_flags(runs, MEASURE, "extractable")
+    chart = trajectory(runs, f"{MEASURE}/share", Axis("share of passages", ".1%"), bars=bars.frame)
     if chart is None:
         return None
     return Figure(
         title="Verbatim memorization",
-        caption=f"{_criterion(runs)} Text that is never trained on is the control. "
-        + interval_note(runs, f"95% Wilson intervals, {INDEPENDENT}"),
+        caption=f"{_criterion(runs)} Text that is never trained on is the control. " + interval_note(runs, bars.note),
         chart=chart,
         section="memorization",
         order=10,

@@ -4,7 +4,8 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from ontogeny.analyses.recorded.passage_losses import PassageLosses, passage_losses
+from ontogeny.analyses.recorded.loss_records import PassageLosses
+from ontogeny.analyses.recorded.passage_losses import passage_losses
 from ontogeny.report.charts import HEIGHT, rounded
 from ontogeny.report.figure import Figure
 from ontogeny.report.heat_maps import STEPS, colour

@@ -1,11 +1,19 @@
 """Tasks made from held-out text: the last word (cloze), and the right continuation among four."""
 
 from ontogeny.report.charts import INDEPENDENT, Axis, interval_note, trajectory
+from ontogeny.report.document_intervals import of_task
 from ontogeny.report.figure import Figure
 from ontogeny.store.run_group import RunGroup
 
 CHANCE = 0.25
 ITEMS = f"±1.96 standard errors over items, {INDEPENDENT}"
+WHAT = {
+    "cloze/accuracy": "accuracy of last words",
+    "cloze/perplexity": "loss of last words",
+    "continuation/acc": "acc of continuations",
+    "continuation/acc_norm": "acc_norm of continuations",
+}
+"""By metric: what analyses call the number."""
 
 
 def cloze(runs: RunGroup) -> Figure | None:
@@ -44,13 +52,14 @@ def continuation_per_byte(runs: RunGroup) -> Figure | None:
 
 
 def _task(runs: RunGroup, metric: str, axis: Axis, title: str, *, question: str, order: float) -> Figure | None:
-    chart = trajectory(runs, metric, axis)
+    bars = of_task(runs, WHAT[metric], ITEMS)
+    chart = trajectory(runs, metric, axis, bars=bars.frame)
     if chart is None:
         return None
     count = f"{metric.partition('/')[0]}/n"
     return Figure(
         title=title,
-        caption=f"{question} {interval_note(runs, ITEMS)} {_items(runs, count)}".strip(),
+        caption=f"{question} {interval_note(runs, bars.note)} {_items(runs, count)}".strip(),
         chart=chart,
         section="tasks",
         order=order,
