@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from ontogeny.cli_logs import FailOn, logs
-from ontogeny.cli_shared import AsJson, Quiet, RunDir, To, tell
+from ontogeny.cli_shared import AsJson, Quiet, RunDir, To, echo, tell
 from ontogeny.core.errors import OntogenyError, require_training_extra
+from ontogeny.verbs.signals import ended_by_signals
 
 app = typer.Typer(
     name="ontogeny",
@@ -36,6 +37,8 @@ else:
     _UsageError = typer.BadParameter.__base__
 
 _RUNS = Path("runs")
+_INTERRUPTED = 130
+"""Exit code of what was stopped by an interrupt, by termination or by a hang-up."""
 
 app.add_typer(logs)
 
@@ -150,7 +153,7 @@ def sweep(
     if plan:
         tell(verb.plan(points, runs, jobs), as_json)
         return
-    say = (lambda _: None) if quiet else (lambda text: typer.echo(text, err=True))
+    say = (lambda _: None) if quiet else partial(echo, err=True)
     folder = verb.sweep(recipe, points, runs_dir=runs, jobs=jobs, tell=say, hold_out=hold_out, levels=compared)
     tell(verb.described(folder), as_json)
 
@@ -206,7 +209,7 @@ def audit(
     if recipe is None:
         raise OntogenyError(f"name a recipe, or a post-mortem:\n{verb.list_of_stories()}\n(--checks lists all checks)")
     limit = severity_of(fail_on)
-    say = (lambda _: None) if quiet else (lambda text: typer.echo(text, err=True))
+    say = (lambda _: None) if quiet else partial(echo, err=True)
     if verb.is_story(recipe):
         story = verb.told(recipe, say)
         report, text, plain = story.as_it_was.report, verb.story_text(story, verbose=verbose), verb.story_plain(story)
@@ -217,7 +220,7 @@ def audit(
         write = partial(verb.write_audit_page, recipe, report)
     tell(plain, as_json, lambda _: text)
     if page is not None:
-        typer.echo(f"page: {write(page).resolve()}", err=as_json)
+        echo(f"page: {write(page).resolve()}", err=as_json)
     if limit is not None and report.at_or_above(limit):
         raise typer.Exit(1)
 
@@ -343,29 +346,34 @@ def _parser_line(error: "_UsageError") -> str:
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run the command line; errors are one line unless --debug. Exit: 0 fine, 1 findings, 2 wrong use, 3 failed."""
+    """Run the command line; errors are one line unless --debug. Exit: 0 fine, 1 findings, 2 wrong use, 3 failed.
+
+    Termination and hang-up stop it as an interrupt does (130).
+    """
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
     try:
-        code = app(given or ["--help"], prog_name="ontogeny", standalone_mode=False)
+        with ended_by_signals():
+            code = app(given or ["--help"], prog_name="ontogeny", standalone_mode=False)
     except _UsageError as error:
         if debug:
             raise
-        typer.echo(f"ontogeny: {_parser_line(error)}", err=True)
+        echo(f"ontogeny: {_parser_line(error)}", err=True)
         sys.exit(2)
     except OntogenyError as error:
         if debug:
             raise
-        typer.echo(f"ontogeny: {error}", err=True)
+        echo(f"ontogeny: {error}", err=True)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("ontogeny: stopped; continue with  ontogeny resume RUN", err=True)
-        sys.exit(130)
+        code = _INTERRUPTED
     except Exception as error:
         if debug:
             raise
         first = (str(error).strip().splitlines() or [""])[0]
-        typer.echo(f"ontogeny: {type(error).__name__}: {first}\n(a defect of ontogeny: --debug shows where)", err=True)
+        echo(f"ontogeny: {type(error).__name__}: {first}\n(a defect of ontogeny: --debug shows where)", err=True)
         sys.exit(3)
+    if code == _INTERRUPTED:  # some versions of Typer end with it, others raise
+        echo("ontogeny: stopped; continue with  ontogeny resume RUN", err=True)
     sys.exit(code or 0)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ontogeny.cli_shared import AsJson, tell
+from ontogeny.cli_shared import AsJson, RunDir, echo, tell
 from ontogeny.core.errors import OntogenyError
 
 logs = typer.Typer()
@@ -49,13 +49,13 @@ def diagnose(
     if as_json:
         typer.echo(verb.as_text(examinations, unreadable))
     elif markdown:
-        typer.echo(findings_text.markdown(examinations))
+        echo(findings_text.markdown(examinations))
     else:
         verb.show(examinations, unreadable, verbose=verbose)
     if to is not None:
         from ontogeny.report.findings_page import write_page
 
-        typer.echo(f"page: {write_page(examinations, to).resolve()}", err=as_json or markdown)
+        echo(f"page: {write_page(examinations, to).resolve()}", err=as_json or markdown)
     if limit is not None and any(examination.at_or_above(limit) for examination in examinations):
         raise typer.Exit(1)
 
@@ -113,6 +113,24 @@ def watch(
 
     limit = severity_of(fail_on)
     if follow(path, every_s=every_s, once=once, mapping=mapping_of(mapping or []), fail_on=limit):
+        raise typer.Exit(1)
+
+
+@logs.command()
+def verify(
+    run_dir: RunDir,
+    repair: Annotated[bool, typer.Option("--repair", help="Say how each would be put right; nothing is done.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check every file of a run against its checksum, and say which are lost or damaged. Exit code 1 if any is.
+
+    Examples:  ontogeny verify runs/demo-1a2b3c4d  |  ontogeny verify runs/demo-1a2b3c4d --repair
+    """
+    from ontogeny.verbs import verify as verb
+
+    verification = verb.verify(run_dir)
+    tell(verification, as_json, lambda result: verb.text(result, repair=repair))
+    if verification["problems"]:
         raise typer.Exit(1)
 
 

@@ -7,6 +7,8 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from ontogeny.core.printable import printable
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 RunDir = Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")]
@@ -21,7 +23,12 @@ def tell(result: Result, as_json: bool, show: Callable[[Result], str] | None = N
     if as_json:
         typer.echo(json.dumps(result, indent=2, default=str))
     else:
-        typer.echo(_table(result) if show is None else show(result))
+        echo(_table(result) if show is None else show(result))
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Print text with control characters escaped: names and logs may hold what steers a terminal."""
+    typer.echo(printable(text), err=err)
 
 
 def _table(result: Mapping[str, object]) -> str:

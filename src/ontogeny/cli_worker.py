@@ -2,7 +2,7 @@
 
 Thus the libraries are loaded once and not for every run. The answer to each line is a line of JSON on standard output:
 the exit code, and what the run wrote to standard error. After a failed run the process ends, so that the next run
-starts in a new one.
+starts in a new one. Its argument is the id of the sweep's process: when that has ended, the run is interrupted.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from ontogeny.cli import main
+from ontogeny.verbs.signals import end_with
 
 
 def serve(asked: TextIO, answers: TextIO) -> None:
@@ -45,4 +46,5 @@ def _run(arguments: list[str]) -> tuple[int, str]:
 if __name__ == "__main__":
     with os.fdopen(os.dup(1), "w") as out, contextlib.suppress(KeyboardInterrupt):
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # keeps the output of libraries out of the answers
-        serve(sys.stdin, out)
+        if len(sys.argv) < 2 or end_with(int(sys.argv[1])):
+            serve(sys.stdin, out)

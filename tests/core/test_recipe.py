@@ -90,6 +90,11 @@ def test_a_recipe_that_only_looks() -> None:
 
 
 IMPOSSIBLE: dict[str, tuple[Change, tuple[str | int, ...], str]] = {
+    "steps without end": (
+        lambda t: t["train"].update(steps=10**15),
+        ("train", "steps"),
+        "at most 10,000,000,000 steps",
+    ),
     "two lengths": (lambda t: t["train"].update(epochs=1), ("train",), "exactly one of steps, epochs, tokens"),
     "no length": (lambda t: t["train"].pop("steps"), ("train",), "exactly one of steps, epochs, tokens"),
     "uneven micro-batches": (

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from ontogeny.core.errors import OntogenyError
 from ontogeny.core.schedule import Cadence, Schedule, Scheduled
 
 
@@ -227,3 +228,20 @@ def test_lowest_by_hand() -> None:
     assert Schedule(shape="linear", value=1.0, final=0.5).lowest == 0
     assert Schedule(shape="ramp", value=-1.0, final=2.0).lowest == -2
     assert Schedule(shape="piecewise", points=((0.0, 1.0), (0.5, -3.0), (1.0, 2.0))).lowest == -3
+
+
+@pytest.mark.parametrize(
+    ("cadence", "count"),
+    # 1e15 steps: every 4th is 2.5e14 states; every half epoch of 20 steps is one in ten, 1e14
+    [({"every_steps": 4}, "2.5e\\+14"), ({"every_epochs": 0.5}, "1e\\+14"), ({"log_spaced": 10**12}, "1e\\+12")],
+)
+def test_states_without_end_are_refused_at_once(cadence: dict[str, float], count: str) -> None:
+    with pytest.raises(OntogenyError, match=f"{next(iter(cadence))}: .* means {count} states in 1,000,000,000,000,000"):
+        Cadence(**cadence).states(10**15, 20.0)
+
+
+def test_a_long_training_with_few_states_is_fine() -> None:
+    assert Cadence(every_steps=5 * 10**14).states(10**15, 20.0) == {0, 5 * 10**14, 10**15}
+    assert Cadence(steps=(3,)).states(10**15, 20.0) == {3}
+    assert len(Cadence(log_spaced=16).states(10**15, 20.0)) == 17  # 10^0 … 10^15, and 0
+    assert len(Cadence(every_steps=1).states(1_000_000, 20.0)) == 1_000_001

@@ -1,4 +1,5 @@
 import math
+import time
 from typing import Any
 
 import pytest
@@ -114,3 +115,35 @@ def test_what_is_written_is_read_again(tree: dict[str, Any]) -> None:
 
 def test_short_leaves_stand_on_one_line() -> None:
     assert write_yaml({"a": [1, 2], "b": {"c": {"d": 1.0}}}) == "a: [1, 2]\nb:\n  c: {d: 1.0}\n"
+
+
+def test_aliases_count_as_what_they_stand_for() -> None:
+    """Nine anchors, each ten times the one before: 10^9 values in 200 characters. Seven stand for too many already."""
+    text = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10))
+    started = time.process_time()
+    with pytest.raises(RecipeError, match=r"laughs, line \d+: more than 100,000 values, each alias counted"):
+        read_yaml(text, "laughs")
+    assert time.process_time() - started < 10  # measured: well below 1; all of them would take an hour
+    few = "\n".join(text.splitlines()[:5])
+    assert len(read_yaml(few, "few")[0]["a4"]) == 10
+
+
+@pytest.mark.parametrize("text", ["[" * 50_000, "{a: " * 50_000, "- " * 50_000 + "x", "? " * 20_000])
+def test_depth_costs_one_line_and_little_time(text: str) -> None:
+    started = time.process_time()
+    with pytest.raises(RecipeError):
+        read_yaml(text, "deep")
+    assert time.process_time() - started < 10
+
+
+@pytest.mark.parametrize("number", ["1" * 101, "0x" + "f" * 100_000, "1." + "0" * 200, "-" + "9" * 5000])
+def test_numbers_of_many_digits_are_refused(number: str) -> None:
+    with pytest.raises(RecipeError, match=r"f, line 1: a number of [\d,]+ digits: at most 100 are read"):
+        read_yaml(f"key: {number}", "f")
+    assert read_yaml(f"key: '{number}'", "f")[0] == {"key": number}  # as text it is fine
+    assert read_yaml("key: " + "1" * 100, "f")[0] == {"key": int("1" * 100)}
+
+
+def test_a_text_that_is_no_recipe_is_refused_by_its_length() -> None:
+    with pytest.raises(RecipeError, match="at most 300,000 characters, this has 300,001"):
+        read_yaml("a" * 300_001, "long")

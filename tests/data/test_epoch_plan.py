@@ -97,3 +97,12 @@ def test_an_order_that_leaves_examples_out_is_a_defect() -> None:
 
     with pytest.raises(ValueError, match=r"gave \(2,\) indices for 5 examples"):
         EpochPlan(Half(), LENGTHS, batch=2, seed=0).batch_at(0)
+
+
+def test_a_training_without_end_is_counted_at_once() -> None:
+    plan = EpochPlan(Sequential(), LENGTHS, batch=2, seed=0)
+    # 1e15 steps are 333,333,333,333,333 epochs of 3 steps and 150 tokens, and one step of 30 tokens
+    assert plan.tokens_through(10**15) == 333_333_333_333_333 * 150 + 30
+    # the first step that reaches 1e15 tokens: 6,666,666,666,666 epochs have 999,999,999,999,900, two batches the rest
+    train = Train(tokens=10**15, batch=2, lr=0.1)
+    assert plan.steps_for(train) == 6_666_666_666_666 * 3 + 2

@@ -49,6 +49,9 @@ def test_checkpoint_coordinates() -> None:
         f"{schema.TRAJECTORY_FOLDER}/<measure>/",
         f"{schema.CHECKPOINTS_FOLDER}/step-00000100/",
         schema.MANIFEST,
+        schema.ORDER,
+        f"{schema.REMEMBERED_FOLDER}/<term>.safetensors",
+        f"{schema.WRITTEN_FOLDER}/<corpus>.jsonl",
         schema.SLOTS,
     ],
 )

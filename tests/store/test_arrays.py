@@ -92,7 +92,7 @@ def test_reading_is_lazy(writer: RunWriter, monkeypatch: pytest.MonkeyPatch) -> 
     for name in ("c.0.0", "c.0.1", "c.0.2", "c.1.0", "c.1.2"):
         (folder / name).write_bytes(b"not to be read")
     assert read["nll"].isel(checkpoint=1, token=slice(4, 8)).values.tolist() == [10.0] * 4
-    with pytest.raises(RuntimeError):  # negative control
+    with pytest.raises(StoreError, match=r"nll/c\.1\.0 is damaged"):  # negative control
         _ = read["nll"].isel(checkpoint=1, token=slice(3, 8)).values
 
 
@@ -196,7 +196,7 @@ def test_a_lost_chunk_is_an_error_and_not_a_zero(writer: RunWriter) -> None:
         backup = group.with_name("backup")
         shutil.copytree(group, backup)
         (group / lost).unlink()
-        with pytest.raises(StoreError, match=f"{lost.split('/')[0]}: a chunk is missing"):
+        with pytest.raises(StoreError, match=f"{lost} is missing"):
             writer.run.measure("token_nll")
         shutil.rmtree(group)
         backup.rename(group)
@@ -212,7 +212,7 @@ def test_a_flipped_byte_in_a_chunk_is_noticed(writer: RunWriter) -> None:
     content = bytearray(chunk.read_bytes())
     content[2000] ^= 1
     chunk.write_bytes(content)
-    with pytest.raises(RuntimeError, match="checksum"):
+    with pytest.raises(StoreError, match=r"nll/c\.0\.0 is damaged: it does not have its checksum"):
         _ = writer.run.measure("token_nll")["nll"].values
 
 
@@ -241,15 +241,53 @@ def test_damaged_slots_are_named(writer: RunWriter) -> None:
             writer.run.measure("token_nll")
 
 
-def test_a_group_without_slots_was_never_finished(writer: RunWriter) -> None:
+def test_results_whose_slots_are_lost_are_refused_and_stay(writer: RunWriter) -> None:
     writer.put_measure("token_nll", place(0), result(0.0))
     writer.close()
     group = writer.path / "trajectory.zarr" / "token_nll"
+    lost = (group / "slots.json").read_bytes()
     (group / "slots.json").unlink()
-    assert writer.run.measures == []
-    assert arrays.read_slots(group) == {}
-    RunWriter.attach(writer.path).close()
-    assert not group.exists()
+    files = {path: path.read_bytes() for path in group.rglob("*") if path.is_file()}
+    for use in (lambda: writer.run.measures, lambda: RunWriter.attach(writer.path)):
+        with pytest.raises(StoreError, match=r"token_nll/slots\.json is missing: .*bring it back, or move"):
+            use()
+    assert {path: path.read_bytes() for path in group.rglob("*") if path.is_file()} == files
+    (group / "slots.json").write_bytes(lost)
+    with RunWriter.attach(writer.path) as again:
+        again.put_measure("token_nll", place(10), result(10.0))
+    assert writer.run.measure("token_nll")["nll"].values[:, 0].tolist() == [0.0, 10.0]
+
+
+def test_slots_lost_under_an_open_writer_do_not_cost_the_group(writer: RunWriter) -> None:
+    """A first state that was never complete is replaced; a complete one whose index is gone is not."""
+    writer.put_measure("token_nll", place(0), result(0.0))
+    group = writer.path / "trajectory.zarr" / "token_nll"
+    (group / "slots.json").unlink()
+    fresh = arrays.GroupWriter.__new__(arrays.GroupWriter)
+    fresh.__dict__.update(_path=group, _slots={}, _group=None, _arrays={}, _digests={}, _metadata={})
+    with pytest.raises(StoreError, match=r"slots\.json is missing"):
+        fresh.put(place(10), result(10.0))
+    assert (group / "nll" / "c.0.0").exists()
+    (group / "begun").touch()  # what a writer that was killed during its first state leaves
+    fresh.put(place(10), result(10.0))
+    assert writer.run.measure("token_nll")["nll"].values[:, 0].tolist() == [10.0]
+    assert not (group / "begun").exists()
+
+
+def test_changed_metadata_is_named(writer: RunWriter) -> None:
+    for step in (0, 10):
+        writer.put_measure("token_nll", place(step), result(0.0))
+    writer.close()
+    group = writer.path / "trajectory.zarr" / "token_nll"
+    for name, old, new in (("nll/", b"nats", b"bits"), ("", b"nll rank", b"nll nurk"), ("rank/", b"{", b"[")):
+        metadata = group / f"{name}zarr.json"
+        intact = metadata.read_bytes()
+        metadata.write_bytes(intact.replace(old, new, 1))
+        for use in (lambda: writer.run.measure("token_nll"), lambda: RunWriter.attach(writer.path)):
+            with pytest.raises(StoreError, match=f"token_nll/{name}zarr.json is damaged"):
+                use()
+        metadata.write_bytes(intact)
+    assert writer.run.measure("token_nll")["rank"].values.tolist() == [0, 0]
 
 
 def test_a_name_that_is_no_directory_is_refused(writer: RunWriter) -> None:

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -58,15 +59,38 @@ def test_a_flipped_byte_is_refused_and_the_checkpoint_before_offered(writer: Run
         first.verify()
 
 
-def test_without_a_manifest_there_is_no_checkpoint(writer: RunWriter) -> None:
-    for step in (10, 20, 30, 40):
+def lose(manifest: Path) -> None:
+    manifest.unlink()
+
+
+def tear(manifest: Path) -> None:
+    manifest.write_bytes(manifest.read_bytes()[:40])
+
+
+def move(manifest: Path) -> None:
+    manifest.parent.rename(manifest.parent.with_name("step-00000021"))
+
+
+def change(manifest: Path) -> None:
+    manifest.write_bytes(manifest.read_bytes().replace(b'"metrics_rows": 0', b'"metrics_rows": 1'))
+
+
+@pytest.mark.parametrize("harm", [lose, tear, move, change])
+def test_a_checkpoint_without_a_valid_manifest_is_refused_and_never_overwritten(
+    writer: RunWriter, harm: Callable[[Path], None]
+) -> None:
+    for step in (10, 20):
         save(writer, step, "w")
     folder = writer.path / "checkpoints"
-    (folder / "step-00000010" / "MANIFEST.json").unlink()
-    torn = folder / "step-00000020" / "MANIFEST.json"
-    torn.write_bytes(torn.read_bytes()[:40])
-    (folder / "step-00000030").rename(folder / "step-00000031")  # not what its manifest says
-    assert [checkpoint.step for checkpoint in writer.run.checkpoints] == [40]
+    harm(folder / "step-00000020" / "MANIFEST.json")
+    with pytest.raises(StoreError, match=r"step-0000002[01]/MANIFEST\.json is .*move .* out of the run"):
+        _ = writer.run.checkpoints
+    if harm is not move:
+        with pytest.raises(StoreError, match=r"step-00000020/MANIFEST\.json is"):
+            save(writer, 20, "other")
+        assert (folder / "step-00000020" / "model" / "model.safetensors").read_bytes() == b"weights w20"
+    (folder / ("step-00000021" if harm is move else "step-00000020")).rename(writer.path / "aside")
+    assert [checkpoint.step for checkpoint in writer.run.checkpoints] == [10]
 
 
 def test_an_exception_leaves_nothing(writer: RunWriter) -> None:

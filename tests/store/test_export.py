@@ -84,3 +84,20 @@ def test_again_replaces_and_an_empty_run_has_tables_too(run: Run, tmp_path: Path
 def test_an_unknown_format(run: Run, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no export format 'cvs': did you mean 'csv'"):
         export(run, tmp_path, "cvs")
+
+
+def test_text_that_a_spreadsheet_would_run_is_quoted_and_numbers_are_not(tmp_path: Path) -> None:
+    with scenarios.create(tmp_path / "run") as writer:
+        writer.add_metric(0, "=HYPERLINK(1)", "train", -1.5)
+        writer.add_metric(1, "loss", "@scope", -2.0)
+        writer.add_samples(0, "generation", [{**scenarios.sample("-2+3+cmd|' /C calc'!A0"), "prompt": "a - b"}])
+    export(writer.run, tmp_path / "csv", "csv")
+    metrics = pd.read_csv(tmp_path / "csv" / "metrics.csv")
+    assert metrics["name"].tolist() == ["'=HYPERLINK(1)", "loss"]
+    assert metrics["scope"].tolist() == ["train", "'@scope"]
+    assert metrics["value"].tolist() == [-1.5, -2.0]
+    samples = pd.read_csv(tmp_path / "csv" / "samples.csv")
+    assert samples["text"].tolist() == ["'-2+3+cmd|' /C calc'!A0"]
+    assert samples["prompt"].tolist() == ["a - b"]
+    export(writer.run, tmp_path / "parquet", "parquet")  # nothing runs it there: text stays as it was
+    assert pd.read_parquet(tmp_path / "parquet" / "metrics.parquet")["name"].tolist() == ["=HYPERLINK(1)", "loss"]

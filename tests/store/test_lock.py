@@ -98,3 +98,14 @@ def test_a_forked_child_neither_keeps_nor_frees_the_lock(tmp_path: Path) -> None
         RunLock(tmp_path / ".lock").release()  # though the child lives, and inherited the open file
         parent.stdin.close()
         assert parent.stdout.read() == "child was alive\n"
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    (tmp_path / ".lock").symlink_to(precious)
+    with pytest.raises(StoreError, match=r"\.lock is a symbolic link, which is not followed: remove it"):
+        RunLock(tmp_path / ".lock")
+    assert precious.read_text() == "kept"
+    (tmp_path / ".lock").unlink()
+    RunLock(tmp_path / ".lock").release()

@@ -6,9 +6,14 @@ import pytest
 
 from ontogeny.core.errors import StoreError
 from ontogeny.store import metrics
+from ontogeny.store.manifest import ManifestWriter
 from ontogeny.store.metrics import MetricsWriter, PartFile, cover
 from ontogeny.store.schema import METRICS
 from tests.store import scenarios
+
+
+def opened(folder: Path) -> MetricsWriter:
+    return MetricsWriter(folder, ManifestWriter(folder))
 
 
 def rows(*steps: int) -> list[metrics.Row]:
@@ -25,7 +30,7 @@ def part(first: int, end: int) -> PartFile:
 
 def test_values_come_back_bit_for_bit(tmp_path: Path) -> None:
     values = [float("nan"), float("inf"), -float("inf"), -0.0, 5e-324, 0.1]
-    writer = MetricsWriter(tmp_path)
+    writer = opened(tmp_path)
     writer.append([(i, 0.25, f"n{i % 2}", "tr/ain é", value) for i, value in enumerate(values)])
     frame = metrics.to_frame(metrics.read_rows(tmp_path))
     assert list(frame.columns) == ["step", "time_unix_s", "name", "scope", "value"]
@@ -49,7 +54,7 @@ def test_the_longest_part_that_starts_at_the_next_row_is_taken() -> None:
 def test_small_parts_are_merged_and_big_ones_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "SMALL_PARTS", 3)
     monkeypatch.setattr(metrics, "BIG_PART_ROWS", 5)
-    writer = MetricsWriter(tmp_path)
+    writer = opened(tmp_path)
     for first in range(0, 14, 2):
         writer.append(rows(first, first + 1))
         writer.merge_small()
@@ -60,20 +65,20 @@ def test_small_parts_are_merged_and_big_ones_left_alone(tmp_path: Path, monkeypa
 
 
 def test_leftovers_are_removed_on_attach(tmp_path: Path) -> None:
-    writer = MetricsWriter(tmp_path)
+    writer = opened(tmp_path)
     writer.append(rows(0, 1))
     writer.append(rows(2))
     kept = metrics.part_path(tmp_path, 0, 3)
     metrics.durable.write_table(kept, metrics.read_rows(tmp_path))  # merged, and killed before removing the small ones
     (tmp_path / ".part-0-1.parquet.77.tmp").write_bytes(b"torn")
     assert steps_in(tmp_path) == [0, 1, 2]
-    assert MetricsWriter(tmp_path).rows == 3
+    assert opened(tmp_path).rows == 3
     assert list(tmp_path.iterdir()) == [kept]
 
 
 @pytest.mark.parametrize("count", range(8))
 def test_a_cut_is_exact(tmp_path: Path, count: int) -> None:
-    writer = MetricsWriter(tmp_path)
+    writer = opened(tmp_path)
     writer.append(rows(0, 1, 2))
     writer.append(rows(3, 4))
     writer.append(rows(5, 6))
@@ -82,18 +87,18 @@ def test_a_cut_is_exact(tmp_path: Path, count: int) -> None:
     assert writer.rows == count
     writer.append(rows(90))
     assert steps_in(tmp_path) == [*range(count), 90]
-    assert MetricsWriter(tmp_path).rows == count + 1
+    assert opened(tmp_path).rows == count + 1
 
 
 def test_a_cut_beyond_the_end_is_refused(tmp_path: Path) -> None:
-    writer = MetricsWriter(tmp_path)
+    writer = opened(tmp_path)
     writer.append(rows(0))
     with pytest.raises(StoreError, match="holds 1 metrics rows, 2 are asked for"):
         writer.cut(2)
 
 
 def test_reading_while_a_merge_removes_what_was_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer = MetricsWriter(tmp_path)
+    writer = opened(tmp_path)
     writer.append(rows(0, 1))
     stale = [[part(0, 1), part(1, 2)], [part(0, 1), part(5, 6)]]  # gone; or listed in the middle of the merge
     real = metrics.list_parts
@@ -103,7 +108,7 @@ def test_reading_while_a_merge_removes_what_was_listed(tmp_path: Path, monkeypat
 
 
 def test_damage_is_named(tmp_path: Path) -> None:
-    writer = MetricsWriter(tmp_path)
+    writer = opened(tmp_path)
     writer.append(rows(*range(1000)))
     path = metrics.list_parts(tmp_path)[0].path
     intact = path.read_bytes()

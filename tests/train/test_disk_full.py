@@ -1,5 +1,7 @@
 """A disk that is really full: a small file system of its own, where the machine lets us have one."""
 
+import errno
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,10 +10,13 @@ import pytest
 
 from ontogeny.core.errors import RunFailedError
 from ontogeny.core.recipe import Recipe
+from ontogeny.core.recipe_file import validate
+from ontogeny.runs import execute as execution
 from ontogeny.runs.execute import execute
+from ontogeny.store import durable
 from ontogeny.store.run import open_run
 from ontogeny.train.training import SaveEvent
-from tests.small_runs import differences
+from tests.small_runs import differences, tree
 
 
 @pytest.fixture
@@ -55,3 +60,30 @@ def test_a_full_disk_loses_nothing(leave_bytes: int, small_disk: Path, recipe: R
     assert last.step >= 4
     ballast[0].unlink()
     assert differences(whole, execute(recipe, runs_dir=small_disk)) == []
+
+
+class _FullError(RuntimeError):
+    """What safetensors raises: its cause stands in the message only."""
+
+
+def test_a_disk_that_is_full_when_the_base_is_saved_is_said(
+    texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it is the base that is named, though the status could not be written either."""
+    recipe = validate(tree(texts, train={"steps": 2, "batch": 6, "lr": 0.01, "lora": {"rank": 2}}), "test")
+
+    def full(model: object, folder: Path) -> None:
+        def no_space(*_: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(durable, "write_all", no_space)
+        raise _FullError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(execution, "save_model", full)
+    with pytest.raises(RunFailedError, match=r"^disk full: .*/base could not be written, .* free some space") as error:
+        execute(recipe, runs_dir=tmp_path)
+    assert error.value.__notes__[0].startswith("and then: disk full: ")
+    monkeypatch.undo()
+    (path,) = tmp_path.iterdir()
+    assert open_run(execute(recipe, runs_dir=tmp_path)).status["state"] == "finished"
+    assert (path / "base" / "model.safetensors").exists()

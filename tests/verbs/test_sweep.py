@@ -16,11 +16,14 @@ from ontogeny.core.errors import RunFailedError, StoreError
 from ontogeny.store.lock import RunLock
 from ontogeny.store.run import open_run
 from ontogeny.store.schema import LOCK, PROVENANCE
+from ontogeny.store.writer import RunWriter
 from ontogeny.verbs import sweep as verb
 from ontogeny.verbs import sweep_processes
-from ontogeny.verbs.sweep import _digest, points_of, split_values, sweep
-from ontogeny.verbs.sweep_processes import Command, SweepInterruptedError, ended_by_signals, run_all
+from ontogeny.verbs.signals import ended_by_signals
+from ontogeny.verbs.sweep import Point, _digest, points_of, split_values, sweep
+from ontogeny.verbs.sweep_processes import Command, SweepInterruptedError, run_all
 from tests.small_runs import write_text
+from tests.store import scenarios
 from tests.verbs.conftest import Call
 from tests.verbs.test_analyze import RECIPE
 
@@ -137,6 +140,7 @@ def test_an_interrupted_sweep_says_how_to_go_on(recipe: Path, tmp_path: Path, mo
 
 STUB = """
 import json, os, pathlib, signal, sys, time
+threads = os.environ["OMP_NUM_THREADS"]
 for line in sys.stdin:
     arguments = json.loads(line)
     name, folder = arguments[1], pathlib.Path(arguments[3])
@@ -161,6 +165,8 @@ for line in sys.stdin:
             code = 130
     with open(folder / "order", "a") as order:
         order.write(f"{name} ")
+    with open(folder / "threads", "a") as file:
+        file.write(f"{threads} ")
     print(json.dumps({"code": code, "said": said}), flush=True)
     if code:
         break
@@ -182,10 +188,57 @@ def command(name: str, after: str | None = None) -> Command:
     return Command(key=name, words=name, name=name, arguments=[name], after=(after,) if after else ())
 
 
+def test_every_run_has_the_threads_that_are_asked_for(stub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is left to do: one run alone gets no more than four that go on at a time."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")  # of the sweep's own process
+    run_all([command("quick")], stub, 4, 3, print, {})
+    run_all([command("quick"), command("other"), command("wrong")], stub, 2, 3, print, {})
+    assert (stub / "threads").read_text().split() == ["3"] * 4
+
+
+def points_in(folder: Path, recipe: Path) -> list[Point]:
+    return points_of(str(recipe), [], ["train.lr=0.1,0.2"], 2, folder)
+
+
+def test_threads_depend_on_the_whole_sweep_and_not_on_what_is_left(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    points = points_in(tmp_path, recipe)
+    folder = tmp_path / "sweep"
+    told: list[str] = []
+    assert verb.threads_of_a_run(points, folder, None, told.append) == 2  # 8 cores, 4 runs at a time
+    assert verb.threads_of_a_run(points, folder, 1, told.append) == 8
+    folder.mkdir()
+    verb._list(folder, points, {point.run.name: None for point in points[:3]}, 2)
+    assert verb.threads_of_a_run(points, folder, 1, told.append) == 2  # as it began
+    assert told == []
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert verb.threads_of_a_run(points, folder, 1, told.append) == 2
+    assert told == ["every run goes on with 2 threads, as the sweep began; OMP_NUM_THREADS is 5"]
+    assert verb.threads_of_a_run(points, tmp_path / "new", None, told.append) == 5  # what the user says
+    assert len(told) == 1
+
+
+def test_a_sweep_of_an_earlier_version_goes_on_with_the_threads_of_its_runs(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    points = points_in(tmp_path, recipe)
+    scenarios.create(points[1].run).close()
+    with RunWriter.attach(points[1].run) as writer:
+        writer.update_provenance(environment={"threads": 3})
+    folder = tmp_path / "sweep"
+    assert verb.threads_of_a_run(points, folder, 1, print) == 5  # the sweep has not begun
+    folder.mkdir()
+    assert verb.threads_of_a_run(points, folder, 1, print) == 3
+
+
 def test_a_run_that_another_process_writes_is_waited_for(stub: Path) -> None:
     told: list[str] = []
     found: dict[str, str | None] = {}
-    run_all([command("held"), command("quick")], stub, 1, told.append, found)
+    run_all([command("held"), command("quick")], stub, 1, 1, told.append, found)
     assert found == {"quick": None, "held": None}
     assert told[0] == "waiting for held: runs/x is being written by process 7 on host"
     assert told[1:] == ["1/2  quick  quick", "2/2  held  held"]
@@ -193,7 +246,7 @@ def test_a_run_that_another_process_writes_is_waited_for(stub: Path) -> None:
 
 def test_a_run_that_fails_or_dies_leaves_the_others(stub: Path) -> None:
     found: dict[str, str | None] = {}
-    run_all([command(one) for one in ("wrong", "quick", "dies", "other")], stub, 1, print, found)
+    run_all([command(one) for one in ("wrong", "quick", "dies", "other")], stub, 1, 1, print, found)
     assert found == {"wrong": "the loss is no number", "quick": None, "dies": "killed by SIGKILL", "other": None}
 
 
@@ -201,7 +254,7 @@ def test_a_sweep_in_the_background_ends_its_processes(stub: Path) -> None:
     """A shell starts it deaf to interrupts, and what it starts is deaf, too; what waits for a command still ends."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        run_all([command("quick")], stub, 1, print, {})
+        run_all([command("quick")], stub, 1, 1, print, {})
     finally:
         signal.signal(signal.SIGINT, before)
     assert (stub / "ended").exists()
@@ -267,7 +320,7 @@ def test_a_run_waits_for_what_it_starts_from(stub: Path) -> None:
         command("orphan", after="wrong"),
         command("orphans", after="orphan"),
     ]
-    run_all(commands, stub, 2, told.append, found)
+    run_all(commands, stub, 2, 1, told.append, found)
     order = (stub / "order").read_text().split()
     assert [one for one in order if one in ("held", "base", "child")] == ["held", "held", "base", "child"]
     assert not {"orphan", "orphans"} & {*order}
@@ -287,7 +340,7 @@ def test_runs_end_with_their_sweep(stub: Path) -> None:
 
     threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt), ended_by_signals():
-        run_all([command("long"), command("quick")], stub, 1, print, {})
+        run_all([command("long"), command("quick")], stub, 1, 1, print, {})
     assert (stub / "saved").exists()
     assert not (stub / "quick").exists()
 

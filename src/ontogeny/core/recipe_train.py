@@ -9,6 +9,9 @@ from ontogeny.core.names import NonNegative
 from ontogeny.core.recipe_kinds import OPTIMIZERS, ORDERS, AnyControl, AnyIntervention, AnyOptimizer, AnyOrder
 from ontogeny.core.schedule import Schedule, Scheduled
 
+LONGEST = {"steps": 10**10, "epochs": 10**10, "tokens": 10**15}
+"""Lengths of training that no machine reaches: beyond them is a slip of the hand, told before anything is read."""
+
 
 class Lora(Settings):
     """Low-rank adapters through peft; everything else is frozen."""
@@ -109,6 +112,9 @@ class Train(Settings):
     def _consistent(self) -> Self:
         if [self.steps, self.epochs, self.tokens].count(None) != 2:
             raise ValueError("say exactly one of steps, epochs, tokens")
+        for name, most in LONGEST.items():
+            if (asked := getattr(self, name)) is not None and asked > most:
+                raise refusal(f"a training has at most {most:,} {name}, found {asked:,.15g}", name)
         if self.lr.lowest < 0:
             raise refusal(f"a learning rate is at least 0, found {self.lr.lowest:g}", "lr")
         if self.batch % self.accumulate:

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 from pydantic_core import PydanticCustomError
 
 from ontogeny.core.component import Settings, refusal
+from ontogeny.core.errors import OntogenyError
 
 Shape = Literal["constant", "linear", "cosine", "wsd", "cyclic", "piecewise", "ramp"]
 
@@ -150,6 +151,10 @@ Scheduled = Annotated[Schedule, BeforeValidator(_read, float | Schedule), PlainS
 """A schedule in a recipe: a number, or a mapping with a shape."""
 
 
+MOST_STATES = 1_000_000
+"""Of one cadence in one run."""
+
+
 class Cadence(Settings):
     """When to do something, among the states 0 … total_steps. Give exactly one of the five.
 
@@ -177,8 +182,10 @@ class Cadence(Settings):
     def states(self, total_steps: int, steps_per_epoch: float) -> frozenset[int]:
         """The states (numbers of completed steps) at which it is due.
 
-        An epoch that ends between two states is due at the later one.
+        An epoch that ends between two states is due at the later one. Raises OntogenyError for more than a million
+        states.
         """
+        self._refuse_many(total_steps, steps_per_epoch)
 
         def at_epoch(epoch: float) -> int:
             return math.ceil(round(epoch * steps_per_epoch, 9))
@@ -199,3 +206,14 @@ class Cadence(Settings):
             last = self.log_spaced - 1
             due = (round(max(total_steps, 1) ** (i / last)) for i in range(last + 1))
         return frozenset(step for step in {*due, *ends} if 0 <= step <= total_steps)
+
+    def _refuse_many(self, total_steps: int, steps_per_epoch: float) -> None:
+        """Raise OntogenyError for so many states that listing them would take memory and time without end."""
+        every = self.every_steps or (self.every_epochs or math.inf) * steps_per_epoch
+        count = self.log_spaced or total_steps / every
+        if count > MOST_STATES:
+            name = next(name for name in type(self).model_fields if getattr(self, name) is not None)
+            raise OntogenyError(
+                f"{name}: {getattr(self, name):g} means {count:.3g} states in {total_steps:,} steps: at most "
+                f"{MOST_STATES:,}; write a larger number, or log_spaced"
+            )

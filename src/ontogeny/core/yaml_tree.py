@@ -16,6 +16,10 @@ Origins = dict[Location, str]
 """Where each key of a recipe comes from, as an error line begins: ``demo.yaml, line 12``."""
 
 _DEEPEST = 40
+_MOST_DIGITS = 100
+MOST_VALUES = 100_000
+MOST_CHARACTERS = 300_000
+"""Bounds of what is read: a recipe of a few lines must not keep a machine busy."""
 
 
 def read_yaml(text: str, where: str) -> tuple[JsonTree, Origins]:
@@ -27,46 +31,62 @@ def read_yaml(text: str, where: str) -> tuple[JsonTree, Origins]:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
+    if len(text) > MOST_CHARACTERS:
+        raise RecipeError(f"{where}: a recipe has at most {MOST_CHARACTERS:,} characters, this has {len(text):,}")
     try:
         root = YAML(typ="safe", pure=True).compose(text)
+    except RecursionError:
+        raise RecipeError(f"{where}: not YAML: nested too deep") from None
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or getattr(error, "context", "")
         raise RecipeError(f"{where}{line}: not YAML: {problem}") from None
-    origins: Origins = {}
-    return (None if root is None else _plain(root, (), origins, where)), origins
+    reader = _PlainValues(where)
+    return (None if root is None else reader.plain(root, ())), reader.origins
 
 
-def _plain(node: "Node", location: Location, origins: Origins, where: str) -> JsonTree:
-    from ruamel.yaml.nodes import MappingNode, SequenceNode
+class _PlainValues:
+    """Turns nodes into plain values. Each alias counts as all that it stands for, so that the work is bounded."""
 
-    here = f"{where}, line {node.start_mark.line + 1}"
-    origins.setdefault(location, here)
-    if len(location) > _DEEPEST:
-        raise RecipeError(f"{here}: nested more than {_DEEPEST} deep (an alias inside its own anchor?)")
-    if isinstance(node, MappingNode):
-        return _mapping(node, location, origins, where)
-    if isinstance(node, SequenceNode):
-        return [_plain(item, (*location, i), origins, where) for i, item in enumerate(node.value)]
-    return _scalar(node.value, str(node.tag), here)
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.origins: Origins = {}
+        self._left = MOST_VALUES
 
+    def plain(self, node: "Node", location: Location) -> JsonTree:
+        from ruamel.yaml.nodes import MappingNode, SequenceNode
 
-def _mapping(node: "MappingNode", location: Location, origins: Origins, where: str) -> dict[str, JsonTree]:
-    plain: dict[str, JsonTree] = {}
-    for key, value in node.value:
-        here = f"{where}, line {key.start_mark.line + 1}"
-        if not isinstance(key.value, str):
-            raise RecipeError(f"{here}: a key must be a word, not a list or a mapping")
-        if key.value in plain:
-            raise RecipeError(f"{here}, key '{'.'.join(map(str, (*location, key.value)))}': the key stands twice")
-        origins[*location, key.value] = here
-        plain[key.value] = _plain(value, (*location, key.value), origins, where)
-    return plain
+        here = f"{self.where}, line {node.start_mark.line + 1}"
+        self.origins.setdefault(location, here)
+        self._left -= 1
+        if self._left < 0:
+            raise RecipeError(f"{here}: more than {MOST_VALUES:,} values, each alias counted as what it stands for")
+        if len(location) > _DEEPEST:
+            raise RecipeError(f"{here}: nested more than {_DEEPEST} deep (an alias inside its own anchor?)")
+        if isinstance(node, MappingNode):
+            return self._mapping(node, location)
+        if isinstance(node, SequenceNode):
+            return [self.plain(item, (*location, i)) for i, item in enumerate(node.value)]
+        return _scalar(node.value, str(node.tag), here)
+
+    def _mapping(self, node: "MappingNode", location: Location) -> dict[str, JsonTree]:
+        plain: dict[str, JsonTree] = {}
+        for key, value in node.value:
+            here = f"{self.where}, line {key.start_mark.line + 1}"
+            if not isinstance(key.value, str):
+                raise RecipeError(f"{here}: a key must be a word, not a list or a mapping")
+            if key.value in plain:
+                raise RecipeError(f"{here}, key '{'.'.join(map(str, (*location, key.value)))}': the key stands twice")
+            self.origins[*location, key.value] = here
+            plain[key.value] = self.plain(value, (*location, key.value))
+        return plain
 
 
 def _scalar(text: str, tag: str, here: str) -> JsonTree:
     kind = tag.removeprefix("tag:yaml.org,2002:")
+    if kind in ("int", "float") and len(text) > _MOST_DIGITS:
+        raise RecipeError(f"{here}: a number of {len(text):,} digits: at most {_MOST_DIGITS} are read")
     try:
         match kind:
             case "null":

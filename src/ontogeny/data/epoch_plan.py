@@ -40,7 +40,7 @@ class EpochPlan:
         self.batch = batch
         self.seed = seed
         self.steps_per_epoch = math.ceil(len(self.lengths) / batch)
-        self._tokens_before_epoch = [0]
+        self._tokens_per_epoch = int(self.lengths.sum())
         self._epoch = lru_cache(maxsize=4)(self._draw_epoch)
 
     def batch_at(self, step: int) -> NDArray[np.int64]:
@@ -65,18 +65,13 @@ class EpochPlan:
             # Rounded first, so that 0.07 epochs of 100 steps (7.000000000000001) are 7
             return max(math.ceil(round(train.epochs * self.steps_per_epoch, 9)), 1)
         assert train.tokens is not None
-        epoch = 0
-        while self._tokens_before(epoch + 1) < train.tokens:
-            epoch += 1
+        epoch = (train.tokens - 1) // self._tokens_per_epoch
         tokens_within = self._epoch(epoch)[1]
         step_in_epoch = int(np.searchsorted(tokens_within, train.tokens - self._tokens_before(epoch)))
         return epoch * self.steps_per_epoch + step_in_epoch
 
     def _tokens_before(self, epoch: int) -> int:
-        totals = self._tokens_before_epoch
-        while len(totals) <= epoch:
-            totals.append(totals[-1] + int(self._epoch(len(totals) - 1)[1][-1]))
-        return totals[epoch]
+        return epoch * self._tokens_per_epoch  # every epoch is a permutation of all examples
 
     def _draw_epoch(self, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Examples in order, int64 `[n]`, and tokens seen within the epoch at each of its states, `[steps + 1]`."""

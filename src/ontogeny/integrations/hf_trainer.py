@@ -38,8 +38,9 @@ from ontogeny.models.weights import effective_weights, fingerprint, nonembedding
 from ontogeny.objectives.compose import Objective
 from ontogeny.objectives.terms.next_token import NextToken
 from ontogeny.runs.provenance import environment
+from ontogeny.store.durable import filling
 from ontogeny.store.run import open_run
-from ontogeny.store.schema import PROVENANCE
+from ontogeny.store.schema import BASE_FOLDER, PROVENANCE, TOKENIZER_FOLDER
 from ontogeny.store.writer import RunWriter
 
 if TYPE_CHECKING:
@@ -140,7 +141,8 @@ class OntogenyCallback(TrainerCallback):
         self.path = self._folder(Path(args.output_dir) / "ontogeny", resumes=state.global_step > 0)
         writer = self._open(args, state, model, probes)
         if tokenizer is not None:
-            tokenizer.save_pretrained(str(self.path / "tokenizer"))
+            tokenizer.save_pretrained(str(self.path / TOKENIZER_FOLDER))
+            writer.list_files(TOKENIZER_FOLDER)
         if self.measures and tokenizer is not None:
             self._observe(args, state, model, writer, probes, tokenizer)
         if self._audit_settings is not None:
@@ -332,9 +334,11 @@ class OntogenyCallback(TrainerCallback):
 
         assert self._writer is not None
         if is_adapter(model):
-            base = self._writer.path / "base"
+            base = self._writer.path / BASE_FOLDER
             if not base.exists():
-                save_model(copy.deepcopy(cast("PeftModel", model)).unload(), base)
+                with filling(base):
+                    save_model(copy.deepcopy(cast("PeftModel", model)).unload(), base)
+                self._writer.list_files(BASE_FOLDER)
         with self._writer.checkpoint(place, extra={"weights_only": True}) as folder:
             save_model(model, folder / "model")
 

@@ -7,6 +7,7 @@ from ontogeny.core.origin import Origin
 from ontogeny.models.build import load_checkpoint
 from ontogeny.models.weights import effective_weights, fingerprint
 from ontogeny.store.run import Checkpoint, Run
+from ontogeny.store.schema import BASE_FOLDER, TOKENIZER_FOLDER
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -29,12 +30,13 @@ def load_verified(run: Run, checkpoint: Checkpoint, *, trainable: bool = False) 
 
     The checkpoint's own files have hashes of their own (`Checkpoint.verify`); this also covers the base below adapters.
     """
-    model = load_checkpoint(checkpoint.model_path, run.path / "base", trainable=trainable)
+    run.verify_files(BASE_FOLDER)
+    model = load_checkpoint(checkpoint.model_path, run.path / BASE_FOLDER, trainable=trainable)
     if fingerprint(effective_weights(model)) != checkpoint.place.weights_sha256:
         raise StoreError(
             f"{checkpoint.path}: these are not the weights that were saved at step {checkpoint.step}; "
-            f"{run.path / 'base'} was changed or damaged"
-            if (run.path / "base").exists()
+            f"{run.path / BASE_FOLDER} was changed or damaged"
+            if (run.path / BASE_FOLDER).exists()
             else f"{checkpoint.path}: these are not the weights that were saved at step {checkpoint.step}"
         )
     return model
@@ -44,11 +46,13 @@ def origin_of_checkpoint(run: Run, step: int | None) -> Origin:
     """Where that checkpoint's model and tokenizer are. Verifies its hashes."""
     checkpoint = checkpoint_at(run, step)
     checkpoint.verify()
+    run.verify_files(TOKENIZER_FOLDER)
+    run.verify_files(BASE_FOLDER)
     adapter = (checkpoint.model_path / "adapter_config.json").exists()
     return Origin(
-        path=str(run.path / "base") if adapter else str(checkpoint.model_path),
+        path=str(run.path / BASE_FOLDER) if adapter else str(checkpoint.model_path),
         adapter=str(checkpoint.model_path) if adapter else None,
-        tokenizer=str(run.path / "tokenizer"),
+        tokenizer=str(run.path / TOKENIZER_FOLDER),
         parent={
             "run": run.path.name,
             "step": checkpoint.step,

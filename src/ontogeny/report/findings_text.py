@@ -1,7 +1,8 @@
 """A diagnosis in words: for the terminal, for a comment in Markdown, and as JSON."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
+from ontogeny.core.printable import one_line, printable
 from ontogeny.core.verdicts import Clear, Evidence, Finding, NotAssessable, Severity
 from ontogeny.diagnosis.examine import Examination, as_json
 from ontogeny.report.sparkline import marks, sparkline
@@ -27,7 +28,7 @@ def series_of(examination: Examination, evidence: Evidence, segment: int) -> Ser
 def header(examination: Examination) -> str:
     """The log's path, format and objective, in two or three lines."""
     history = examination.history
-    lines = [f"{history.path}"]
+    lines = [one_line(history.path)]
     if history.nothing:
         return "\n".join(
             [*lines, f"  {history.form}: no training curve. {_sentence(history.nothing)}", *_notes(history)]
@@ -50,7 +51,7 @@ def _sentence(text: str) -> str:
 
 def terminal(examination: Examination, *, verbose: bool = False, colour: bool = False) -> str:
     """The whole diagnosis of one log as text. `colour`: with rich's markup; text from the log is then escaped."""
-    escape = _escape if colour else str
+    escape = escape_for(colour)
     lines = [escape(header(examination))]
     for finding in examination.findings:
         lines += ["", *_finding(examination, finding, verbose=verbose, colour=colour)]
@@ -73,14 +74,17 @@ def tally(examination: Examination) -> str:
     return f"{clear} rules clear, {lacking} not assessable"
 
 
-def _escape(text: str) -> str:
+def escape_for(colour: bool) -> Callable[[str], str]:
+    """How text of logs and names is shown: control characters escaped and, in `colour`, rich's markup too."""
+    if not colour:
+        return printable
     from rich.markup import escape
 
-    return escape(text)
+    return lambda text: escape(printable(text))
 
 
 def _finding(examination: Examination, finding: Finding, *, verbose: bool, colour: bool) -> list[str]:
-    escape = _escape if colour else str
+    escape = escape_for(colour)
     word = finding.severity.upper()
     shown = f"[{COLOURS[finding.severity]}]{word}[/]" if colour else word
     lines = [f"  {shown}  {escape(_sentence(finding.statement))}"]
@@ -128,9 +132,13 @@ def markdown(examinations: Iterable[Examination]) -> str:
     parts = []
     for examination in examinations:
         history = examination.history
-        parts.append(f"### `{history.path}`\n\n{history.form}; {examination.objective.value}. {tally(examination)}.")
+        parts.append(
+            f"### `{one_line(history.path)}`\n\n{history.form}; {examination.objective.value}. {tally(examination)}."
+        )
         if history.nothing:
-            parts[-1] = f"### `{history.path}`\n\n{history.form}: no training curve. {_sentence(history.nothing)}"
+            parts[-1] = (
+                f"### `{one_line(history.path)}`\n\n{history.form}: no training curve. {_sentence(history.nothing)}"
+            )
         elif not examination.findings:
             parts.append("Nothing found.")
         else:

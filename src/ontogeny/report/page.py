@@ -18,6 +18,7 @@ from ontogeny.report.sentences import how_to_add
 from ontogeny.report.theme import chart_config
 from ontogeny.store import durable
 from ontogeny.store.comparisons import folder_beside
+from ontogeny.store.export import with_plain_text
 from ontogeny.store.run_group import RunGroup
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ def write_report(runs: "Sequence[Run]", out: Path | None = None, live: bool = Fa
     if not live:
         durable.write_bytes(path.parent / "report.txt", plain_text(group).encode())
         durable.write_bytes(
-            path.parent / "summary.csv", summary(group).to_csv(index=False, float_format="%.7g").encode()
+            path.parent / "summary.csv",
+            with_plain_text(summary(group)).to_csv(index=False, float_format="%.7g").encode(),
         )
         write_pictures(path.parent / "figures", figures)
     return path

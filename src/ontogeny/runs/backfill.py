@@ -16,10 +16,12 @@ from ontogeny.looking.weights_history import WeightsHistory, saved_weights
 from ontogeny.models.checkpoints import load_verified
 from ontogeny.objectives.compose import Objective
 from ontogeny.runs.materials import Companions, open_companions, refuse_missing, require_same_companions
-from ontogeny.runs.parents import recipe_of
+from ontogeny.runs.parents import parents_folder, recipe_of
 from ontogeny.runs.provenance import environment
 from ontogeny.runs.reopen import open_at, prepare_again
+from ontogeny.runs.threads import threads_of
 from ontogeny.store.run import Checkpoint, Run, open_run
+from ontogeny.store.schema import TOKENIZER_FOLDER
 from ontogeny.store.writer import RunWriter
 from ontogeny.train.anchors import read_anchors
 from ontogeny.train.control_decisions import ControlDecisions
@@ -51,8 +53,9 @@ def backfill(
     live = [measure for measure in measures if measure.live]
     recipe = recipe_of(run) if run.recipe_yaml else None
     prepared = prepare_again(run, _trained_by(run, recipe, live)) if live else None
-    with RunWriter.attach(path) as writer:
-        tokenizer = load_tokenizer(str(path / "tokenizer"))
+    run.verify_files(TOKENIZER_FOLDER)
+    with threads_of(run), RunWriter.attach(path) as writer:
+        tokenizer = load_tokenizer(str(path / TOKENIZER_FOLDER))
         due = {measure.group: frozenset(c.step for c in chosen) for measure in measures}
         companions = _companions(run, recipe, tokenizer)
         objective = _objective(recipe, path, companions)
@@ -142,7 +145,7 @@ def _objective(recipe: Recipe | None, run: Path, companions: Companions) -> Obje
 def _companions(run: Run, recipe: Recipe | None, tokenizer: "PreTrainedTokenizerFast") -> Companions:
     if recipe is None or not recipe.companions:
         return {}
-    companions = open_companions(recipe, tokenizer, run.path.parent, refuse_missing, begun=run)
+    companions = open_companions(recipe, tokenizer, parents_folder(run), refuse_missing, begun=run)
     require_same_companions(run, companions)
     return companions
 

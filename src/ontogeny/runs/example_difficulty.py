@@ -12,6 +12,7 @@ from ontogeny.looking.forward_passes import forward_probe_set
 from ontogeny.looking.guard import looking
 from ontogeny.models.body_and_head import BodyAndHead
 from ontogeny.store import durable, schema
+from ontogeny.store.manifest import Listed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -22,14 +23,15 @@ BATCH_TOKENS = 4096
 def example_nll(recipe: Recipe, run: Path, model: "PreTrainedModel", prepared: Prepared) -> np.ndarray | None:
     """Mean NLL per token of every example, float64 [n], if the recipe's order needs it; else None.
 
-    Computed before training and kept in the run; read from there when a run is continued.
+    Computed before training and kept in the run; read from there when a run is continued. Raises StoreError if it was
+    kept and is lost or damaged.
     """
     if recipe.train is None or not recipe.train.order.needs_nll:
         return None
-    kept = run / schema.ORDER
-    if not kept.exists():
+    kept, listed = run / schema.ORDER, Listed(run)
+    if not kept.exists() and schema.ORDER not in listed.entries:
         durable.write_json(kept, {"nll": _measured(model, prepared).tolist()})
-    return np.array(durable.read_json(kept)["nll"], dtype=np.float64)
+    return np.array(durable.parse_json(kept, listed.read(kept))["nll"], dtype=np.float64)
 
 
 def _measured(model: "PreTrainedModel", prepared: Prepared) -> np.ndarray:

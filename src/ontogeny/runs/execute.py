@@ -22,10 +22,12 @@ from ontogeny.runs.materials import (
     open_training,
     require_same_companions,
 )
-from ontogeny.runs.parents import recipe_of
+from ontogeny.runs.parents import parents_folder, recipe_of, relative_parents_folder
 from ontogeny.runs.provenance import describe, environment
 from ontogeny.runs.reopen import open_at, prepare_again, require_same_texts
 from ontogeny.runs.status import keep_status
+from ontogeny.runs.threads import threads_of
+from ontogeny.store import durable, schema
 from ontogeny.store.run import Run, open_run
 from ontogeny.store.schema import PROVENANCE
 from ontogeny.store.writer import RunWriter
@@ -57,6 +59,7 @@ def execute(recipe: Recipe, *, runs_dir: Path, to: Path | None = None, listen: L
         parent=materials.origin.parent if materials.origin else None,
         companions={name: dict(companion.described) for name, companion in materials.companions.items()},
     )
+    provenance |= relative_parents_folder(path, runs_dir)
     with RunWriter.create(
         path, recipe_yaml=dump_recipe(recipe), recipe=recipe.as_json(), provenance=provenance
     ) as writer:
@@ -78,7 +81,8 @@ def _return_or_continue(path: Path, runs_dir: Path, listen: Listener) -> Path:
 def resume(path: Path, *, steps: int | None = None, runs_dir: Path | None = None, listen: Listener = silent) -> Path:
     """Continue a run from its last checkpoint, bit for bit as if it had not stopped; `steps` extends it.
 
-    `runs_dir`: where parent runs are looked for, by default beside the run. Raises StoreError if a checkpoint is
+    It computes on as many threads as the run began with. `runs_dir`: where parent runs are looked for, by default where
+    they were when it began. Raises StoreError if a checkpoint is
     damaged or a companion is another one now, DataError if the texts have changed, OntogenyError if the run was not
     trained here.
     """
@@ -89,16 +93,24 @@ def resume(path: Path, *, steps: int | None = None, runs_dir: Path | None = None
         raise OntogenyError(f"{path}: has {total} steps already; --steps must be more")
     if steps is None and is_finished(run):
         return path
-    if not run.checkpoints:
-        return _begin_again(recipe, run, runs_dir or path.parent, listen)
-    last = run.checkpoints[-1]
+    with threads_of(run, lambda text: listen(StageEvent(text=text))):
+        if run.checkpoints:
+            _go_on(recipe, run, total, steps, runs_dir or parents_folder(run), listen)
+        else:
+            _begin_again(recipe, run, runs_dir or parents_folder(run), listen)
+    return path
+
+
+def _go_on(recipe: Recipe, run: Run, total: int | None, steps: int | None, runs_dir: Path, listen: Listener) -> None:
+    """Continue from the last checkpoint."""
+    path, last = run.path, run.checkpoints[-1]
     last.verify()
     if recipe.train is None:
         raise OntogenyError(f"{path}: only looks at a model; look again with  ontogeny measure {path} --kind …")
     listen(StageEvent(text=f"continuing from step {last.step}: reading the texts again"))
     prepared = prepare_again(run, recipe)
-    missing = _train_first(recipe, runs_dir or path.parent, listen)
-    companions = open_companions(recipe, prepared.tokenizer, runs_dir or path.parent, missing, begun=run)
+    missing = _train_first(recipe, runs_dir, listen)
+    companions = open_companions(recipe, prepared.tokenizer, runs_dir, missing, begun=run)
     require_same_companions(run, companions)
     with RunWriter.attach(path) as writer:
         writer.rewind(last.step, last.manifest["extra"]["metrics_rows"])
@@ -106,29 +118,33 @@ def resume(path: Path, *, steps: int | None = None, runs_dir: Path | None = None
         with keep_status(writer):
             session = open_at(run, recipe, prepared, companions, last, steps or total)
             Training(recipe, session, writer, prepared, listen).carry_out()
-    return path
 
 
 def _begin(materials: Materials, writer: RunWriter, listen: Listener) -> None:
     """From an empty run to a finished one."""
     recipe, prepared, model = materials.recipe, materials.prepared, materials.model
-    keep_written(writer.path, prepared.generated)
-    prepared.tokenizer.save_pretrained(str(writer.path / "tokenizer"))
-    for probe in prepared.probes.values():
-        writer.put_probes(probe)
-    if is_adapter(model):
-        save_model(_base_of(model), writer.path / "base")
+    tokenizer, base = (writer.path / name for name in (schema.TOKENIZER_FOLDER, schema.BASE_FOLDER))
     with keep_status(writer):
+        keep_written(writer.path, prepared.generated)
+        with durable.filling(tokenizer):
+            prepared.tokenizer.save_pretrained(str(tokenizer))
+        for probe in prepared.probes.values():
+            writer.put_probes(probe)
+        if is_adapter(model):
+            with durable.filling(base):
+                save_model(_base_of(model), base)
         if recipe.train is None:
+            writer.list_files(*schema.WRITTEN_ONCE)
             _only_look(materials, writer, listen)
         else:
             anchors = compute_anchors(recipe, to_device(model), prepared, materials.origin)
             keep_anchors(writer.path, anchors)
             session = open_training(materials, writer.path, anchors)
+            writer.list_files(*schema.WRITTEN_ONCE)
             Training(recipe, session, writer, prepared, listen).carry_out()
 
 
-def _begin_again(recipe: Recipe, run: Run, runs_dir: Path, listen: Listener) -> Path:
+def _begin_again(recipe: Recipe, run: Run, runs_dir: Path, listen: Listener) -> None:
     """A run that stopped before its first checkpoint has nothing to continue from."""
     materials = _gather(recipe, runs_dir, listen, run.path)
     require_same_texts(run, materials.prepared)
@@ -137,7 +153,6 @@ def _begin_again(recipe: Recipe, run: Run, runs_dir: Path, listen: Listener) -> 
         writer.rewind(-1, 0)
         _note_resume(writer, 0, None, None)
         _begin(materials, writer, listen)
-    return run.path
 
 
 def _recipe_to_continue(run: Run) -> Recipe:

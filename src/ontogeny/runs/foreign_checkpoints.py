@@ -22,6 +22,8 @@ from ontogeny.objectives.compose import Objective
 from ontogeny.runs.backfill import observer_for
 from ontogeny.runs.provenance import describe
 from ontogeny.runs.status import keep_status
+from ontogeny.store import durable
+from ontogeny.store.schema import TOKENIZER_FOLDER
 from ontogeny.store.writer import RunWriter
 from ontogeny.train.session import to_device
 
@@ -105,7 +107,9 @@ def measure_series(
     with RunWriter.create(
         to, recipe_yaml=dump_recipe(recipe), recipe=recipe.as_json(), provenance=provenance
     ) as writer:
-        tokenizer.save_pretrained(str(to / "tokenizer"))
+        with durable.filling(to / TOKENIZER_FOLDER):
+            tokenizer.save_pretrained(str(to / TOKENIZER_FOLDER))
+        writer.list_files(TOKENIZER_FOLDER)
         for probe in prepared.probes.values():
             writer.put_probes(probe)
         due = {m.group: frozenset(s.step for s in stations) for m in recipe.measures}

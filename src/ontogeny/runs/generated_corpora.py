@@ -15,6 +15,7 @@ from ontogeny.data.tokenizer import load_tokenizer
 from ontogeny.models.build import load_causal_lm
 from ontogeny.models.checkpoints import origin_of_checkpoint
 from ontogeny.store import durable, schema
+from ontogeny.store.manifest import Listed
 from ontogeny.store.run import open_run
 from ontogeny.train.session import to_device
 
@@ -40,7 +41,7 @@ def write_corpora(
     generated = {}
     for name, corpus in written_corpora(recipe).items():
         if run is not None and _path(run, name).exists():
-            generated[name] = _read(_path(run, name))
+            generated[name] = _read(run, name)
             continue
         if corpus.run is not None:
             model, tokenizer = author_of(origin_of_checkpoint(open_run(Path(corpus.run)), corpus.step))
@@ -74,14 +75,15 @@ def keep_written(run: Path, written: Written) -> None:
 
 def read_written(recipe: Recipe, run: Path) -> Written:
     """Read them from the run. Raises StoreError if they are not there: nobody writes the same again for certain."""
-    return {name: _read(_path(run, name)) for name in written_corpora(recipe)}
+    return {name: _read(run, name) for name in written_corpora(recipe)}
 
 
-def _read(path: Path) -> list[Document]:
+def _read(run: Path, name: str) -> list[Document]:
+    path = _path(run, name)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = Listed(run).read(path).decode().splitlines()
         return [Document(**json.loads(line)) for line in lines]
-    except (OSError, ValueError, TypeError) as error:
+    except (StoreError, ValueError, TypeError) as error:
         raise StoreError(f"{path}: what was written for this run cannot be read ({error}): bring it back") from None
 
 

@@ -1,6 +1,8 @@
 """Earlier runs as sources of models: found by what shaped their weights."""
 
+import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import load_recipe, validate
 from ontogeny.models.checkpoints import origin_of_checkpoint
 from ontogeny.store.run import Run, open_run
-from ontogeny.store.schema import RECIPE_JSON
+from ontogeny.store.schema import RECIPE_JSON, TOKENIZER_FOLDER
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -23,15 +25,32 @@ if TYPE_CHECKING:
 def find_finished_run(runs_dir: Path, train_hash: str) -> Path | None:
     """The finished run with that train hash, if there is one below `runs_dir`."""
     for path in sorted(runs_dir.glob("*/provenance.json")):
-        try:
+        with suppress(StoreError):  # a damaged run is none to start from
             run = open_run(path.parent)
-        except StoreError:
-            continue
-        as_the_recipe_says = run.provenance.get("train_hash") == train_hash and not run.provenance.get("extensions")
-        whole = run.status.get("state") == "finished" and run.checkpoints and (run.path / "tokenizer").is_dir()
-        if as_the_recipe_says and whole:
-            return path.parent
+            as_the_recipe_says = run.provenance.get("train_hash") == train_hash and not run.provenance.get("extensions")
+            whole = run.status.get("state") == "finished" and (run.path / TOKENIZER_FOLDER).is_dir()
+            if as_the_recipe_says and whole and run.checkpoints:
+                return path.parent
     return None
+
+
+_PARENTS_FOLDER = "parents_folder"
+"""Key in the provenance: the folder below which parent runs were looked for, relative to the run's own directory."""
+
+
+def relative_parents_folder(path: Path, runs_dir: Path) -> dict[str, str]:
+    """What the provenance of a run at `path` says of where its parents are; empty if they lie beside it."""
+    if path.resolve().parent == runs_dir.resolve():
+        return {}
+    return {_PARENTS_FOLDER: os.path.relpath(runs_dir.resolve(), path.resolve())}
+
+
+def parents_folder(run: Run) -> Path:
+    """Where a run's parents are looked for again: where they were when it began, else beside it."""
+    relative = run.provenance.get(_PARENTS_FOLDER)
+    if isinstance(relative, str) and (run.path.resolve() / relative).is_dir():
+        return Path(os.path.normpath(run.path.resolve() / relative))
+    return run.path.parent
 
 
 def check_held_out(recipe: Recipe, parent: Mapping[str, Any]) -> None:
@@ -66,8 +85,18 @@ def _splitting(data: Mapping[str, Any], corpus: Mapping[str, Any]) -> Any:
 
 
 def recipe_of(run: Run) -> Recipe:
-    """The recipe that a run executes, with every default as it was when the run began."""
-    return validate(run.recipe, str(run.path / RECIPE_JSON))
+    """The recipe that a run executes, with every default as it was when the run began.
+
+    Raises StoreError if it does not have the hash that the provenance names.
+    """
+    recipe = validate(run.recipe, str(run.path / RECIPE_JSON))
+    expected = run.provenance.get("recipe_hash", recipe.recipe_hash)
+    if recipe.recipe_hash != expected:
+        raise StoreError(
+            f"{run.path / RECIPE_JSON} is damaged: the recipe's hash is {recipe.recipe_hash}, the run began with "
+            f"{expected}"
+        )
+    return recipe
 
 
 @dataclass(frozen=True, kw_only=True)

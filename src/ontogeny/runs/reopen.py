@@ -11,6 +11,7 @@ from ontogeny.models.checkpoints import load_verified
 from ontogeny.runs.generated_corpora import read_written
 from ontogeny.runs.materials import Companions, Materials, open_training
 from ontogeny.store.run import Checkpoint, Run
+from ontogeny.store.schema import TOKENIZER_FOLDER
 from ontogeny.train.anchors import read_anchors
 from ontogeny.train.control_decisions import ControlDecisions
 from ontogeny.train.session import Session
@@ -21,7 +22,8 @@ from ontogeny.train.trainer_state import restore_trainer
 def prepare_again(run: Run, recipe: Recipe) -> Prepared:
     """The run's texts, read again. Raises DataError if they have changed since it began."""
     written = read_written(recipe, run.path)
-    prepared = prepare(recipe, tokenizer=load_tokenizer(str(run.path / "tokenizer")), generated=written)
+    run.verify_files(TOKENIZER_FOLDER)
+    prepared = prepare(recipe, tokenizer=load_tokenizer(str(run.path / TOKENIZER_FOLDER)), generated=written)
     require_same_texts(run, prepared)
     return prepared
 

@@ -20,6 +20,9 @@ def keep_status(writer: RunWriter) -> Iterator[None]:
         raise
     except Exception as error:
         kind = "" if isinstance(error, OntogenyError) else f"{type(error).__name__}: "
-        writer.set_status(state="failed", message=f"{kind}{error}")
+        try:
+            writer.set_status(state="failed", message=f"{kind}{error}")
+        except OntogenyError as second:  # a disk that is full: the first failure is the one to be told
+            error.add_note(f"and then: {second}")
         raise
     writer.set_status(state="finished", message="", finished_unix_s=time.time())

@@ -2,64 +2,57 @@
 
 `slots.json` says which slot of that axis holds which model state; it is replaced last, so that readers, who select and
 sort by it, never see a torn write. A state that is measured again goes to a new slot. Chunks of zeros are written, too,
-so that a lost file is an error and not a zero.
+so that a lost file is an error and not a zero. A group is marked as begun until its first state is complete: only then
+may it lack `slots.json`.
 """
 
-import asyncio
 import hashlib
 import itertools
 import json
 import math
 import os
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 import zarr
-from zarr.codecs import ZstdCodec
-from zarr.storage import LocalStore
+from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from ontogeny.core.errors import StoreError
 from ontogeny.core.json_types import JsonObject
 from ontogeny.core.measures import ADDED_LATER
 from ontogeny.core.progress import Place
 from ontogeny.store import durable, schema
+from ontogeny.store.group_store import GroupStore
+from ontogeny.store.slots import BEGUN, Slots, check_metadata, metadata_sums, read_slots, refuse_lost_slots
 
 if TYPE_CHECKING:
-    from zarr.abc.store import ByteRequest
     from zarr.core.array_spec import ArrayConfigLike
-    from zarr.core.buffer import Buffer, BufferPrototype
 
-Slots = dict[int, Place]
-"""Which model state each slot holds, in order of arrival."""
-
-_COMPRESSOR = ZstdCodec(level=1, checksum=True)
+_COMPRESSORS = (ZstdCodec(level=1, checksum=True), Crc32cCodec())
 _ARRAY_CONFIG: "ArrayConfigLike" = {"write_empty_chunks": True}
 _CHUNK = re.compile(r"c\.(\d+)((?:\.\d+)*)")
 
 
-def read_slots(group: Path) -> Slots:
-    """Which slots of a group are in use; empty if no state was ever completed. Raises StoreError if damaged."""
-    path = group / schema.SLOTS
-    if not path.exists():
-        return {}
-    try:
-        return {int(entry.pop("slot")): schema.place_from(entry) for entry in durable.read_json(path)["slots"]}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise StoreError(f"{path} is damaged: {error}") from None
-
-
 def open_group(group: Path) -> xr.Dataset:
-    """Open a measure's arrays lazily, axis `checkpoint` sorted by step. Raises StoreError if chunks are missing."""
+    """Open a measure's arrays lazily, axis `checkpoint` sorted by step.
+
+    Raises StoreError if chunks are missing or a file is not what was written; a damaged chunk raises it when its values
+    are read.
+    """
     slots = read_slots(group)
-    store = _GroupStore(group, read_only=True, length=max(slots, default=-1) + 1)
-    dataset = xr.open_zarr(store, consolidated=False, chunks=None, decode_cf=False)
-    coordinates, variables = _pop_names(dataset.attrs)
-    _check_chunks(group, dataset, slots, set(coordinates))
+    check_metadata(group)
+    store = GroupStore(group, read_only=True, length=max(slots, default=-1) + 1)
+    try:
+        dataset = xr.open_zarr(store, consolidated=False, chunks=None, decode_cf=False)
+        coordinates, variables = _pop_names(dataset.attrs)
+        _check_chunks(group, dataset, slots, set(coordinates))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise StoreError(f"{group} is damaged: {(str(error).splitlines() or [''])[0]}") from None
     for name in coordinates:
         if dataset[name].dtype.kind == "T":
             dataset[name] = dataset[name].copy(data=dataset[name].values.astype(object).astype(str))
@@ -83,64 +76,9 @@ def _check_chunks(group: Path, dataset: xr.Dataset, slots: Iterable[int], coordi
         if name not in coordinates:
             indices[0] = slots
         for index in itertools.product(*indices):
-            if ".".join(["c", *map(str, index)]) not in files:
-                raise StoreError(f"{folder}: a chunk is missing, so '{name}' cannot be read: measure it again")
-
-
-class _GroupStore(LocalStore):
-    """A group's directory as a Zarr store that writes through the file layer. New files become durable with `settle`.
-
-    While a state is being written, some arrays have grown and others have not. With `length`, all of them are read as
-    if axis `checkpoint` had that many slots.
-    """
-
-    def __init__(self, root: Path | str, *, read_only: bool = False, length: int | None = None) -> None:
-        super().__init__(root, read_only=read_only)
-        self._unsettled: list[Path] = []
-        self._length = length
-
-    def with_read_only(self, read_only: bool = False) -> Self:
-        return type(self)(self.root, read_only=read_only, length=self._length)
-
-    async def get(
-        self, key: str, prototype: "BufferPrototype | None" = None, byte_range: "ByteRequest | None" = None
-    ) -> "Buffer | None":
-        return self._with_length(key, await super().get(key, prototype, byte_range))
-
-    def _with_length(self, key: str, value: "Buffer | None") -> "Buffer | None":
-        """An array's metadata with `length` slots on axis `checkpoint`; any other file as it is."""
-        if value is None or self._length is None or not key.endswith("/zarr.json"):
-            return value
-        metadata = json.loads(value.to_bytes())
-        if metadata.get("dimension_names", [])[:1] == ["checkpoint"]:
-            metadata["shape"][0] = self._length
-        return value.from_bytes(json.dumps(metadata).encode())
-
-    async def set(self, key: str, value: "Buffer") -> None:
-        await asyncio.to_thread(self.set_sync, key, value)
-
-    async def set_if_not_exists(self, key: str, value: "Buffer") -> None:
-        if not await self.exists(key):
-            await self.set(key, value)
-
-    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        async for name in super().list_dir(prefix):
-            if name != schema.SLOTS and not name.startswith("."):  # Zarr warns about files that it does not know
-                yield name
-
-    def set_sync(self, key: str, value: "Buffer") -> None:
-        path = self.root / key
-        durable.make_folder(path.parent)
-        if path.name == "zarr.json" and path.exists():  # readers may be reading it
-            durable.write_bytes(path, memoryview(value.to_bytes()))
-        else:
-            self._unsettled.append(path)
-            durable.write_unsynced(path, memoryview(value.to_bytes()))
-
-    def settle(self) -> None:
-        """Wait until all files written so far are on the disk."""
-        durable.sync_files(self._unsettled)
-        self._unsettled.clear()
+            chunk = ".".join(["c", *map(str, index)])
+            if chunk not in files:
+                raise StoreError(f"{folder / chunk} is missing, so '{name}' cannot be read: measure it again")
 
 
 class GroupWriter:
@@ -151,8 +89,12 @@ class GroupWriter:
         self._slots = read_slots(group)
         self._forget()
         if group.exists() and not self._slots:
+            refuse_lost_slots(group)
             durable.remove_tree(group)
         if self._slots:
+            check_metadata(group)
+            if (group / BEGUN).exists():
+                durable.remove_files([group / BEGUN])
             self._truncate()
 
     def _forget(self) -> None:
@@ -160,6 +102,7 @@ class GroupWriter:
         self._group: zarr.Group | None = None
         self._arrays: dict[str, zarr.Array] = {}
         self._digests: dict[str, str] = {}
+        self._metadata: dict[str, str] = {}
 
     def put(self, place: Place, dataset: xr.Dataset) -> None:
         """Store a measure's result at one state; durable on return. The result of an earlier put is replaced.
@@ -180,7 +123,7 @@ class GroupWriter:
             for name, array in dataset.data_vars.items():
                 self._append(str(name), array, slot)
             store = self._opened().store
-            assert isinstance(store, _GroupStore)
+            assert isinstance(store, GroupStore)
             store.settle()
             slots = {number: kept for number, kept in self._slots.items() if kept.step != place.step} | {slot: place}
             self._write_slots(slots)
@@ -206,7 +149,7 @@ class GroupWriter:
 
     def _opened(self) -> zarr.Group:
         if self._group is None:
-            self._group = zarr.open_group(_GroupStore(self._path), mode="a", zarr_format=3)
+            self._group = zarr.open_group(GroupStore(self._path), mode="a", zarr_format=3)
         return self._group
 
     def _array(self, name: str) -> zarr.Array:
@@ -223,10 +166,12 @@ class GroupWriter:
 
     def _create(self, dataset: xr.Dataset) -> None:
         if self._path.exists():
+            refuse_lost_slots(self._path)
             durable.remove_tree(self._path)
         durable.make_folder(self._path)
+        durable.write_bytes(self._path / BEGUN, b"")
         self._group = zarr.create_group(
-            _GroupStore(self._path),
+            GroupStore(self._path),
             zarr_format=3,
             attributes={
                 **_plain(dataset.attrs),
@@ -251,7 +196,7 @@ class GroupWriter:
             dimension_names=(*leading, *map(str, array.dims)),
             attributes=_plain(array.attrs),
             fill_value=np.nan if array.dtype.kind == "f" else None,
-            compressors=_COMPRESSOR,
+            compressors=_COMPRESSORS,
             config=_ARRAY_CONFIG,
             chunk_key_encoding={"name": "default", "separator": "."},
         )
@@ -315,8 +260,12 @@ class GroupWriter:
 
     def _write_slots(self, slots: Slots) -> None:
         entries = [{"slot": slot, **asdict(place)} for slot, place in slots.items()]
-        durable.write_json(self._path / schema.SLOTS, {"format_version": schema.FORMAT_VERSION, "slots": entries})
-        self._slots = slots
+        content = {"format_version": schema.FORMAT_VERSION, "slots": entries}
+        metadata = self._metadata or metadata_sums(self._path)
+        durable.write_json(self._path / schema.SLOTS, {**content, "metadata_sha256": metadata})
+        if not self._slots:
+            durable.remove_files([self._path / BEGUN])
+        self._slots, self._metadata = slots, metadata
 
     def _truncate(self) -> None:
         """Remove what no slot refers to: torn writes, replaced and rewound states."""

@@ -1,8 +1,13 @@
-"""Model states on disk. The manifest, with every file's hash, is written last: without it there is no checkpoint."""
+"""Model states on disk. The manifest, with every file's hash, is written last, and the whole is then renamed.
+
+So a directory with a checkpoint's name and no valid manifest is never an unfinished one. It is damaged, and refused by
+name wherever checkpoints are read: whatever it holds is not passed over, and not overwritten.
+"""
 
 import contextlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -41,16 +46,20 @@ class Checkpoint:
 
     def verify(self) -> None:
         """Hash every file again. Raises StoreError naming the first that differs, and the last earlier checkpoint."""
-        for name, expected in self.manifest["files"].items():
-            path = self.path / name
-            if not path.is_file():
-                raise self._refusal(f"{path} is missing")
-            try:
-                same = path.stat().st_size == expected["bytes"] and durable.hash_file(path) == expected["sha256"]
-            except OSError as error:
-                raise self._refusal(f"{path} cannot be read: {error.strerror}") from error
-            if not same:
-                raise self._refusal(f"{path} is damaged: its bytes are not those that were saved")
+        for name in self.manifest["files"]:
+            self.verify_file(name)
+
+    def verify_file(self, name: str) -> None:
+        """Hash one of the manifest's files again. Raises StoreError as `verify` does."""
+        path, expected = self.path / name, self.manifest["files"][name]
+        if not path.is_file():
+            raise self._refusal(f"{path} is missing")
+        try:
+            same = path.stat().st_size == expected["bytes"] and durable.hash_file(path) == expected["sha256"]
+        except OSError as error:
+            raise self._refusal(f"{path} cannot be read: {error.strerror}") from error
+        if not same:
+            raise self._refusal(f"{path} is damaged: its bytes are not those that were saved")
 
     def _refusal(self, what: str) -> StoreError:
         earlier = [other for other in list_checkpoints(self.path.parent) if other.step < self.step]
@@ -61,22 +70,34 @@ class Checkpoint:
         )
 
 
+_NAME = re.compile(r"step-\d{8,}")
+
+
 def list_checkpoints(folder: Path) -> list[Checkpoint]:
-    """All checkpoints with a valid manifest, by step."""
-    checkpoints = [_read(path) for path in folder.glob("step-*")]
+    """All checkpoints by step. Raises StoreError naming the manifest of a damaged one."""
+    checkpoints = [read_checkpoint(path) for path in folder.glob("step-*") if _NAME.fullmatch(path.name)]
     return sorted((checkpoint for checkpoint in checkpoints if checkpoint), key=lambda checkpoint: checkpoint.step)
 
 
-def _read(path: Path) -> Checkpoint | None:
+def read_checkpoint(path: Path) -> Checkpoint | None:
+    """The checkpoint in a directory; None if there is no such directory. Raises StoreError if it is damaged."""
     try:
-        manifest = durable.read_json(path / MANIFEST)
+        manifest = durable.read_object(path / MANIFEST)
         place = place_from(manifest["place"])
         complete = manifest["format_version"] == FORMAT_VERSION and isinstance(manifest["files"], dict)
-    except (StoreError, KeyError, TypeError, AttributeError):
-        return None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _without_manifest(f"{path / MANIFEST} is damaged: {error}", path) from None
+    except StoreError as error:
+        if not path.is_dir():  # removed or replaced while it was read
+            return None
+        raise _without_manifest(str(error), path) from None
     if not complete or path.name != _name(place.step):
-        return None
+        raise _without_manifest(f"{path / MANIFEST} is not that of this checkpoint", path)
     return Checkpoint(path=path, place=place, manifest=manifest)
+
+
+def _without_manifest(what: str, path: Path) -> StoreError:
+    return StoreError(f"{what}; bring it back, or move {path} out of the run to go on from the checkpoint before it")
 
 
 def _name(step: int) -> str:
@@ -114,7 +135,7 @@ def writing(folder: Path, place: Place, extra: Mapping[str, Json]) -> Iterator[P
 
 
 def _holds(path: Path, place: Place) -> bool:
-    checkpoint = _read(path)
+    checkpoint = read_checkpoint(path)
     if checkpoint is None or checkpoint.place.weights_sha256 != place.weights_sha256:
         return False
     try:
@@ -161,6 +182,7 @@ def recover(folder: Path) -> None:
     for old in folder.glob(".step-*.old"):
         final = folder / old.name[1 : -len(".old")]
         if final.exists():
+            read_checkpoint(final)  # raises rather than remove the last good one
             shutil.rmtree(old)
         else:
             os.rename(old, final)

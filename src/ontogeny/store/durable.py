@@ -22,6 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ontogeny.core.errors import OntogenyError, RunFailedError, StoreError
+from ontogeny.core.json_types import JsonObject
+from ontogeny.store import checksums
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -166,11 +168,18 @@ def sync_tree(folder: Path) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Replace a JSON file. Numbers that are not finite become null; numpy scalars become numbers.
+    """Replace a JSON file; an object carries a checksum of itself (`store.checksums`), which `read_json` verifies.
 
-    Raises TypeError for values that JSON does not know, RunFailedError if the disk is full, else StoreError.
+    Numbers that are not finite become null; numpy scalars become numbers. Raises TypeError for values that JSON does
+    not know, RunFailedError if the disk is full, else StoreError.
     """
-    write_bytes(path, (json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    plain = _finite(value)
+    write_bytes(path, json_bytes(checksums.sealed(plain) if isinstance(plain, dict) else plain))
+
+
+def json_bytes(value: object) -> bytes:
+    """JSON as it stands in a run's files. Raises ValueError for numbers that are not finite."""
+    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def _finite(value: object) -> object:
@@ -186,13 +195,34 @@ def _finite(value: object) -> object:
     return value
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file. Raises StoreError if it is missing or not JSON."""
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes. Raises StoreError naming it if it is missing or cannot be read."""
     try:
-        return json.loads(path.read_bytes())
+        return path.read_bytes()
     except FileNotFoundError:
         raise StoreError(f"{path} is missing") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file, without its checksum. Raises StoreError if it is missing, not JSON, or not what was written."""
+    return parse_json(path, read_bytes(path))
+
+
+def read_object(path: Path) -> JsonObject:
+    """Read a JSON file that holds an object. Raises StoreError as `read_json`, and for anything but an object."""
+    value: object = read_json(path)
+    if not isinstance(value, dict):
+        raise StoreError(f"{path} is damaged: it holds no JSON object")
+    return value
+
+
+def parse_json(path: Path, data: bytes) -> Any:
+    """The value of a JSON file that was read. Raises StoreError if it is not JSON, or not what was written."""
+    try:
+        return checksums.unsealed(json.loads(data))
+    except (ValueError, RecursionError) as error:
         raise StoreError(f"{path} is damaged: {error}") from None
 
 
@@ -203,30 +233,44 @@ def write_table(path: Path, table: pa.Table) -> None:
     write_bytes(path, buffer.getbuffer())
 
 
-def read_labels(path: Path) -> dict[str, str]:
-    """The text metadata of a Parquet file, by key. Raises StoreError if the file is damaged or missing."""
+def parse_labels(path: Path, data: bytes) -> dict[str, str]:
+    """The text metadata of a Parquet file that was read, by key. Raises StoreError if the file is damaged."""
     try:
-        labels = pq.read_schema(path).metadata or {}
-    except (OSError, pa.ArrowException) as error:
-        raise StoreError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
-    return {key.decode(): value.decode() for key, value in labels.items() if key != b"ARROW:schema"}
+        labels = pq.read_schema(pa.BufferReader(data)).metadata or {}
+        return {key.decode(): value.decode() for key, value in labels.items() if key != b"ARROW:schema"}
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise _damaged(path, error) from None
 
 
-def read_table(path: Path, schema: pa.Schema) -> pa.Table:
-    """Read a Parquet file that has this schema, checking every page.
+def parse_table(path: Path, data: bytes, schema: pa.Schema) -> pa.Table:
+    """The table of a Parquet file that was read, every page checked.
 
-    Raises FileNotFoundError if it is missing, StoreError if it is damaged or has another schema.
+    Raises StoreError if it is damaged or has another schema.
     """
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
             table = file.read()
-    except FileNotFoundError:
-        raise
-    except (OSError, pa.ArrowException) as error:
-        raise StoreError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+    except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
+        raise _damaged(path, error) from None
     if not table.schema.equals(schema):
         raise StoreError(f"{path} holds other columns than a run's: {', '.join(table.schema.names)}")
     return table
+
+
+def _damaged(path: Path, error: BaseException) -> StoreError:
+    return StoreError(f"{path} is damaged: {(str(error).splitlines() or [type(error).__name__])[0]}")
+
+
+@contextlib.contextmanager
+def filling(path: Path) -> Iterator[None]:
+    """While others write below `path`: a full disk is reported as RunFailedError that names the file or `path`."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OntogenyError) or not is_disk_full(error):
+            raise
+        named = getattr(error, "filename", None)
+        raise failure(Path(named) if isinstance(named, str) else path, error) from error
 
 
 def hash_file(path: Path) -> str:

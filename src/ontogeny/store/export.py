@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ontogeny.core.errors import StoreError, closest
+from ontogeny.core.printable import cell
 from ontogeny.store import durable, schema
 from ontogeny.store.run import Run
 
@@ -39,8 +40,18 @@ def _write_csv(path: Path, frames: "Iterator[pd.DataFrame]") -> Path:
     with durable.replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         for number, frame in enumerate(frames):
             text = {name: "" for name, dtype in frame.dtypes.items() if dtype.kind == "O"}
-            frame.fillna(text).to_csv(file, index=False, header=number == 0, na_rep="NaN")
+            whole = with_plain_text(frame.fillna(text))
+            whole.to_csv(file, index=False, header=number == 0, na_rep="NaN")
     return path
+
+
+def with_plain_text(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """The table with column names and text in which a spreadsheet sees no formula (`core.printable.cell`)."""
+    plain = frame.copy(deep=False)
+    for name, dtype in frame.dtypes.items():
+        if dtype.kind == "O":
+            plain[name] = frame[name].map(lambda value: cell(value) if isinstance(value, str) else value)
+    return plain.rename(columns=lambda name: cell(str(name)))
 
 
 def _to_parquet(run: Run, folder: Path) -> list[Path]:

@@ -17,13 +17,16 @@ from ontogeny.store import durable
 class RunLock:
     """An advisory lock on a file, held by one open file and released by the kernel when its process ends.
 
-    Raises StoreError naming process and host of the holder if another process, or another writer in this one, has it.
+    Raises StoreError naming process and host of the holder if another process, or another writer in this one, has it;
+    and if the file is a symbolic link, since what that points to would be overwritten.
     """
 
     def __init__(self, path: Path) -> None:
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise StoreError(f"{path} is a symbolic link, which is not followed: remove it") from None
             raise durable.failure(path, error) from error
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -74,7 +77,7 @@ def holder_is_gone(path: Path) -> bool:
     Only reads the signature: trying to take the lock would block a writer that starts at the same moment.
     """
     try:
-        signature = json.loads(path.read_bytes())
+        signature = json.loads(b"{}" if path.is_symlink() else path.read_bytes())
         if signature["host"] != socket.gethostname():
             return False
         os.kill(int(signature["pid"]), 0)

@@ -4,7 +4,6 @@
 ones, so a reader takes the longest part that starts where the last one ended, and ignores leftover parts.
 """
 
-import contextlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow as pa
 
 from ontogeny.core.errors import StoreError
 from ontogeny.store import durable
+from ontogeny.store.manifest import Listed, ManifestWriter, steadily
 from ontogeny.store.schema import METRICS
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ class PartFile(NamedTuple):
 
 
 _NAME = re.compile(r"part-(\d+)-(\d+)\.parquet")
-_ATTEMPTS = 5
 _DECODED = pa.schema([pa.field(f.name, pa.string() if pa.types.is_dictionary(f.type) else f.type) for f in METRICS])
 
 
@@ -80,15 +79,15 @@ def part_names(folder: Path) -> tuple[str, ...]:
 def read_rows(folder: Path) -> pa.Table:
     """Read all rows in written order, even while a writer adds, merges or cuts parts.
 
-    Raises StoreError if a part is damaged or missing.
+    Raises StoreError if a part is damaged or missing, also one at the end that the run's manifest lists.
     """
-    for _ in range(_ATTEMPTS - 1):
-        with contextlib.suppress(StoreError, FileNotFoundError):
-            return _read(cover(list_parts(folder)))
-    try:
-        return _read(cover(list_parts(folder)))
-    except FileNotFoundError as error:
-        raise StoreError(f"{error.filename} is missing: restore it") from None
+
+    def read() -> pa.Table:
+        listed = Listed(folder.parent)
+        listed.require(folder.name)
+        return _read(cover(list_parts(folder)), listed)
+
+    return steadily(read)
 
 
 def to_frame(table: pa.Table) -> "pd.DataFrame":
@@ -96,10 +95,10 @@ def to_frame(table: pa.Table) -> "pd.DataFrame":
     return table.cast(_DECODED).to_pandas()
 
 
-def _read(parts: Sequence[PartFile]) -> pa.Table:
+def _read(parts: Sequence[PartFile], listed: Listed) -> pa.Table:
     tables = []
     for part in parts:
-        table = durable.read_table(part.path, METRICS)
+        table = durable.parse_table(part.path, listed.read(part.path), METRICS)
         if len(table) != part.end - part.first:
             raise StoreError(f"{part.path} holds {len(table)} rows, not the {part.end - part.first} of its name")
         tables.append(table)
@@ -109,14 +108,18 @@ def _read(parts: Sequence[PartFile]) -> pa.Table:
 class MetricsWriter:
     """Appends, merges and cuts parts. One writer per run: the run's lock must be held."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, manifest: ManifestWriter) -> None:
         self._folder = folder
+        self._manifest = manifest
         durable.make_folder(folder)
         durable.remove_leftovers(folder)
+        Listed(folder.parent).require(folder.name)
         parts = list_parts(folder)
         self._parts = cover(parts)
-        for part in set(parts) - set(self._parts):
-            part.path.unlink()
+        manifest.add(part.path for part in self._parts if not manifest.lists(part.path))
+        merged = [part.path for part in set(parts) - set(self._parts)]
+        manifest.drop(merged)
+        durable.remove_files(merged)
 
     @property
     def rows(self) -> int:
@@ -138,6 +141,7 @@ class MetricsWriter:
     def _write(self, table: pa.Table, first: int) -> None:
         part = PartFile(first, first + len(table), part_path(self._folder, first, first + len(table)))
         durable.write_table(part.path, table)
+        self._manifest.add([part.path])
         self._parts = [kept for kept in self._parts if kept.end <= first] + [part]
 
     def merge_small(self) -> None:
@@ -148,7 +152,8 @@ class MetricsWriter:
                 break
             small.insert(0, part)
         if len(small) >= SMALL_PARTS:
-            self._write(_read(small), small[0].first)
+            self._write(_read(small, Listed(self._folder.parent)), small[0].first)
+            self._manifest.drop(part.path for part in small)
             durable.remove_files(part.path for part in small)
 
     def cut(self, rows: int) -> None:
@@ -159,10 +164,14 @@ class MetricsWriter:
         if rows > self.rows:
             raise StoreError(f"{self._folder} holds {self.rows} metrics rows, {rows} are asked for: restore its parts")
         later = [part for part in self._parts if part.end > rows]
+        self._manifest.drop(part.path for part in later)
         try:
             if later and later[0].first < rows:
                 first = later[0].first
-                durable.write_table(part_path(self._folder, first, rows), _read(later[:1]).slice(0, rows - first))
+                kept = _read(later[:1], Listed(self._folder.parent)).slice(0, rows - first)
+                shortened = part_path(self._folder, first, rows)
+                durable.write_table(shortened, kept)
+                self._manifest.add([shortened])
             durable.remove_files(part.path for part in reversed(later))
         finally:
             self._parts = cover(list_parts(self._folder))

@@ -11,11 +11,12 @@ import pyarrow as pa
 from ontogeny.core.errors import StoreError, closest
 from ontogeny.core.passages import Passage, ProbeSet, side_widths
 from ontogeny.store import durable
+from ontogeny.store.manifest import Listed
 from ontogeny.store.schema import SIDE_COLUMN, is_file_name, probes_schema
 
 
-def write_probes(folder: Path, probes: ProbeSet) -> None:
-    """Store a probe set; the identical set again changes nothing.
+def write_probes(folder: Path, probes: ProbeSet) -> Path:
+    """Store a probe set; the identical set again changes nothing. Returns its file.
 
     Raises StoreError if another set has its name, or if the name cannot be a file's.
     """
@@ -28,7 +29,7 @@ def write_probes(folder: Path, probes: ProbeSet) -> None:
             raise StoreError(
                 f"{path} holds another probe set ({stored.fingerprint}, not {probes.fingerprint}): choose another name"
             )
-        return
+        return path
     passages = probes.passages
     columns = [
         pa.array(range(len(passages)), pa.int64()),
@@ -46,6 +47,7 @@ def write_probes(folder: Path, probes: ProbeSet) -> None:
     about |= {"sides": json.dumps(widths)} if widths else {}
     durable.make_folder(folder)
     durable.write_table(path, pa.table(columns, schema=probes_schema(widths)).replace_schema_metadata(about))
+    return path
 
 
 def _lists(arrays: list[np.ndarray], dtype: np.dtype) -> pa.ListArray:
@@ -56,9 +58,10 @@ def _lists(arrays: list[np.ndarray], dtype: np.dtype) -> pa.ListArray:
 
 def read_probes(path: Path) -> ProbeSet:
     """Read a probe set. Raises StoreError if it is damaged or does not have the fingerprint it was stored with."""
-    about = durable.read_labels(path)
-    widths: dict[str, int] = json.loads(about.get("sides", "{}"))
-    table = durable.read_table(path, probes_schema(widths)).combine_chunks()
+    data = Listed(path.parent.parent).read(path)
+    about = durable.parse_labels(path, data)
+    widths: dict[str, int] = durable.parse_json(path, about.get("sides", "{}").encode())
+    table = durable.parse_table(path, data, probes_schema(widths)).combine_chunks()
     texts, sources = table["text"].to_pylist(), table["source"].to_pylist()
     columns = [_split(table[name]) for name in ("token_ids", "byte_offsets", "supervised")]
     sides = {name: _split(table[SIDE_COLUMN + name]) for name in widths}
@@ -101,6 +104,7 @@ class StoredProbes(Mapping[str, ProbeSet]):
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._read: dict[str, ProbeSet] = {}
+        self._places: dict[str, int] = {}
 
     def __getitem__(self, name: str) -> ProbeSet:
         if name not in self._read:
@@ -110,10 +114,17 @@ class StoredProbes(Mapping[str, ProbeSet]):
         return self._read[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted((path.stem for path in self._folder.glob("[!.]*.parquet")), key=self._place))
+        listed = Listed(self._folder.parent)
+        listed.require(self._folder.name)
+        names = [path.stem for path in self._folder.glob("[!.]*.parquet")]
+        return iter(sorted(names, key=lambda name: (self._place(name, listed), name)))
 
     def __len__(self) -> int:
         return len(list(iter(self)))
 
-    def _place(self, name: str) -> tuple[int, str]:
-        return int(durable.read_labels(self._folder / f"{name}.parquet").get("place", 0)), name
+    def _place(self, name: str, listed: Listed) -> int:
+        if name not in self._places:
+            path = self._folder / f"{name}.parquet"
+            place = durable.parse_labels(path, listed.read(path)).get("place", "0")
+            self._places[name] = int(place) if place.isdecimal() else 0
+        return self._places[name]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from ontogeny.core.errors import StoreError, closest
 from ontogeny.core.json_types import JsonObject
 from ontogeny.core.passages import ProbeSet
-from ontogeny.store import checkpoints, durable, lock, metrics, probes, samples, schema
+from ontogeny.store import checkpoints, durable, lock, metrics, probes, samples, schema, slots
+from ontogeny.store.manifest import Listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +42,15 @@ def open_run(path: str | Path) -> "Run":
     return run
 
 
+def read_verdicts(path: Path) -> list[JsonObject]:
+    """The verdicts in `findings.json` or `audit.json`; earlier versions wrote a bare list. Raises StoreError."""
+    content = durable.read_json(path)
+    verdicts: object = content.get(schema.VERDICTS) if isinstance(content, dict) else content
+    if not isinstance(verdicts, list) or not all(isinstance(verdict, dict) for verdict in verdicts):
+        raise StoreError(f"{path} is damaged: it holds no list of verdicts")
+    return verdicts
+
+
 class Run:
     """A run directory, read only. Use `open_run`."""
 
@@ -60,28 +70,33 @@ class Run:
     @property
     def recipe(self) -> JsonObject:
         """The complete recipe, defaults included, as it was validated."""
-        recipe: JsonObject = durable.read_json(self.path / schema.RECIPE_JSON)
+        path = self.path / schema.RECIPE_JSON
+        recipe: JsonObject = durable.parse_json(path, Listed(self.path).read(path))
         return recipe
 
     @property
     def recipe_yaml(self) -> str:
-        """The recipe's text. Raises StoreError if it is missing."""
+        """The recipe's text. Raises StoreError if it is missing or damaged."""
+        path = self.path / schema.RECIPE_YAML
         try:
-            return (self.path / schema.RECIPE_YAML).read_text(encoding="utf-8")
-        except FileNotFoundError as error:
-            raise StoreError(f"{error.filename} is missing") from None
+            return Listed(self.path).read(path).decode()
+        except UnicodeDecodeError as error:
+            raise StoreError(f"{path} is damaged: {error}") from None
 
     @property
     def provenance(self) -> JsonObject:
         """What was run, on which data and machine, with which versions."""
-        provenance: JsonObject = durable.read_json(self.path / schema.PROVENANCE)
-        return provenance
+        return durable.read_object(self.path / schema.PROVENANCE)
 
     @property
     def status(self) -> JsonObject:
-        """How far the run got; empty if it never started. Its state is `interrupted` if its process was killed."""
+        """How far the run got. Its state is `interrupted` if its process was killed.
+
+        Empty in a run of an earlier version that has no status.
+        """
         path = self.path / schema.STATUS
-        status: JsonObject = durable.read_json(path) if path.exists() else {}
+        must_be_there = (self.path / schema.MANIFEST).exists()
+        status = durable.read_object(path) if must_be_there or path.exists() else {}
         if status.get("state") == "running" and lock.holder_is_gone(self.path / schema.LOCK):
             return {**status, "state": "interrupted", "message": "its process ended without a word"}
         return status
@@ -90,7 +105,14 @@ class Run:
     def findings(self) -> list[JsonObject]:
         """Findings of the last diagnosis, then those of an audit of the live training; empty if there was neither."""
         files = (self.path / schema.FINDINGS, self.path / schema.AUDIT)
-        return [finding for path in files if path.exists() for finding in durable.read_json(path)]
+        return [finding for path in files if path.exists() for finding in read_verdicts(path)]
+
+    def verify_files(self, folder: str) -> None:
+        """Raise StoreError naming the first file below a folder of the run that is lost or changed.
+
+        Checked is what the run's manifest lists: `tokenizer`, `base`, `remembered`, `written`.
+        """
+        Listed(self.path).verify(folder)
 
     @property
     def analyses(self) -> "dict[str, PlainResult]":
@@ -131,9 +153,14 @@ class Run:
 
     @property
     def measures(self) -> list[str]:
-        """Names of the measures that have recorded something."""
-        folder = self.path / schema.TRAJECTORY_FOLDER
-        return sorted(path.parent.name for path in folder.glob(f"[!.]*/{schema.SLOTS}"))
+        """Names of the measures that have recorded something. Raises StoreError if one has lost its `slots.json`."""
+        names = []
+        for group in (self.path / schema.TRAJECTORY_FOLDER).glob("[!.]*/"):
+            if (group / schema.SLOTS).exists():
+                names.append(group.name)
+            else:
+                slots.refuse_lost_slots(group)
+        return sorted(names)
 
     def measure(self, group: str) -> "xr.Dataset":
         """What a measure recorded, lazily: axis `checkpoint` sorted by step, with the coordinates of each state.

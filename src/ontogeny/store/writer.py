@@ -15,6 +15,7 @@ from ontogeny.core.passages import ProbeSet
 from ontogeny.core.progress import Place
 from ontogeny.store import checkpoints, durable, probes, samples, schema
 from ontogeny.store.lock import RunLock
+from ontogeny.store.manifest import ManifestWriter
 from ontogeny.store.metrics import MetricsWriter, Row
 from ontogeny.store.run import Run, open_run
 
@@ -34,6 +35,7 @@ class RunWriter:
         self.path = path
         self.run: Run = open_run(path)
         self._lock = lock
+        self._manifest = ManifestWriter(path)
         self._groups: dict[str, GroupWriter] = {}
         self._waiting: list[Row] = []
         self._waiting_samples: dict[tuple[int, str], pa.Table] = {}
@@ -55,11 +57,13 @@ class RunWriter:
             if (folder / schema.PROVENANCE).exists():
                 raise StoreError(f"{folder} already holds a run: choose another directory, or resume that run")
             _refuse_foreign_recipe(folder)
-            durable.write_json(folder / schema.RECIPE_JSON, dict(recipe))
+            durable.write_bytes(folder / schema.RECIPE_JSON, durable.json_bytes(dict(recipe)))
             durable.write_bytes(folder / schema.RECIPE_YAML, recipe_yaml.encode())
             durable.write_json(folder / schema.STATUS, {"state": "created", "updated_unix_s": time.time()})
             durable.write_json(folder / schema.PROVENANCE, {**provenance, "format_version": schema.FORMAT_VERSION})
-            return cls(folder, lock)
+            writer = cls(folder, lock)
+            writer.list_files(schema.RECIPE_JSON, schema.RECIPE_YAML)
+            return writer
         except BaseException:
             lock.release()
             raise
@@ -81,14 +85,14 @@ class RunWriter:
     def _recover(self) -> MetricsWriter:
         for name in (schema.PROBES_FOLDER, schema.SAMPLES_FOLDER, schema.TRAJECTORY_FOLDER):
             durable.remove_leftovers(self.path / name)
-        for name in (schema.RECIPE_YAML, schema.RECIPE_JSON, schema.STATUS, schema.PROVENANCE):
+        for name in (schema.RECIPE_YAML, schema.RECIPE_JSON, schema.STATUS, schema.PROVENANCE, schema.MANIFEST):
             for leftover in self.path.glob(f".{name}.*.tmp"):
                 leftover.unlink()
         checkpoints.recover(self.path / schema.CHECKPOINTS_FOLDER)
         trajectory = self.path / schema.TRAJECTORY_FOLDER
         for group in trajectory.glob("[!.]*/"):
             self._group(group.name)
-        return MetricsWriter(self.path / schema.METRICS_FOLDER)
+        return MetricsWriter(self.path / schema.METRICS_FOLDER, self._manifest)
 
     def __enter__(self) -> Self:
         return self
@@ -113,7 +117,19 @@ class RunWriter:
 
     def put_probes(self, probe_set: ProbeSet) -> None:
         """Store a probe set. The same set again changes nothing; another set of that name is a StoreError."""
-        probes.write_probes(self.path / schema.PROBES_FOLDER, probe_set)
+        self._manifest.add([probes.write_probes(self.path / schema.PROBES_FOLDER, probe_set)])
+        self._manifest.save()
+
+    def list_files(self, *names: str) -> None:
+        """Put files, or all files below folders, on the run's manifest: they are written and do not change any more.
+
+        `names` are relative to the run; what is not there is left out.
+        """
+        for name in names:
+            path = self.path / name
+            below = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+            self._manifest.add(file for file in below if file.is_file())
+        self._manifest.save()
 
     def add_metric(self, step: int, name: str, scope: str, value: float) -> None:
         """Record a scalar. It is on the disk after `flush`, which is called automatically every few seconds."""
@@ -134,9 +150,10 @@ class RunWriter:
             self._waiting = []
         for step, measure in list(self._waiting_samples):
             folder = self.path / schema.SAMPLES_FOLDER
-            samples.write_samples(folder, step, measure, self._waiting_samples[step, measure])
+            samples.write_samples(folder, step, measure, self._waiting_samples[step, measure], self._manifest)
             del self._waiting_samples[step, measure]
         self._metrics.merge_small()
+        self._manifest.save()
 
     def put_measure(self, group: str, place: Place, arrays: "xr.Dataset") -> None:
         """Store a measure's result at one state, in any order of states; durable on return.
@@ -187,7 +204,7 @@ class RunWriter:
         checkpoints.rewind(self.path / schema.CHECKPOINTS_FOLDER, step)
         for group in self._groups.values():
             group.rewind(step)
-        samples.rewind(self.path / schema.SAMPLES_FOLDER, step)
+        samples.rewind(self.path / schema.SAMPLES_FOLDER, step, self._manifest)
         self._metrics.cut(metrics_rows)
         self._waiting.extend(backfilled)
         self.flush()

@@ -11,6 +11,7 @@ from ontogeny.data.prepare import Prepared
 from ontogeny.looking.guard import looking
 from ontogeny.objectives.compose import Anchors
 from ontogeny.store import durable, schema
+from ontogeny.store.manifest import Listed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,12 +40,10 @@ def compute_anchors(recipe: Recipe, model: "PreTrainedModel", prepared: Prepared
 
 def _earlier(term: Term, origin: Origin | None) -> "dict[str, Tensor]":
     """Its anchor in the run that the model comes from; empty if that is none of ours, or had no such term."""
-    from safetensors.torch import load_file
-
     if origin is None or origin.parent is None or origin.tokenizer is None:
         return {}
-    path = _path(Path(origin.tokenizer).parent, term.label)
-    return load_file(path) if path.exists() else {}
+    run = Path(origin.tokenizer).parent
+    return _read(run, term.label) if _path(run, term.label).exists() else {}
 
 
 def keep_anchors(run: Path, anchors: Anchors) -> None:
@@ -59,21 +58,21 @@ def keep_anchors(run: Path, anchors: Anchors) -> None:
 
 def read_anchors(recipe: Recipe, run: Path) -> Anchors:
     """Read them from the run. Raises StoreError if one is missing: it cannot be computed from a later state."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    return {term.label: _read(run, term.label) for term in anchored_terms(recipe)}
 
-    anchors = {}
-    for term in anchored_terms(recipe):
-        path = _path(run, term.label)
-        try:
-            # Cloned, so that the tensors lie in aligned memory of their own and not in the mapped file.
-            anchors[term.label] = {key: tensor.clone() for key, tensor in load_file(path).items()}
-        except (OSError, SafetensorError) as error:
-            raise StoreError(
-                f"{path}: what the loss term '{term.label}' remembers of the start cannot be read ({error}): bring the "
-                "file back, or start a new run"
-            ) from None
-    return anchors
+
+def _read(run: Path, label: str) -> "dict[str, Tensor]":
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        # Cloned, so that the tensors lie in aligned memory of their own.
+        return {key: tensor.clone() for key, tensor in load(Listed(run).read(_path(run, label))).items()}
+    except (StoreError, SafetensorError) as error:
+        raise StoreError(
+            f"{_path(run, label)}: what the loss term '{label}' remembers of the start cannot be read ({error}): bring "
+            "the file back, or start a new run"
+        ) from None
 
 
 def _path(run: Path, label: str) -> Path:

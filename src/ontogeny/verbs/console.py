@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ontogeny.core.printable import printable
 from ontogeny.core.progress import StepEvent
 from ontogeny.looking.observer import LookEvent
 from ontogeny.train.training import Event, Listener, SaveEvent, StageEvent
@@ -30,7 +31,7 @@ def listening(*, quiet: bool = False) -> Iterator[Listener]:
 
 def say(text: str) -> None:
     """Print one line to standard error, so that standard output stays clean for --json."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+    print(printable(text), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def nll_line(scalars: Mapping[tuple[str, str], float]) -> str:
@@ -102,7 +103,7 @@ class _BarListener:
 
     def _stage(self, event: StageEvent) -> None:
         if event.total_steps is None:
-            self.progress.console.print(event.text, highlight=False)
+            self.progress.console.print(printable(event.text), highlight=False, markup=False)
             return
         if self.task is not None:
             self.progress.remove_task(self.task)

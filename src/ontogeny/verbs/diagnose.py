@@ -82,14 +82,16 @@ def _keep(run: Path, examination: Examination) -> None:
     """Save the verdicts in a run of ours, where its page shows them."""
     from ontogeny.store import durable, schema
 
-    durable.write_json(run / schema.FINDINGS, [as_json(verdict) for verdict in examination.verdicts])
+    verdicts = [as_json(verdict) for verdict in examination.verdicts]
+    durable.write_json(run / schema.FINDINGS, {schema.VERDICTS: verdicts})
 
 
 def show(examinations: Sequence[Examination], unreadable: Sequence[str], *, verbose: bool) -> None:
     """Print the diagnosis, in colour on a terminal."""
     colour = sys.stdout.isatty()
+    escape = findings_text.escape_for(colour)
     blocks = [findings_text.terminal(examination, verbose=verbose, colour=colour) for examination in examinations]
-    text = "\n\n".join([*blocks, *(f"NOT READ  {line}" for line in unreadable)])
+    text = "\n\n".join([*blocks, *(escape(f"NOT READ  {line}") for line in unreadable)])
     if len(examinations) + len(unreadable) > 1:
         text += f"\n\n{summary(examinations, unreadable)}"
     if colour:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from ontogeny.core.errors import StoreError
+from ontogeny.core.printable import one_line
 from ontogeny.core.recipe_file import shipped_recipes
 from ontogeny.store.run import Run, open_run
 
@@ -59,7 +60,7 @@ def show(listing: Listing) -> str:
     for row in listing["runs"]:
         nll = "  ".join(f"{name} {value:.3f}" for name, value in row.get("nll", {}).items())
         steps = f"step {row.get('step')}/{row.get('total_steps')}"
-        lines.append(f"{row['run']:<40} {row['state']:<12} {steps}  {nll}".rstrip())
+        lines.append(one_line(f"{row['run']:<40} {row['state']:<12} {steps}  {nll}".rstrip()))
     if not lines:
         lines.append("no runs here yet; begin with  ontogeny demo")
     return "\n".join([*lines, "", f"shipped recipes: {', '.join(listing['recipes'])}"])

@@ -1,7 +1,6 @@
 """Keep a run's page up to date while it trains, in a separate process of low priority."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -37,7 +36,7 @@ class LivePage:
     def finish(self) -> None:
         """Stop. A page that is being written is abandoned: the final page follows."""
         if self._writing is not None:
-            self._writing.send_signal(signal.SIGINT)
+            self._writing.terminate()  # not SIGINT, to which processes in the background are deaf
             self._wait()
 
     def _wait(self) -> None:

@@ -1,5 +1,6 @@
 """The series of a log, and how each was understood."""
 
+from ontogeny.core.printable import one_line
 from ontogeny.diagnosis.objective import objective_of
 from ontogeny.report.findings_text import described
 from ontogeny.report.sparkline import sparkline
@@ -39,7 +40,7 @@ def _config(history: History) -> dict[str, object]:
 
 def text(history: History) -> str:
     """The same for the terminal: a table per segment."""
-    lines = [history.path, f"  {history.form}" + (", read in part" if history.partial else "")]
+    lines = [one_line(history.path), f"  {history.form}" + (", read in part" if history.partial else "")]
     if history.nothing:
         lines.append(f"  no training curve: {history.nothing}")
     else:
@@ -66,7 +67,7 @@ def _row(series: Series) -> tuple[str, ...]:
     bad = f" ({len(series) - len(values)} not finite)" if len(values) < len(series) else ""
     unit = f" [{series.unit}]" if series.unit else ""
     return (
-        series.label[:40],
+        one_line(series.label[:40]),
         f"{series.scope}/{series.name}{unit}",
         f"{len(series)}{bad}",
         f"{series.steps[0]}–{series.steps[-1]}",

@@ -1,5 +1,6 @@
 """Many runs of one recipe: every combination of some settings, each with several seeds."""
 
+import contextlib
 import hashlib
 import math
 import os
@@ -18,15 +19,19 @@ from ontogeny.core.recipe_file import load_recipe
 from ontogeny.report.page import write_report
 from ontogeny.runs.execute import execute, is_finished, run_path
 from ontogeny.runs.parents import ancestors_of, find_finished_run, model_parent, parents_of
+from ontogeny.runs.threads import VARIABLE, asked_threads, recorded_threads
 from ontogeny.store import durable
 from ontogeny.store.lock import RunLock
 from ontogeny.store.run import open_run
 from ontogeny.store.schema import LOCK, PROVENANCE
 from ontogeny.verbs import sweep_results
 from ontogeny.verbs.report import diagnose_and_analyze
+from ontogeny.verbs.signals import ended_by_signals
 from ontogeny.verbs.sweep_prediction import predict_held_out
-from ontogeny.verbs.sweep_processes import Command, SweepInterruptedError, Tell, ended_by_signals, processes, run_all
+from ontogeny.verbs.sweep_processes import Command, SweepInterruptedError, Tell, processes, run_all
 
+LIST = "sweep.json"
+"""The points of a sweep, their runs, errors, and the threads of each run."""
 _SEEDS = {"train.seed": "--seeds N", f"{BASE}.train.seed": "--base-seeds"}
 """Keys that cannot be varied, and the option to use instead."""
 
@@ -138,7 +143,8 @@ def sweep(
     the other runs' power laws is written to prediction.json. `levels`: losses of new text at which runs are compared.
     """
     held = _held_out(points, hold_out)
-    folder = runs_dir / f"{points[0].recipe.name}-sweep-{_digest(points)}"
+    folder = _folder(points, runs_dir)
+    threads = threads_of_a_run(points, folder, jobs, tell)
     durable.make_folder(folder)
     last = [point for point in points if held and point.levels[held[0]] == held[1]]
     points = [*(point for point in points if point not in last), *last]
@@ -147,23 +153,24 @@ def sweep(
     try:
         with ended_by_signals():
             _check_finished(points, runs_dir, tell, errors)
+            _list(folder, points, errors, threads)
             left = [point for point in points if point.run.name not in errors]
             parents = _parents(left, runs_dir)
             first, then = (
                 [_command(recipe, point, parents) for point in left if (point in last) == held_out]
                 for held_out in (False, True)
             )
-            run_all([*parents.values(), *first], runs_dir, jobs, tell, errors)
+            run_all([*parents.values(), *first], runs_dir, jobs, threads, tell, errors)
             known = [point for point in points if point not in last and errors[point.run.name] is None]
             if held and known and all(errors.get(key) is None for command in then for key in command.after):
                 _predict(folder, held, known, last, runs_dir)
-            run_all(then, runs_dir, jobs, tell, errors)
-            _write(folder, points, errors, levels)
+            run_all(then, runs_dir, jobs, threads, tell, errors)
+            _write(folder, points, errors, threads, levels)
     except OntogenyError:
-        _list(folder, points, errors)
+        _list(folder, points, errors, threads)
         raise
     except KeyboardInterrupt:
-        _list(folder, points, errors)
+        _list(folder, points, errors, threads)
         done = sum(errors.get(point.run.name, "not finished") is None for point in points)
         raise SweepInterruptedError(
             f"interrupted after {done} of {len(points)} runs; the same command goes on"
@@ -204,7 +211,34 @@ def _awaited(recipe: Recipe, commands: Mapping[str, Command]) -> tuple[str, ...]
     return tuple(key for _, parent in parents_of(recipe) if (key := parent.train_hash) in commands)
 
 
-def _list(folder: Path, points: Sequence[Point], errors: Mapping[str, str | None]) -> None:
+def threads_of_a_run(points: Sequence[Point], folder: Path, jobs: int | None, tell: Tell) -> int:
+    """Threads of every run of the sweep, the same whatever is left to do.
+
+    As many as the sweep, or a run of it, began with; else what OMP_NUM_THREADS asks for; else the cores, divided by the
+    runs that go on at a time when all are to do. One line is told if OMP_NUM_THREADS now asks for another number.
+    """
+    asked = asked_threads()
+    begun = _threads_before(points, folder)
+    if begun is not None and asked not in (None, begun):
+        tell(f"every run goes on with {begun} thread{'s' * (begun > 1)}, as the sweep began; {VARIABLE} is {asked}")
+    return begun or asked or max((os.cpu_count() or 1) // processes(jobs, len(points)), 1)
+
+
+def _threads_before(points: Sequence[Point], folder: Path) -> int | None:
+    """Threads that the sweep began with; in one of an earlier version, its first begun run; None if it is new."""
+    listed = folder / LIST
+    threads = durable.read_object(listed).get("threads") if listed.exists() else None
+    if isinstance(threads, int) and threads > 0:
+        return threads
+    for point in points if folder.exists() else ():
+        with contextlib.suppress(StoreError):
+            recorded = recorded_threads(open_run(point.run).provenance)
+            if recorded is not None:
+                return recorded
+    return None
+
+
+def _list(folder: Path, points: Sequence[Point], errors: Mapping[str, str | None], threads: int) -> None:
     listed = [
         {
             "levels": point.levels,
@@ -214,12 +248,14 @@ def _list(folder: Path, points: Sequence[Point], errors: Mapping[str, str | None
         }
         for point in points
     ]
-    durable.write_json(folder / "sweep.json", {"points": listed})
+    durable.write_json(folder / LIST, {"threads": threads, "points": listed})
 
 
-def _write(folder: Path, points: Sequence[Point], errors: Mapping[str, str | None], levels: Sequence[float]) -> None:
+def _write(
+    folder: Path, points: Sequence[Point], errors: Mapping[str, str | None], threads: int, levels: Sequence[float]
+) -> None:
     """Results of the points that finished."""
-    _list(folder, points, errors)
+    _list(folder, points, errors, threads)
     finished = [point for point in points if errors[point.run.name] is None]
     if finished:
         paths = [point.run for point in finished]
@@ -250,8 +286,10 @@ def plan(points: Sequence[Point], runs_dir: Path, jobs: int | None) -> dict[str,
     if not left:
         return planned
     at_a_time = processes(jobs, len(left))
-    cost, seconds, count = costs(left[0].recipe, runs_dir, threads=max((os.cpu_count() or 1) // at_a_time, 1))
-    planned |= {"processes": at_a_time, "one run": f"{_words(left[0])}: {cost['steps']} steps, {cost['time']}"}
+    threads = threads_of_a_run(points, _folder(points, runs_dir), jobs, lambda text: None)
+    cost, seconds, count = costs(left[0].recipe, runs_dir, threads=threads)
+    planned |= {"processes": at_a_time, "threads of each": threads}
+    planned |= {"one run": f"{_words(left[0])}: {cost['steps']} steps, {cost['time']}"}
     rounds = -(-len(left) // at_a_time)
     planned["time"] = f"{duration(seconds * rounds)} ({rounds} one after the other, if all take as long)"
     planned["disk"] = f"{size(count * len(left))} (if all take as much)"
@@ -334,12 +372,16 @@ def _words(point: Point) -> str:
     return "  ".join([*(f"{key}={value}" for key, value in point.levels.items()), f"seed {point.seed}"])
 
 
+def _folder(points: Sequence[Point], runs_dir: Path) -> Path:
+    return runs_dir / f"{points[0].recipe.name}-sweep-{_digest(points)}"
+
+
 def _digest(points: Sequence[Point]) -> str:
     return hashlib.sha256("".join(point.run.name for point in points).encode()).hexdigest()[:8]
 
 
 def described(folder: Path) -> dict[str, Any]:
     """The texts of a sweep and where its table and page are, as the command line prints them."""
-    points = durable.read_json(folder / "sweep.json")["points"]
+    points = durable.read_object(folder / LIST)["points"]
     texts = sweep_results.text_files(folder)
     return {"runs": len(points), **texts, "table": str(folder / "results.csv"), "page": str(folder / "report.html")}

@@ -7,16 +7,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import IO, ClassVar
 
 from ontogeny.core.errors import OntogenyError
+from ontogeny.runs.threads import VARIABLE
 
 Tell = Callable[[str], None]
 _OURS = "ontogeny: "
@@ -135,15 +133,14 @@ def processes(jobs: int | None, runs: int) -> int:
 
 
 def run_all(
-    commands: Sequence[Command], runs_dir: Path, jobs: int | None, tell: Tell, into: dict[str, str | None]
+    commands: Sequence[Command], runs_dir: Path, jobs: int | None, threads: int, tell: Tell, into: dict[str, str | None]
 ) -> None:
-    """Run each, and put its error line, or None, into `into` when it ends.
+    """Run each on `threads` threads, and put its error line, or None, into `into` when it ends.
 
     A run that another process is writing is waited for, and so is the model that a run starts from. If this is
     interrupted, the runs that are going on are interrupted, too.
     """
     at_a_time = processes(jobs, len(commands))
-    threads = max((os.cpu_count() or 1) // at_a_time, 1)
     queue, busy, idle = _Queue(waiting=list(commands), outcomes=into), list[_Worker](), list[_Worker]()
 
     def note(command: Command, error: str | None) -> None:
@@ -180,12 +177,12 @@ def _start(threads: int) -> _Worker:
     stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with its process
     # A session of its own, so that an interrupt at the terminal reaches only the sweep, which ends each run once.
     process = subprocess.Popen(
-        [sys.executable, "-m", "ontogeny.cli_worker"],
+        [sys.executable, "-m", "ontogeny.cli_worker", str(os.getpid())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr,
         bufsize=0,
-        env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+        env=os.environ | {VARIABLE: str(threads)},
         start_new_session=True,
     )
     assert process.stdout is not None
@@ -210,27 +207,3 @@ def _end(workers: Sequence[_Worker]) -> None:
             for pipe in (worker.stderr, worker.process.stdin, worker.process.stdout):
                 if pipe is not None:
                     pipe.close()
-
-
-@contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Treat termination and hang-up as an interrupt while this lasts."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        for other in before:  # both often come together; a second interrupt at the terminal still counts
-            signal.signal(other, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    # Ignored signals stay ignored: a sweep under nohup goes on when its terminal closes.
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    before = {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
-    for number in before:
-        signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -8,6 +8,7 @@ from ontogeny.analyses.recorded.loss_curves import outcomes, results
 from ontogeny.core.analyses import ROOM_ACROSS, PlainResult
 from ontogeny.core.kinds import kinds_of
 from ontogeny.store import durable
+from ontogeny.store.export import with_plain_text
 from ontogeny.store.run import open_run
 from ontogeny.store.run_group import RunGroup
 from ontogeny.verbs.analyze import compare
@@ -39,7 +40,7 @@ def write(folder: Path, rows: Sequence[Row], levels: Sequence[float] = ()) -> No
     """
     runs = group_of(rows)
     table = results(outcomes(runs))
-    durable.write_bytes(folder / "results.csv", table.to_csv(index=False).encode())
+    durable.write_bytes(folder / "results.csv", with_plain_text(table).to_csv(index=False).encode())
     analyzed = compare(runs, [], [], folder, made=[MatchedArms(levels=tuple(levels))])
     if "front" in analyzed["pareto"]["numbers"]:
         durable.write_json(folder / "pareto.json", analyzed["pareto"]["numbers"]["front"])

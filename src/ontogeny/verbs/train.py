@@ -76,7 +76,7 @@ def _with_page(path: Path, listen: Listener, work: Callable[[Listener], Path]) -
         done = work(page.listen)
     except BaseException:
         page.finish()
-        with contextlib.suppress(OntogenyError):  # the error that stopped the run must not be replaced
+        with contextlib.suppress(OntogenyError, OSError):  # the error that stopped the run must not be replaced
             _last_page(path)
         raise
     page.finish()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ontogeny.core.errors import OntogenyError
+from ontogeny.core.printable import printable
 from ontogeny.core.verdicts import SEVERITIES, Finding, Severity
 from ontogeny.diagnosis.examine import examine
 from ontogeny.integrations.importing import read_history
@@ -75,7 +76,7 @@ class Watcher:
 
 def watch(path: Path, *, every_s: float, once: bool, mapping: dict[str, str] | None, fail_on: Severity | None) -> bool:
     """Look every `every_s` seconds until interrupted. Returns whether a finding as bad as `fail_on` ended it."""
-    watcher = Watcher(path, mapping, lambda text: print(text, flush=True))  # noqa: T201
+    watcher = Watcher(path, mapping, lambda text: print(printable(text), flush=True))  # noqa: T201
     try:
         while True:
             watcher.look()

@@ -11,9 +11,11 @@ from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import dump_recipe, load_recipe, validate
 from ontogeny.models.build import load_checkpoint
 from ontogeny.models.weights import effective_weights
-from ontogeny.runs.execute import execute
-from ontogeny.runs.parents import find_finished_run
+from ontogeny.runs.execute import execute, resume
+from ontogeny.runs.parents import find_finished_run, parents_folder
 from ontogeny.store.run import open_run
+from ontogeny.store.writer import RunWriter
+from ontogeny.train.training import StageEvent
 from tests.small_runs import tree, write_text
 
 
@@ -49,6 +51,37 @@ def test_a_missing_parent_is_trained_first_and_then_reused(parent: Path, tmp_pat
     again = open_run(execute(other, runs_dir=runs, listen=lambda event: said.append(getattr(event, "text", ""))))
     assert not any("trained first" in text for text in said)
     assert again.checkpoints[0].place.weights_sha256 == before.checkpoints[1].place.weights_sha256
+
+
+def test_a_run_made_elsewhere_is_resumed_with_the_parent_from_where_it_was(parent: Path, tmp_path: Path) -> None:
+    """`--to`: the run does not lie beside its parents. Nothing is trained again, and the run may be moved with them."""
+    runs, path = tmp_path / "all" / "runs", tmp_path / "all" / "elsewhere" / "mine"
+    execute(load_recipe(parent), runs_dir=runs)
+
+    def interrupt(event: object) -> None:
+        if isinstance(event, StageEvent) and event.text == "training":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        execute(child(parent), runs_dir=runs, to=path, listen=interrupt)
+    assert not open_run(path).checkpoints
+    assert open_run(path).provenance["parents_folder"] == "../../runs"
+    (tmp_path / "all").rename(tmp_path / "moved")
+    runs, path = tmp_path / "moved" / "runs", tmp_path / "moved" / "elsewhere" / "mine"
+    said: list[str] = []
+    resume(path, listen=lambda event: said.append(getattr(event, "text", "")))
+    assert not any("trained first" in text for text in said)
+    assert [folder.name for folder in path.parent.iterdir()] == ["mine"]
+    assert open_run(path).status["state"] == "finished"
+
+
+def test_a_run_beside_its_parents_notes_nothing(parent: Path, tmp_path: Path) -> None:
+    run = open_run(execute(load_recipe(parent), runs_dir=tmp_path / "runs"))
+    assert "parents_folder" not in run.provenance
+    assert parents_folder(run) == tmp_path / "runs"
+    with RunWriter.attach(run.path) as writer:
+        writer.update_provenance(parents_folder="../../gone")
+    assert parents_folder(run) == tmp_path / "runs"
 
 
 def test_the_parents_content_is_part_of_the_hash_and_its_name_is_not(parent: Path) -> None:

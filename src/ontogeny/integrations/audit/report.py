@@ -33,7 +33,7 @@ class Report:
 
 def keep(report: Report, run: Path) -> None:
     """Write the verdicts into a run directory, where its page shows them. Raises StoreError if it cannot."""
-    durable.write_json(run / schema.AUDIT, [as_json(one) for one in report.verdicts])
+    durable.write_json(run / schema.AUDIT, {schema.VERDICTS: [as_json(verdict) for verdict in report.verdicts]})
 
 
 def judge(checks: Sequence[Check], recording: Recording) -> Report:

@@ -1,0 +1,47 @@
+"""Termination and hang-up end a verb as an interrupt at the terminal does; a worker ends with its sweep."""
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_PR_SET_PDEATHSIG = 1
+"""Linux, `man 2 prctl`: the signal that this process gets when the one that started it has ended."""
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Treat termination and hang-up as an interrupt while this lasts."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for other in before:  # both often come together; a second interrupt at the terminal still counts
+            signal.signal(other, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    # Ignored signals stay ignored: a sweep under nohup goes on when its terminal closes.
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def end_with(parent: int) -> bool:
+    """Have this process interrupted when its parent, a process id, ends in whatever way. Does nothing but on Linux.
+
+    Returns False if the parent has ended already.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+    return os.getppid() == parent
