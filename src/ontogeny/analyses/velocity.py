@@ -118,11 +118,11 @@ def _change_points(
 
 def _p_of_bend(lines: TwoLines, documents: np.ndarray, halves: list[np.ndarray]) -> float:
     """P that slopes are the same before and after the knee that other documents choose; `documents` [C, D]."""
-    found = []
+    p_values = []
     for choosing, testing in (halves, halves[::-1]):
         place = lines.best(documents[:, choosing].mean(axis=-1))
-        found.append(t_interval(np.array([lines.bend(curve, place) for curve in documents[:, testing].T])).p)
-    return min(1.0, 2 * min(found))
+        p_values.append(t_interval(np.array([lines.bend(curve, place) for curve in documents[:, testing].T])).p)
+    return min(1.0, 2 * min(p_values))
 
 
 def _knee(lines: TwoLines, x: np.ndarray, curve: np.ndarray) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 from ontogeny.statistics.intervals import DRAWS
 
 
-class Band(NamedTuple):
+class SimultaneousBand(NamedTuple):
     """Means with a band, float64 [...] each."""
 
     value: np.ndarray
@@ -15,7 +15,7 @@ class Band(NamedTuple):
     high: np.ndarray
 
 
-def simultaneous_band(values: np.ndarray, random: np.random.Generator, draws: int = DRAWS) -> Band:
+def simultaneous_band(values: np.ndarray, random: np.random.Generator, draws: int = DRAWS) -> SimultaneousBand:
     """Means over documents and a 95% band that holds all of them at once; `values` float [documents, ...] without NaN.
 
     Mean +- c x standard error. c is the 95% quantile, over draws, of the largest |t| of all means, each draw giving
@@ -40,4 +40,4 @@ def simultaneous_band(values: np.ndarray, random: np.random.Generator, draws: in
             largest[start : start + len(signs)] = np.abs(means / errors).max(axis=1)
     half = np.quantile(largest, 0.95) * error
     shape = values.shape[1:]
-    return Band(mean.reshape(shape), (mean - half).reshape(shape), (mean + half).reshape(shape))
+    return SimultaneousBand(mean.reshape(shape), (mean - half).reshape(shape), (mean + half).reshape(shape))

@@ -39,7 +39,7 @@ def group_difference(first: np.ndarray, second: np.ndarray) -> GroupDifference:
     both = np.concatenate([first, second])
     label = np.repeat([True, False], sizes)
     value = float(first.mean() - second.mean())
-    t, degrees = (float(found[0, 0]) for found in welch_by_labels(both[None], label[None]))
+    t, degrees = (float(part[0, 0]) for part in welch_by_labels(both[None], label[None]))
     error = value / t if t else float(np.sqrt(first.var(ddof=1) / sizes[0] + second.var(ddof=1) / sizes[1]))
     half = t_quantile(degrees) * error
     r = float(np.corrcoef(label, both)[0, 1]) if both.std() > 0 else float("nan")
