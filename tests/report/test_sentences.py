@@ -53,7 +53,7 @@ def test_what_was_learned_is_known_from_unseen_text_alone(make_run: MakeRun) -> 
         "It learned: on unseen text of the kind that it trains on, the loss fell from 5.00 to 1.00 on novel, in nats "
         "per token."
     )
-    assert "novel −4.00 (−5.30 to −2.70; 4 passages)" in one.small
+    assert "novel −4.00 (−5.30 to −2.70; 4 passages from 4 documents)" in one.small
     still = said(make_run({"novel": NOVEL, "general": GENERAL}, "still"))["learned"]
     assert still.text.startswith(
         "It did not measurably learn: on unseen text of the kind that it trains on, the loss did"

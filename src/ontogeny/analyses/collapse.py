@@ -170,6 +170,7 @@ def _changes(general: Sequence[Items]) -> dict[str, dict[str, Any]]:
             "step": items.step[1:],
             "n": items.items,
             "documents": items.documents,
+            "basis": items.basis,
             "first": float(items.mean[0]),
             "last": float(items.mean[-1]),
             **{key: [getattr(change, key) for change in changes[items.name]] for key in ("value", "low", "high")},
@@ -198,7 +199,7 @@ def _verdict(numbers: dict[str, Any]) -> str:
         return f"collapsed: {', '.join(numbers['no_number'])} is no number at some checkpoint"
     changes = numbers["changes"]
     if all(np.isnan(change["low"]).all() for change in changes.values()):
-        return "not assessable: no number with an interval; token_nll gives one for each passage"
+        return "not assessable: no number with an interval; evaluation and token_nll give one for each passage"
     last = {name: change["value"][-1] for name, change in changes.items() if change["p_adjusted"][-1] < LEVEL}
     worse = [name for name, value in last.items() if value > 0]
     better = [name for name, value in last.items() if value < 0]
@@ -232,7 +233,7 @@ def _of_change(name: str, change: dict[str, Any]) -> str:
     adjusted = f", p = {p:.3g} adjusted" if np.isfinite(p) else ""
     return (
         f"{name}: {change['first']:.3f} before, {change['last']:.3f} at the end ({change['unit']}); {last}, positive "
-        f"is worse{adjusted}, n = {change['n']} from {change['documents']} documents{since}"
+        f"is worse{adjusted}, {change['basis']}{since}"
     )
 
 

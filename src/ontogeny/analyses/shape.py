@@ -48,7 +48,9 @@ class Shape(PassageAnalysis):
         trajectories = means_by_document(table.score[..., table.trained], table.document[table.trained])
         if self.against_novel:
             novel = means_by_document(table.score[..., ~table.trained], table.document[~table.trained])
-            trajectories = trajectories - np.nanmean(novel, axis=-1, keepdims=True)
+            known = np.isfinite(novel)
+            level = np.where(known, novel, 0).sum(axis=-1, keepdims=True)
+            trajectories = trajectories - level / np.where(known.any(axis=-1), known.sum(axis=-1), np.nan)[..., None]
         shapes = {"epoch": self._shapes(table.epoch, trajectories)}
         shapes["log_epoch"] = self._shapes(np.log1p(table.epoch), trajectories)
         sentences = [

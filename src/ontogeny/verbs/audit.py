@@ -75,7 +75,8 @@ def _evaluation(training: Training) -> dict[str, float]:
     measure = Evaluation(probes=(next(iter(context.probes)),))
     observations, _ = run_stream_looks(context, [measure])
     numbers = observations[measure.group].arrays.isel(probe=0)
-    return {str(name).removeprefix("term_"): float(value) for name, value in numbers.data_vars.items()}
+    scalars = {name: value for name, value in numbers.data_vars.items() if value.ndim == 0}  # others are by passage
+    return {str(name).removeprefix("term_"): float(value) for name, value in scalars.items()}
 
 
 def told(name: str, say: Say) -> Story:
