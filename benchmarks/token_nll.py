@@ -5,9 +5,10 @@ in turn, several times; ours and the forward pass batch by batch. Medians, and r
 harness gives the NLL of documents only (`HFLM.loglikelihood_rolling`), at several batch sizes. "Forward alone" is the
 body and the output projection of the same batches, in the same tiles, with nothing read from the logits; "forward,
 whole" makes each batch's logits at once. Figures of 2026-11-21 and earlier tried the harness from batch 8 on; its best
-is batch 1 (documents of one batch are padded to the longest), against which ours, measured from outside in one run, is
-0.95 (0.93 to 0.97), and 2.9 against batch 8: "at its best" below is not its best until this table is measured again.
-Memory is the peak on top of the loaded model, each side in its own process.
+is batch 1 (documents of one batch are padded to the longest): ours is 0.95 (0.93 to 0.97) of that in one run elsewhere,
+0.79 (0.71 to 0.88) on an AMD EPYC (8 documents, two rounds), and 2.9 against batch 8 on both. So "at its best" below is
+not its best until this table is measured again. Memory is the peak on top of the loaded model, each side in its own
+process.
 """
 
 import argparse
