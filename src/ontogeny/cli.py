@@ -63,7 +63,7 @@ def _options(
 
 @app.command()
 def demo(runs: RunsDir = _RUNS, as_json: AsJson = False, quiet: Quiet = False) -> None:
-    """Train a small model on real text in under four minutes, and write a page about it.
+    """Train a small model on real text in two to four minutes, and write a page about it.
 
     Example:  ontogeny demo
     """
