@@ -41,7 +41,7 @@ def test_the_statistics_are_those_of_another_implementation() -> None:
     tests = Content().tabulate(made).numbers["tests"]
     final = accuracy[-1, made.trained]
     spearman = stats.spearmanr(copies[made.trained], final)
-    kruskal = stats.kruskal(*(final[i :: 2] for i in range(2)))
+    kruskal = stats.kruskal(*(final[i::2] for i in range(2)))
     assert (tests["copies"]["rho"], tests["content"]["H"]) == pytest.approx((spearman.statistic, kruskal.statistic))
     assert (tests["copies"]["p"], tests["content"]["p"]) == pytest.approx((spearman.pvalue, kruskal.pvalue), abs=0.03)
 

@@ -5,10 +5,10 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from ontogeny.analyses.recorded.passages import PassageAnalysis, Passages
+from ontogeny.analyses.recorded.passages import NO_LONG_PASSAGES, PassageAnalysis, Passages
 from ontogeny.core.analyses import RecordedRun, Result
 from ontogeny.statistics.documents import means_by_document
-from ontogeny.statistics.estimates import share_interval
+from ontogeny.statistics.estimates import sample, share_interval
 from ontogeny.statistics.permutations import permutation_p
 from ontogeny.statistics.two_samples import group_difference
 
@@ -41,6 +41,11 @@ class Content(PassageAnalysis):
     def tabulate(self, table: Passages) -> Result:
         """The same, from a table of passages."""
         kept = table.trained & np.isfinite(table.memorized).all(axis=0)
+        if not kept.any():
+            lack = f"not assessable: lacks {NO_LONG_PASSAGES}"
+            return Result(
+                verdict=lack, sentences=(), reading=_READING, numbers={"step": table.step, "epoch": table.epoch}
+            )
         corpus = np.array([str(source).partition(":")[0] for source in table.source])
         rows: Rows = {"all": _rows(table, kept)}
         parts = {f"content {name}": kept & (corpus == name) for name in np.unique(corpus[kept])}
@@ -51,13 +56,11 @@ class Content(PassageAnalysis):
         tests = self._tests(table, kept, corpus)
         last = rows["all"][-1]
         verdict = (
-            f"{last['memorized']} of {last['n']} trained passages from {last['documents']} documents are memorized at "
-            f"the end ({last['share']:.0%}{_interval(last)})"
+            f"{_memorized(last, 'trained passage')} are memorized at the end ({last['share']:.0%}{_interval(last)})"
         )
         numbers = {"step": table.step, "epoch": table.epoch, "rows": rows, "gap": gap, "tests": tests}
         sentences = tuple(_sentences(rows, gap, tests, table))
         return Result(verdict=verdict, sentences=sentences, reading=_READING, numbers=numbers)
-
 
     def _tests(self, table: Passages, kept: np.ndarray, corpus: np.ndarray) -> dict[str, dict[str, float]]:
         """Final accuracy over documents against copies and content; only those that can be tested."""
@@ -102,6 +105,11 @@ def _kruskal(ranks: np.ndarray, kind: np.ndarray) -> np.ndarray:
     return np.asarray((len(kind) - 1) * between / np.square(about).sum(axis=1))
 
 
+def _memorized(row: dict[str, float], unit: str) -> str:
+    """3 of 8 passages from 4 documents."""
+    return f"{row['memorized']:.0f} of {sample(int(row['n']), unit, int(row['documents']))}"
+
+
 def _interval(row: dict[str, float]) -> str:
     """Ready to print behind the share; what is missing where there is none."""
     if np.isnan(row["low"]):
@@ -144,13 +152,16 @@ def _sentences(
     rows: Rows, gap: list[dict[str, float]], tests: dict[str, dict[str, float]], table: Passages
 ) -> list[str]:
     lines = [
-        f"{name}: {last['memorized']} of {last['n']} passages ({last['documents']} documents) memorized at the end, "
+        f"{name}: {_memorized(last, 'passage')} memorized at the end, "
         f"accuracy {last['mean_accuracy']:.2f} on average, {last['median_accuracy']:.2f} in the median"
         for name, (*_, last) in rows.items()
     ]
     first, last = gap[0], gap[-1]
+    few = "not assessable: lacks 2 documents or more of each: take the probe sets from more documents"
     lines.append(
-        f"novel minus trained NLL: {first['value']:+.2f} nats at the start, {last['value']:+.2f} at the end (95% "
+        f"novel minus trained NLL: {few}"
+        if np.isnan(last["low"])
+        else f"novel minus trained NLL: {first['value']:+.2f} nats at the start, {last['value']:+.2f} at the end (95% "
         f"{last['low']:+.2f} to {last['high']:+.2f}); perplexities {np.exp(last['value']):.3g} to 1"
     )
     half = next((i for i, row in enumerate(rows["all"]) if row["share"] >= 0.5), None)

@@ -8,6 +8,7 @@ from pydantic import Field
 from ontogeny.analyses.recorded.passages import PassageAnalysis, Passages
 from ontogeny.core.analyses import RecordedRun, Result
 from ontogeny.statistics.documents import means_by_document
+from ontogeny.statistics.estimates import shortage
 from ontogeny.statistics.intervals import bootstrap_weights
 from ontogeny.statistics.permutations import TIE, min_p, permutation_p
 
@@ -44,8 +45,7 @@ class Layers(PassageAnalysis):
         trained = means_by_document(table.trained.astype(float), table.document) > 0.5
         sizes = int(trained.sum()), int((~trained).sum())
         numbers = {"layer": table.layer, "epoch": table.epoch, "n": sizes}
-        if min(sizes) < LEAST_DOCUMENTS or len(table.epoch) < LEAST_CHECKPOINTS:
-            lack = f"{LEAST_CHECKPOINTS} checkpoints and {LEAST_DOCUMENTS} documents in each group"
+        if lack := _lack(sizes, len(table.epoch)):
             return Result(verdict=f"not assessable: lacks {lack}", sentences=(), reading=_READING, numbers=numbers)
         p = min_p(change[-1], trained, random, self.permutations)
         timed = np.flatnonzero(p < 0.05)
@@ -69,7 +69,9 @@ class Layers(PassageAnalysis):
             for i, b in enumerate(table.layer)
         ]
         if len(timed) < LEAST_LAYERS:
-            verdict = f"not assessable: lacks {LEAST_LAYERS} layers with a final effect, it has {len(timed)}"
+            remedy = "train longer, or look at more documents"
+            lack = shortage(LEAST_LAYERS, "layer", len(timed), remedy, "with a significant final effect")
+            verdict = f"not assessable: lacks {lack}"
             return Result(verdict=verdict, sentences=tuple(sentences), reading=_READING, numbers=numbers)
         tau = float(rank_correlation_with_depth(half))
         drawn = rank_correlation_with_depth(times([bootstrap_weights(n, random, BOOTSTRAPS) for n in sizes]))
@@ -85,6 +87,17 @@ class Layers(PassageAnalysis):
             f"({len(timed)} layers, n = {sizes[0]} and {sizes[1]} documents)"
         )
         return Result(verdict=verdict, sentences=tuple(sentences), reading=_READING, numbers=numbers)
+
+
+def _lack(sizes: tuple[int, int], checkpoints: int) -> str:
+    """What is too little, ready to print; `sizes`: trained and novel documents. Empty if nothing is."""
+    if checkpoints < LEAST_CHECKPOINTS:
+        return shortage(LEAST_CHECKPOINTS, "checkpoint", checkpoints, f"measure at {LEAST_CHECKPOINTS} or more")
+    if min(sizes) < LEAST_DOCUMENTS:
+        which = "trained" if sizes[0] < LEAST_DOCUMENTS else "novel"
+        remedy = f"take the {which} probe set from more documents"
+        return shortage(LEAST_DOCUMENTS, f"{which} document", min(sizes), remedy)
+    return ""
 
 
 def half_time(x: np.ndarray, effect: np.ndarray) -> np.ndarray:

@@ -12,10 +12,13 @@ from ontogeny.core.analyses import Analysis, RecordedRun, Result
 from ontogeny.statistics import autocorrelation
 from ontogeny.statistics.autocorrelation import SeriesEstimate
 from ontogeny.statistics.corrections import benjamini_hochberg
+from ontogeny.statistics.estimates import shortage
 from ontogeny.statistics.intervals import DRAWS, percentile_interval
 
 LEAST = 8
 """Batches."""
+LEAST_AGES = 4
+"""Bins of ages that a curve is fitted to."""
 MARGIN = 2.0
 """Difference of AICc below which two curves fit alike."""
 UNFIT = 0.001
@@ -59,10 +62,11 @@ class Retention(Analysis):
         sampled = batches.count
         batches, left_out = finite(batches)
         if batches.count < LEAST:
-            has = f", it has {batches.count}"
-            if left_out and sampled >= LEAST:
-                has = f" with a finite loss, it has {batches.count} of {sampled}"
-            verdict, n = f"not assessable: lacks {LEAST} sampled batches{has}", batches.count
+            lost = bool(left_out) and sampled >= LEAST
+            remedy = "look at what made the loss no number" if lost else "let the ledger follow a larger share"
+            where = "with a loss that is a number" if lost else ""
+            lack = shortage(LEAST, "sampled batch", batches.count, remedy, where)
+            verdict, n = f"not assessable: lacks {lack}", batches.count
             return Result(verdict=verdict, sentences=tuple(left_out), reading=_READING, numbers={"n": n})
         ends = {name: autocorrelation.detrended_mean(change) for name, change in _at_the_end(batches).items()}
         curve = retained(batches, np.random.default_rng(self.seed))
@@ -238,8 +242,13 @@ def fit(curve: RetentionCurve, refits: int = 200) -> dict[str, Any]:
     from scipy.stats import chi2
 
     sure, bins = np.isfinite(curve.low), len(curve.age)
-    if sure.sum() < 4:
-        lack = f"4 ages with an interval, it has {sure.sum()}" if bins >= 4 else f"4 ages, it has {bins}"
+    if sure.sum() < LEAST_AGES:
+        lack = shortage(LEAST_AGES, "age", bins, "train longer, or look more often")
+        if bins >= LEAST_AGES:
+            remedy = "let the ledger follow a larger share"
+            lack = shortage(
+                LEAST_AGES, "age", int(sure.sum()), remedy, "with independent batches enough for an interval"
+            )
         return {"name": "not assessable", "lacks": lack}
     ages, draws = curve.ages[sure], curve.draws[sure]
     sigma = np.maximum(draws.std(axis=1, ddof=1), 1e-3)
@@ -318,7 +327,7 @@ def _sentences(batches: TrainedBatches, numbers: dict[str, Any]) -> list[str]:
         base, _, net = name.partition(", ")
         lines.append(
             f"{words[base]}{', net of novel text' if net else ''}: {_interval(end)} (n = {batches.count} batches, "
-            f"about {end['stretches']:.0f} independent)"
+            f"{autocorrelation.about(end['stretches'])} independent)"
         )
     lines += _of_curve(numbers["curve"], beyond=" beyond novel text" if batches.novel is not None else "")
     lines.append(_of_fit(numbers["fit"]))
@@ -360,7 +369,7 @@ def _of_place(name: str, estimate: SeriesEstimate) -> str:
         return f"{gained}, not assessable, lacks {estimate['lacks']}"
     return (
         f"{gained}, 95% {estimate['low']:+.3f} to {estimate['high']:+.3f}, p = {estimate['p']:.4f} adjusted over 2, "
-        f"about {estimate['stretches']:.0f} independent"
+        f"{autocorrelation.about(estimate['stretches'])} independent"
     )
 
 

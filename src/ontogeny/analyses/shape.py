@@ -119,7 +119,8 @@ def shape_of(x: np.ndarray, values: np.ndarray, random: np.random.Generator, tes
         lack = shortage(LEAST, "checkpoint", len(x), f"measure at {LEAST} or more")
         if len(x) >= LEAST:
             lack = shortage(LEAST_DOCUMENTS, "document", values.shape[1], "train on more documents")
-        why = f"a turn is not assessable: lacks {lack}; change {change.value:+.3f}, p = {change.p:.3g}"
+        p = f", p = {change.p:.3g}" if np.isfinite(change.p) else " of one document, without an interval"
+        why = f"a turn is not assessable: lacks {lack}; change {change.value:+.3f}{p}"
         return CurveShape(name=name, why=why, change=change.value, p_change=change.p)
     choose, report = halves_of_groups([np.arange(values.shape[1])], random)
     lines = TwoLines(x)

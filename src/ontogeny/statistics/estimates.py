@@ -209,8 +209,9 @@ def unpaired(value: float, errors: tuple[float, float], basis: str) -> Estimate:
 
 
 def counted(n: int, what: str) -> str:
-    """1 seed, 3 seeds."""
-    return f"{n} {what}{'' if n == 1 else 's'}"
+    """1 seed, 3 seeds, 2 batches."""
+    plural = "es" if what.endswith(("ch", "sh", "s", "x")) else "s"
+    return f"{n} {what}{'' if n == 1 else plural}"
 
 
 def sample(n: int, unit: str, documents: int) -> str:

@@ -8,7 +8,6 @@ import numpy as np
 from ontogeny.statistics.documents import LEAST_DOCUMENTS, SPLITS, effective_number, reporting_halves
 from ontogeny.statistics.intervals import ValueInterval, t_quantile, two_sided_p
 
-
 LEAST_DEGREES = 0.5
 """Of freedom, where one document holds nearly all: fewer would give an interval no ends that can be printed."""
 

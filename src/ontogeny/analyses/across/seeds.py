@@ -26,7 +26,10 @@ class OverSeeds(AnalysisAcross):
         by_label = {band.label: over_seeds([run.analyses for run in band.runs]) for band in runs.bands}
         results = {label: result for label, result in by_label.items() if result is not None}
         if not results:
-            raise StoreError("lacks two seeds of one configuration with analyses groups, shape or rises")
+            raise StoreError(
+                "lacks two seeds of one configuration with analyses groups, shape or rises: carry these out first "
+                "(ontogeny analyze RUN)"
+            )
         if len(runs.bands) == 1:
             return next(iter(results.values()))
         return Result(
