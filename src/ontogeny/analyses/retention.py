@@ -62,9 +62,9 @@ class Retention(Analysis):
         sampled = batches.count
         batches, left_out = finite(batches)
         if batches.count < LEAST:
-            lost = bool(left_out) and sampled >= LEAST
-            remedy = "look at what made the loss no number" if lost else "let the ledger follow a larger share"
-            where = "with a loss that is a number" if lost else ""
+            remedy, where = "let the ledger follow a larger share", ""
+            if left_out and sampled >= LEAST:
+                remedy, where = "look at what made the loss no number", "with a loss that is a number"
             lack = shortage(LEAST, "sampled batch", batches.count, remedy, where)
             verdict, n = f"not assessable: lacks {lack}", batches.count
             return Result(verdict=verdict, sentences=tuple(left_out), reading=_READING, numbers={"n": n})
@@ -252,12 +252,13 @@ def fit(curve: RetentionCurve, refits: int = 200) -> dict[str, Any]:
         return {"name": "not assessable", "lacks": lack}
     ages, draws = curve.ages[sure], curve.draws[sure]
     sigma = np.maximum(draws.std(axis=1, ddof=1), 1e-3)
-    fits = {name: _fitted(name, ages, curve.value[sure], sigma) for name in _CURVES}
+    grids = {name: _Grid.of(name, ages) for name in _CURVES}
+    fits = {name: _fitted(grids[name], curve.value[sure], sigma) for name in _CURVES}
     aicc = {name: fitted.aicc for name, fitted in fits.items()}
     best = min(aicc, key=lambda name: aicc[name])
     alike = [name for name in _CURVES if aicc[name] <= aicc[best] + MARGIN]
     name = "flat" if "flat" in alike else best
-    low, high = percentile_interval(np.array([_fitted(name, ages, row, sigma).parameter for row in draws.T[:refits]]))
+    low, high = percentile_interval(np.array([_fitted(grids[name], row, sigma).parameter for row in draws.T[:refits]]))
     p = float(chi2.sf(fits[name].chi2, len(sigma) - 1))
     return {
         "name": name if p >= UNFIT else "none",
@@ -272,31 +273,49 @@ def fit(curve: RetentionCurve, refits: int = 200) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Fit:
     parameter: float
     aicc: float
     chi2: float
 
 
-def _fitted(name: str, ages: np.ndarray, value: np.ndarray, sigma: np.ndarray) -> _Fit:
-    """Weighted least squares of one parameter; `ages` [bins, quantiles], `value` and `sigma` [bins]."""
+@dataclass(frozen=True, kw_only=True)
+class _Grid:
+    """Where the search for a curve's parameter begins: what it expects on a coarse grid, the same for all refits."""
+
+    name: str
+    ages: np.ndarray
+    """float64 [bins, quantiles]"""
+    coarse: np.ndarray
+    """float64 [60]: the parameter; of tau and k, which are positive, the logarithm."""
+    expected: np.ndarray
+    """float64 [60, bins]"""
+
+    @classmethod
+    def of(cls, name: str, ages: np.ndarray) -> "_Grid":
+        coarse = np.linspace(-5.0, 5.0, 60) if name == "flat" else np.linspace(-12.0, 16.0, 60)
+        expected = np.array([_CURVES[name](ages, _natural(name, parameter)).mean(axis=1) for parameter in coarse])
+        return cls(name=name, ages=ages, coarse=coarse, expected=expected)
+
+
+def _natural(name: str, parameter: float) -> float:
+    return float(parameter if name == "flat" else np.exp(parameter))
+
+
+def _fitted(grid: _Grid, value: np.ndarray, sigma: np.ndarray) -> _Fit:
+    """Weighted least squares of one parameter; `value` and `sigma` [bins]."""
     from scipy.optimize import minimize_scalar
 
-    def natural(parameter: float) -> float:  # tau and k are positive: searched in their logarithm
-        return float(parameter if name == "flat" else np.exp(parameter))
-
     def chi2(parameter: float) -> float:
-        expected = _CURVES[name](ages, natural(parameter)).mean(axis=1)
+        expected = _CURVES[grid.name](grid.ages, _natural(grid.name, parameter)).mean(axis=1)
         return float((((value - expected) / sigma) ** 2).sum())
 
-    bounds = (-5.0, 5.0) if name == "flat" else (-12.0, 16.0)
-    coarse = np.linspace(*bounds, 60)
-    start = coarse[int(np.argmin([chi2(parameter) for parameter in coarse]))]
-    width = coarse[1] - coarse[0]
+    start = grid.coarse[int(np.square((value - grid.expected) / sigma).sum(axis=1).argmin())]
+    width = grid.coarse[1] - grid.coarse[0]
     best = minimize_scalar(chi2, bounds=(start - width, start + width), method="bounded")
     aicc = float(best.fun) + 2 + 4 / max(len(value) - 2, 1)
-    return _Fit(parameter=natural(best.x), aicc=aicc, chi2=float(best.fun))
+    return _Fit(parameter=_natural(grid.name, best.x), aicc=aicc, chi2=float(best.fun))
 
 
 def _verdict(end: SeriesEstimate, reference: str) -> str:

@@ -95,6 +95,6 @@ def _overshooting(rises: Sequence[Mapping[str, Any]]) -> str:
 
 _READING = (
     "Each seed is an independent training, so what a single run did by chance at a checkpoint does not recur. A turn "
-    f"counts where it is found in at least 80% of {LEAST_SEEDS} or more seeds; else the most frequent of the simpler "
-    "shapes is named."
+    f"counts where it is found in at least 80% of {LEAST_SEEDS} or more seeds and the opposite turn in none; else the "
+    "most frequent of the simpler shapes is named."
 )
