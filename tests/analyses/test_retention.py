@@ -207,8 +207,8 @@ def test_what_is_not_assessable_is_said() -> None:
     assert np.isfinite(lost.numbers["ends"]["against_after"]["value"])
     none = Retention().judge(of_gains(np.full(88, np.nan)))
     assert none.verdict == (
-        "not assessable: lacks 8 sampled batches or more with a loss that is a number: there is none; look at what made "
-        "the loss no number"
+        "not assessable: lacks 8 sampled batches or more with a loss that is a number: there is none; look at what "
+        "made the loss no number"
     )
     made = batches(np.ones_like)
     novel = np.where(made.step == 40, np.nan, 5.0)

@@ -49,7 +49,7 @@ _COUNTED = "|".join(COUNTED.split())
 _WORDS = r"(?:(?!nats|per|over|of|and)[a-z]+ ){0,2}"  # such as "different", "independent", "trained"
 BARE_FLOAT = re.compile(rf"\b\d+\.\d+ {_WORDS}(?:{_COUNTED})\b")
 WRONG_NUMBER = re.compile(
-    r"(?<![\d.,+-])1 (?:documents|passages|batches|checkpoints|seeds|runs|layers|stretches|items|looks)\b"
+    r"(?<![\d.,+-])1 (?:documents|passages|batches|checkpoints|seeds|runs|stretches|items|changes|contrasts|tests)\b"
 )
 OF_NOTHING = re.compile(r"\bnan\b|(?<![\d.,+-])0 (?:[a-z]+ )?from \d|\bit has\b|\band has\b")
 TO_DO = re.compile(
@@ -217,9 +217,10 @@ def of_runs() -> Iterator[tuple[str, Result]]:
                 yield kind, judge(group)
             except StoreError as error:
                 yield kind, Result(verdict=f"not assessable: {error}", sentences=(), reading="", numbers={})
-    counted = over_seeds([{"shape": {"numbers": {"shapes": {"epoch": [{"name": "flat"}]}}}}] * 2)  # type: ignore[typeddict-item]
-    assert counted is not None
-    yield "seeds", counted
+    shape = {"numbers": {"shapes": {"epoch": [{"name": "flat"}]}}}
+    over_two = over_seeds([{"shape": shape}] * 2)  # type: ignore[dict-item]
+    assert over_two is not None
+    yield "seeds", over_two
 
 
 def test_sentences_of_too_little_say_what_to_do() -> None:

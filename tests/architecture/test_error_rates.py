@@ -1,4 +1,4 @@
-"""Every analysis, of a run and of several, has its table of error rates: an entry among the draws without any effect."""
+"""Every analysis, of a run or several, has its table of error rates: an entry among the draws without any effect."""
 
 from functools import partial
 
@@ -38,10 +38,7 @@ def test_rates_count_what_was_assessable() -> None:
     def entry(seed: int) -> Drawn:
         return Drawn({"a": None if seed % 2 else seed < 5}, {"b": None if seed % 2 else True})
 
-    assert rates(entry, 10) == {
-        "a": {"claimed": 0.6, "assessable": 5},
-        "interval of b": {"held": 1.0, "assessable": 5},
-    }
+    assert rates(entry, 10) == {"a": {"claimed": 0.6, "assessable": 5}, "interval of b": {"held": 1.0, "assessable": 5}}
 
 
 def test_a_difference_that_is_planted_is_claimed() -> None:

@@ -166,7 +166,7 @@ def _sentences(
     )
     half = next((i for i, row in enumerate(rows["all"]) if row["share"] >= 0.5), None)
     if half is None:
-        lines.append("half of the passages are never memorized")
+        lines.append("at no checkpoint half of the passages are memorized")
     else:
         lines.append(f"half of the passages are memorized by epoch {table.epoch[half]:g}")
     if (test := tests.get("copies")) is not None:

@@ -219,12 +219,13 @@ def _sentences(contrasts: dict[str, Contrast], table: Passages) -> list[str]:
         tests = int(np.isfinite(contrast["p_corrected"]).sum())
         tested = np.where(np.isfinite(contrast["p_corrected"]), np.abs(contrast["t"]), -np.inf)
         at, layer = np.unravel_index(int(tested.argmax()), tested.shape)
+        over = f"{counted(tests, 'test')} and {counted(contrasted, 'contrast')}"
         largest = {key: contrast[key][at, layer] for key in ("value", "low", "high", "r", "p_corrected")}
         lines.append(
             f"{words[name]} (n = {contrast['n'][0]} and {contrast['n'][1]} documents): largest at block "
             f"{table.layer[layer]}, epoch {table.epoch[at + 1]:g}: {largest['value']:+.3f} nats, 95% "
             f"{largest['low']:+.3f} to {largest['high']:+.3f}, r = {largest['r']:.2f}, p = "
-            f"{largest['p_corrected']:.4f} corrected over {tests} tests and {contrasted} contrasts; "
+            f"{largest['p_corrected']:.4f} corrected over {over}; "
             f"{int((contrast['p_corrected'] < LEVEL).sum())} of them below {LEVEL}"
         )
         best = contrast["best_on_other_half"]

@@ -8,7 +8,7 @@ from ontogeny.analyses.recorded.passages import PassageAnalysis, Passages
 from ontogeny.core.analyses import RecordedRun, Result
 from ontogeny.statistics.corrections import bonferroni
 from ontogeny.statistics.documents import means_by_document
-from ontogeny.statistics.estimates import shortage
+from ontogeny.statistics.estimates import counted, shortage
 from ontogeny.statistics.intervals import percentile_interval, t_interval
 from ontogeny.statistics.segmented import TwoLines
 from ontogeny.statistics.simultaneous import simultaneous_band
@@ -94,9 +94,10 @@ class Velocity(PassageAnalysis):
 def _of_speed(block: int, layer: int, numbers: dict[str, Any]) -> str:
     speed, low, high = (numbers[key][layer] for key in ("velocity", "low", "high"))
     at = int(np.abs(speed).argmax())
+    turns = counted(numbers["sign_changes"][layer], "change")
     return (
         f"block {block}: fastest at epoch {numbers['epoch'][at]:g}: {speed[at]:+.3g} nats per epoch, 95% band "
-        f"{low[at]:+.3g} to {high[at]:+.3g}; {numbers['sign_changes'][layer]} changes of sign that the bands bear out"
+        f"{low[at]:+.3g} to {high[at]:+.3g}; {turns} of sign that the bands bear out"
     )
 
 
