@@ -78,7 +78,7 @@ def test_runs_with_and_without_replay() -> None:
 
 def test_one_checkpoint_is_not_assessable() -> None:
     one = items(np.zeros(1), step=np.zeros(1, dtype=np.int64))
-    assert Collapse().judge([one]).verdict.startswith("not assessable: lacks two checkpoints")
+    assert Collapse().judge([one]).verdict.startswith("not assessable: lacks 2 checkpoints or more")
 
 
 def test_a_bend_is_said_to_be_of_this_run() -> None:

@@ -81,7 +81,7 @@ def test_when_all_is_memorized_an_earlier_checkpoint_decides() -> None:
 def test_without_anything_memorized_it_says_what_is_lacking() -> None:
     made = table()
     result = Groups(permutations=99).compare(table(memorized=np.zeros_like(made.memorized)))
-    lack = "nothing was memorized (of 40 trained documents)"
+    lack = "nothing was memorized (of 40 trained documents): train longer"
     assert f"memorized against trained, not memorized: not assessable: {lack}" in result.sentences
     assert result.numbers["verdict"] == "no exposure effect"
     assert result.verdict.endswith(f"memorization is not assessable: {lack}")

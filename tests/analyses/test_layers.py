@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.stats import kendalltau
 
-from ontogeny.analyses.layers import Layers, half_time, permuted_order
+from ontogeny.analyses.layers import Layers, half_time, permuted_order, rank_correlation_with_depth
 from tests.analyses.tables import EPOCHS, table
 
 
@@ -11,6 +12,23 @@ def test_half_time_by_hand() -> None:
     """0, 1, 3, 4 at x = 0, 1, 2, 3: half of 4 is reached midway between 1 and 3, at 1.5."""
     assert half_time(np.arange(4.0), np.array([0.0, 1, 3, 4])) == 1.5
     assert half_time(np.arange(4.0), np.array([0.0, -1, -3, -4])) == 1.5
+
+
+def test_half_times_of_many_effects_at_once() -> None:
+    """As above; 4, 1, 3, 4 is beyond half at once; 0, 1, 0, 0 ends at no effect, which has no half."""
+    many = half_time(np.arange(4.0), np.array([[[0.0, 1, 3, 4], [4, 1, 3, 4]], [[0, 2, 2, 2], [0, 1, 0, 0]]]))
+    assert many.tolist()[0] == [1.5, 0]
+    assert many[1, 0] == 0.5
+    assert np.isnan(many[1, 1])
+
+
+def test_the_rank_correlation_is_that_of_another_implementation() -> None:
+    random = np.random.default_rng(0)
+    times = np.round(random.normal(size=(20, 6)), 1)  # with ties
+    expected = [kendalltau(np.arange(6), row).statistic for row in times]
+    assert rank_correlation_with_depth(times) == pytest.approx(expected)
+    assert np.isnan(rank_correlation_with_depth(np.array([1.0, np.nan, 3.0])))
+    assert permuted_order(np.array([1.0, np.nan, 3.0]), random, 99) == 1
 
 
 def test_size_does_not_move_the_time() -> None:

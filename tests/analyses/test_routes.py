@@ -34,4 +34,6 @@ def test_noise_is_no_difference() -> None:
 
 def test_few_documents_are_not_assessable() -> None:
     few = table(passages=4)
-    assert Routes().compare(few, few).verdict == "not assessable: lacks 5 documents, it has 4"
+    assert Routes().compare(few, few).verdict == (
+        "not assessable: lacks 5 documents or more: there are 4; take the probe set from more documents"
+    )

@@ -82,5 +82,7 @@ def test_a_turn_must_recur() -> None:
     assert recurs(["U"] * 5) == "U"
     assert recurs(["U", "U", "U", "U", "flat"]) == "U"
     assert recurs(["U", "U", "U", "flat", "flat"]) == "flat"
+    assert recurs(["U", "U", "U", "U", "inverted U"]) == "not assessable"  # chance brings both
+    assert recurs(["inverted U"] * 4 + ["flat"]) == "inverted U"
     assert recurs(["U"]) == "not assessable"
     assert recurs(["linear", "linear", "saturating"]) == "linear"

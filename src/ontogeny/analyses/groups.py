@@ -10,6 +10,7 @@ from ontogeny.analyses.recorded.passages import PassageAnalysis, Passages
 from ontogeny.core.analyses import RecordedRun, Result
 from ontogeny.statistics.corrections import bonferroni
 from ontogeny.statistics.documents import halves_of_groups, means_by_document
+from ontogeny.statistics.estimates import counted
 from ontogeny.statistics.permutations import min_p
 from ontogeny.statistics.two_samples import GroupDifference, group_difference, welch_p_by_labels
 
@@ -151,12 +152,17 @@ def _too_few(contrast: str, sizes: dict[str, int]) -> str:
     """Why a contrast is not assessable, ready to print."""
     trained, novel, memorized = sizes["trained"], sizes["novel"], sizes["memorized"]
     if contrast == "exposure":
-        return f"{LEAST} trained and {LEAST} novel documents are needed, it has {trained} and {novel}"
+        return (
+            f"{LEAST} trained and {LEAST} novel documents are needed, there are {trained} and {novel}: take both "
+            "probe sets from more documents"
+        )
     if memorized in (0, trained):
-        return f"{'nothing' if not memorized else 'everything'} was memorized (of {trained} trained documents)"
+        remedy = "look earlier" if memorized else "train longer"
+        what = "everything" if memorized else "nothing"
+        return f"{what} was memorized (of {counted(trained, 'trained document')}): {remedy}"
     return (
-        f"{LEAST} memorized documents and {LEAST} trained ones that are not are needed, it has {memorized} and "
-        f"{trained - memorized}"
+        f"{LEAST} memorized documents and {LEAST} trained ones that are not are needed, there are {memorized} and "
+        f"{trained - memorized}: train on more documents"
     )
 
 
@@ -213,12 +219,13 @@ def _sentences(contrasts: dict[str, Contrast], table: Passages) -> list[str]:
         tests = int(np.isfinite(contrast["p_corrected"]).sum())
         tested = np.where(np.isfinite(contrast["p_corrected"]), np.abs(contrast["t"]), -np.inf)
         at, layer = np.unravel_index(int(tested.argmax()), tested.shape)
+        over = f"{counted(tests, 'test')} and {counted(contrasted, 'contrast')}"
         largest = {key: contrast[key][at, layer] for key in ("value", "low", "high", "r", "p_corrected")}
         lines.append(
             f"{words[name]} (n = {contrast['n'][0]} and {contrast['n'][1]} documents): largest at block "
             f"{table.layer[layer]}, epoch {table.epoch[at + 1]:g}: {largest['value']:+.3f} nats, 95% "
             f"{largest['low']:+.3f} to {largest['high']:+.3f}, r = {largest['r']:.2f}, p = "
-            f"{largest['p_corrected']:.4f} corrected over {tests} tests and {contrasted} contrasts; "
+            f"{largest['p_corrected']:.4f} corrected over {over}; "
             f"{int((contrast['p_corrected'] < LEVEL).sum())} of them below {LEVEL}"
         )
         best = contrast["best_on_other_half"]
@@ -226,7 +233,7 @@ def _sentences(contrasts: dict[str, Contrast], table: Passages) -> list[str]:
         if np.isnan(best.low):
             lines.append(
                 f"{where}: {best.value:+.3f} nats, no interval: {LEAST_OF_HALF} documents of each group are needed, "
-                f"and {best.n[0]} and {best.n[1]} are there"
+                f"and {best.n[0]} and {best.n[1]} are there: take the probe sets from more documents"
             )
             continue
         lines.append(

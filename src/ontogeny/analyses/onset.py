@@ -5,10 +5,11 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from ontogeny.analyses.recorded.passages import PassageAnalysis, Passages
+from ontogeny.analyses.recorded.passages import NO_LONG_PASSAGES, PassageAnalysis, Passages
 from ontogeny.core.analyses import RecordedRun, Result
 from ontogeny.statistics.corrections import benjamini_hochberg
 from ontogeny.statistics.documents import means_by_document
+from ontogeny.statistics.estimates import counted, sample, shortage
 from ontogeny.statistics.interval_censored import censoring_intervals, concordance, earlier_by_document, turnbull
 from ontogeny.statistics.permutations import permutation_p
 from ontogeny.statistics.prediction import folds, interval_by_permutation, predicted_areas
@@ -16,6 +17,7 @@ from ontogeny.statistics.prediction import folds, interval_by_permutation, predi
 LEAST = 10
 """Documents, and of each outcome `LEAST_OF_EACH`, below which nothing is claimed."""
 LEAST_OF_EACH = 5
+LEAST_CHECKPOINTS = 3
 
 Relations = dict[str, dict[str, float]]
 """By covariate: concordance, documents, p and adjusted p."""
@@ -52,7 +54,7 @@ class Onset(PassageAnalysis):
         random = np.random.default_rng(self.seed)
         kept = table.trained & np.isfinite(table.memorized).all(axis=0)
         if not kept.any():
-            lack = "not assessable: lacks trained passages that are long enough"
+            lack = f"not assessable: lacks {NO_LONG_PASSAGES}"
             return Result(verdict=lack, sentences=(), reading=_READING, numbers={})
         low, high = censoring_intervals(table.epoch, table.memorized[:, kept] > 0.5)
         times, curve = turnbull(low, high)
@@ -107,9 +109,15 @@ class Onset(PassageAnalysis):
         document = table.document[kept]
         outcome = means_by_document(table.memorized[-1, kept], document) >= 0.5
         memorized, n = int(outcome.sum()), len(outcome)
-        if min(memorized, n - memorized) < LEAST_OF_EACH or len(table.step) < 3:
-            needs = f"{LEAST_OF_EACH} documents memorized by the end and {LEAST_OF_EACH} not, and 3 checkpoints"
-            return {"lacks": f"{needs}: {memorized} of {n} documents are memorized, at {len(table.step)} checkpoints"}
+        if len(table.step) < LEAST_CHECKPOINTS:
+            remedy = f"measure at {LEAST_CHECKPOINTS} or more"
+            return {"lacks": shortage(LEAST_CHECKPOINTS, "checkpoint", len(table.step), remedy)}
+        if memorized < LEAST_OF_EACH:
+            remedy = "train longer, or on more documents"
+            return {"lacks": shortage(LEAST_OF_EACH, "document", memorized, remedy, "memorized by the end")}
+        if n - memorized < LEAST_OF_EACH:
+            remedy = "train on more documents, or end earlier"
+            return {"lacks": shortage(LEAST_OF_EACH, "document", n - memorized, remedy, "not memorized by the end")}
         simple = means_by_document(np.stack([table.length[kept], table.nll[1, kept]]), document).T
         layers = means_by_document(table.score[1][:, kept], document).T
         features = {"length and NLL": simple, "compression": layers, "all": np.concatenate([simple, layers], axis=1)}
@@ -141,7 +149,7 @@ class Onset(PassageAnalysis):
 
 def _verdict(counts: dict[str, int], relations: Relations) -> str:
     if counts["right"] == counts["n"]:
-        return f"none of {counts['n']} passages became memorized: nothing can be said about onset"
+        return f"none of {counted(counts['n'], 'passage')} became memorized: nothing can be said about onset"
     if not relations:
         return (
             f"what goes with onset is not assessable: the onsets of fewer than {LEAST} documents can be told apart "
@@ -153,8 +161,8 @@ def _verdict(counts: dict[str, int], relations: Relations) -> str:
 
 def _sentences(counts: dict[str, int], relations: Relations, prediction: dict[str, Any]) -> list[str]:
     lines = [
-        f"of {counts['n']} trained passages from {counts['documents']} documents {counts['n'] - counts['right']} "
-        f"became memorized and stayed so ({counts['left']} were so before training); {counts['right']} did not"
+        f"of {sample(counts['n'], 'trained passage', counts['documents'])} {counts['n'] - counts['right']} became "
+        f"memorized and stayed so ({counts['left']} were so before training); {counts['right']} did not"
     ]
     for name, relation in relations.items():
         way = "later" if relation["concordance"] > 0.5 else "earlier"

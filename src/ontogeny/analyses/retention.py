@@ -12,10 +12,13 @@ from ontogeny.core.analyses import Analysis, RecordedRun, Result
 from ontogeny.statistics import autocorrelation
 from ontogeny.statistics.autocorrelation import SeriesEstimate
 from ontogeny.statistics.corrections import benjamini_hochberg
+from ontogeny.statistics.estimates import shortage
 from ontogeny.statistics.intervals import DRAWS, percentile_interval
 
 LEAST = 8
 """Batches."""
+LEAST_AGES = 4
+"""Bins of ages that a curve is fitted to."""
 MARGIN = 2.0
 """Difference of AICc below which two curves fit alike."""
 UNFIT = 0.001
@@ -59,10 +62,11 @@ class Retention(Analysis):
         sampled = batches.count
         batches, left_out = finite(batches)
         if batches.count < LEAST:
-            has = f", it has {batches.count}"
+            remedy, where = "let the ledger follow a larger share", ""
             if left_out and sampled >= LEAST:
-                has = f" with a finite loss, it has {batches.count} of {sampled}"
-            verdict, n = f"not assessable: lacks {LEAST} sampled batches{has}", batches.count
+                remedy, where = "look at what made the loss no number", "with a loss that is a number"
+            lack = shortage(LEAST, "sampled batch", batches.count, remedy, where)
+            verdict, n = f"not assessable: lacks {lack}", batches.count
             return Result(verdict=verdict, sentences=tuple(left_out), reading=_READING, numbers={"n": n})
         ends = {name: autocorrelation.detrended_mean(change) for name, change in _at_the_end(batches).items()}
         curve = retained(batches, np.random.default_rng(self.seed))
@@ -238,17 +242,23 @@ def fit(curve: RetentionCurve, refits: int = 200) -> dict[str, Any]:
     from scipy.stats import chi2
 
     sure, bins = np.isfinite(curve.low), len(curve.age)
-    if sure.sum() < 4:
-        lack = f"4 ages with an interval, it has {sure.sum()}" if bins >= 4 else f"4 ages, it has {bins}"
+    if sure.sum() < LEAST_AGES:
+        lack = shortage(LEAST_AGES, "age", bins, "train longer, or look more often")
+        if bins >= LEAST_AGES:
+            remedy = "let the ledger follow a larger share"
+            lack = shortage(
+                LEAST_AGES, "age", int(sure.sum()), remedy, "with independent batches enough for an interval"
+            )
         return {"name": "not assessable", "lacks": lack}
     ages, draws = curve.ages[sure], curve.draws[sure]
     sigma = np.maximum(draws.std(axis=1, ddof=1), 1e-3)
-    fits = {name: _fitted(name, ages, curve.value[sure], sigma) for name in _CURVES}
+    grids = {name: _Grid.of(name, ages) for name in _CURVES}
+    fits = {name: _fitted(grids[name], curve.value[sure], sigma) for name in _CURVES}
     aicc = {name: fitted.aicc for name, fitted in fits.items()}
     best = min(aicc, key=lambda name: aicc[name])
     alike = [name for name in _CURVES if aicc[name] <= aicc[best] + MARGIN]
     name = "flat" if "flat" in alike else best
-    low, high = percentile_interval(np.array([_fitted(name, ages, row, sigma).parameter for row in draws.T[:refits]]))
+    low, high = percentile_interval(np.array([_fitted(grids[name], row, sigma).parameter for row in draws.T[:refits]]))
     p = float(chi2.sf(fits[name].chi2, len(sigma) - 1))
     return {
         "name": name if p >= UNFIT else "none",
@@ -263,31 +273,49 @@ def fit(curve: RetentionCurve, refits: int = 200) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Fit:
     parameter: float
     aicc: float
     chi2: float
 
 
-def _fitted(name: str, ages: np.ndarray, value: np.ndarray, sigma: np.ndarray) -> _Fit:
-    """Weighted least squares of one parameter; `ages` [bins, quantiles], `value` and `sigma` [bins]."""
+@dataclass(frozen=True, kw_only=True)
+class _Grid:
+    """Where the search for a curve's parameter begins: what it expects on a coarse grid, the same for all refits."""
+
+    name: str
+    ages: np.ndarray
+    """float64 [bins, quantiles]"""
+    coarse: np.ndarray
+    """float64 [60]: the parameter; of tau and k, which are positive, the logarithm."""
+    expected: np.ndarray
+    """float64 [60, bins]"""
+
+    @classmethod
+    def of(cls, name: str, ages: np.ndarray) -> "_Grid":
+        coarse = np.linspace(-5.0, 5.0, 60) if name == "flat" else np.linspace(-12.0, 16.0, 60)
+        expected = np.array([_CURVES[name](ages, _natural(name, parameter)).mean(axis=1) for parameter in coarse])
+        return cls(name=name, ages=ages, coarse=coarse, expected=expected)
+
+
+def _natural(name: str, parameter: float) -> float:
+    return float(parameter if name == "flat" else np.exp(parameter))
+
+
+def _fitted(grid: _Grid, value: np.ndarray, sigma: np.ndarray) -> _Fit:
+    """Weighted least squares of one parameter; `value` and `sigma` [bins]."""
     from scipy.optimize import minimize_scalar
 
-    def natural(parameter: float) -> float:  # tau and k are positive: searched in their logarithm
-        return float(parameter if name == "flat" else np.exp(parameter))
-
     def chi2(parameter: float) -> float:
-        expected = _CURVES[name](ages, natural(parameter)).mean(axis=1)
+        expected = _CURVES[grid.name](grid.ages, _natural(grid.name, parameter)).mean(axis=1)
         return float((((value - expected) / sigma) ** 2).sum())
 
-    bounds = (-5.0, 5.0) if name == "flat" else (-12.0, 16.0)
-    coarse = np.linspace(*bounds, 60)
-    start = coarse[int(np.argmin([chi2(parameter) for parameter in coarse]))]
-    width = coarse[1] - coarse[0]
+    start = grid.coarse[int(np.square((value - grid.expected) / sigma).sum(axis=1).argmin())]
+    width = grid.coarse[1] - grid.coarse[0]
     best = minimize_scalar(chi2, bounds=(start - width, start + width), method="bounded")
     aicc = float(best.fun) + 2 + 4 / max(len(value) - 2, 1)
-    return _Fit(parameter=natural(best.x), aicc=aicc, chi2=float(best.fun))
+    return _Fit(parameter=_natural(grid.name, best.x), aicc=aicc, chi2=float(best.fun))
 
 
 def _verdict(end: SeriesEstimate, reference: str) -> str:
@@ -318,7 +346,7 @@ def _sentences(batches: TrainedBatches, numbers: dict[str, Any]) -> list[str]:
         base, _, net = name.partition(", ")
         lines.append(
             f"{words[base]}{', net of novel text' if net else ''}: {_interval(end)} (n = {batches.count} batches, "
-            f"about {end['stretches']:.0f} independent)"
+            f"{autocorrelation.about(end['stretches'])} independent)"
         )
     lines += _of_curve(numbers["curve"], beyond=" beyond novel text" if batches.novel is not None else "")
     lines.append(_of_fit(numbers["fit"]))
@@ -360,7 +388,7 @@ def _of_place(name: str, estimate: SeriesEstimate) -> str:
         return f"{gained}, not assessable, lacks {estimate['lacks']}"
     return (
         f"{gained}, 95% {estimate['low']:+.3f} to {estimate['high']:+.3f}, p = {estimate['p']:.4f} adjusted over 2, "
-        f"about {estimate['stretches']:.0f} independent"
+        f"{autocorrelation.about(estimate['stretches'])} independent"
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from ontogeny.analyses.recorded.passages import Passages, passages_of
 from ontogeny.core.analyses import Analysis, RecordedRun, Result
 from ontogeny.statistics.documents import means_by_document
+from ontogeny.statistics.estimates import shortage
 from ontogeny.statistics.intervals import t_interval
 from ontogeny.statistics.permutations import max_t_of_signs
 
@@ -68,7 +69,7 @@ def _compare(group: RoutesOfGroup, difference: np.ndarray, random: np.random.Gen
     """Add the mean of `difference` [C, documents], its interval, and p corrected over checkpoints; or what it lacks."""
     n = group["n"]
     if n < LEAST:
-        group["lacks"] = f"{LEAST} documents, it has {n}"
+        group["lacks"] = shortage(LEAST, "document", n, "take the probe set from more documents")
         return
     group["difference"], group["low"], group["high"], _ = np.array([t_interval(row) for row in difference]).T
     group["p_corrected"] = max_t_of_signs(difference, random)

@@ -119,7 +119,8 @@ def shape_of(x: np.ndarray, values: np.ndarray, random: np.random.Generator, tes
         lack = shortage(LEAST, "checkpoint", len(x), f"measure at {LEAST} or more")
         if len(x) >= LEAST:
             lack = shortage(LEAST_DOCUMENTS, "document", values.shape[1], "train on more documents")
-        why = f"a turn is not assessable: lacks {lack}; change {change.value:+.3f}, p = {change.p:.3g}"
+        p = f", p = {change.p:.3g}" if np.isfinite(change.p) else " of one document, without an interval"
+        why = f"a turn is not assessable: lacks {lack}; change {change.value:+.3f}{p}"
         return CurveShape(name=name, why=why, change=change.value, p_change=change.p)
     choose, report = halves_of_groups([np.arange(values.shape[1])], random)
     lines = TwoLines(x)
@@ -151,11 +152,11 @@ def _with_p(slope: MeanInterval) -> str:
 
 
 def recurs(shapes: list[Name], least: int = 5) -> Name:
-    """The shape over seeds: a turn, if at least 80% of five or more runs have it; *not assessable*, if some of fewer
-    runs do; else the most frequent simpler shape.
+    """The shape over seeds: a turn, if at least 80% of five or more runs have it and none has the opposite one, which
+    chance brings as often; *not assessable*, if some of fewer runs have one; else the most frequent simpler shape.
     """
-    for turn in TURNS:
-        if len(shapes) >= least and shapes.count(turn) >= 0.8 * len(shapes):
+    for turn, opposite in (TURNS, TURNS[::-1]):
+        if len(shapes) >= least and shapes.count(turn) >= 0.8 * len(shapes) and opposite not in shapes:
             return turn
     if len(shapes) < least and any(shape in TURNS for shape in shapes):
         return "not assessable"

@@ -9,6 +9,8 @@ from ontogeny.analyses.recorded.items import Items
 from ontogeny.analyses.recorded.task_stages import Tasks, tasks_in
 from ontogeny.core.analyses import Analysis, RecordedRun, Result
 from ontogeny.statistics.corrections import benjamini_hochberg
+from ontogeny.statistics.documents import LEAST_DOCUMENTS
+from ontogeny.statistics.estimates import counted
 from ontogeny.statistics.paired import (
     PairedDifference,
     interval_text,
@@ -75,6 +77,7 @@ class Transfer(Analysis):
             "probes": [loss.probe for loss in losses],
             "step": losses[0].step,
             "documents": [loss.documents for loss in losses],
+            "by_passage": all(loss.items for loss in losses),
             "R": np.stack([loss.mean for loss in losses], axis=1),
             **{
                 key: [
@@ -101,7 +104,11 @@ def _between(loss: Items, before: int, after: int) -> PairedDifference:
 
 def _verdict(numbers: dict[str, Any]) -> str:
     if all(np.isnan(row["p_adjusted"]) for key in ("backward", "forward", "forgetting") for row in numbers[key]):
-        return "not assessable: no loss with an interval; token_nll gives one for each passage"
+        if max(numbers["documents"]) > 1 or numbers["by_passage"]:
+            return (
+                "not assessable: no loss with an interval: take the probe sets from 2 documents or more (data.probes)"
+            )
+        return "not assessable: no loss with an interval: add token_nll to measures, which gives one for each passage"
 
     def surely(key: str, sign: int) -> list[str]:
         rows = [row for row in numbers[key] if row["p_adjusted"] < 0.05]
@@ -133,15 +140,26 @@ _MEANING = {
 }
 
 
+_TOO_FEW = (
+    f"not assessable: lacks {LEAST_DOCUMENTS} documents or more in each task's probe set, some of which choose the "
+    "best stage: take them from more documents"
+)
+
+
 def _of_mean(key: str, numbers: dict[str, Any]) -> str:
     mean, tasks = numbers["mean"][key], len(numbers[key])
-    return f"{_MEANING[key]}: {interval_text(mean)} nats, mean over {tasks} tasks, n = {mean.documents} documents"
+    if np.isnan(mean.value):
+        return f"{_MEANING[key]}: {_TOO_FEW}"
+    documents = counted(mean.documents, "document")
+    return f"{_MEANING[key]}: {interval_text(mean)} nats, mean over {tasks} tasks, n = {documents}"
 
 
 def _of_task(key: str, row: TaskDifference) -> str:
     difference = row["difference"]
+    if np.isnan(difference.value):
+        return f"{row['task']}, {key}: {_TOO_FEW}"
     p = f", p = {row['p_adjusted']:.3g} adjusted" if np.isfinite(row["p_adjusted"]) else ""
-    return f"{row['task']}, {key}: {interval_text(difference)}{p}, n = {difference.documents} documents"
+    return f"{row['task']}, {key}: {interval_text(difference)}{p}, n = {counted(difference.documents, 'document')}"
 
 
 _READING = (

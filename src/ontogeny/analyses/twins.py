@@ -12,11 +12,13 @@ from ontogeny.core.analyses import Analysis, RecordedRun, Result
 from ontogeny.core.errors import StoreError
 from ontogeny.core.passages import document_of
 from ontogeny.statistics.documents import means_by_document
+from ontogeny.statistics.estimates import shortage
 from ontogeny.statistics.intervals import bootstrap_weights
 from ontogeny.statistics.two_samples import group_difference
 
 LEAST = 5
 """Documents on each side."""
+LEAST_CHECKPOINTS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +92,9 @@ class TwinsAnalysis(Analysis):
         rows = {pairs.name: self._compare(pairs, novel[pairs.by], random) for pairs in trained if pairs.by in novel}
         assessable = {name: row for name, row in rows.items() if row["says"] != "not assessable"}
         shown = assessable or rows
-        verdict = "; ".join(f"{name} ({row['by']}): {row['says']}" for name, row in shown.items())
+        verdict = "; ".join(f"{name} ({row['by']}): {_says(row)}" for name, row in shown.items())
         return Result(
-            verdict=verdict or "not assessable: no twins of novel passages to compare with",
+            verdict=verdict or "not assessable: lacks twins of novel passages to compare with: add them to data.twins",
             sentences=tuple(map(_sentence, rows, rows.values())),
             reading=_READING,
             numbers={"sets": rows},
@@ -111,8 +113,8 @@ class TwinsAnalysis(Analysis):
             "says": "not assessable",
             "accuracy": [float(form[-1].mean()) for form in trained.accuracy],
         }
-        if min(sizes) < LEAST or len(steps) < 2:
-            row["why"] = f"{min(sizes)} documents and {len(steps)} checkpoints: {LEAST} and 2 are needed"
+        if min(sizes) < LEAST or len(steps) < LEAST_CHECKPOINTS:
+            row["why"] = f"lacks {_lack(sizes, len(steps))}"
             return row
         fall, novel_fall = nll[:, :1] - nll, novel_nll[:, :1] - novel_nll  # since before training
         gain = fall.mean(axis=2) - novel_fall.mean(axis=2)
@@ -131,6 +133,14 @@ class TwinsAnalysis(Analysis):
         if high < self.literal:
             return "word for word" if low <= 0 else "mostly word for word"
         return "also in the other form" if low > 0 else "undecided"
+
+
+def _lack(sizes: tuple[int, int], checkpoints: int) -> str:
+    """What is too little, ready to print; `sizes`: trained and novel documents."""
+    if checkpoints < LEAST_CHECKPOINTS:
+        return shortage(LEAST_CHECKPOINTS, "checkpoint", checkpoints, f"measure at {LEAST_CHECKPOINTS} or more")
+    which = "trained" if sizes[0] < LEAST else "novel"
+    return shortage(LEAST, f"{which} document", min(sizes), f"take twins of more {which} documents (data.twins)")
 
 
 def _gain(fall: np.ndarray, novel_fall: np.ndarray) -> Curve:
@@ -205,9 +215,13 @@ def _pairs(run: RecordedRun, name: str, twins: dict[str, Any]) -> Pairs:
     )
 
 
+def _says(row: Carried) -> str:
+    return f"{row['says']}: {row['why']}" if "why" in row else row["says"]
+
+
 def _sentence(name: str, row: Carried) -> str:
     if "carried" not in row:
-        return f"{name} ({row['by']}): {row['says']}: {row['why']}"
+        return f"{name} ({row['by']}): {_says(row)}"
     gains = ", ".join(
         f"{form} {gain['value'][-1]:+.2f} nats (95% {gain['low'][-1]:+.2f} to {gain['high'][-1]:+.2f})"
         for form, gain in row["gain"].items()

@@ -5,8 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ontogeny.statistics.documents import LEAST_DOCUMENTS, SPLITS, reporting_halves
+from ontogeny.statistics.documents import LEAST_DOCUMENTS, SPLITS, effective_number, reporting_halves
 from ontogeny.statistics.intervals import ValueInterval, t_quantile, two_sided_p
+
+LEAST_DEGREES = 0.5
+"""Of freedom, where one document holds nearly all: fewer would give an interval no ends that can be printed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +23,14 @@ class PairedDifference:
     """Two-sided, uncorrected."""
     error: float
     """Standard error."""
+    degrees: float
+    """Of freedom of the t interval."""
     documents: int
 
 
 def _without_interval(documents: int, value: float = float("nan")) -> PairedDifference:
     nan = float("nan")
-    return PairedDifference(value=value, low=nan, high=nan, p=nan, error=nan, documents=documents)
+    return PairedDifference(value=value, low=nan, high=nan, p=nan, error=nan, degrees=nan, documents=documents)
 
 
 def interval_text(difference: PairedDifference | ValueInterval, form: str = "+.3f") -> str:
@@ -40,18 +45,20 @@ def interval_text(difference: PairedDifference | ValueInterval, form: str = "+.3
 
 
 def paired_difference(total: np.ndarray, weight: np.ndarray) -> PairedDifference:
-    """sum(total) / sum(weight) over documents, float64 [D] each, with a t interval (D - 1 degrees of freedom).
+    """sum(total) / sum(weight) over documents, float64 [D] each, with a t interval.
 
     `total`: the change summed over the items of each document; `weight`: what the mean is per, such as its tokens. The
     standard error is the jackknife's: with m_g the ratio without document g, and m their mean,
     se^2 = (D - 1) / D * sum (m_g - m)^2 (Efron and Tibshirani, "An Introduction to the Bootstrap", 11). It keeps the
-    passages of a document together, and is the usual standard error of a mean where all weights are equal.
+    passages of a document together, and is the usual standard error of a mean where all weights are equal. Degrees of
+    freedom: `effective_number` of documents minus 1, which is D - 1 where all weights are equal, and fewer where a few
+    documents weigh most, since the error then rests on these few (coverage: docs/statistics.md).
     """
     n = len(weight)
     value = float(total.sum() / weight.sum()) if n and weight.sum() > 0 else float("nan")
     if n < 2 or not np.isfinite(value):
         return _without_interval(n, value)
-    return _by_t(value, jackknife_error(total, weight), n - 1, n)
+    return _by_t(value, jackknife_error(total, weight), max(effective_number(weight) - 1, LEAST_DEGREES), n)
 
 
 def mean_of_differences(parts: Sequence[PairedDifference]) -> PairedDifference:
@@ -60,13 +67,15 @@ def mean_of_differences(parts: Sequence[PairedDifference]) -> PairedDifference:
     value, squares = float(np.mean([part.value for part in parts])), np.square([part.error / m for part in parts])
     if not np.isfinite(squares).all():
         return _without_interval(documents, value)
-    below = sum(square**2 / (part.documents - 1) for square, part in zip(squares, parts, strict=True))
+    below = sum(square**2 / part.degrees for square, part in zip(squares, parts, strict=True))
     return _by_t(value, float(np.sqrt(squares.sum())), squares.sum() ** 2 / below if below > 0 else 1.0, documents)
 
 
 def _by_t(value: float, error: float, degrees: float, documents: int) -> PairedDifference:
     half, p = t_quantile(degrees) * error, two_sided_p(value, error, degrees)
-    return PairedDifference(value=value, low=value - half, high=value + half, p=p, error=error, documents=documents)
+    return PairedDifference(
+        value=value, low=value - half, high=value + half, p=p, error=error, degrees=degrees, documents=documents
+    )
 
 
 def jackknife_error(total: np.ndarray, weight: np.ndarray) -> float:
