@@ -66,6 +66,8 @@ class Context:
     """Effective weights of the first saved checkpoint, seen from a later state; None at the first state itself."""
     previous_weights: "Callable[[], Mapping[str, Tensor]] | None" = None
     """Effective weights of the last saved checkpoint before this state; None if there is none."""
+    bos: tuple[int, ...] = ()
+    """Ids that stand before every text of the run: measures with prompts of their own put them there, too."""
     training: LiveTraining | None = None
     """The training itself, in a run of ours or opened again at a checkpoint of it; None anywhere else."""
     batch_tokens: int = 4096
@@ -77,7 +79,7 @@ class ForwardBatch(Protocol):
 
     Shapes: B passages, T positions. `nll` (nats), `rank` (0 = the model's first choice; ties broken by id), `entropy`
     (nats) and `top1` (id of the first choice) are float32/int64 `[B, T]` and describe the *prediction of* the token at
-    that position; position 0 and padding hold NaN, or -1. Only what some look needs is there; the rest raises.
+    that position; position 0, what stands before the text (`Passage.bos_tokens`) and padding hold NaN, or -1. Only what some look needs is there; the rest raises.
     """
 
     probe: str

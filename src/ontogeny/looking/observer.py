@@ -37,7 +37,8 @@ class LookEvent:
 class Observer:
     """Lets measures look at states and writes what they saw.
 
-    `due` gives for each measure's group the states at which it looks; `history` the earlier states to compare with.
+    `due` gives for each measure's group the states at which it looks; `history` the earlier states to compare with;
+    `bos` the ids that stand before texts.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Observer:
         seed: int,
         due: Mapping[str, frozenset[int]],
         history: WeightsHistory,
+        bos: tuple[int, ...] = (),
     ) -> None:
         self.writer = writer
         self.measures = tuple(measures)
@@ -60,6 +62,7 @@ class Observer:
         self.seed = seed
         self.due = dict(due)
         self.history = history
+        self.bos = bos
         self.recorded: Container[tuple[int, str, str]] = frozenset()
         """(step, scope, name) of scalars that the metrics hold already: looking again does not double them."""
 
@@ -104,6 +107,7 @@ class Observer:
             weights=lambda: effective_weights(model),
             first_weights=self.history.first(place.step),
             previous_weights=self.history.before(place.step),
+            bos=self.bos,
             training=training,
         )
 

@@ -11,6 +11,7 @@ from ontogeny.core.origin import Origin
 from ontogeny.core.passages import side_widths
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.seeds import derive_seed
+from ontogeny.data.bos import FROM_SCRATCH, Trained, recorded
 from ontogeny.data.prepare import Prepared, prepare
 from ontogeny.data.tokenizer import load_tokenizer
 from ontogeny.models.build import Limits, LoadContext, align_special_tokens, build_model, read_limits
@@ -57,7 +58,8 @@ def gather(
         check_held_out(recipe, origin.parent)
     tokenizer, limits = _given(recipe, source)
     generated = write_corpora(recipe, _author(source), tell, begun)
-    prepared = prepare(recipe, tokenizer, limits.vocab_size, limits.context_length, tell, generated)
+    trained = _trained(source) if begun is None else recorded(open_run(begun).provenance["data"])
+    prepared = prepare(recipe, tokenizer, limits.vocab_size, limits.context_length, tell, generated, trained)
     tell("building the model")
     model = (
         source.model if isinstance(source, StandIn) else build_model(recipe, _load_context(recipe, prepared, origin))
@@ -172,6 +174,15 @@ def _given(recipe: Recipe, source: Origin | StandIn | None) -> "tuple[PreTrained
     own = recipe.tokenizer.path is None and recipe.tokenizer.vocab_size is None
     tokenizer = load_tokenizer(source.tokenizer or source.path, source.revision) if own else None
     return tokenizer, read_limits(source)
+
+
+def _trained(source: Origin | StandIn | None) -> Trained:
+    """What stood before the texts that an existing model was trained on."""
+    if isinstance(source, StandIn):
+        return source.bos
+    if source is None:
+        return FROM_SCRATCH
+    return "pretrained" if source.parent is None else recorded(source.parent)
 
 
 def _recorded_origin(begun: Run, name: str, runs_dir: Path) -> Origin | None:
