@@ -132,9 +132,9 @@ class Recipe(Settings):
             del content["companions"]
         if content["data"]["bos"] is None:
             del content["data"]["bos"]
-        for measure in content["measures"]:
-            if measure.get("exact") is False:
-                del measure["exact"]
+        for described, measure in zip(content["measures"], self.measures, strict=True):
+            for key in measure.unused:
+                del described[key]
         for term in content["objective"]:
             if term["name"] is None:
                 del term["name"]

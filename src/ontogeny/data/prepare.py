@@ -100,7 +100,9 @@ def prepare(
     passages = {split: _cut_split(split, corpora, tokenizer, data, bos, announce) for split in needed}
     selection = Selection(recipe, corpora.documents_of, passages, tokenizer, bos)
     probes = {name: selection.probe(name, take) for name, take in data.probes.items()}
-    probes |= {name: make_twins(name, twins, probes[twins.of], tokenizer, data, bos) for name, twins in data.twins.items()}
+    probes |= {
+        name: make_twins(name, twins, probes[twins.of], tokenizer, data, bos) for name, twins in data.twins.items()
+    }
     anchor_passages = {
         label: selection.passages(take, f"objective.{label}.text") for label, take in anchor_takes.items()
     }
@@ -190,12 +192,7 @@ def _plain_texts(documents: Iterable[Document]) -> Iterable[str]:
 
 
 def _cut_split(
-    split: str,
-    corpora: _SplitCorpora,
-    tokenizer: "PreTrainedTokenizerFast",
-    data: Data,
-    bos: Bos,
-    announce: Announce,
+    split: str, corpora: _SplitCorpora, tokenizer: "PreTrainedTokenizerFast", data: Data, bos: Bos, announce: Announce
 ) -> list[Passage]:
     documents = corpora.documents_of(split)
     announce(f"tokenizing {split}: {sum(map(size_of, documents)):,} characters")

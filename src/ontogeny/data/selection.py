@@ -108,7 +108,7 @@ class Selection:
         joined = join_documents(self._documents(split), self._tokenizer, split.partition("/")[0])
         text_tokens = windows.length - len(self._bos.token_ids)  # what stands before a window counts in its length
         if text_tokens < 1:
-            raise DataError(f"data.train: a window of {windows.length} tokens leaves no room for text: write a longer one")
+            raise DataError(f"data.train: a window of {windows.length} tokens has no room for text: write a longer one")
         passages, spans = joined.windows(Windows(text_tokens, min(windows.step, text_tokens)))
         passages = [self._bos.before(passage) for passage in passages]
         if split not in self._tiles:

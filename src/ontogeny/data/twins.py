@@ -104,9 +104,7 @@ def _twin_from_file(twins_by_text: Mapping[str, str], passage: Passage, where: s
         raise DataError(f"{where} has no twin in {path}: it needs a line whose text is the passage's own") from None
 
 
-def _twin_passage(
-    text: str, original: Passage, tokenizer: "PreTrainedTokenizerFast", data: Data, bos: Bos
-) -> Passage:
+def _twin_passage(text: str, original: Passage, tokenizer: "PreTrainedTokenizerFast", data: Data, bos: Bos) -> Passage:
     whole = data.model_copy(update={"boundary": "document", "min_length": 1})
     first: Sequence[Passage] = cut([Document(text=text, source="twin")], tokenizer, whole, "twin", bos)
     if not first:

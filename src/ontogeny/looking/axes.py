@@ -95,11 +95,7 @@ class FlatAxes:
             passages += len(probe_lengths)
             tokens += int(probe_lengths.sum())
         return cls(
-            probes=chosen,
-            lengths=lengths,
-            bos_tokens=bos_tokens,
-            first_passage=first_passage,
-            first_token=first_token,
+            probes=chosen, lengths=lengths, bos_tokens=bos_tokens, first_passage=first_passage, first_token=first_token
         )
 
     def predicted(self, name: str) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ontogeny.core.errors import StoreError
 from ontogeny.core.live import LiveTraining
-from ontogeny.core.measures import Context, Observation, PassMeasure, StateMeasure
+from ontogeny.core.measures import PRECISION, Context, Observation, PassMeasure, StateMeasure
 from ontogeny.core.passages import ProbeSet
 from ontogeny.core.progress import Place, Progress
 from ontogeny.looking.forward_passes import run_stream_looks
@@ -82,8 +82,9 @@ class Observer:
         seen, seconds = self._see(context, due)
         started = time.perf_counter()
         scalars: dict[tuple[str, str], float] = {}
+        precision = str(next(model.parameters()).dtype).removeprefix("torch.")
         for measure in due:
-            scalars |= self._store(measure, place, seen[measure.group])
+            scalars |= self._store(measure, place, seen[measure.group], precision)
         seconds["store"] = time.perf_counter() - started
         for (scope, name), value in scalars.items():
             if (place.step, scope, name) not in self.recorded:
@@ -123,10 +124,12 @@ class Observer:
                 seconds[measure.group] = time.perf_counter() - started
         return seen, seconds
 
-    def _store(self, measure: Measure, place: Place, seen: Observation) -> dict[tuple[str, str], float]:
+    def _store(self, measure: Measure, place: Place, seen: Observation, precision: str) -> dict[tuple[str, str], float]:
         group = measure.group
-        settings = measure.model_dump_json(exclude={"at", "name"})
+        settings = measure.model_dump_json(exclude={"at", "name", *measure.unused})
         described = seen.arrays.assign_attrs(kind=type(measure).kind, settings=settings)
+        if precision != "float32":
+            described = described.assign_attrs({PRECISION: precision})
         self.writer.put_measure(group, place, described)
         if seen.samples:
             self.writer.add_samples(place.step, group, seen.samples)

@@ -26,10 +26,10 @@ class Compression(StreamMeasure):
     V is the variance of the token's k nearest neighbours at L, computed from their states at L + 1: population
     variance, summed over dimensions. Neighbours are Euclidean, exact, ties broken by index, without the token itself.
     They come from a pool of all tokens of the probe sets, each distinct passage once; BOS is none of them (its state is
-    the same in every passage), and has NaN. States are the hidden states
-    after each block; n blocks give n - 1 transitions, numbered by L from 0 on the axis `block`. `scale_free` is
-    ln(V at L / V at L + 1) for the same neighbours; it corrects for the drift of norms, and so of V, during training.
-    Both are given per token and as means per passage, NaN if the pool has no more than k tokens.
+    the same in every passage), and has NaN. States are the hidden states after each block; n blocks give n - 1
+    transitions, numbered by L from 0 on the axis `block`. `scale_free` is ln(V at L / V at L + 1) for the same
+    neighbours; it corrects for the drift of norms, and so of V, during training. Both are given per token and as means
+    per passage, NaN if the pool has no more than k tokens.
 
     In most models the last of the `hidden_states` has passed the final norm, and it is used as it is;
     `final_norm: false` uses the last block's output instead.

@@ -22,8 +22,8 @@ class Discoverable(StreamMeasure):
     is 1 - (1 - p_z)^n = -expm1(n log1p(-p_z)). Per passage: `log_p` = log p_z in nats, -infinity if a token is not
     among the top k; `samples_for_p`, the n at which the probability reaches `p`, infinity in the same case; and
     `discovered`, the probability, on the axis `n`. Per probe set: `share` on the axis `n`, the share of passages whose
-    probability is at least `p`. NaN for passages of fewer than k + m tokens. What stands before a text (BOS) is given and
-    does not count.
+    probability is at least `p`. NaN for passages of fewer than k + m tokens. What stands before a text (BOS) is given
+    and does not count.
 
     It is a measure apart from `extraction` because it needs all logits of the suffix, and that one only ranks.
     """

@@ -11,8 +11,8 @@ from ontogeny.looking.axes import FlatAxes, dataset, inside, numpy_of, variable
 class Evaluation(StreamMeasure):
     """NLL, perplexity, bits per byte and top-1 accuracy per probe set, and the objective with the step's weights.
 
-    Over all tokens but each passage's first (of all its text where BOS stands before it), whether or not training counts
-    them:
+    Over all tokens but each passage's first, or over its whole text where BOS stands before it, whether or not training
+    counts them:
     `nll` = sum of NLL / tokens (nats per token); `nll_se` its standard error over passages as a ratio of two sums
     (Cochran, "Sampling Techniques", 6.4), which describes this one model; `perplexity` = exp(nll), never clamped;
     `bits_per_byte` = sum of NLL / (ln 2 x bytes of these tokens); `top1` the share that is the model's first choice.
@@ -64,7 +64,9 @@ class _EvaluationLook:
             variables[name] = variable("probe", [row[name][0] for row in rows], units, about)
         about = "sum of NLL over the scored tokens of a passage"
         variables["passage_nll_nats"] = variable("passage", self.nll, "nats", about, **{ADDED_LATER: 1})
-        counts = np.concatenate([np.zeros(0, dtype=np.int64), *(self.axes.predicted(name) for name in self.axes.probes)])
+        counts = np.concatenate(
+            [np.zeros(0, dtype=np.int64), *(self.axes.predicted(name) for name in self.axes.probes)]
+        )
         scored = {"scored_tokens": ("passage", counts.astype(np.int32))}
         coordinates = self.axes.probe_coordinates(), self.axes.passage_coordinates()
         return Observation(arrays=dataset(variables, *coordinates, scored))

@@ -99,8 +99,8 @@ def exposure_of(planted: float, references: np.ndarray, as_likely: int) -> dict[
 def secret_nll(context: Context, body_and_head: "BodyAndHead", prefix: str, secrets: list[str]) -> np.ndarray:
     """NLL of each secret after the prefix, in nats, summed over its tokens: float64 [secrets].
 
-    What stands before the run's texts stands before the prefix. Prefix and secret are tokenized apart. If the tokenizer splits before a space, as byte-level ones do, the tokens
-    are those of the planted text.
+    What stands before the run's texts stands before the prefix. Prefix and secret are tokenized apart. If the tokenizer
+    splits before a space, as byte-level ones do, the tokens are those of the planted text.
     """
     import torch
 

@@ -186,7 +186,9 @@ def strength(hits: np.ndarray, lengths: np.ndarray, after_bos: np.ndarray | None
     positions = np.arange(hits.shape[1])
     first_predicted = np.zeros(len(hits), dtype=bool) if after_bos is None else after_bos
     missed = ~hits & (positions < lengths[:, None]) & ((positions > 0) | first_predicted[:, None])
-    needed = np.where(missed.any(axis=1), hits.shape[1] - missed[:, ::-1].argmax(axis=1), np.where(first_predicted, 0, 1))
+    needed = np.where(
+        missed.any(axis=1), hits.shape[1] - missed[:, ::-1].argmax(axis=1), np.where(first_predicted, 0, 1)
+    )
     strengths: np.ndarray = 1 - needed / lengths
     return strengths
 

@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 class Generation(StateMeasure):
     """Texts that continue fixed prompts, decoded greedily and sampled, and n-gram statistics of them.
 
-    A prompt is the beginning of a passage, at most half of it, after what stands before it (BOS), which does not count. The passage's own continuation, up to `new_tokens`
-    tokens, is the reference and is never shown to the model. Statistics are per probe set, on token ids without the
-    end-of-text token: `distinct_1` and `distinct_2`, different n-grams / all n-grams of all texts together (Li et al.
-    2016); `repetition_4gram`, the share of 4-grams that occurred before in the same text, averaged over texts
-    (seq-rep-4, Welleck et al. 2020); `share_ended`, the share of texts that the model ended itself; `length` in tokens.
-    Plain names stand for greedy decoding, `sampled_…` for sampling, `reference_…` for the references. Special tokens
-    are the tokenizer's, whatever the model's configuration says. Samples are drawn by seed, step and probe set.
+    A prompt is the beginning of a passage, at most half of it, after what stands before it (BOS), which does not count.
+    The passage's own continuation, up to `new_tokens` tokens, is the reference and is never shown to the model.
+    Statistics are per probe set, on token ids without the end-of-text token: `distinct_1` and `distinct_2`, different
+    n-grams / all n-grams of all texts together (Li et al. 2016); `repetition_4gram`, the share of 4-grams that occurred
+    before in the same text, averaged over texts (seq-rep-4, Welleck et al. 2020); `share_ended`, the share of texts
+    that the model ended itself; `length` in tokens. Plain names stand for greedy decoding, `sampled_…` for sampling,
+    `reference_…` for the references. Special tokens are the tokenizer's, whatever the model's configuration says.
+    Samples are drawn by seed, step and probe set.
     """
 
     probes: tuple[str, ...] | None = Field(default=None, min_length=1)

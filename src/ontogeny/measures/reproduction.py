@@ -129,13 +129,7 @@ class _ReproductionLook:
         context = self.context
         sides = [self.axes.probes[name].passages[row].sides for name, row in known]
         generated = continue_greedily(
-            context.model,
-            context.tokenizer,
-            prompts,
-            counts,
-            context.batch_tokens,
-            sides,
-            exact=self.measure.exact,
+            context.model, context.tokenizer, prompts, counts, context.batch_tokens, sides, exact=self.measure.exact
         )
         written = {}
         for (key, start), rest in zip(known.items(), generated, strict=True):

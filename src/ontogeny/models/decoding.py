@@ -21,9 +21,9 @@ from ontogeny.models.decoding_ways import (
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from ontogeny.models.decoding_ways import Texts
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 class Sampling(NamedTuple):
@@ -68,7 +68,9 @@ def sample(
     everything = list(range(len(prompts)))
     with torch.no_grad():
         way = _generating_way(base, tokenizer, prompts, new_tokens, sides, alone=exact)
-        batches = [[i] for i in everything] if exact else [everything] if way.padded else _by_length(everything, prompts)
+        batches = (
+            [[i] for i in everything] if exact else [everything] if way.padded else _by_length(everything, prompts)
+        )
         written: dict[int, np.ndarray] = {}
         for batch in batches:
             torch.manual_seed(seeds[batch[0]])
@@ -98,7 +100,9 @@ def _generating_way(
         logits: list[Tensor] = []
         for batch in batches:
             of_batch = [sides[i] for i in batch] if sides else []
-            logits += _generate(model, tokenizer, [prompts[i] for i in batch], count, None, of_batch, way, whole=True)[1]
+            logits += _generate(model, tokenizer, [prompts[i] for i in batch], count, None, of_batch, way, whole=True)[
+                1
+            ]
         return logits
 
     return first_right(model, [prompts[i] for i in tried], own, [w for w in WAYS if not (w.padded and alone)], written)

@@ -217,7 +217,7 @@ def _agree(model: "PreTrainedModel", prompt: np.ndarray, sides: "dict[str, Tenso
     """Are the logits [n, V] of a prompt's next n tokens those of one forward pass over it and them, up to rounding?
 
     Allowed is the root of the precision's epsilon (3e-4 in float32, 0.09 in bfloat16), of the largest logit's distance
-    from the mean: states that are run token by token round otherwise than a whole text, and errors of padding are large.
+    from the mean: states that are run token by token round otherwise than a whole text; errors of padding are larger.
     """
     import torch
 
@@ -252,5 +252,3 @@ def side_tensors(model: "PreTrainedModel", sides: Sequence[Mapping[str, np.ndarr
             raise DataError(f"the model reads the side input '{name}', which these passages do not carry")
         tensors[name] = torch.from_numpy(stacked([own[name] for own in sides])).to(model.device)
     return tensors
-
-

@@ -203,7 +203,7 @@ def _author(source: Origin | StandIn | None) -> Callable[[], Author] | None:
         case None:
             return None
         case StandIn():
-            return lambda: (source.model, source.tokenizer)
+            return lambda: (source.model, source.tokenizer, source.bos.token_ids)
         case Origin():
             return lambda: author_of(source)
 
