@@ -10,12 +10,15 @@ from ontogeny.models.body_and_head import unwrapped
 from ontogeny.models.decoding_ways import (
     CHECKED_TOKENS,
     WAYS,
+    Trial,
     Way,
     begin,
     extremes,
     first_right,
     pad_left,
     side_tensors,
+    trial_batches,
+    trials_of,
     way_of,
 )
 
@@ -68,9 +71,7 @@ def sample(
     everything = list(range(len(prompts)))
     with torch.no_grad():
         way = _generating_way(base, tokenizer, prompts, new_tokens, sides, alone=exact)
-        batches = (
-            [[i] for i in everything] if exact else [everything] if way.padded else _by_length(everything, prompts)
-        )
+        batches = [[i] for i in everything] if exact else _alike(way, everything, prompts)
         written: dict[int, np.ndarray] = {}
         for batch in batches:
             torch.manual_seed(seeds[batch[0]])
@@ -91,21 +92,16 @@ def _generating_way(
     alone: bool,
 ) -> Way:
     """The fastest way in which transformers' `generate` is right for these prompts; see `decoding_ways.way_of`."""
-    tried = extremes(prompts)
-    own = [sides[i] for i in tried] if sides else []
     count = min(new_tokens, CHECKED_TOKENS)
 
-    def written(way: Way) -> "list[Tensor]":
-        batches = [tried] if way.padded else [[i] for i in tried]
-        logits: list[Tensor] = []
-        for batch in batches:
-            of_batch = [sides[i] for i in batch] if sides else []
-            logits += _generate(model, tokenizer, [prompts[i] for i in batch], count, None, of_batch, way, whole=True)[
-                1
-            ]
-        return logits
+    def written(way: Way) -> list[Trial]:
+        trials: list[Trial] = []
+        for batch in trial_batches(way, extremes(prompts), prompts, sides):
+            _, logits = _generate(model, tokenizer, batch.prompts, count, None, batch.sides, way, whole=True)
+            trials += trials_of(model, batch, logits)
+        return trials
 
-    return first_right(model, [prompts[i] for i in tried], own, [w for w in WAYS if not (w.padded and alone)], written)
+    return first_right(model, [way for way in WAYS if not alone or way.together == "none" or not way.cached], written)
 
 
 def _generate(
@@ -209,12 +205,10 @@ def continue_greedily(
     if not order:
         return continuations
     with torch.no_grad():
-        alike = [[i] for i in order] if exact else [order]
         own = [sides[i] for i in order] if sides else []
         asked = [prompts[i] for i in order], [counts[i] for i in order]
         way = way_of(base, *asked, own, padding, alone=exact)
-        if not way.padded and not exact:
-            alike = _by_length(order, prompts)
+        alike = _alike(way, order, prompts)
         for batch in (batch for group in alike for batch in _batches(group, prompts, counts, batch_tokens)):
             ids, mask = pad_left([prompts[i] for i in batch], padding)
             of_batch = side_tensors(base, [sides[i] for i in batch] if sides else [])
@@ -224,11 +218,11 @@ def continue_greedily(
     return continuations
 
 
-def _by_length(order: Sequence[int], prompts: Sequence[np.ndarray]) -> list[list[int]]:
-    """Prompts of equal length together, in their order."""
+def _alike(way: Way, order: Sequence[int], prompts: Sequence[np.ndarray]) -> list[list[int]]:
+    """The prompts in groups that may share batches, in their order."""
     groups: dict[int, list[int]] = {}
     for i in order:
-        groups.setdefault(len(prompts[i]), []).append(i)
+        groups.setdefault({"any": 0, "equal": len(prompts[i]), "none": i}[way.together], []).append(i)
     return list(groups.values())
 
 

@@ -7,7 +7,7 @@ carries. So nothing is taken for granted: each way is compared with plain forwar
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -26,13 +26,13 @@ Sides = Sequence[Mapping[str, np.ndarray]]
 class Way(NamedTuple):
     """A way of continuing texts."""
 
-    padded: bool
-    """May prompts of different lengths share a batch, padded on the left?"""
+    together: Literal["any", "equal", "none"]
+    """Which prompts may share a batch: all, padded on the left; those of equal length; or each runs alone."""
     cached: bool
     """Is what was computed for a token kept for the next ones? Else the whole text is run again for every token."""
 
 
-WAYS = (Way(padded=True, cached=True), Way(padded=False, cached=True), Way(padded=False, cached=False))
+WAYS = (Way("any", True), Way("equal", True), Way("none", True), Way("equal", False))
 """Fastest first. The last one is right for every causal model: it is what the others are compared with."""
 
 _CACHES = ("past_key_values", "cache_params", "state")
@@ -146,26 +146,60 @@ def way_of(
 ) -> Way:
     """The fastest way that is right for these prompts, of which `counts` tokens are to be written.
 
-    Tried with the longest and the shortest of them, for up to three tokens: a way is right if its logits are those of
+    Tried with the longest and the shortest of them, for up to three tokens, in batches of two where prompts may share
+    one: a way is right if its logits are those of
     plain forward passes over each text alone, up to the rounding of the model's precision. `alone`: prompts will not
     share batches. Costs a few forward passes over two prompts.
     """
-    tried = extremes(prompts)
-    tried.sort(key=lambda i: -counts[i])
-    chosen, own = [prompts[i] for i in tried], [sides[i] for i in tried] if sides else []
-    steps = [min(CHECKED_TOKENS, counts[i]) for i in tried]
+    places = extremes(prompts)
 
-    def written(way: Way) -> "list[Tensor]":
-        batches = [list(range(len(chosen)))] if way.padded else [[i] for i in range(len(chosen))]
-        logits: list[Tensor] = []
-        for batch in batches:
-            ids, mask = pad_left([chosen[i] for i in batch], padding)
-            of_batch = side_tensors(model, [own[i] for i in batch] if own else [])
-            texts = begin(model, ids, mask, of_batch, cached=way.cached)
-            logits += _first_choices(texts, [steps[i] for i in batch])
-        return logits
+    def written(way: Way) -> list[Trial]:
+        return [
+            trial
+            for batch in trial_batches(way, sorted(places, key=lambda i: -counts[i]), prompts, sides)
+            for trial in _try(model, batch, [min(CHECKED_TOKENS, counts[i]) for i in batch.places], padding, way)
+        ]
 
-    return first_right(model, chosen, own, [way for way in WAYS if not (way.padded and alone)], written)
+    return first_right(model, [way for way in WAYS if not alone or way.together == "none" or not way.cached], written)
+
+
+class TrialBatch(NamedTuple):
+    """Prompts that are tried together."""
+
+    places: list[int]
+    """Of each, the number of the prompt that it is, or is made of."""
+    prompts: list[np.ndarray]
+    sides: list[Mapping[str, np.ndarray]]
+
+
+Trial = tuple[np.ndarray, "dict[str, Tensor]", "Tensor"]
+"""A prompt, its side inputs [1, n, d], and the logits [n, V] whose first choices were written after it."""
+
+
+def trial_batches(way: Way, places: Sequence[int], prompts: Sequence[np.ndarray], sides: Sides) -> list[TrialBatch]:
+    """The prompts at these places as the way lets them share batches; one of equal length is the prompt reversed."""
+    match way.together:
+        case "any":
+            batches = [([*places], [prompts[i] for i in places])]
+        case "equal":
+            batches = [([i, i], [prompts[i], prompts[i][::-1].copy()]) for i in places]
+        case "none":
+            batches = [([i], [prompts[i]]) for i in places]
+    return [TrialBatch(own, texts, [sides[i] for i in own] if sides else []) for own, texts in batches]
+
+
+def trials_of(model: "PreTrainedModel", batch: TrialBatch, logits: "Sequence[Tensor]") -> list[Trial]:
+    """What came of a batch, prompt by prompt."""
+    return [
+        (prompt, side_tensors(model, batch.sides[row : row + 1]), logits[row])
+        for row, prompt in enumerate(batch.prompts)
+    ]
+
+
+def _try(model: "PreTrainedModel", batch: TrialBatch, counts: Sequence[int], padding: int, way: Way) -> list[Trial]:
+    ids, mask = pad_left(batch.prompts, padding)
+    texts = begin(model, ids, mask, side_tensors(model, batch.sides), cached=way.cached)
+    return trials_of(model, batch, _first_choices(texts, counts))
 
 
 def extremes(prompts: Sequence[np.ndarray]) -> list[int]:
@@ -185,30 +219,18 @@ def _first_choices(texts: Texts, counts: Sequence[int]) -> "list[Tensor]":
     return [torch.stack([logits[row] for logits in steps[:count]]) for row, count in enumerate(counts)]
 
 
-def first_right(
-    model: "PreTrainedModel",
-    prompts: Sequence[np.ndarray],
-    sides: Sides,
-    ways: Sequence[Way],
-    written: "Callable[[Way], list[Tensor]]",
-) -> Way:
-    """The first of the ways that agrees with plain forward passes; the last one if no other does.
-
-    `written` continues the prompts greedily in a way, and returns of each the logits [n, V] of its n tokens.
-    """
+def first_right(model: "PreTrainedModel", ways: Sequence[Way], written: Callable[[Way], list[Trial]]) -> Way:
+    """The first of the ways whose trials agree with plain forward passes; the last one if no other does."""
     import torch
 
     for way in ways[:-1]:
         try:
-            results = written(way)
+            trials = written(way)
         except torch.OutOfMemoryError:
             raise
         except _FAILURES:
             continue
-        if all(
-            _agree(model, prompt, side_tensors(model, sides[i : i + 1]), logits)
-            for i, (prompt, logits) in enumerate(zip(prompts, results, strict=True))
-        ):
+        if all(_agree(model, *trial) for trial in trials):
             return way
     return ways[-1]
 
