@@ -22,7 +22,7 @@ from ontogeny.objectives.forward import ModelForward
 from tests.measures.small import ByteTokenizer, log_probabilities, make_context, random_probe
 from tests.models.families import FAMILIES, VOCABULARY, make
 
-QUICK = ("gpt2", "opt", "mistral", "gemma2", "mamba", "rwkv", "jamba")
+QUICK = ("gpt2", "opt", "mistral", "gemma2", "mamba", "rwkv", "jamba", "falcon_h1")
 ALL = [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in FAMILIES]
 LENGTHS = (17, 9, 4, 17)
 NEW_TOKENS = 8

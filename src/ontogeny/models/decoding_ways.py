@@ -110,9 +110,15 @@ class _Cached:
     def _leave(self, rows: int) -> bool:
         """Drop all rows but the first from what is kept; False if it knows no way."""
         import torch
+        from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
 
         cache = self._cache.get("past_key_values")
-        if cache is None or any(not hasattr(layer, "batch_select_indices") for layer in getattr(cache, "layers", ())):
+        layers = getattr(cache, "layers", ())
+        keys_and_values = [
+            isinstance(layer, DynamicLayer) and not isinstance(layer, LinearAttentionCacheLayerMixin)
+            for layer in layers
+        ]
+        if cache is None or not keys_and_values or not all(keys_and_values):  # states know no way to drop rows
             return False
         cache.batch_select_indices(torch.arange(rows, device=self._inputs.device))
         return True
