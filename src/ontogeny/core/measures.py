@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 Need = Literal["nll", "rank", "entropy", "top1", "logits", "hidden_states", "last_block", "attentions"]
 """What a measure may ask of a shared forward pass."""
+UNUSED_BEFORE: Mapping[str, object] = {"exact": False}
+"""Settings of measures that came later, and the value that leaves all as it was: hashes, and the settings beside stored
+arrays, count them only where they have another, so that earlier runs go on."""
+PRECISION = "precision"
+"""Attribute of what a measure saw: the dtype of the weights that it looked at, where it is not float32."""
 ADDED_LATER = "added_later"
 """Attribute (1) of a variable that earlier versions of its measure did not record.
 
@@ -66,6 +71,8 @@ class Context:
     """Effective weights of the first saved checkpoint, seen from a later state; None at the first state itself."""
     previous_weights: "Callable[[], Mapping[str, Tensor]] | None" = None
     """Effective weights of the last saved checkpoint before this state; None if there is none."""
+    bos: tuple[int, ...] = ()
+    """Ids that stand before every text of the run: measures with prompts of their own put them there, too."""
     training: LiveTraining | None = None
     """The training itself, in a run of ours or opened again at a checkpoint of it; None anywhere else."""
     batch_tokens: int = 4096
@@ -77,7 +84,8 @@ class ForwardBatch(Protocol):
 
     Shapes: B passages, T positions. `nll` (nats), `rank` (0 = the model's first choice; ties broken by id), `entropy`
     (nats) and `top1` (id of the first choice) are float32/int64 `[B, T]` and describe the *prediction of* the token at
-    that position; position 0 and padding hold NaN, or -1. Only what some look needs is there; the rest raises.
+    that position; position 0, what stands before the text (`Passage.bos_tokens`) and padding hold NaN, or -1. Only what
+    some look needs is there; the rest raises.
     """
 
     probe: str
@@ -133,6 +141,11 @@ class _Measure(Component):
     """Settings besides `probes` that name a probe set."""
     live: ClassVar[bool] = False
     """Does it need `Context.training`? Then it looks only at runs that were trained here."""
+
+    @property
+    def unused(self) -> frozenset[str]:
+        """Its settings that came later and are not used."""
+        return frozenset(key for key, value in UNUSED_BEFORE.items() if getattr(self, key, None) is value)
 
     @property
     def group(self) -> str:

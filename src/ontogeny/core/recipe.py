@@ -130,6 +130,11 @@ class Recipe(Settings):
         content["companions"] = {name: source.identity() for name, source in self.companions.items()}
         if not content["companions"]:
             del content["companions"]
+        if content["data"]["bos"] is None:
+            del content["data"]["bos"]
+        for described, measure in zip(content["measures"], self.measures, strict=True):
+            for key in measure.unused:
+                del described[key]
         for term in content["objective"]:
             if term["name"] is None:
                 del term["name"]

@@ -30,7 +30,7 @@ from ontogeny.core.schedule import Cadence
 from ontogeny.core.version import __version__
 from ontogeny.integrations.audit.report import keep
 from ontogeny.integrations.audit.session import Audit
-from ontogeny.integrations.foreign_texts import Rows, probe_set
+from ontogeny.integrations.foreign_texts import Rows, bos_of, probe_set
 from ontogeny.looking.guard import untouched
 from ontogeny.looking.observer import Measure, Observer, check_probes
 from ontogeny.looking.weights_history import WeightsHistory
@@ -173,6 +173,7 @@ class OntogenyCallback(TrainerCallback):
                 for measure in self.measures
             },
             history=self._held,
+            bos=bos_of(tokenizer).token_ids,
         )
         self._look(state, model)
 

@@ -11,6 +11,7 @@ import numpy as np
 from ontogeny.core.errors import DataError
 from ontogeny.core.passages import Passage
 from ontogeny.core.terms import ModelShape
+from ontogeny.data.bos import Bos, added_by
 from ontogeny.data.collate import collate
 from ontogeny.data.tokenizer import encode_batch, end_of_text_id
 from ontogeny.models.body_and_head import shape_of
@@ -99,14 +100,30 @@ def tokenizer_sha256(tokenizer: "PreTrainedTokenizerFast") -> str:
 def retokenized(passages: Sequence[Passage], tokenizer: "PreTrainedTokenizerFast") -> list[Passage]:
     """The same texts in another tokenizer's tokens; a token is supervised if the byte that it begins with was.
 
-    Where a passage has a token of no bytes (end of text), this tokenizer's stands.
+    Where a passage has a token of no bytes (end of text), this tokenizer's stands; and what it adds before a text
+    stands before those before which something stands.
     """
+    bos = Bos(token_ids=added_by(tokenizer)) if any(passage.bos_tokens for passage in passages) else Bos()
+    begun = [passage.bos_tokens > 0 for passage in passages]
+    passages = [_without_bos(passage) for passage in passages]
     pieces = [_between_ends(passage) for passage in passages]
     encoded = iter(encode_batch(tokenizer, [piece for own in pieces for piece in own]))
-    return [
+    again = [
         _retokenized(passage, [next(encoded) for _ in own], end_of_text_id(tokenizer) if len(own) > 1 else -1)
         for passage, own in zip(passages, pieces, strict=True)
     ]
+    return [bos.before(passage) if begins else passage for passage, begins in zip(again, begun, strict=True)]
+
+
+def _without_bos(passage: Passage) -> Passage:
+    first = passage.bos_tokens
+    return replace(
+        passage,
+        token_ids=passage.token_ids[first:],
+        byte_offsets=passage.byte_offsets[first:],
+        supervised=passage.supervised[first:],
+        bos_tokens=0,
+    )
 
 
 def _between_ends(passage: Passage) -> list[str]:

@@ -22,6 +22,9 @@ def facts(run: RunView) -> Rows:
     if train:
         rows.append(("Batch and seed", f"{train.get('batch', '?')} passages, seed {train.get('seed', '?')}"))
     rows.append(("Started from", _parent(model.get("parent"), run)))
+    bos = (origin.get("data") or {}).get("bos")
+    if isinstance(bos, Mapping) and bos.get("token_ids"):
+        rows.append(("Before every text", before_texts(bos)))
     environment = origin.get("environment") or {}
     rows.append(("Machine", _joined([environment.get("device"), _count(environment.get("threads"), "thread")])))
     rows.append(("Recipe", _joined([run.recipe.get("name"), origin.get("recipe_hash")])))
@@ -132,9 +135,17 @@ def _text_rows(data: Json) -> Rows:
         rows.append(
             ("tokenizer", _lines([f"{_count(tokenizer.get('size'), 'token')}, from {source}", _fingerprint(tokenizer)]))
         )
+    if isinstance(data.get("bos"), Mapping):
+        rows.append(("before every text", before_texts(data["bos"])))
     if data.get("train"):
         rows.append(("training passages", _passages(data["train"])))
     return rows
+
+
+def before_texts(bos: Json) -> str:
+    """What stands before every passage and prompt, and why."""
+    tokens = " ".join(map(str, bos.get("tokens") or ()))
+    return f"{tokens or 'nothing'}: {bos.get('why', 'nobody said why')}"
 
 
 def _overlap_rows(overlaps: Iterable[Json]) -> Rows:

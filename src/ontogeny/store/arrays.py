@@ -24,7 +24,7 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from ontogeny.core.errors import StoreError
 from ontogeny.core.json_types import JsonObject
-from ontogeny.core.measures import ADDED_LATER
+from ontogeny.core.measures import ADDED_LATER, PRECISION
 from ontogeny.core.progress import Place
 from ontogeny.store import durable, schema
 from ontogeny.store.group_store import GroupStore
@@ -222,8 +222,11 @@ class GroupWriter:
         group = self._opened()
         attributes = dict(group.attrs)
         coordinates, variables = _pop_names(attributes)
-        if attributes != _plain(dataset.attrs):
-            raise self._refusal("its attributes", attributes, _plain(dataset.attrs))
+        said = _plain(dataset.attrs)
+        if PRECISION not in attributes:  # an earlier version began the group, which did not say it
+            said.pop(PRECISION, None)
+        if attributes != said:
+            raise self._refusal("its attributes", attributes, said)
         for kind, before, now in (
             ("coordinate", set(coordinates), set(map(str, dataset.coords))),
             ("variable", set(variables), set(map(str, dataset.data_vars))),

@@ -66,6 +66,7 @@ def observer_of(
         seed=recipe.train.seed if recipe.train else 0,
         due=due,
         history=saved_weights(writer.run),
+        bos=prepared.bos.token_ids,
     )
 
 
