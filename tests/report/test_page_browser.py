@@ -247,15 +247,15 @@ def test_a_browser_that_cannot_unpack_is_told_so(report: Path, show: Open) -> No
 def test_a_live_page_reloads_and_keeps_the_place(
     run: Run, tmp_path: Path, show: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page_module, "RELOAD_SECONDS", 1)
+    monkeypatch.setattr(page_module, "RELOAD_SECONDS", 3)
     tab = show(write_report([run], tmp_path, live=True))
     tab.evaluate("() => { window.before = true; scrollTo(0, 1500); }")
-    tab.wait_for_function("() => !window.before", timeout=10_000)
+    tab.wait_for_function("() => !window.before", timeout=30_000)
     tab.evaluate("() => window.ontogenyReady")
     tab.click("#pause")
     assert tab.evaluate("scrollY") == 1500
     tab.evaluate("() => { window.before = true; }")
-    tab.wait_for_timeout(1500)
+    tab.wait_for_timeout(4000)
     assert tab.evaluate("window.before")
 
 
