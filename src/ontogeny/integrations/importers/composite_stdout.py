@@ -13,8 +13,8 @@ from ontogeny.integrations.importers._text import lines, sample
 
 FORM = "printed log of a composite loss"
 
-_WEIGHTS = re.compile(rf"\[CURRICULUM\]\s*Step\s+({COUNT})[^:]*:\s*(.*)", re.IGNORECASE)
-_WEIGHT = re.compile(rf"([A-Za-z]\w*)\s*=\s*({NUMBER})(?![\w.])")
+_WEIGHTS = re.compile(rf"\[CURRICULUM\]\s*Step\s+({COUNT})(?!\d)[^:]{{0,80}}:\s*(.*)", re.IGNORECASE)
+_WEIGHT = re.compile(rf"([A-Za-z]\w{{0,80}}+)\s*+=\s*+({NUMBER})(?![\w.])")
 _TOTAL = re.compile(rf"\[TOTAL\]\s*Loss:\s*({NUMBER})(?![\w.])", re.IGNORECASE)
 _BLOCK = re.compile(r"\bloss components:\s*$", re.IGNORECASE)
 _PART = re.compile(rf"^\s*(?:[-*]\s+)?([A-Za-z]\w*)_loss:\s*({NUMBER})\s*$")

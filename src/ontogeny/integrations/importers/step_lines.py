@@ -16,11 +16,11 @@ _STEP = re.compile(
     re.IGNORECASE,
 )
 _VALIDATION = re.compile(
-    r"^\W*(?:val|valid|validation|eval|test)\w*[ _]*(?:loss|bpb|perplexity|ppl)\s*[:=]", re.IGNORECASE
+    r"^\W*(?:val|valid|validation|eval|test)\w*(?: [ _]*)?(?:loss|bpb|perplexity|ppl)\s*[:=]", re.IGNORECASE
 )
 _DIALECTS = {
     "nanoGPT": re.compile(r"^iter \d+: loss "),
-    "nanochat": re.compile(r"^step \d{5}.* \| loss: .* \| lrm: "),
+    "nanochat": re.compile(r"^step \d{5}(?>.*? \| loss: )(?>.*? \| lrm: )"),
     "torchtitan": re.compile(r"step:\s+\d+\s+loss:\s"),
     "torchtune": re.compile(r"^Step \d+ \| \w+:"),
     "llm.c": re.compile(r"^s:\d+ t[re]l:"),
