@@ -3,14 +3,12 @@
 import re
 
 from ontogeny.integrations.importers._builder import Builder
-from ontogeny.integrations.importers._numbers import NUMBER, number_of
+from ontogeny.integrations.importers._numbers import NUMBER, count_of, number_of
 from ontogeny.integrations.importers._source import Source
 from ontogeny.integrations.importers._text import learn, lines, sample, share
 
 FORM = "progress bars"
-_BAR = re.compile(
-    r"(?<!\d)(?P<step>\d+)(?:/(?P<total>\d+)|it)\s*+\[(?P<inside>[^\]=]{0,400}=[^\]]*)\]?"
-)
+_BAR = re.compile(r"(?<!\d)(?P<step>\d+)(?:/(?P<total>\d+)|it)\s*+\[(?P<inside>[^\]=]{0,400}=[^\]]*)\]?")
 _PAIR = re.compile(rf"([A-Za-z][\w/]{{0,80}}+)=({NUMBER})")
 _EVALUATION = re.compile(r"eval|valid|\bval\b|test", re.IGNORECASE)
 _LONGEST_TITLE = 80
@@ -48,7 +46,7 @@ def read(source: Source, builder: Builder) -> None:
             waiting = (number, {f"eval/{name}": value for name, value in metrics.items()})
             continue
         now = _step_of(match, title, builder)
-        if step - _BACK < now <= step:
+        if now is None or step - _BACK < now <= step:
             continue
         if waiting is not None:
             builder.add(waiting[0], waiting[1], step=max(step, 0))
@@ -71,11 +69,11 @@ def _title_of(before: str) -> str:
     return _NOT_IN_TITLES.split(before[-_LONGEST_TITLE:])[-1]
 
 
-def _step_of(match: "re.Match[str]", title: str, builder: Builder) -> int:
-    step, total = int(match["step"]), match["total"]
+def _step_of(match: "re.Match[str]", title: str, builder: Builder) -> int | None:
+    step, total = count_of(match["step"]), count_of(match["total"] or "")
     epoch = _EPOCH.search(title)
-    if epoch and total:
-        return int(epoch[1]) * int(total) + step
-    if total:
-        builder.config["max_steps"] = int(total)
+    if epoch and total and step is not None:
+        epochs = count_of(epoch[1])
+        return None if epochs is None else epochs * total + step
+    builder.configure("max_steps", total or None)
     return step

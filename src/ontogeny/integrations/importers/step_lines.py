@@ -65,7 +65,7 @@ def read(source: Source, builder: Builder) -> None:
         step = number_of(match["step"]) or 0.0
         total = number_of(match["total"])
         if total is not None:
-            builder.config["max_steps"] = max(int(total), int(builder.config.get("max_steps", 0)))
+            builder.configure("max_steps", max(total, builder.config.get("max_steps", 0)))
         epoch = number_of(match["epoch"])
         builder.add(number, values, step=step, epoch=epoch)
         for name, pattern in _DIALECTS.items():
