@@ -1,7 +1,8 @@
 """The files that a recipe names by a path, a pattern, or a list of these."""
 
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from glob import glob
 from pathlib import Path
 
@@ -32,3 +33,27 @@ def find_files(paths: Paths) -> list[tuple[str, Path]]:
         raise DataError("path is empty: name at least one file")
     common = os.path.commonpath([path.resolve().parent for path in files])
     return [(Path(os.path.relpath(path.resolve(), common)).as_posix(), path) for path in files]
+
+
+def json_lines(path: Path) -> Iterator[tuple[int, object]]:
+    """Number, from 1, and value of every line of JSON in UTF-8; blank lines are skipped.
+
+    Raises DataError with file and line for anything else.
+    """
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, _parsed(line, f"{path}, line {number}")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def _parsed(line: bytes, place: str) -> object:
+    try:
+        value: object = json.loads(line.decode("utf-8-sig"))
+    except RecursionError:
+        raise DataError(f"{place}: not JSON in UTF-8 (nested too deep)") from None
+    except ValueError as error:
+        raise DataError(f"{place}: not JSON in UTF-8 ({error})") from None
+    return value

@@ -1,6 +1,5 @@
 """Twins of passages: the same content in another form, to tell verbatim memory from learning of the content."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from ontogeny.core.recipe_data import Data, Twins
 from ontogeny.core.seeds import derive_seed
 from ontogeny.data.bos import FROM_SCRATCH, Bos
 from ontogeny.data.documents import DescribedCorpus
+from ontogeny.data.files import json_lines
 from ontogeny.data.passages import cut
 
 if TYPE_CHECKING:
@@ -83,17 +83,11 @@ def _reword(corpora: Mapping[str, Corpus], passage: Passage, where: str) -> str:
 
 def _read(path: Path) -> dict[str, str]:
     """Twins by the text of their originals, from JSON lines with `text` and `twin`."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
     twins = {}
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-            twins[str(row["text"]).strip()] = str(row["twin"])
-        except (ValueError, KeyError, TypeError):
-            raise DataError(f'{path}:{number}: not a line of {{"text": …, "twin": …}}') from None
+    for number, row in json_lines(path):
+        if not isinstance(row, dict) or not {"text", "twin"} <= row.keys():
+            raise DataError(f'{path}, line {number}: not a line of {{"text": …, "twin": …}}')
+        twins[str(row["text"]).strip()] = str(row["twin"])
     return twins
 
 

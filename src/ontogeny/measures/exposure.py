@@ -15,7 +15,7 @@ from ontogeny.looking.axes import FlatAxes, dataset, variable
 if TYPE_CHECKING:
     from ontogeny.models.body_and_head import BodyAndHead
 
-_SECRET = re.compile(r"(?P<prefix>.*?)(?P<secret>(?: \d)+)\.?\s*", re.DOTALL)
+_SECRET = re.compile(r"(?P<prefix>.*?)(?<! \d)(?P<secret>(?: \d)+)\.?\s*", re.DOTALL)
 
 
 class Exposure(StateMeasure):

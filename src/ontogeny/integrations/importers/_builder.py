@@ -2,14 +2,17 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import cast
+from typing import cast, get_type_hints
 
 import numpy as np
 
 from ontogeny.integrations.importers._names import Meaning, understand
+from ontogeny.integrations.importers._numbers import MOST
 from ontogeny.integrations.importers._segments import Cut, cut
 from ontogeny.store.history import Axis, History, LogConfig, Segment, Series
 
+_KINDS: dict[str, type] = get_type_hints(LogConfig)
+"""The type of each setting."""
 MOST_LABELS = 2000
 """Further labels are not read: a table with more columns is no training log."""
 
@@ -60,7 +63,7 @@ class Builder:
         """
         index = len(self._rows)
         self._rows.append(row)
-        if step is not None and abs(step) < 2**53:  # False for NaN, too
+        if step is not None and abs(step) < MOST:
             self._steps.append(int(step))
         else:
             self._steps.append(0)
@@ -79,9 +82,18 @@ class Builder:
             entries[1].append(float(value))
 
     def configure(self, key: str, value: object, *, overwrite: bool = True) -> None:
-        """Record a setting that the log states. `key` is one of `LogConfig`."""
-        assert key in LogConfig.__annotations__, key
+        """Record a setting that the log states. `key` is one of `LogConfig`.
+
+        A value of another type than the setting's, NaN, and numbers too large to be meant are left out.
+        """
+        kind = _KINDS[key]
         settings = cast(dict[str, object], self.config)
+        if kind in (int, float):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < MOST:
+                return
+            value = int(value) if kind is int and value == int(value) else value
+        elif kind in (str, bool) and not isinstance(value, kind):
+            return
         if overwrite or key not in settings:
             settings[key] = value
 

@@ -8,7 +8,6 @@ that it continues.
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -22,6 +21,8 @@ Points = tuple[np.ndarray, np.ndarray]
 INTERLEAVED_RETURNS = 8
 """A log that goes back more often than this, and at more than a tenth of its entries, has several writers."""
 MOST_WRITERS = 64
+MOST_NAMED_WRITERS = 1000
+"""Writers that a log names, one segment each at least: a log with more is no log of some trainings."""
 
 
 @dataclass
@@ -114,12 +115,14 @@ def _boundaries(returns: list[tuple[int, int]]) -> list[int]:
 
 def _split(steps: np.ndarray, points: Mapping[Key, Points], boundaries: list[int]) -> list[Cut[Key]]:
     edges = [0, *boundaries, len(steps)]
+    pieces: list[dict[Key, Points]] = [{} for _ in edges[1:]]
+    for key, (index, values) in points.items():
+        places = np.searchsorted(index, edges)
+        for i in np.flatnonzero(np.diff(places)):  # only where the series has points: the work is bounded by these
+            part = slice(places[i], places[i + 1])
+            pieces[i][key] = (index[part], values[part])
     cuts: list[Cut[Key]] = []
-    for first, end in pairwise(edges):
-        piece: dict[Key, Points] = {}
-        for key, (index, values) in points.items():
-            low, high = np.searchsorted(index, [first, end])
-            piece[key] = (index[low:high], values[low:high])
+    for first, piece in zip(edges[:-1], pieces, strict=True):
         cuts.append(_cut(steps, first, piece, cuts[-1] if cuts else None))
     return cuts
 
@@ -146,27 +149,41 @@ def _cut(steps: np.ndarray, first: int, piece: dict[Key, Points], before: Cut[Ke
 
 def _interval(steps: np.ndarray, points: Mapping[Key, Points]) -> int:
     """Median interval of the longest series: a run's first entry is logged within one interval of its start."""
-    index = max((index for index, _ in points.values()), key=len)
+    index = max((index for index, _ in points.values()), key=len, default=np.zeros(0, dtype=np.int64))
     return int(np.median(np.diff(steps[index]))) if len(index) > 1 else 0
 
 
 def _by_writer(steps: np.ndarray, points: Mapping[Key, Points], writers: Sequence[str]) -> Cuts[Key]:
-    """Cut the entries of each writer separately."""
-    names = list(dict.fromkeys(writers))
-    codes = np.array([names.index(writer) for writer in writers])
+    """Cut the entries of each writer separately; of more than `MOST_NAMED_WRITERS`, only the first ones."""
+    codes_of: dict[str, int] = {}
+    codes = np.array([codes_of.setdefault(writer, len(codes_of)) for writer in writers])
+    names = list(codes_of)[:MOST_NAMED_WRITERS]
+    pieces: list[dict[Key, Points]] = [{} for _ in names]
+    for key, (index, values) in points.items():
+        order = np.argsort(codes[index], kind="stable")
+        places = np.searchsorted(codes[index][order], np.arange(len(names) + 1))
+        for code in np.flatnonzero(np.diff(places)):
+            part = order[places[code] : places[code + 1]]
+            pieces[code][key] = (index[part], values[part])
     cuts: list[Cut[Key]] = []
     notes: list[str] = []
-    for code, name in enumerate(names):
-        piece = {
-            key: (index[codes[index] == code], values[codes[index] == code]) for key, (index, values) in points.items()
-        }
-        of_writer = cut(steps, piece)
+    if len(codes_of) > len(names):
+        notes.append(f"{len(codes_of)} writers: only the first {len(names)} were read")
+    for name, piece in zip(names, pieces, strict=True):
+        if not piece:
+            continue
+        of_writer = cut(steps[: _end(piece)], piece)
         notes += [note for note in of_writer.notes if note not in notes]
         start = of_writer.cuts[0]
         first = min((int(index[0]) for index, _ in start.points.values() if len(index)), default=0)
         cuts.append(Cut(first, "writer", f"written by '{name}' from {{row_word}} {{row}} on", start.points))
         cuts += of_writer.cuts[1:]
     return Cuts(cuts, notes)
+
+
+def _end(points: Mapping[Key, Points]) -> int:
+    """The entry after the last one of these series."""
+    return 1 + max(int(index[-1]) for index, _ in points.values())
 
 
 @dataclass

@@ -172,7 +172,8 @@ def _last_ends(text: str, at: int) -> Iterator[int]:
         yield end + 1
 
 
-_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+"""A string, also one that the text ends in; or a bracket."""
 
 
 def _closing(text: str) -> str | None:

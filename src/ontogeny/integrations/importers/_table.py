@@ -155,7 +155,9 @@ def add_rows(source: Source, header: Header, builder: Builder, *, step: str | No
     for line, cells in rows_of(source, header):
         values = {}
         for i, name in columns:
-            if i < len(cells) and cells[i] and (value := cell_number(cells[i], header.delimiter)) is not None:
+            if i >= len(cells):
+                break
+            if cells[i] and (value := cell_number(cells[i], header.delimiter)) is not None:
                 values[name] = value
         place = {name: cell_number(cells[i], header.delimiter) if i < len(cells) else None for name, i in axes.items()}
         if values:

@@ -5,15 +5,20 @@ from collections.abc import Iterable, Iterator
 
 from ontogeny.integrations.importers._builder import Builder
 from ontogeny.integrations.importers._names import understand
-from ontogeny.integrations.importers._numbers import COUNT, NUMBER, number_of
+from ontogeny.integrations.importers._numbers import COUNT, NUMBER, count_of, number_of
 from ontogeny.integrations.importers._source import Source
 from ontogeny.store.history import TRAIN
 
 _LOGGER = re.compile(r"^.{0,160}?(?:\bINFO\b|\bWARNING\b)[\])]?\s*[-:>]*\s*")
+_WORD = r"[A-Za-z][\w/.-]{0,60}"
+_WORDS_BEFORE = rf"\b(?:{_WORD}+[ -]{{1,3}}+){{0,2}}?"
 _PAIR = re.compile(
-    rf"(?P<name>\b[A-Za-z][\w/.-]{{0,60}}(?:[ -]{{1,3}}[A-Za-z][\w/.-]{{0,60}}){{0,2}}?)\s*[:=]?\s*(?<![\w.])"
+    rf"(?:(?P<name>{_WORDS_BEFORE}{_WORD}+)\s*+(?:[:=]\s*+)?|(?P<touching>\b{_WORD}(?<=[/-])))(?<![\w.])"
     rf"(?P<value>{NUMBER})(?P<unit>[A-Za-z%]+| (?:BPC|BPB|bpc|bpb)\b)?(?![\w(])"
 )
+"""Up to three words and their number; or one word that ends in `/` or `-`, right before it. Words are taken
+whole and never given back (`+`): a hyphen may be part of a word or stand between two, and trying all ways to divide a
+line of hyphens would take minutes."""
 _CORE_METRICS = {
     "loss",
     "perplexity",
@@ -85,7 +90,7 @@ def pairs(text: str) -> Iterator[tuple[str, float, str]]:
     for match in _PAIR.finditer(text):
         value = number_of(match["value"])
         if value is not None:
-            yield match["name"], value, (match["unit"] or "").strip().lower()
+            yield match["name"] or match["touching"], value, (match["unit"] or "").strip().lower()
 
 
 def metrics(text: str, builder: Builder) -> dict[str, float]:
@@ -110,12 +115,12 @@ def learn(line: str, number: int, builder: Builder) -> None:
     config = builder.config
     if "=" in line or ":" in line:
         for name, value in _SETTING.findall(line):
-            builder.configure(_SETTINGS[name.lower()], int(value.replace(",", "")), overwrite=False)
+            builder.configure(_SETTINGS[name.lower()], count_of(value), overwrite=False)
         match = _TRAINER_LINE.search(line)
         if match:
             key = _TRAINER[match[1]]
             if not (key == "train_examples" and "epochs" in config):  # later blocks are about evaluations
-                builder.configure(key, int(match[2].replace(",", "")))
+                builder.configure(key, count_of(match[2]))
     if "from scratch" in line:
         config.setdefault("from_scratch", True)
     elif "from pretrained" in line or "Loading checkpoint shards" in line or "loading weights file" in line:

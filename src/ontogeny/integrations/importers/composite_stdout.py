@@ -7,22 +7,20 @@ Lines such as ``[CURRICULUM] Step 1000 (4.0%): kd=0.700, feat=0.000``, ``[TOTAL]
 import re
 
 from ontogeny.integrations.importers._builder import Builder
-from ontogeny.integrations.importers._numbers import COUNT, NUMBER, number_of
+from ontogeny.integrations.importers._numbers import COUNT, MOST, NUMBER, number_of
 from ontogeny.integrations.importers._source import Source
 from ontogeny.integrations.importers._text import lines, sample
 
 FORM = "printed log of a composite loss"
 
-_WEIGHTS = re.compile(rf"\[CURRICULUM\]\s*Step\s+({COUNT})[^:]*:\s*(.*)", re.IGNORECASE)
-_WEIGHT = re.compile(rf"([A-Za-z]\w*)\s*=\s*({NUMBER})(?![\w.])")
+_WEIGHTS = re.compile(rf"\[CURRICULUM\]\s*Step\s+({COUNT})(?!\d)[^:]{{0,80}}:\s*(.*)", re.IGNORECASE)
+_WEIGHT = re.compile(rf"([A-Za-z]\w{{0,80}}+)\s*+=\s*+({NUMBER})(?![\w.])")
 _TOTAL = re.compile(rf"\[TOTAL\]\s*Loss:\s*({NUMBER})(?![\w.])", re.IGNORECASE)
 _BLOCK = re.compile(r"\bloss components:\s*$", re.IGNORECASE)
 _PART = re.compile(rf"^\s*(?:[-*]\s+)?([A-Za-z]\w*)_loss:\s*({NUMBER})\s*$")
 _EVAL = re.compile(rf"\[Eval\]\s*loss:\s*({NUMBER})(?:,\s*ppl:\s*({NUMBER}))?", re.IGNORECASE)
 _EVAL_AT = re.compile(rf"\bStep\s+({COUNT}):\s*eval_loss:\s*({NUMBER})(?:,\s*ppl:\s*({NUMBER}))?", re.IGNORECASE)
 _STEP = re.compile(rf"^\W*Step\s+({COUNT})\b", re.IGNORECASE)
-_LAST_STEP = 2.0**53
-"""Larger numbers are no steps; a comparison with it also rejects NaN."""
 
 
 def claim(source: Source) -> float:
@@ -63,7 +61,7 @@ class _Reader:
             self.flush()
             self.step = _value(match[1])
             weights = {name: _value(value) for name, value in _WEIGHT.findall(match[2])}
-            if self.step < _LAST_STEP:
+            if self.step < MOST:
                 self.builder.config.setdefault("term_weights", []).append((int(self.step), weights))
         elif match := _TOTAL.search(text):
             self.flush()

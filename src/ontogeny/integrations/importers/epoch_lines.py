@@ -3,7 +3,7 @@
 import re
 
 from ontogeny.integrations.importers._builder import Builder
-from ontogeny.integrations.importers._numbers import number_of
+from ontogeny.integrations.importers._numbers import count_of, number_of
 from ontogeny.integrations.importers._source import Source
 from ontogeny.integrations.importers._text import REPEATED, is_bar, learn, lines, metrics, sample, share, without_logger
 
@@ -40,7 +40,7 @@ def read(source: Source, builder: Builder) -> None:
         if match:
             epoch = number_of(match["epoch"])
             if match["total"]:
-                builder.config["epochs"] = int(match["total"])
+                builder.configure("epochs", count_of(match["total"]))
             text = text[match.end() :]
         wanted = (_LOSS.search(text) or "LR" in text) and not REPEATED.search(text)
         values = metrics(text, builder) if wanted else {}

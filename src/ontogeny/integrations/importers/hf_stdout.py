@@ -4,7 +4,7 @@ import re
 
 from ontogeny.integrations.importers._builder import Builder
 from ontogeny.integrations.importers._entries import add_evaluation_rate
-from ontogeny.integrations.importers._numbers import number_of
+from ontogeny.integrations.importers._numbers import count_of, number_of
 from ontogeny.integrations.importers._source import Source
 from ontogeny.integrations.importers._text import learn, lines, sample, share
 
@@ -46,8 +46,9 @@ def read(source: Source, builder: Builder) -> None:
     bar: tuple[int, int] | None = None
     for number, line in lines(source):
         for now, total in _BAR.findall(line):
-            if bar is None or int(total) >= bar[1]:
-                bar = int(now), int(total)
+            painted = count_of(now), count_of(total)
+            if painted[0] is not None and painted[1] is not None and (bar is None or painted[1] >= bar[1]):
+                bar = painted[0], painted[1]
         logs = [text for text in _DICTIONARY.findall(line) if _is_log(text)] if "{'" in line else []
         if not logs:
             learn(line, number, builder)

@@ -1,7 +1,9 @@
 """Tables that Trainer shows in notebooks: an HTML page or fragment, or the notebook itself (.ipynb)."""
 
+import re
 from collections.abc import Iterator, Mapping
-from html.parser import HTMLParser
+from html import unescape
+from typing import NamedTuple
 
 from ontogeny.integrations.importers._builder import Builder
 from ontogeny.integrations.importers._numbers import number_of
@@ -12,32 +14,49 @@ FORM = "notebook table (HTML)"
 _STEP, _EPOCH = ("step", "global step", "steps", "iter", "iteration"), ("epoch", "epochs")
 
 
-class _Tables(HTMLParser):
-    """The cells of every table; markup inside cells is dropped."""
+_TAG = re.compile(r"<(?P<closing>/?)(?P<tag>table|tr|td|th)\b[^<>]*>", re.IGNORECASE)
+_MARKUP = re.compile(r"<[^<>]*>")
+_LONGEST_CELL = 500
+"""Characters of a cell that are read: it holds a name or a number."""
 
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tables: list[list[tuple[int, list[str]]]] = []
-        self._row: list[str] | None = None
-        self._cell: list[str] | None = None
 
-    def handle_starttag(self, tag: str, attrs: object) -> None:
-        if tag == "table":
-            self.tables.append([])
-        elif tag == "tr" and self.tables:
-            self._row = []
-            self.tables[-1].append((self.getpos()[0], self._row))
-        elif tag in ("td", "th") and self._row is not None:
-            self._cell = []
+class Row(NamedTuple):
+    """A row of a table, and the line of the text in which it begins."""
 
-    def handle_endtag(self, tag: str) -> None:
-        if tag in ("td", "th") and self._row is not None and self._cell is not None:
-            self._row.append("".join(self._cell).strip())
-            self._cell = None
+    line: int
+    cells: list[str]
 
-    def handle_data(self, data: str) -> None:
-        if self._cell is not None:
-            self._cell.append(data)
+
+def _tables(html: str) -> list[list[Row]]:
+    """The rows of every table; markup inside cells is dropped.
+
+    One pass over the tags of tables: Python's own parser needs quadratic time for some pages that are not closed.
+    """
+    tables: list[list[Row]] = []
+    line, counted_to = 1, 0
+    cell_start: int | None = None
+    for match in _TAG.finditer(html):
+        tag = match["tag"].lower()
+        if tag == "table" and not match["closing"]:
+            tables.append([])
+        elif tag == "tr" and not match["closing"] and tables:
+            line, counted_to = line + html.count("\n", counted_to, match.start()), match.start()
+            tables[-1].append(Row(line, []))
+        elif tag in ("td", "th") and tables and tables[-1]:
+            if not match["closing"]:
+                cell_start = match.end()
+            elif cell_start is not None:
+                tables[-1][-1].cells.append(_text_of(html[cell_start : min(match.start(), cell_start + _LONGEST_CELL)]))
+                cell_start = None
+    return tables
+
+
+def _text_of(cell: str) -> str:
+    bare = _MARKUP.sub("", cell)
+    try:
+        return unescape(bare).strip()
+    except ValueError:  # a character reference of more digits than Python converts
+        return bare.strip()
 
 
 def claim(source: Source) -> float:
@@ -56,11 +75,8 @@ def read(source: Source, builder: Builder) -> None:
     """Rows are lines of the page (in a notebook, of the output). Every table of losses is a separate run."""
     tables = empty = 0
     for name, html in _pages(source):
-        parser = _Tables()
-        parser.feed(html)
-        parser.close()
-        for table in parser.tables:
-            header = [cell.lower() for cell in table[0][1]] if table else []
+        for table in _tables(html):
+            header = [cell.lower() for cell in table[0].cells] if table else []
             if not any(cell in (*_STEP, *_EPOCH) for cell in header) or not any("loss" in cell for cell in header):
                 continue
             tables += 1
@@ -89,8 +105,8 @@ def _pages(source: Source) -> Iterator[tuple[str, str]]:
                 yield f"cell {number}", html
 
 
-def _add(table: list[tuple[int, list[str]]], writer: str, builder: Builder) -> None:
-    names = table[0][1]
+def _add(table: list[Row], writer: str, builder: Builder) -> None:
+    names = table[0].cells
     lower = [name.lower() for name in names]
     step = next((i for i, name in enumerate(lower) if name in _STEP), None)
     epoch = next((i for i, name in enumerate(lower) if name in _EPOCH), None)

@@ -3,17 +3,16 @@
 import re
 
 from ontogeny.integrations.importers._builder import Builder
-from ontogeny.integrations.importers._numbers import NUMBER, number_of
+from ontogeny.integrations.importers._numbers import NUMBER, count_of, number_of
 from ontogeny.integrations.importers._source import Source
 from ontogeny.integrations.importers._text import learn, lines, sample, share
 
 FORM = "progress bars"
-_BAR = re.compile(
-    r"(?P<title>[^|\r\n%]{0,80}?)\s*:?\s*(?:\d+%\|[^|]*\|\s*)?(?P<step>\d+)(?:/(?P<total>\d+)|it)\s*"
-    r"\[(?P<inside>[^\]]*=[^\]]*)\]?"
-)
-_PAIR = re.compile(rf"([A-Za-z][\w/]*)=({NUMBER})")
+_BAR = re.compile(r"(?<!\d)(?P<step>\d+)(?:/(?P<total>\d+)|it)\s*+\[(?P<inside>[^\]=]{0,400}=[^\]]*)\]?")
+_PAIR = re.compile(rf"([A-Za-z][\w/]{{0,80}}+)=({NUMBER})")
 _EVALUATION = re.compile(r"eval|valid|\bval\b|test", re.IGNORECASE)
+_LONGEST_TITLE = 80
+_NOT_IN_TITLES = re.compile(r"[|\r\n%]")
 _EPOCH = re.compile(r"epoch\W{0,2}(\d+)", re.IGNORECASE)
 _BACK = 50
 """A bar that goes back by more steps than this began anew; by fewer, it is another process that is a little behind."""
@@ -42,11 +41,12 @@ def read(source: Source, builder: Builder) -> None:
             learn(line, number, builder)
             continue
         repaints += 1
-        if _EVALUATION.search(match["title"]):
+        title = _title_of(line[: match.start()])
+        if _EVALUATION.search(title):
             waiting = (number, {f"eval/{name}": value for name, value in metrics.items()})
             continue
-        now = _step_of(match, builder)
-        if step - _BACK < now <= step:
+        now = _step_of(match, title, builder)
+        if now is None or step - _BACK < now <= step:
             continue
         if waiting is not None:
             builder.add(waiting[0], waiting[1], step=max(step, 0))
@@ -59,11 +59,21 @@ def read(source: Source, builder: Builder) -> None:
         builder.note(f"{repaints} repaints of progress bars contain {len(builder)} different entries")
 
 
-def _step_of(match: "re.Match[str]", builder: Builder) -> int:
-    step, total = int(match["step"]), match["total"]
-    epoch = _EPOCH.search(match["title"])
-    if epoch and total:
-        return int(epoch[1]) * int(total) + step
-    if total:
-        builder.config["max_steps"] = int(total)
+def _title_of(before: str) -> str:
+    """The title of a bar: at most 80 characters of what stands before its numbers, without the bar that is painted."""
+    bare = before.rstrip()
+    if bare.endswith("|"):
+        painted = bare.rfind("|", 0, -1)
+        if bare[:painted].endswith("%"):
+            before = bare[: painted - 1].rstrip("0123456789")
+    return _NOT_IN_TITLES.split(before[-_LONGEST_TITLE:])[-1]
+
+
+def _step_of(match: "re.Match[str]", title: str, builder: Builder) -> int | None:
+    step, total = count_of(match["step"]), count_of(match["total"] or "")
+    epoch = _EPOCH.search(title)
+    if epoch and total and step is not None:
+        epochs = count_of(epoch[1])
+        return None if epochs is None else epochs * total + step
+    builder.configure("max_steps", total or None)
     return step

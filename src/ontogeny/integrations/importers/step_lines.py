@@ -16,11 +16,11 @@ _STEP = re.compile(
     re.IGNORECASE,
 )
 _VALIDATION = re.compile(
-    r"^\W*(?:val|valid|validation|eval|test)\w*[ _]*(?:loss|bpb|perplexity|ppl)\s*[:=]", re.IGNORECASE
+    r"^\W*(?:val|valid|validation|eval|test)\w*(?: [ _]*)?(?:loss|bpb|perplexity|ppl)\s*[:=]", re.IGNORECASE
 )
 _DIALECTS = {
     "nanoGPT": re.compile(r"^iter \d+: loss "),
-    "nanochat": re.compile(r"^step \d{5}.* \| loss: .* \| lrm: "),
+    "nanochat": re.compile(r"^step \d{5}(?>.*? \| loss: )(?>.*? \| lrm: )"),
     "torchtitan": re.compile(r"step:\s+\d+\s+loss:\s"),
     "torchtune": re.compile(r"^Step \d+ \| \w+:"),
     "llm.c": re.compile(r"^s:\d+ t[re]l:"),
@@ -65,7 +65,7 @@ def read(source: Source, builder: Builder) -> None:
         step = number_of(match["step"]) or 0.0
         total = number_of(match["total"])
         if total is not None:
-            builder.config["max_steps"] = max(int(total), int(builder.config.get("max_steps", 0)))
+            builder.configure("max_steps", max(total, builder.config.get("max_steps", 0)))
         epoch = number_of(match["epoch"])
         builder.add(number, values, step=step, epoch=epoch)
         for name, pattern in _DIALECTS.items():

@@ -58,5 +58,7 @@ def _read_chart(source: Source, header: Header, builder: Builder) -> None:
     for line, cells in rows_of(source, header):
         step = cell_number(cells[0])
         for i, run, metric in curves:
-            if i < len(cells) and cells[i] and (value := cell_number(cells[i])) is not None:
+            if i >= len(cells):
+                break
+            if cells[i] and (value := cell_number(cells[i])) is not None:
                 builder.add(line, {metric: value}, step=step, writer=run)
