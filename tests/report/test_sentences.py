@@ -13,6 +13,7 @@ from ontogeny.store import durable
 from ontogeny.store.run import Run, open_run
 from ontogeny.store.run_group import RunGroup
 from tests.report.hand_made import MakeRun
+from tests.report.synthetic import RECIPE
 
 NAN = float("nan")
 
@@ -158,10 +159,21 @@ def test_what_was_memorized(make_run: MakeRun) -> None:
     one = said(make_run({"train": TRAIN, "general": GENERAL}, extractable=found))["memorized"]
     assert one.text == (
         "It memorized 3 of 3 passages from 3 documents of train: given their first 32 tokens, it writes the next 32 "
-        "word for word; of text it never trained on, it completes 0 of 4 passages from 4 documents of general."
+        "word for word; of text that this run did not train on, it completes 0 of 4 passages from 4 documents of general."
     )
     # Three documents, all memorized: one end at 5%, 0.05^(1/3) = 36.8%.
     assert "train 3 of 3 passages from 3 documents, 36.8% to 100%, 1 too short (0%)" in one.small
+
+
+@pytest.mark.parametrize("replay", [{}, {"old": {"of": "code/train", "share": 0.5}}])
+def test_replayed_text_is_no_control_of_what_was_memorized(make_run: MakeRun, replay: dict[str, object]) -> None:
+    """Text that is replayed is trained on, too: that it is completed word for word says nothing about unseen text."""
+    data = {**RECIPE["data"], "replay": replay}
+    data["probes"] = {**data["probes"], "old": {"of": "code/train"}}
+    found = {"train": [[0] * 4, [1] * 4], "old": [[0] * 4, [1] * 4]}
+    told = said(make_run({"train": TRAIN, "old": GENERAL}, extractable=found, recipe={"data": data}))
+    assert ("did not train on, it completes 4 of 4" in told["memorized"].text) == (not replay)
+    assert "on old the loss" in told["forgot"].text
 
 
 def test_nothing_memorized_is_said_with_a_bound(make_run: MakeRun) -> None:

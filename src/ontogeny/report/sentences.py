@@ -136,7 +136,7 @@ def _carried(change: LossChange) -> str:
 
 
 def _forgot(band: Band) -> Sentence:
-    others = [*_changes(band, "another part"), *_changes(band, "other")]
+    others = [change for role in ("another part", "replayed", "other") for change in _changes(band, role)]
     if not others:
         return _unknown(band, "forgot", "other", "text of a corpus that it does not train on")
     if bad := _not_finite(others):
@@ -206,7 +206,7 @@ def _memory(trained: list[Extracted], controls: list[Extracted]) -> str:
         return f"Nothing was memorized verbatim: {_joined([f'{_of(share)}{_bound(share)}' for share in trained])}"
     text = f"It memorized {_joined([_of(share) for share in known])}{_criterion(known)}"
     control = _joined([_of(share) for share in controls])
-    return f"{text}; of text it never trained on, it completes {control}" if control else text
+    return f"{text}; of text that this run did not train on, it completes {control}" if control else text
 
 
 def _of(share: Extracted) -> str:
