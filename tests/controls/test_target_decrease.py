@@ -123,7 +123,7 @@ def test_an_unknown_probe_set_is_refused(tmp_path: Path) -> None:
 
 
 def test_rates_that_span_nothing_are_refused_with_the_recipe(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="lowest 0.1 is not below highest 0.01"):
+    with pytest.raises(RecipeError, match=r"lowest 0\.1 is not below highest 0\.01"):
         validate(_content(tmp_path, lowest=0.1, highest=0.01), "test")
 
 

@@ -159,7 +159,8 @@ def test_what_was_memorized(make_run: MakeRun) -> None:
     one = said(make_run({"train": TRAIN, "general": GENERAL}, extractable=found))["memorized"]
     assert one.text == (
         "It memorized 3 of 3 passages from 3 documents of train: given their first 32 tokens, it writes the next 32 "
-        "word for word; of text that this run did not train on, it completes 0 of 4 passages from 4 documents of general."
+        "word for word; of text that this run did not train on, it completes 0 of 4 passages from 4 documents of "
+        "general."
     )
     # Three documents, all memorized: one end at 5%, 0.05^(1/3) = 36.8%.
     assert "train 3 of 3 passages from 3 documents, 36.8% to 100%, 1 too short (0%)" in one.small

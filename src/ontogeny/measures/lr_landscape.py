@@ -35,13 +35,14 @@ class LrLandscape(StateMeasure):
     `loss` [batch, learning_rate] and `loss_before` [batch]. `decrease` is (before - after) / before. `rate_for_target`:
     for each target, the smallest rate whose decrease *of new* reaches it (for a negative one: whose increase does; a
     loss that is not finite counts as an increase), refined by bisection in the logarithm between the rates tried;
-    `decrease_at_target` is what was measured there, and `loss_at_target` [batch, target] the loss of every batch at that
-    rate, which says what it costs general text; both are NaN where no rate reaches the target. Where a target may lie beyond `lowest` or `highest`, the search
-    goes on there, by a factor of 1,000 at most (`looking.rate_search`), and before a decrease is declared out of reach,
-    the peak between the rates is searched (golden section in the logarithm). A target that no rate reaches has the rate
-    NaN if it is out of reach, since the largest decrease lies within what was tried; infinity if the decrease was still
-    growing at the highest rate; 0 if it was at the lowest. `best_decrease` and `best_rate`: the largest decrease of new
-    over all rates tried; NaN if no loss was finite. `decrease_at_schedule`: at the rate of the next step.
+    `decrease_at_target` is what was measured there, and `loss_at_target` [batch, target] the loss of every batch at
+    that rate, which says what it costs general text; both are NaN where no rate reaches the target. Where a target may
+    lie beyond `lowest` or `highest`, the search goes on there, by a factor of 1,000 at most (`looking.rate_search`),
+    and before a decrease is declared out of reach, the peak between the rates is searched (golden section in the
+    logarithm). A target that no rate reaches has the rate NaN if it is out of reach, since the largest decrease lies
+    within what was tried; infinity if the decrease was still growing at the highest rate; 0 if it was at the lowest.
+    `best_decrease` and `best_rate`: the largest decrease of new over all rates tried; NaN if no loss was finite.
+    `decrease_at_schedule`: at the rate of the next step.
 
     With horizon 1 an optimizer that cannot tell its direction (`adafactor`) is not assessable: everything but
     `loss_before` is NaN, and the attribute `not_assessable` says why.
@@ -158,8 +159,8 @@ class LrLandscape(StateMeasure):
         best: tuple[float, float],
         at_schedule: float,
     ) -> Observation:
-        """`losses` float64 [batch, rate]; `at_targets` float64 [batch, target]; `reached` float64 [target, 2] and `best`
-        are pairs of rate and decrease.
+        """`losses` float64 [batch, rate], `at_targets` float64 [batch, target]; `reached` float64 [target, 2] and
+        `best` are pairs of rate and decrease.
         """
         import xarray as xr
 

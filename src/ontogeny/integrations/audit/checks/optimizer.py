@@ -315,8 +315,9 @@ def _windows(seen: Recording, accumulation: int) -> list[int]:
     "only whether none comes within a hundredth",
     otherwise="the beginning of a training differs from its later steps",
     refuted_by="steps below the bound, or at it, later on",
-    remedy="always: under plain gradient descent, raise the bound, or set the learning rate with it in mind; under Adam "
-    "and its kin, nothing, if every batch is to count alike. never: the bound protects against nothing that happens here",
+    remedy="always: under plain gradient descent, raise the bound, or set the learning rate with it in mind; under "
+    "Adam and its kin, nothing, if every batch is to count alike. never: the bound protects against nothing that "
+    "happens here",
 )
 def clipping(seen: Recording) -> Outcome:
     """Clipping is reached always, or never."""
