@@ -282,7 +282,7 @@ def _of_gap(probe: str, gap: StabilityGap | NoStabilityGap, early: float) -> str
 
 
 def _of_plasticity(probe: str, row: Plasticity) -> str:
-    sentence = f"{probe}: learned {interval_text(row['fell'])} nats per token"
+    sentence = f"{probe}: its loss fell over the whole run by {interval_text(row['fell'])} nats per token"
     if "share" in row:
         sentence += f", {interval_text(row['share'], '.0%')} of what the reference run learned"
     return sentence

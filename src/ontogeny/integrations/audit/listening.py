@@ -83,7 +83,7 @@ def stepping(optimizer: Any) -> Any:
     return None
 
 
-def optimizer_name(optimizer: Any) -> str:
+def optimizer_name(optimizer: object) -> str:
     """Name of an optimizer's class, inside wrappers."""
     inner = stepping(optimizer)
     return type(optimizer if inner is None else inner).__name__
