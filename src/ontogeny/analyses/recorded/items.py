@@ -15,9 +15,10 @@ from ontogeny.store.run_group import roles
 if TYPE_CHECKING:
     import xarray as xr
 
-Role = Literal["trained", "held out", "another part", "general"]
-"""Trained on; other text of the same corpora; of a text that is trained on in part, another part; other corpora."""
-NOT_TRAINED_ON: tuple[Role, ...] = ("another part", "general")
+Role = Literal["trained", "held out", "another part", "replayed", "general"]
+"""Trained on as new; other text of the same corpora; of a text that is trained on in part, another part; trained on as
+replay; other corpora."""
+NOT_NEW: tuple[Role, ...] = ("another part", "replayed", "general")
 """Text that may be known from before, and forgotten."""
 LOWER_IS_BETTER = frozenset({"brier_score", "mse"})
 """Metrics of the harness; of its perplexities, the items hold log-likelihoods."""
