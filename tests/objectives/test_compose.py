@@ -62,7 +62,7 @@ def test_evaluation_has_the_same_weights_as_the_step_it_stands_at() -> None:
     objective = Objective([NextToken(), Squared()])
     forward = batch()
     assert count_units(forward) == {"tokens": 3.0, "examples": 2.0, "batch": 1.0}
-    value, terms = objective.combine(objective.sums(forward), HALF)
+    value, terms = objective.combine(objective.sums(forward, HALF), HALF)
     trained, _ = objective.train_loss(forward, HALF, count_units(forward))
     assert value == pytest.approx(trained.item())
     assert terms == {"next_token": pytest.approx(2.0), "test_compose": pytest.approx(7.0)}

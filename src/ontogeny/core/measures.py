@@ -18,7 +18,7 @@ from ontogeny.core.live import LiveTraining
 from ontogeny.core.passages import Passage, ProbeSet
 from ontogeny.core.progress import Place, Progress
 from ontogeny.core.schedule import Cadence
-from ontogeny.core.terms import ForwardPass, TrainingObjective
+from ontogeny.core.terms import CompanionPass, TrainingObjective
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -92,7 +92,7 @@ class ForwardBatch(Protocol):
     """bool [B, T]: targets that the training loss would count (never position 0, never padding)."""
     sides: "Mapping[str, Tensor]"
     """Side inputs by name: float32 [B, n, d]."""
-    companions: "Mapping[str, ForwardPass]"
+    companions: "Mapping[str, CompanionPass]"
     """The forward passes of the companions that loss terms read."""
     nll: "Tensor"
     rank: "Tensor"

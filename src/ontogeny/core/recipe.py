@@ -130,9 +130,10 @@ class Recipe(Settings):
         content["companions"] = {name: source.identity() for name, source in self.companions.items()}
         if not content["companions"]:
             del content["companions"]
-        for term in content["objective"]:
-            if term["name"] is None:
-                del term["name"]
+        for term, settings in zip(self.objective, content["objective"], strict=True):
+            for key in {"name", *type(term).added_later}:
+                if getattr(term, key) == type(term).model_fields[key].default:
+                    del settings[key]
         if self.train is not None and self.train.optimizer.kind == OPTIMIZERS.default_kind:
             del content["train"]["optimizer"]["kind"]
         return content
