@@ -152,6 +152,18 @@ class TrainingObjective(Protocol):
         """A share of the step's objective, and of each unweighted term by label; of its details, too."""
         ...
 
+    def weights(self, progress: Progress) -> dict[str, float]:
+        """Weight of each term, by label."""
+        ...
+
+    def optimised(self, progress: Progress) -> "tuple[Term, ...]":
+        """The terms that have a weight."""
+        ...
+
+    def value_of(self, term: "Term", forward: ForwardPass, progress: Progress) -> "tuple[Tensor, Unit]":
+        """A term's sum over the batch, with its graph, and its unit."""
+        ...
+
     def sums(self, forward: ForwardPass, progress: Progress) -> dict[str, tuple[float, float]]:
         """By label, or name of a detail: the sum over the batch, and the number of its units."""
         ...

@@ -138,7 +138,7 @@ class Objective:
         shares: dict[str, Tensor] = {}
         told: dict[str, Tensor] = {}
         total: Tensor | None = None
-        for term in [term for term in self.terms if weights[term.label]] or self.terms:
+        for term in self.optimised(progress) or self.terms:
             value, unit, details = self._value(term, forward, progress)
             shares[term.label] = value / units[unit]
             told |= {name: detail / units[unit] for name, detail in details.items()}
@@ -148,6 +148,16 @@ class Objective:
         for listen in self.listeners:
             listen(shares, weights, total)
         return total, {label: share.detach() for label, share in shares.items()} | told
+
+    def optimised(self, progress: Progress) -> tuple[Term, ...]:
+        """The terms that have a weight at this progress."""
+        weights = self.weights(progress)
+        return tuple(term for term in self.terms if weights[term.label])
+
+    def value_of(self, term: Term, forward: ForwardPass, progress: Progress) -> "tuple[Tensor, Unit]":
+        """A term's sum over a batch, with its graph, and its unit."""
+        value, unit, _ = self._value(term, forward, progress)
+        return value, unit
 
     def sums(self, forward: ForwardPass, progress: Progress) -> Sums:
         """Each term's sum over a batch and the number of its units there, and of its details; add them up over batches.
