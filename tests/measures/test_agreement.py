@@ -60,7 +60,7 @@ def test_a_model_agrees_with_itself(probe: ProbeSet) -> None:
 
 
 def test_an_unknown_companion_is_named(probe: ProbeSet) -> None:
-    with pytest.raises(OntogenyError, match="unknown companion 'taecher'.*teacher"):
+    with pytest.raises(OntogenyError, match=r"unknown companion 'taecher'.*teacher"):
         seen(probe, make_model(), make_model(seed=2).requires_grad_(False), name="taecher")
 
 

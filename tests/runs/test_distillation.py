@@ -10,11 +10,15 @@ import torch
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import validate
 from ontogeny.models.weights import effective_weights, fingerprint
+from ontogeny.report.figures.distillation import against_the_nll, agreement, between_terms, what_terms_add
+from ontogeny.report.sections.distillation import SECTION
 from ontogeny.runs.execute import execute, resume
 from ontogeny.store.run import Run, open_run
+from ontogeny.store.run_group import RunGroup
 from ontogeny.train.session import Session
 from ontogeny.train.training import Training
 from tests.architecture.planted.planting import run_until_killed
+from tests.report import synthetic
 from tests.small_runs import differences, tree, write_text
 
 TERMS = [
@@ -26,7 +30,11 @@ TERMS = [
 
 def student(folder: Path, **changes: Any) -> Recipe:
     content = tree(folder, name="student", objective=TERMS, companions={"teacher": {"kind": "ladder", "size": "pico"}})
-    content["measures"] = ["evaluation", {"kind": "gradient_norms", "at": {"every_steps": 4}}]
+    content["measures"] = [
+        "evaluation",
+        {"kind": "agreement", "teacher": "teacher"},
+        {"kind": "term_gradients", "at": {"every_steps": 2}},
+    ]
     return validate(content | changes, "test")
 
 
@@ -112,6 +120,49 @@ def test_the_teacher_is_bit_identical_and_nowhere_saved(whole: Run, sessions: li
     }
 
 
+def test_agreement_and_evaluation_see_the_same_divergence(whole: Run) -> None:
+    """Two ways to one number: of all tokens but the first, the term counts those that training supervises: all."""
+    evaluated, agreement = (whole.measure(group).sel(probe="novel") for group in ("evaluation", "agreement"))
+    assert agreement["kl"].values == pytest.approx(evaluated["kd_kl_at_1"].values, rel=1e-4)
+    assert agreement["nll"].values == pytest.approx(evaluated["nll"].values, rel=1e-5)
+
+
+def test_looking_at_gradients_changes_no_bit_of_training(whole: Run, words: Path, tmp_path: Path) -> None:
+    unseen = open_run(execute(student(words, measures=[]), runs_dir=tmp_path))
+    for left, right in zip(whole.checkpoints, unseen.checkpoints, strict=True):
+        assert left.manifest["files"] == right.manifest["files"]
+    assert of_training(whole, "loss").tolist() == of_training(unseen, "loss").tolist()
+
+
+def test_gradients_of_terms_are_recorded(whole: Run) -> None:
+    """At step 0 and 2 kd rests: there the text has the whole step. Shares add up to 1 at every look."""
+    data = whole.measure("term_gradients")
+    assert data["step"].values.tolist() == [0, 2, 4, 6, 8, 10, 12]
+    shares = data["share"]
+    assert np.nansum(shares.values, axis=1) == pytest.approx(1, rel=1e-5)
+    assert shares.sel(term="next_token").values[:2] == pytest.approx(1, rel=1e-5)
+    assert np.isnan(shares.sel(term="kd").values[:2]).all()
+    assert np.isfinite(data["cosine_all"].sel(term="kd", other="nll").values[2:]).all()
+
+
+def test_the_page_has_a_section_of_its_own(whole: Run, tmp_path: Path) -> None:
+    """Agreement, what terms add, gradients; where kd rests there is no cell. A run without a teacher has none of it."""
+    group, without = RunGroup([whole]), RunGroup([synthetic.write_run(tmp_path, checkpoints=2, count=4, length=20)])
+    content, figure = SECTION.content, against_the_nll(group)
+    assert content is not None
+    shown = content(group)
+    assert shown is not None
+    assert "kd: not optimised at steps 0 to 2." in shown.html
+    assert content(without) is None
+    for draw in (agreement, what_terms_add, against_the_nll, between_terms):
+        assert draw(group) is not None
+        assert draw(without) is None
+    assert figure is not None
+    (table,) = figure.panels["kd"].to_dict()["datasets"].values()
+    assert {row["step"] for row in table} == {4, 6, 8, 10, 12}
+
+
+@pytest.mark.slow
 def test_the_student_moves_towards_the_teacher(words: Path, tmp_path: Path) -> None:
     """kd alone, at a constant temperature; the twin at weight 0 beside next_token moves elsewhere."""
     own = {"epochs": 12, "batch": 6, "lr": 0.01}

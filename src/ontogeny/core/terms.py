@@ -284,8 +284,10 @@ class Term(Component):
         """A SUM over the batch, and its unit. `Objective` divides by the number of units in the whole step."""
 
     def tell(self, value: "Tensor", forward: Forward) -> "Mapping[str, Tensor]":
-        """What is recorded besides the value, by the names in `details`: sums of the same unit, without gradient.
+        """What is recorded besides the value, by the names in `details`: sums of the same unit.
 
+        What it reads of the forward pass is shared with other terms, so gradients are on: it switches them off itself
+        for what it computes of that.
         Of a detail d, training records the metric `<label>_<d>` and evaluation the variable of that name.
         """
         return {}

@@ -176,8 +176,6 @@ class Objective:
         self, term: Term, forward: ForwardPass, progress: Progress
     ) -> "tuple[Tensor, Unit, Mapping[str, Tensor]]":
         """The term's sum, its unit, and what it tells besides by the names in metrics."""
-        import torch
-
         if type(term).anchored and term.label not in self.anchors:
             raise OntogenyError(
                 f"the loss term '{term.label}' needs its anchor, the weights at the start: it is missing"
@@ -187,10 +185,8 @@ class Objective:
             module.train(forward.model.training)
         own = TermForward(forward, term, progress, module, self.anchors.get(term.label, {}))
         value, unit = term.value(own)
-        with torch.no_grad():
-            told = term.tell(value.detach(), own)
-        names = term.detail_names()
-        return value, unit, {names[detail]: amount for detail, amount in told.items()}
+        told, names = term.tell(value.detach(), own), term.detail_names()
+        return value, unit, {names[detail]: amount.detach() for detail, amount in told.items()}
 
     def combine(self, sums: Mapping[str, tuple[float, float]], progress: Progress) -> tuple[float, dict[str, float]]:
         """The objective, and each unweighted term and detail, from accumulated sums, with that progress's weights."""

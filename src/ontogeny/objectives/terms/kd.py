@@ -106,8 +106,11 @@ class Kd(Term):
 
     def tell(self, value: "Tensor", forward: Forward) -> "Mapping[str, Tensor]":
         """`untempered` and `kl_at_1`, sums over supervised tokens."""
+        import torch
+
         step = SAMPLED if forward.model.training else 1
-        at_1 = self._summed(forward, Divergence(direction="forward"), 1.0, every=step)
+        with torch.no_grad():  # the logits are there: the value has read them
+            at_1 = self._summed(forward, Divergence(direction="forward"), 1.0, every=step)
         return {"untempered": value / self._temperature(forward) ** 2, "kl_at_1": at_1}
 
     def _temperature(self, forward: Forward) -> float:
