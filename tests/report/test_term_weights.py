@@ -1,6 +1,7 @@
 """When terms rest, in words."""
 
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -10,15 +11,19 @@ from ontogeny.store.run_group import RunView
 
 
 class Recorded:
-    """Metrics by hand: `a` at every step, `b` from step 2 on and not at 5, `c` never."""
+    """Metrics by hand: `a` at every step, `b` from step 2 on and not at 5, `c` never; only b's weight changes."""
 
     path = Path("by-hand")
-    metrics = pd.DataFrame(
-        [
-            (s, f"weight_{t}", "train", w)
-            for s in range(7)
-            for t, w in (("a", 0.5), ("b", 0.1 * (s >= 2 and s != 5)), ("c", 0.0))
+    recipe: ClassVar[dict[str, Any]] = {
+        "objective": [
+            {"kind": "a", "weight": 0.5},
+            {"kind": "kd", "name": "b", "weight": {}},
+            {"kind": "c", "weight": 0},
         ]
+    }
+    metrics = pd.DataFrame(
+        [(s, "weight_b", "train", 0.1 * (s >= 2 and s != 5)) for s in range(7)]
+        + [(s, "loss", "train", 1.0) for s in range(7)]
         + [(s, "term_a", "train", 2.0 + s) for s in range(7)]
         + [(s, "term_b", "train", 10.0) for s in (2, 3, 4, 6)],
         columns=["step", "name", "scope", "value"],

@@ -149,6 +149,11 @@ class Objective:
             listen(shares, weights, total)
         return total, {label: share.detach() for label, share in shares.items()} | told
 
+    @property
+    def changing(self) -> list[str]:
+        """Labels of the terms whose weight a schedule or a control changes: the others stand in the recipe."""
+        return [t.label for t in self.terms if not t.weight.is_constant or t.label in self.decided_weights]
+
     def optimised(self, progress: Progress) -> tuple[Term, ...]:
         """The terms that have a weight at this progress."""
         weights = self.weights(progress)

@@ -16,11 +16,12 @@ def taught(runs: RunGroup) -> list[RunView]:
 def weighted_terms(run: RunView) -> pd.DataFrame:
     """Columns step, term, raw, weight, weighted: each term at each step; raw and weighted NaN where it rests."""
     parts = []
-    for name, weights in run.metrics.items():
-        if not name.startswith(WEIGHT):
-            continue
-        term = name.removeprefix(WEIGHT)
-        known = _of_training(weights).rename(columns={"value": "weight"})
+    for term, constant in _terms(run).items():
+        weights = run.metrics.get(WEIGHT + term)
+        every = _of_training(run.metrics["loss"]) if weights is None else _of_training(weights)
+        known = every.rename(columns={"value": "weight"})
+        if weights is None:
+            known["weight"] = constant
         raw = run.metrics.get(TERM + term)
         values = _of_training(raw) if raw is not None else pd.DataFrame({"step": [], "value": []})
         both = known.merge(values.rename(columns={"value": "raw"}), on="step", how="left")
@@ -47,6 +48,15 @@ def _ranges(steps: np.ndarray, known: np.ndarray) -> list[str]:
     places = np.searchsorted(known, steps)
     groups = np.split(steps, np.flatnonzero(np.diff(places) > 1) + 1)
     return [f"{group[0]} to {group[-1]}" if len(group) > 1 else str(group[0]) for group in groups]
+
+
+def _terms(run: RunView) -> dict[str, float]:
+    """The recipe's terms, and their weights where these are numbers; the others are recorded, step by step."""
+    terms = {}
+    for term in run.recipe.get("objective", ()) if "loss" in run.metrics else ():
+        weight = term.get("weight", 1.0)
+        terms[str(term.get("name") or term["kind"])] = weight if isinstance(weight, int | float) else np.nan
+    return terms
 
 
 def _of_training(rows: pd.DataFrame) -> pd.DataFrame:
