@@ -9,6 +9,7 @@ Triton, which runs on no CPU. Sides are taken in turn, and ratios are given with
 import copy
 import time
 from collections.abc import Callable
+from statistics import median
 from typing import Any
 
 import torch
@@ -139,8 +140,8 @@ def _peers(teacher: Any, ids: torch.Tensor, next_token: Callable[[Any], Any]) ->
     return {"trl_gkd": gkd, "trl_chunked": chunked}
 
 
-def beside(vocabulary: int, student: str, teacher: str, count: int, rounds: int) -> dict[str, Any]:
-    """Each side's step over the floor's: ratio with interval, and milliseconds."""
+def beside(vocabulary: int, student: str, teacher: str, count: int, rounds: int) -> dict[str, dict[str, float]]:
+    """By side: its step over the floor's, as a ratio with interval, and milliseconds of both."""
     master = _model(teacher, vocabulary, 1).requires_grad_(False).eval()
     own = _model(student, vocabulary, 0)
     sides = {name: _Side(own, loss) for name, loss in _losses(master, _batch(vocabulary, count)).items()}
@@ -151,17 +152,19 @@ def beside(vocabulary: int, student: str, teacher: str, count: int, rounds: int)
             taken = sides[name].seconds()
             if turn >= 0:
                 seconds[name].append(taken)
-    figures: dict[str, Any] = {"floor_ms": 1000 * sorted(seconds["floor"])[rounds // 2]}
-    for name in [name for name in sides if name != "floor"]:
-        figures |= {
-            f"{name}_{key}": value for key, value in ratio_with_interval(seconds[name], seconds["floor"]).items()
-        }
-    return figures
+    floor = seconds.pop("floor")
+    return {
+        name: ratio_with_interval(own_seconds, floor)
+        | {"step_ms": 1000 * median(own_seconds), "floor_ms": 1000 * median(floor)}
+        for name, own_seconds in seconds.items()
+    }
 
 
 def main() -> dict[str, Any]:
     """Both vocabularies."""
-    return {name: beside(*case) for name, case in _CASES.items()}
+    return {
+        f"{case}: {side}": figures for case, settings in _CASES.items() for side, figures in beside(*settings).items()
+    }
 
 
 if __name__ == "__main__":
