@@ -25,6 +25,7 @@ from ontogeny.models.sources.ladder import shape
 from ontogeny.objectives.compose import Objective, count_units
 from ontogeny.objectives.terms.kd import Kd
 from ontogeny.objectives.terms.next_token import NextToken
+from ontogeny.train.allocator import keep_freed_memory
 
 _LENGTH = 128
 _TEMPERATURE = 2.0
@@ -142,6 +143,7 @@ def _peers(teacher: Any, ids: torch.Tensor, next_token: Callable[[Any], Any]) ->
 
 def beside(vocabulary: int, student: str, teacher: str, count: int, rounds: int) -> dict[str, dict[str, float]]:
     """By side: its step over the floor's, as a ratio with interval, and milliseconds of both."""
+    keep_freed_memory()  # as a training session does
     master = _model(teacher, vocabulary, 1).requires_grad_(False).eval()
     own = _model(student, vocabulary, 0)
     sides = {name: _Side(own, loss) for name, loss in _losses(master, _batch(vocabulary, count)).items()}
