@@ -175,6 +175,7 @@ def test_the_student_moves_towards_the_teacher(words: Path, tmp_path: Path) -> N
     assert runs["text"]["term_kd"][-1] > runs["text"]["term_kd"][0]
 
 
+@pytest.mark.slow
 def test_killed_in_the_ramp_and_resumed_it_is_bit_identical(whole: Run, words: Path, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     killed = run_until_killed(student(words), tmp_path, at_step=6)
