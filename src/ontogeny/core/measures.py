@@ -18,7 +18,7 @@ from ontogeny.core.live import LiveTraining
 from ontogeny.core.passages import Passage, ProbeSet
 from ontogeny.core.progress import Place, Progress
 from ontogeny.core.schedule import Cadence
-from ontogeny.core.terms import ForwardPass, TrainingObjective
+from ontogeny.core.terms import CompanionPass, TrainingObjective
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 Need = Literal["nll", "rank", "entropy", "top1", "logits", "hidden_states", "last_block", "attentions"]
 """What a measure may ask of a shared forward pass."""
-UNUSED_BEFORE: Mapping[str, object] = {"exact": False}
-"""Settings of measures that came later, and the value that leaves all as it was: hashes, and the settings beside stored
-arrays, count them only where they have another, so that earlier runs go on."""
 PRECISION = "precision"
 """Attribute of what a measure saw: the dtype of the weights that it looked at, where it is not float32."""
 ADDED_LATER = "added_later"
@@ -100,7 +97,7 @@ class ForwardBatch(Protocol):
     """bool [B, T]: targets that the training loss would count (never position 0, never padding)."""
     sides: "Mapping[str, Tensor]"
     """Side inputs by name: float32 [B, n, d]."""
-    companions: "Mapping[str, ForwardPass]"
+    companions: "Mapping[str, CompanionPass]"
     """The forward passes of the companions that loss terms read."""
     nll: "Tensor"
     rank: "Tensor"
@@ -141,11 +138,6 @@ class _Measure(Component):
     """Settings besides `probes` that name a probe set."""
     live: ClassVar[bool] = False
     """Does it need `Context.training`? Then it looks only at runs that were trained here."""
-
-    @property
-    def unused(self) -> frozenset[str]:
-        """Its settings that came later and are not used."""
-        return frozenset(key for key, value in UNUSED_BEFORE.items() if getattr(self, key, None) is value)
 
     @property
     def group(self) -> str:

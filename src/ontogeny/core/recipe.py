@@ -132,12 +132,10 @@ class Recipe(Settings):
             del content["companions"]
         if content["data"]["bos"] is None:
             del content["data"]["bos"]
-        for described, measure in zip(content["measures"], self.measures, strict=True):
-            for key in measure.unused:
-                del described[key]
-        for term in content["objective"]:
-            if term["name"] is None:
-                del term["name"]
+        described = [*content["measures"], *content["objective"]]
+        for settings, component in zip(described, [*self.measures, *self.objective], strict=True):
+            for key in component.unused:
+                del settings[key]
         if self.train is not None and self.train.optimizer.kind == OPTIMIZERS.default_kind:
             del content["train"]["optimizer"]["kind"]
         return content

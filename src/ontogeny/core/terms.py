@@ -76,12 +76,25 @@ class ForwardPass(Protocol):
         ...
 
     @property
-    def companions(self) -> "Mapping[str, ForwardPass]":
+    def companions(self) -> "Mapping[str, CompanionPass]":
         """The forward pass of each companion over the same passages, without gradients.
 
         A companion with a tokenizer of its own reads the passages' text: its `input_ids` and `passages` are its own,
         and `objectives.alignment` pairs its positions with ours.
         """
+        ...
+
+
+class CompanionPass(ForwardPass, Protocol):
+    """A companion's forward pass, which gives logits by the position, too: all of them never have to exist at once."""
+
+    @property
+    def vocabulary(self) -> int:
+        """V, the ids that it has logits for."""
+        ...
+
+    def logits_at(self, positions: "Tensor") -> "Tensor":
+        """[n, V]: logits at flat positions (row x T + column), int64 [n]. Without gradient."""
         ...
 
 
@@ -91,6 +104,11 @@ class Forward(ForwardPass, Protocol):
     Of `nll`, `logits`, `hidden_states` and `attentions` only what the term declares in `needs` is there; of `sides` and
     `companions`, only what it names. Reading anything else raises AttributeError with what to declare.
     """
+
+    @property
+    def progress(self) -> Progress:
+        """Where training stands, for schedules of the term's own."""
+        ...
 
     @property
     def parameters(self) -> "Mapping[str, Tensor]":
@@ -124,22 +142,34 @@ class TrainingObjective(Protocol):
         """A forward pass over a collated batch, run when something is first read of it."""
         ...
 
-    def companion_forwards(self, batch: "dict[str, Tensor]") -> Mapping[str, ForwardPass]:
+    def companion_forwards(self, batch: "dict[str, Tensor]") -> Mapping[str, CompanionPass]:
         """The companions' forward passes over a batch."""
         ...
 
     def train_loss(
         self, forward: ForwardPass, progress: Progress, units: Mapping[Unit, float]
     ) -> "tuple[Tensor, dict[str, Tensor]]":
-        """A share of the step's objective, and of each unweighted term by label."""
+        """A share of the step's objective, and of each unweighted term by label; of its details, too."""
         ...
 
-    def sums(self, forward: ForwardPass) -> dict[str, tuple[float, float]]:
-        """By label: a term's sum over the batch, and the number of its units."""
+    def weights(self, progress: Progress) -> dict[str, float]:
+        """Weight of each term, by label."""
+        ...
+
+    def optimised(self, progress: Progress) -> "tuple[Term, ...]":
+        """The terms that have a weight."""
+        ...
+
+    def value_of(self, term: "Term", forward: ForwardPass, progress: Progress) -> "tuple[Tensor, Unit]":
+        """A term's sum over the batch, with its graph, and its unit."""
+        ...
+
+    def sums(self, forward: ForwardPass, progress: Progress) -> dict[str, tuple[float, float]]:
+        """By label, or name of a detail: the sum over the batch, and the number of its units."""
         ...
 
     def combine(self, sums: Mapping[str, tuple[float, float]], progress: Progress) -> tuple[float, dict[str, float]]:
-        """The objective and each unweighted term, from sums that were added up over batches."""
+        """The objective, and each unweighted term and detail, from sums that were added up over batches."""
         ...
 
 
@@ -160,6 +190,8 @@ class TermContext:
 
     model: ModelShape
     companions: Mapping[str, ModelShape]
+    own_tokens: Set[str]
+    """Companions that read the text in tokens of their own, not in the model's."""
     sides: Mapping[str, int]
     """Width d of each side input that the passages carry."""
     seed: int
@@ -190,6 +222,7 @@ class Term(Component):
     """What it reads of the model's forward pass."""
     companion_needs: ClassVar[frozenset[TermNeed]] = frozenset({"logits"})
     """What it reads of its companions' forward passes."""
+    added_later: ClassVar[frozenset[str]] = frozenset({"name"})
     anchored: ClassVar[bool] = False
     """Does it keep an anchor? It then needs a training that starts, and all weights trained: no LoRA."""
 
@@ -209,6 +242,26 @@ class Term(Component):
         return ()
 
     @property
+    def needed(self) -> frozenset[TermNeed]:
+        """What it reads of the model's forward pass as it is configured; by default `needs`."""
+        return self.needs
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """Names of what `tell` tells."""
+        return ()
+
+    @property
+    def scale_changes(self) -> bool:
+        """Does its value at the same predictions change over training, by a schedule other than its weight?"""
+        return False
+
+    @property
+    def is_plain_nll(self) -> bool:
+        """Is its value the NLL of the supervised tokens, and nothing else?"""
+        return False
+
+    @property
     def reads(self) -> "Take | None":
         """Passages on which it examines the model that training starts from; None for none."""
         return None
@@ -221,13 +274,26 @@ class Term(Component):
         """Trainable parts of its own, registered with the optimizer and saved in checkpoints.
 
         Random draws come from torch's generator, which is seeded for this term. The parts are in training mode when
-        the model is.
+        the model is. Raises OntogenyError for companions or side inputs that the term cannot work with.
         """
         return None
 
     @abstractmethod
     def value(self, forward: Forward) -> "tuple[Tensor, Unit]":
         """A SUM over the batch, and its unit. `Objective` divides by the number of units in the whole step."""
+
+    def tell(self, value: "Tensor", forward: Forward) -> "Mapping[str, Tensor]":
+        """What is recorded besides the value, by the names in `details`: sums of the same unit.
+
+        What it reads of the forward pass is shared with other terms, so gradients are on: it switches them off itself
+        for what it computes of that.
+        Of a detail d, training records the metric `<label>_<d>` and evaluation the variable of that name.
+        """
+        return {}
+
+    def detail_names(self) -> dict[str, str]:
+        """By detail: what it is called in metrics."""
+        return {detail: f"{self.label}_{detail}" for detail in self.details}
 
 
 def require_pull(weight: Schedule) -> Schedule:

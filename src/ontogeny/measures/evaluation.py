@@ -21,7 +21,8 @@ class Evaluation(StreamMeasure):
     checkpoints are compared on the same passages, paired by document, as `nll_se` cannot.
 
     `objective` is what training minimises at this state, with the same weights, over the tokens that training counts,
-    and `term_<name>` each of its terms unweighted. Perplexity never comes from these.
+    and `term_<name>` each of its terms unweighted; what terms tell besides stands under `<name>_<detail>`. Perplexity
+    never comes from these.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"nll", "rank"})
@@ -44,8 +45,10 @@ class _EvaluationLook:
         self.axes = axes
         self.nll = np.zeros(axes.passages)
         self.hits = np.zeros(axes.passages, dtype=np.int64)
-        nothing = {term.label: (0.0, 0.0) for term in context.objective.terms}
-        self.terms = {name: dict(nothing) for name in axes.probes}
+        terms = context.objective.terms
+        self.labels = [term.label for term in terms]
+        told = [*self.labels, *(name for term in terms for name in term.detail_names().values())]
+        self.terms = {name: dict.fromkeys(told, (0.0, 0.0)) for name in axes.probes}
 
     def see(self, batch: ForwardBatch) -> None:
         lengths = self.axes.lengths[batch.probe][batch.rows]
@@ -54,7 +57,7 @@ class _EvaluationLook:
         self.axes.put_passages(batch, nll.sum(axis=1), self.nll)
         self.axes.put_passages(batch, (scored & (numpy_of(batch.rank) == 0)).sum(axis=1), self.hits)
         sums = self.terms[batch.probe]
-        for name, (total, units) in self.context.objective.sums(batch).items():
+        for name, (total, units) in self.context.objective.sums(batch, self.context.progress).items():
             sums[name] = (sums[name][0] + float(total), sums[name][1] + float(units))
 
     def result(self) -> Observation:
@@ -91,8 +94,11 @@ class _EvaluationLook:
         }
         objective, terms = self.context.objective.combine(self.terms[name], self.context.progress)
         numbers["objective"] = (objective, "nats", "training objective with the weights of this state")
-        for term, value in terms.items():
-            numbers[f"term_{term}"] = (value, "nats", f"loss term {term}, unweighted")
+        for told, value in terms.items():
+            if told in self.labels:
+                numbers[f"term_{told}"] = (value, "nats", f"loss term {told}, unweighted")
+            else:
+                numbers[told] = (value, "nats", f"{told}, told by a loss term")
         return numbers
 
 

@@ -50,6 +50,7 @@ class Extraction(StreamMeasure):
     rounds otherwise in one)."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({"rank"})
+    added_later: ClassVar[frozenset[str]] = frozenset({"exact"})
     cost: ClassVar[str] = "the shared forward pass; with `score` it generates at most m tokens per passage"
 
     def needed(self, context: Context) -> frozenset[Need]:

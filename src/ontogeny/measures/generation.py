@@ -50,6 +50,7 @@ class Generation(StateMeasure):
     exact: bool = False
     """Write each text alone, so that it does not depend on the batch (bf16 rounds otherwise in one)."""
 
+    added_later: ClassVar[frozenset[str]] = frozenset({"exact"})
     cost: ClassVar[str] = "generates probe sets x prompts x (1 + draws) texts, with a forward pass per token"
 
     def look(self, context: Context) -> Observation:

@@ -51,6 +51,7 @@ class Questions(StateMeasure):
     exact: bool = False
     """Write each answer alone, so that it does not depend on the batch (bf16 rounds otherwise in one)."""
 
+    added_later: ClassVar[frozenset[str]] = frozenset({"exact"})
     cost: ClassVar[str] = "greedy decoding of `new_tokens` after each question, and a forward pass over its choices"
 
     @model_validator(mode="after")

@@ -44,6 +44,7 @@ class Reproduction(StreamMeasure):
     one)."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({"nll", "top1"})
+    added_later: ClassVar[frozenset[str]] = frozenset({"exact"})
     cost: ClassVar[str] = "the shared pass; generates what follows the first mismatch, at most 2/3 of each passage"
 
     def look(self, context: Context) -> Look:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from ontogeny.core.terms import ModelShape
 from ontogeny.data.bos import Bos, added_by
 from ontogeny.data.collate import collate
 from ontogeny.data.tokenizer import encode_batch, end_of_text_id
-from ontogeny.models.body_and_head import shape_of
+from ontogeny.models.body_and_head import BodyAndHead, shape_of
 from ontogeny.models.weights import effective_weights, fingerprint
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ class Companion:
     def shape(self) -> ModelShape:
         """Its sizes."""
         return shape_of(self.model)
+
+    @cached_property
+    def body_and_head(self) -> BodyAndHead:
+        """It in two parts, so that logits can be had by the position. Raises NotCausalError as `BodyAndHead` does."""
+        return BodyAndHead(self.model)
 
     def read(self, batch: "dict[str, Tensor]") -> "dict[str, Tensor]":
         """The batch as it reads it: the same, or the passages' text in its own tokens.

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from transformers.modeling_outputs import CausalLMOutput
 
-    from ontogeny.core.terms import ForwardPass, Term, TermNeed
+    from ontogeny.core.progress import Progress
+    from ontogeny.core.terms import CompanionPass, ForwardPass, Term, TermNeed
     from ontogeny.models.companions import Companion
 
 
@@ -33,7 +34,7 @@ class ModelForward:
         batch: "dict[str, Tensor]",
         *,
         needs: "Set[TermNeed]" = frozenset(),
-        companions: "Mapping[str, ForwardPass] | None" = None,
+        companions: "Mapping[str, CompanionPass] | None" = None,
     ) -> None:
         self.model = model
         self.batch = batch
@@ -42,7 +43,7 @@ class ModelForward:
         self.supervised = batch["supervised"]
         self.passages: Sequence[Passage] = getattr(batch, "passages", ())
         self.sides = sides_of(batch)
-        self.companions: Mapping[str, ForwardPass] = companions or {}
+        self.companions: Mapping[str, CompanionPass] = companions or {}
         self._needs = needs
 
     @cached_property
@@ -93,6 +94,28 @@ class ModelForward:
 class FrozenForward(ModelForward):
     """The same without gradients, in evaluation mode: a companion's."""
 
+    def __init__(self, companion: "Companion", batch: "dict[str, Tensor]", *, needs: "Set[TermNeed]") -> None:
+        super().__init__(companion.model, companion.read(batch), needs=needs)
+        self._companion = companion
+
+    @property
+    def vocabulary(self) -> int:
+        """The ids that it has logits for."""
+        return self._companion.shape.vocabulary
+
+    def logits_at(self, positions: "Tensor") -> "Tensor":
+        """[n, V]: logits at flat positions, int64 [n]. Only what stands below the head is kept of the whole batch."""
+        import torch
+
+        with torch.no_grad():
+            return self._companion.body_and_head.head(self._last_hidden.index_select(0, positions))
+
+    @cached_property
+    def _last_hidden(self) -> "Tensor":
+        """[B * T, D] after the final norm."""
+        self.model.eval()
+        return self._companion.body_and_head.body(self.input_ids, sides=self.sides).last_hidden.flatten(0, 1)
+
     @cached_property
     def output(self) -> "CausalLMOutput":
         """The model's output."""
@@ -103,7 +126,7 @@ class FrozenForward(ModelForward):
             return super().output
 
 
-class CompanionForwards(Mapping[str, "ForwardPass"]):
+class CompanionForwards(Mapping[str, "CompanionPass"]):
     """The forward pass of each companion over a batch, run when it is first read."""
 
     def __init__(
@@ -112,10 +135,9 @@ class CompanionForwards(Mapping[str, "ForwardPass"]):
         self._companions, self._batch, self._needs = companions, batch, needs
         self._run: dict[str, FrozenForward] = {}
 
-    def __getitem__(self, name: str) -> "ForwardPass":
+    def __getitem__(self, name: str) -> "CompanionPass":
         if name not in self._run:
-            companion = self._companions[name]
-            self._run[name] = FrozenForward(companion.model, companion.read(self._batch), needs=self._needs)
+            self._run[name] = FrozenForward(self._companions[name], self._batch, needs=self._needs)
         return self._run[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -140,9 +162,14 @@ class TermForward:
     """A forward pass as one term reads it: what the term declares and nothing else, whoever ran the pass."""
 
     def __init__(
-        self, forward: "ForwardPass", term: "Term", module: "nn.Module | None", anchor: "Mapping[str, Tensor]"
+        self,
+        forward: "ForwardPass",
+        term: "Term",
+        progress: "Progress",
+        module: "nn.Module | None",
+        anchor: "Mapping[str, Tensor]",
     ) -> None:
-        self._forward, self._term = forward, term
+        self._forward, self._term, self.progress = forward, term, progress
         self.module, self.anchor = module, anchor
 
     @property
@@ -197,7 +224,7 @@ class TermForward:
         return _Declared("sides", {name: self._forward.sides[name] for name in self._term.sides})
 
     @property
-    def companions(self) -> "Mapping[str, ForwardPass]":
+    def companions(self) -> "Mapping[str, CompanionPass]":
         """The forward passes of the companions that the term names."""
         return _Declared("companions", {name: self._forward.companions[name] for name in self._term.companions})
 
@@ -207,7 +234,7 @@ class TermForward:
         return {name.removeprefix("module."): p for name, p in self._forward.model.named_parameters()}
 
     def _needed(self, name: "TermNeed") -> "ForwardPass":
-        if name not in type(self._term).needs:
+        if name not in self._term.needed:
             kind = type(self._term).kind
             raise AttributeError(f"the loss term '{kind}' reads '{name}': add it to its `needs`")
         return self._forward

@@ -155,7 +155,8 @@ def term_context(
 ) -> TermContext:
     """What terms know when they build their trainable parts."""
     shapes = {name: companion.shape for name, companion in companions.items()}
-    return TermContext(model=shape_of(model), companions=shapes, sides=sides, seed=seed)
+    own = frozenset(name for name, companion in companions.items() if companion.tokenizer is not None)
+    return TermContext(model=shape_of(model), companions=shapes, own_tokens=own, sides=sides, seed=seed)
 
 
 def check_sides(carried: Mapping[str, int], model: "PreTrainedModel", objective: Objective, where: str) -> None:
