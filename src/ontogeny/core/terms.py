@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Unit = Literal["tokens", "bytes", "examples", "batch"]
 """tokens: supervised ones. bytes: of text that these cover; a sum per byte compares between tokenizers."""
 TermNeed = Literal["nll", "logits", "hidden_states", "attentions"]
-Spelling = Sequence[bytes | None]
+Spelling = tuple[bytes | None, ...]
 """By token id: the bytes that it stands for; None for an id that stands for none."""
 
 

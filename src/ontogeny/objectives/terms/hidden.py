@@ -17,7 +17,8 @@ class Hidden(Term):
     A sum over supervised tokens of the distance at the position that predicts each, averaged over the pairs of layers
     (Romero et al. 2015, "FitNets"; Jiao et al. 2020, "TinyBERT", eq. 9). The last block's state is the one after the
     final norm. Each pair has a projection of its own, without bias, that is trained with the model and saved in
-    checkpoints. It begins as the identity where both widths are the same, so that the term is 0 where the student is the teacher.
+    checkpoints. It begins as the identity where both widths are the same, so that the term is 0 where the student is
+    the teacher.
 
     Needs a teacher with the student's tokenizer.
     """
