@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ontogeny.core.errors import OntogenyError
-from ontogeny.core.terms import ModelShape, TermContext
+from ontogeny.core.terms import TermContext
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,28 +19,26 @@ def predicting(supervised: "Tensor") -> "Tensor":
     return rows * supervised.shape[1] + columns
 
 
-def block_pairs(given: Sequence[tuple[int, int]] | None, student: ModelShape, teacher: ModelShape, label: str) -> Pairs:
+def blocks_of(given: Sequence[tuple[int, int]] | None, ours: int, theirs: int, label: str) -> Pairs:
     """The layer map: blocks, counted from 1, that are compared, the last with the last.
 
     By default block i of S is compared with block round(i T / S) of T. Raises OntogenyError for a map that names a
-    block which is not there, or that does not end at the last blocks.
+    block which is not there, or one twice, or that does not end at the last blocks.
     """
-    last = (student.blocks, teacher.blocks)
     if given is None:
-        share = teacher.blocks / student.blocks
-        return tuple((i, max(round(i * share), 1)) for i in range(1, student.blocks + 1))
+        return tuple((i, max(round(i * theirs / ours), 1)) for i in range(1, ours + 1))
     for pair in given:
-        if not (1 <= pair[0] <= last[0] and 1 <= pair[1] <= last[1]):
+        if not (1 <= pair[0] <= ours and 1 <= pair[1] <= theirs):
             raise OntogenyError(
                 f"'{label}' compares block {pair[0]} with the teacher's block {pair[1]}; the model has blocks 1 to "
-                f"{last[0]}, the teacher 1 to {last[1]}: write other layers"
+                f"{ours}, the teacher 1 to {theirs}: write other layers"
             )
         if given.count(pair) > 1:
             raise OntogenyError(f"'{label}' compares layers {list(pair)} twice: name each pair once")
-    if tuple(given[-1]) != last:
+    if given[-1] != (ours, theirs):
         raise OntogenyError(
-            f"the layers of '{label}' end at {list(given[-1])}, and the last blocks are {list(last)}: end the map with "
-            f"{list(last)}"
+            f"the layers of '{label}' end at {list(given[-1])}, and the last blocks are {[ours, theirs]}: end the map "
+            f"with {[ours, theirs]}"
         )
     return tuple(given)
 

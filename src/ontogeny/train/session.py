@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ontogeny.core.errors import DataError
+from ontogeny.core.errors import DataError, OntogenyError
 from ontogeny.core.passages import Passage, side_widths
 from ontogeny.core.progress import Place, Progress
 from ontogeny.core.recipe import Recipe
@@ -111,6 +111,12 @@ def open_session(
         companion.model.to(device)
     widths = side_widths(examples)
     check_sides(widths, model, objective, "data.train")
+    for term in recipe.objective:
+        if term.whole_batch and accelerator.num_processes > 1:
+            raise OntogenyError(
+                f"'{term.label}' compares the passages of a batch with one another, and {accelerator.num_processes} "
+                "processes cut it into pieces: train in one process"
+            )
     objective.prepare(model)
     objective.build(term_context(model, objective.companions, widths, train.seed))
     modules = nn.ModuleDict(objective.modules)

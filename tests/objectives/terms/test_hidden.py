@@ -8,11 +8,9 @@ import pytest
 import torch
 
 from ontogeny.core.errors import OntogenyError
-from ontogeny.core.terms import ModelShape
-from ontogeny.objectives.layers import block_pairs
+from ontogeny.objectives.layers import blocks_of
 from ontogeny.objectives.terms.hidden import Hidden
 from tests.objectives.terms.pairs import (
-    V,
     accumulation_error,
     built,
     double,
@@ -129,8 +127,8 @@ def test_a_map_that_does_not_reach_the_last_layer_is_refused(layers: tuple[tuple
 
 def test_deep_students_reach_the_last_layer_too() -> None:
     """Four blocks learn from two: round(i / 2), halves to even, at least 1: 1, 1, 2, 2."""
-    deep, flat = (ModelShape(width=8, blocks=n, heads=1, vocabulary=V) for n in (4, 2))
-    assert block_pairs(None, deep, flat, "x") == ((1, 1), (2, 1), (3, 2), (4, 2))
+    assert blocks_of(None, 4, 2, "x") == ((1, 1), (2, 1), (3, 2), (4, 2))
+    assert blocks_of(None, 2, 4, "x") == ((1, 2), (2, 4))
 
 
 def test_a_teacher_with_other_tokens_is_refused() -> None:

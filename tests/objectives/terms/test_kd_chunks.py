@@ -101,7 +101,7 @@ def by_definition(
     return total / covered
 
 
-@pytest.mark.parametrize("boundary", [None, 0.005, 0.02])
+@pytest.mark.parametrize("boundary", [None, 0.02, 0.04])
 def test_by_definition(boundary: float | None) -> None:
     model, master, texts = student(), teacher(), passages()
     for temperature in (2.0, 100.0):
@@ -218,7 +218,7 @@ def test_every_setting_changes_the_loss() -> None:
     model, texts = student(), passages()
     both = teacher(), replace(teacher(8), name="other")
     sides = [
-        (KdChunks(boundary=0.005), KdChunks(boundary=0.005, teacher="other")),
+        (KdChunks(boundary=0.02), KdChunks(boundary=0.02, teacher="other")),
         (KdChunks(boundary=None), KdChunks(boundary=None, divergence="reverse")),
         (KdChunks(boundary=None), KdChunks(boundary=None, divergence="jensen_shannon")),
         (
@@ -226,8 +226,8 @@ def test_every_setting_changes_the_loss() -> None:
             KdChunks(boundary=None, divergence="jensen_shannon", beta=0.8),
         ),
         (KdChunks(boundary=None, temperature=1.0), KdChunks(boundary=None)),
-        (KdChunks(boundary=0.005), KdChunks(boundary=0.02)),
-        (KdChunks(boundary=0.005), KdChunks(boundary=None)),
+        (KdChunks(boundary=0.02), KdChunks(boundary=0.04)),
+        (KdChunks(boundary=0.02), KdChunks(boundary=None)),
     ]
     for first, second in sides:
         one_value, other_value = (value(built(term, model, *both), model, texts) for term in (first, second))

@@ -43,12 +43,12 @@ class Hidden(Term):
         """The projections. Raises OntogenyError for a teacher with other tokens, or layers that are not there."""
         from torch import nn
 
-        from ontogeny.objectives.layers import block_pairs, require_same_tokens
+        from ontogeny.objectives.layers import blocks_of, require_same_tokens
         from ontogeny.objectives.projection import projection
 
         require_same_tokens(context, self.teacher, self.label, "hidden states")
         teacher = context.companions[self.teacher]
-        pairs = block_pairs(self.layers, context.model, teacher, self.label)
+        pairs = blocks_of(self.layers, context.model.blocks, teacher.blocks, self.label)
         return nn.ModuleDict(
             {f"{ours}-{theirs}": projection(context.model.width, teacher.width) for ours, theirs in pairs}
         )
