@@ -101,7 +101,7 @@ def by_definition(
     return total / covered
 
 
-@pytest.mark.parametrize("boundary", [None, 0.02, 0.04])
+@pytest.mark.parametrize("boundary", [None, 0.05, 0.058])
 def test_by_definition(boundary: float | None) -> None:
     model, master, texts = student(), teacher(), passages()
     for temperature in (2.0, 100.0):
@@ -208,7 +208,7 @@ def test_tokens_that_extend_another_by_hand() -> None:
 def test_with_the_same_tokens_and_weights_there_is_nothing_to_learn() -> None:
     """Every token is a chunk; another teacher with the same tokens is far."""
     model, texts = student(), passages()
-    for boundary in (None, 0.02):
+    for boundary in (None, 0.05):
         term = KdChunks(boundary=boundary)
         assert 0 <= value(built(term, model, frozen(student(), trained_with=OURS)), model, texts) < 1e-8
         assert value(built(term, model, frozen(student(2), trained_with=OURS)), model, texts) > 1e-3
@@ -218,7 +218,7 @@ def test_every_setting_changes_the_loss() -> None:
     model, texts = student(), passages()
     both = teacher(), replace(teacher(8), name="other")
     sides = [
-        (KdChunks(boundary=0.02), KdChunks(boundary=0.02, teacher="other")),
+        (KdChunks(boundary=0.05), KdChunks(boundary=0.05, teacher="other")),
         (KdChunks(boundary=None), KdChunks(boundary=None, divergence="reverse")),
         (KdChunks(boundary=None), KdChunks(boundary=None, divergence="jensen_shannon")),
         (
@@ -226,8 +226,8 @@ def test_every_setting_changes_the_loss() -> None:
             KdChunks(boundary=None, divergence="jensen_shannon", beta=0.8),
         ),
         (KdChunks(boundary=None, temperature=1.0), KdChunks(boundary=None)),
-        (KdChunks(boundary=0.02), KdChunks(boundary=0.04)),
-        (KdChunks(boundary=0.02), KdChunks(boundary=None)),
+        (KdChunks(boundary=0.05), KdChunks(boundary=0.058)),
+        (KdChunks(boundary=0.05), KdChunks(boundary=None)),
     ]
     for first, second in sides:
         one_value, other_value = (value(built(term, model, *both), model, texts) for term in (first, second))
@@ -235,7 +235,7 @@ def test_every_setting_changes_the_loss() -> None:
 
 
 @pytest.mark.parametrize(
-    "term", [KdChunks(boundary=0.02), KdChunks(boundary=None, divergence="jensen_shannon", beta=0.3)]
+    "term", [KdChunks(boundary=0.05), KdChunks(boundary=None, divergence="jensen_shannon", beta=0.3)]
 )
 def test_gradients_accumulation_and_padding(term: KdChunks) -> None:
     """Finite differences in float64; 8 pieces as 1; the teacher has no gradient."""
