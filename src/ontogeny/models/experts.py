@@ -48,9 +48,9 @@ def expert_outputs(model: "nn.Module", run: "Callable[[], Body]") -> ExpertOutpu
         rows, columns = run().last_hidden.shape[:2]
     finally:
         handle.remove()
-    if len(caught) != 1 or len(caught[0][0]) != READS:
+    if not caught or len(caught[-1][0]) != READS:
         raise OntogenyError(f"the experts of {name} are not called as those of transformers are: they cannot be read")
-    (states, chosen, given), mixed = caught[0]
+    (states, chosen, given), mixed = caught[-1]
     count = number_of_experts(model)
     everywhere = chosen.new_zeros((len(states), 1))
     whole = given.new_ones((len(states), 1))

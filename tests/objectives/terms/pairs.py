@@ -20,7 +20,14 @@ V = 60
 
 
 def neox(
-    *, seed: int, width: int = 24, blocks: int = 2, heads: int = 2, vocabulary: int = V, dropout: float = 0
+    *,
+    seed: int,
+    width: int = 24,
+    blocks: int = 2,
+    heads: int = 2,
+    vocabulary: int = V,
+    dropout: float = 0.0,
+    positions: int = 64,
 ) -> Any:
     """GPT-NeoX of random weights, five times the usual ones, so that states and attention differ by place."""
     from transformers import AutoModelForCausalLM, GPTNeoXConfig
@@ -31,7 +38,7 @@ def neox(
         num_hidden_layers=blocks,
         num_attention_heads=heads,
         intermediate_size=4 * width,
-        max_position_embeddings=64,
+        max_position_embeddings=positions,
         hidden_dropout=dropout,
         attention_dropout=dropout,
     )

@@ -13,8 +13,11 @@ from pydantic import ValidationError
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.progress import Progress
 from ontogeny.core.schedule import Schedule
+from ontogeny.data.collate import collate
 from ontogeny.models.companions import Companion
+from ontogeny.models.experts import expert_outputs
 from ontogeny.objectives.compose import Objective
+from ontogeny.objectives.layers import predicting
 from ontogeny.objectives.terms.routing import Routing
 from tests.objectives.terms.pairs import (
     V,
@@ -117,8 +120,6 @@ def test_the_experts_outputs_are_really_read() -> None:
     layer.mlp.register_forward_hook(lambda _, given, output: caught.extend([given[0], output]))
     with torch.no_grad():
         master.model(ids)
-        from ontogeny.models.experts import expert_outputs
-
         own = expert_outputs(master.model, lambda: master.body_and_head.body(ids))
         gate_up, down = layer.mlp.experts.gate_up_proj, layer.mlp.experts.down_proj
         for expert in range(4):
@@ -140,12 +141,8 @@ def test_over_experts_the_gate_is_aligned_with_the_teachers_router() -> None:
     class Copied(torch.nn.Module):
         def forward(self, state: torch.Tensor) -> torch.Tensor:
             batch = objective.forward(model, batch_of)
-            from ontogeny.objectives.layers import predicting
-
             weights = batch.companions["teacher"].experts.weights.flatten(0, 1)[predicting(batch.supervised)]
             return weights.clamp(min=1e-13).log()
-
-    from ontogeny.data.collate import collate
 
     batch_of = collate(random_passages(), 0)
     objective.modules["routing"].gate = Copied()
