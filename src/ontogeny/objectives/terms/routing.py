@@ -52,8 +52,9 @@ class Routing(Term):
     """How many are mixed, over training, rounded, at most all; by default it grows from 1 to 4."""
     feature: float = Field(default=1.0, ge=0)
     """Weight of the distance."""
-    balance: float = Field(default=0.01, ge=0)
-    """Weight of the load balance."""
+    balance: float = Field(default=0.1, ge=0)
+    """Weight of the load balance. At 0.01, usual where experts are trained, the gate soon takes the same layer always:
+    unlike experts, layers do not get better by being chosen."""
     alignment: float = Field(default=0.1, ge=0)
     """Weight of the gate's alignment."""
 
