@@ -19,7 +19,7 @@ def test_the_experts_outputs_are_really_read() -> None:
     with torch.no_grad():
         body = master.body_and_head.body
         handle = layer.mlp.register_forward_hook(lambda _, given, output: caught.extend([given[0], output]))
-        own = expert_outputs(master.model, lambda: body(ids))
+        own = expert_outputs(master.model, lambda: body(ids).last_hidden)
         handle.remove()
         gate_up, down = layer.mlp.experts.gate_up_proj, layer.mlp.experts.down_proj
         for expert in range(4):
@@ -42,7 +42,7 @@ def test_models_whose_experts_cannot_be_read_are_refused() -> None:
     plain, master = student(), experts_teacher()
     body = master.body_and_head.body
     with pytest.raises(OntogenyError, match="GPTNeoXForCausalLM has no experts"):
-        expert_outputs(plain, lambda: body(torch.arange(6)[None]))
+        expert_outputs(plain, lambda: body(torch.arange(6)[None]).last_hidden)
     master.model.model.layers[-1].mlp.experts.register_forward_hook(lambda _, given, output: output.square())
     with torch.no_grad(), pytest.raises(OntogenyError, match="do not add up"):
-        expert_outputs(master.model, lambda: body(torch.arange(6)[None]))
+        expert_outputs(master.model, lambda: body(torch.arange(6)[None]).last_hidden)

@@ -9,8 +9,6 @@ from ontogeny.core.terms import ExpertOutputs
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from ontogeny.models.body_and_head import Body
-
 READS = 3
 """Arguments of a collection of experts in transformers: states [N, D], chosen experts [N, k], their weights [N, k]."""
 
@@ -30,10 +28,10 @@ def number_of_experts(model: "nn.Module") -> int:
     return 0 if experts is None else int(experts.num_experts)  # type: ignore[arg-type] # a number in all of them
 
 
-def expert_outputs(model: "nn.Module", run: "Callable[[], Body]") -> ExpertOutputs:
+def expert_outputs(model: "nn.Module", run: "Callable[[], Tensor]") -> ExpertOutputs:
     """Outputs of all experts of the last mixture at every position, and the router's weights.
 
-    `run` runs the model forward once. Each expert is then run on what the mixture was given. Raises OntogenyError if
+    `run` runs the model forward and returns [B, T, ...]. Each expert is then run on what the mixture was given. Raises OntogenyError if
     the model has no experts, or if their weighted outputs do not add up to what the mixture gave.
     """
     import torch
@@ -45,7 +43,7 @@ def expert_outputs(model: "nn.Module", run: "Callable[[], Body]") -> ExpertOutpu
     caught: list[tuple[tuple[Tensor, ...], Tensor]] = []
     handle = experts.register_forward_hook(lambda _, inputs, output: caught.append((inputs, output)))
     try:
-        rows, columns = run().last_hidden.shape[:2]
+        rows, columns = run().shape[:2]
     finally:
         handle.remove()
     if not caught or len(caught[-1][0]) != READS:

@@ -137,7 +137,7 @@ class FrozenForward(ModelForward):
         import torch
 
         with torch.no_grad():
-            return expert_outputs(self.model, lambda: self._below_head(hidden_states=False))
+            return expert_outputs(self.model, lambda: self._below_head(hidden_states=False).last_hidden)
 
     @property
     def _last_hidden(self) -> "Tensor":

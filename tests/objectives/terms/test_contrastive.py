@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.recipe_file import validate
 from ontogeny.objectives.terms.contrastive import Contrastive
+from ontogeny.train.session import check_whole_batches
 from tests.objectives.terms.pairs import (
     accumulation_error,
     built,
@@ -116,6 +117,14 @@ def test_accumulation_among_passages_of_a_batch_is_refused(tmp_path: Any) -> Non
         validate(content, "test")
     del content["train"]["accumulate"]
     validate(content, "test")
+
+
+def test_several_processes_cut_a_batch_too() -> None:
+    objective = built(Contrastive(among="batch"), student(), teacher())
+    check_whole_batches(objective, 1)
+    with pytest.raises(OntogenyError, match="2 processes cut it into pieces: train in one process"):
+        check_whole_batches(objective, 2)
+    check_whole_batches(built(Contrastive(), student(), teacher()), 2)
 
 
 def test_its_projection_trains_and_the_loss_falls() -> None:
