@@ -31,8 +31,8 @@ def number_of_experts(model: "nn.Module") -> int:
 def expert_outputs(model: "nn.Module", run: "Callable[[], Tensor]") -> ExpertOutputs:
     """Outputs of all experts of the last mixture at every position, and the router's weights.
 
-    `run` runs the model forward and returns [B, T, ...]. Each expert is then run on what the mixture was given. Raises OntogenyError if
-    the model has no experts, or if their weighted outputs do not add up to what the mixture gave.
+    `run` runs the model forward and returns [B, T, ...]. Each expert is then run on what the mixture was given. Raises
+    OntogenyError if the model has no experts, or if their weighted outputs do not add up to what the mixture gave.
     """
     import torch
 

@@ -144,8 +144,8 @@ def check_whole_batches(objective: Objective, processes: int) -> None:
     for term in objective.terms:
         if term.whole_batch and processes > 1:
             raise OntogenyError(
-                f"'{term.label}' compares the passages of a batch with one another, and {processes} processes cut it into "
-                "pieces: train in one process"
+                f"'{term.label}' compares the passages of a batch with one another, and {processes} processes cut it "
+                "into pieces: train in one process"
             )
 
 
