@@ -53,8 +53,8 @@ class Routing(Term):
     feature: float = Field(default=1.0, ge=0)
     """Weight of the distance."""
     balance: float = Field(default=0.1, ge=0)
-    """Weight of the load balance. At 0.01, usual where experts are trained, the gate soon takes the same layer always:
-    unlike experts, layers do not get better by being chosen."""
+    """Weight of the load balance. Layers, unlike experts in training, do not get better by being chosen, so the gate
+    may settle on one even so: see what `<term>_balance` tells."""
     alignment: float = Field(default=0.1, ge=0)
     """Weight of the gate's alignment."""
 
