@@ -13,6 +13,7 @@ from ontogeny.core.terms import Term, TermNeed, Unit
 from ontogeny.objectives.compose import Objective, count_units
 from ontogeny.objectives.forward import ModelForward
 from ontogeny.objectives.terms.next_token import NextToken
+from tests.measures.small import passage
 
 
 class Squared(Term):
@@ -29,6 +30,10 @@ class Squared(Term):
 
 def batch() -> SimpleNamespace:
     return SimpleNamespace(
+        passages=[
+            passage([0, 0, 0], supervised=[False, True, True]),
+            passage([0, 0, 0], supervised=[True, True, False]),
+        ],
         input_ids=torch.zeros(2, 3, dtype=torch.int64),
         nll=torch.tensor([[0.0, 1.0, 2.0], [0.0, 3.0, 0.0]], requires_grad=True),
         supervised=torch.tensor([[False, True, True], [False, True, False]]),
@@ -61,7 +66,8 @@ def test_a_listener_hears_terms_with_their_graph_and_changes_nothing() -> None:
 def test_evaluation_has_the_same_weights_as_the_step_it_stands_at() -> None:
     objective = Objective([NextToken(), Squared()])
     forward = batch()
-    assert count_units(forward) == {"tokens": 3.0, "examples": 2.0, "batch": 1.0}
+    # a byte per token; the first of a passage is not predicted, so 2 + 1 bytes are
+    assert count_units(forward) == {"tokens": 3.0, "bytes": 3.0, "examples": 2.0, "batch": 1.0}
     value, terms = objective.combine(objective.sums(forward, HALF), HALF)
     trained, _ = objective.train_loss(forward, HALF, count_units(forward))
     assert value == pytest.approx(trained.item())

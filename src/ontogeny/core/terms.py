@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
+import numpy as np
 from pydantic import Field
 
 from ontogeny.core.component import Component
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
 
     from ontogeny.core.takes import Take
 
-Unit = Literal["tokens", "examples", "batch"]
+Unit = Literal["tokens", "bytes", "examples", "batch"]
+"""tokens: supervised ones. bytes: of text that these cover; a sum per byte compares between tokenizers."""
 TermNeed = Literal["nll", "logits", "hidden_states", "attentions"]
+Spelling = tuple[bytes | None, ...]
+"""By token id: the bytes that it stands for; None for an id that stands for none."""
 
 
 class ForwardPass(Protocol):
@@ -96,6 +100,26 @@ class CompanionPass(ForwardPass, Protocol):
     def logits_at(self, positions: "Tensor") -> "Tensor":
         """[n, V]: logits at flat positions (row x T + column), int64 [n]. Without gradient."""
         ...
+
+    @property
+    def experts(self) -> "ExpertOutputs":
+        """What each expert of the last mixture of experts makes of each position. Raises OntogenyError without one."""
+        ...
+
+    @property
+    def token_bytes(self) -> "tuple[Spelling, Spelling]":
+        """What the ids of the trained model's tokenizer and of its own spell."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertOutputs:
+    """What a mixture of E experts makes of each position, and how its router weighs them."""
+
+    outputs: "Tensor"
+    """[B, T, E, D]: of every expert, chosen by the router or not."""
+    weights: "Tensor"
+    """[B, T, E], adding up to 1: the router's, 0 for the experts that it does not choose."""
 
 
 class Forward(ForwardPass, Protocol):
@@ -182,6 +206,8 @@ class ModelShape:
     blocks: int
     heads: int
     vocabulary: int
+    experts: int = 0
+    """Of its last mixture of experts; 0 without one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,6 +283,11 @@ class Term(Component):
         return False
 
     @property
+    def whole_batch(self) -> bool:
+        """Does it compare the passages of a batch with one another? A step then has one micro-batch alone."""
+        return False
+
+    @property
     def is_plain_nll(self) -> bool:
         """Is its value the NLL of the supervised tokens, and nothing else?"""
         return False
@@ -294,6 +325,11 @@ class Term(Component):
     def detail_names(self) -> dict[str, str]:
         """By detail: what it is called in metrics."""
         return {detail: f"{self.label}_{detail}" for detail in self.details}
+
+
+def supervised_bytes(passages: Sequence[Passage]) -> float:
+    """Bytes of text that supervised tokens cover; a passage's first token is none of them."""
+    return float(sum(int((np.diff(p.byte_offsets)[1:] * p.supervised[1:]).sum()) for p in passages))
 
 
 def require_pull(weight: Schedule) -> Schedule:

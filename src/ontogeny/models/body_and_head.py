@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ontogeny.core.errors import DataError, OntogenyError
 from ontogeny.core.terms import ModelShape
+from ontogeny.models.experts import number_of_experts
 
 if TYPE_CHECKING:
     import torch
@@ -69,6 +70,7 @@ def shape_of(model: "nn.Module") -> ModelShape:
         blocks=int(config.num_hidden_layers),
         heads=int(config.num_attention_heads),
         vocabulary=embedding.num_embeddings,
+        experts=number_of_experts(base),
     )
 
 

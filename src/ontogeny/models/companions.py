@@ -11,10 +11,10 @@ import numpy as np
 
 from ontogeny.core.errors import DataError
 from ontogeny.core.passages import Passage
-from ontogeny.core.terms import ModelShape
+from ontogeny.core.terms import ModelShape, Spelling
 from ontogeny.data.bos import Bos, added_by
 from ontogeny.data.collate import collate
-from ontogeny.data.tokenizer import encode_batch, end_of_text_id
+from ontogeny.data.tokenizer import encode_batch, end_of_text_id, token_bytes
 from ontogeny.models.body_and_head import BodyAndHead, shape_of
 from ontogeny.models.weights import effective_weights, fingerprint
 
@@ -33,6 +33,8 @@ class Companion:
     """Its own; None where it is the trained model's."""
     described: Mapping[str, Any]
     """For the provenance: where it came from, fingerprints of weights and tokenizer, number of parameters."""
+    trained_with: "PreTrainedTokenizerFast | None" = None
+    """The trained model's tokenizer."""
 
     @property
     def shape(self) -> ModelShape:
@@ -43,6 +45,14 @@ class Companion:
     def body_and_head(self) -> BodyAndHead:
         """It in two parts, so that logits can be had by the position. Raises NotCausalError as `BodyAndHead` does."""
         return BodyAndHead(self.model)
+
+    @property
+    def token_bytes(self) -> tuple[Spelling, Spelling]:
+        """What the ids of the trained model's tokenizer and of its own spell. Raises DataError if it knows neither."""
+        if self.trained_with is None:
+            raise DataError(f"the companion '{self.name}' was made without the trained model's tokenizer")
+        ours = token_bytes(self.trained_with, len(self.trained_with))
+        return ours, ours if self.tokenizer is None else token_bytes(self.tokenizer, len(self.tokenizer))
 
     def read(self, batch: "dict[str, Tensor]") -> "dict[str, Tensor]":
         """The batch as it reads it: the same, or the passages' text in its own tokens.
@@ -95,7 +105,8 @@ def freeze(
         "tokenizer_sha256": own,
         "parameters": sum(p.numel() for p in model.parameters()),
     }
-    return Companion(name=name, model=model, tokenizer=None if own == theirs else tokenizer, described=described)
+    own_tokenizer = None if own == theirs else tokenizer
+    return Companion(name=name, model=model, tokenizer=own_tokenizer, described=described, trained_with=trained_with)
 
 
 def tokenizer_sha256(tokenizer: "PreTrainedTokenizerFast") -> str:

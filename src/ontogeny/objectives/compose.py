@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ontogeny.core.errors import OntogenyError, closest
 from ontogeny.core.progress import Progress
 from ontogeny.core.seeds import derive_seed
-from ontogeny.core.terms import ForwardPass, Term, TermContext, TermNeed, Unit
+from ontogeny.core.terms import ForwardPass, Term, TermContext, TermNeed, Unit, supervised_bytes
 from ontogeny.models.body_and_head import unwrapped
 from ontogeny.objectives.forward import CompanionForwards, ModelForward, TermForward
 
@@ -202,5 +202,10 @@ class Objective:
 
 
 def count_units(forward: ForwardPass) -> dict[Unit, float]:
-    """How many units of each kind a batch holds: supervised tokens, examples, one batch."""
-    return {"tokens": float(forward.supervised.sum()), "examples": float(len(forward.input_ids)), "batch": 1.0}
+    """How many units of each kind a batch holds: supervised tokens, bytes that they cover, examples, one batch."""
+    return {
+        "tokens": float(forward.supervised.sum()),
+        "bytes": supervised_bytes(forward.passages),
+        "examples": float(len(forward.input_ids)),
+        "batch": 1.0,
+    }

@@ -4,8 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
+from ontogeny.core.errors import OntogenyError
 from ontogeny.core.passages import Passage
 from ontogeny.data.collate import sides_of
+from ontogeny.models.body_and_head import unwrapped
+from ontogeny.models.experts import expert_outputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -13,7 +16,8 @@ if TYPE_CHECKING:
     from transformers.modeling_outputs import CausalLMOutput
 
     from ontogeny.core.progress import Progress
-    from ontogeny.core.terms import CompanionPass, ForwardPass, Term, TermNeed
+    from ontogeny.core.terms import CompanionPass, ExpertOutputs, ForwardPass, Spelling, Term, TermNeed
+    from ontogeny.models.body_and_head import Body
     from ontogeny.models.companions import Companion
 
 
@@ -66,16 +70,12 @@ class ModelForward:
     @property
     def hidden_states(self) -> "tuple[Tensor, ...]":
         """Embeddings, then the output of each block, the last one after the final norm: `[B, T, D]` each."""
-        states = self.output.hidden_states
-        assert states is not None, "hidden_states are computed where a term declares them in `needs`"
-        return states
+        return given(self.output.hidden_states, "hidden states", self.model)
 
     @property
     def attentions(self) -> "tuple[Tensor, ...]":
         """Attention probabilities of each block: `[B, heads, T, T]` each."""
-        attentions = self.output.attentions
-        assert attentions is not None, "attentions are computed where a term declares them in `needs`"
-        return attentions
+        return given(self.output.attentions, "attention probabilities", self.model)
 
     @cached_property
     def nll(self) -> "Tensor":
@@ -89,6 +89,17 @@ class ModelForward:
             logits.view(-1, logits.shape[-1]), targets.reshape(-1), ignore_index=-100, reduction="none"
         )
         return F.pad(flat.view(targets.shape)[:, :-1], (1, 0))
+
+
+def given(outputs: "tuple[Tensor | None, ...] | None", what: str, model: "PreTrainedModel") -> "tuple[Tensor, ...]":
+    """What a model returned of its inside. Raises OntogenyError if it returned nothing, or not of every block."""
+    complete = tuple(tensor for tensor in outputs or () if tensor is not None)
+    if not complete or len(complete) < len(outputs or ()):
+        raise OntogenyError(
+            f"{type(unwrapped(model)).__name__} returns no {what}, which a loss term reads: choose another model, or "
+            "leave the term out"
+        )
+    return complete
 
 
 class FrozenForward(ModelForward):
@@ -110,11 +121,41 @@ class FrozenForward(ModelForward):
         with torch.no_grad():
             return self._companion.body_and_head.head(self._last_hidden.index_select(0, positions))
 
+    @property
+    def token_bytes(self) -> "tuple[Spelling, Spelling]":
+        """What the ids of the trained model's tokenizer and of its own spell."""
+        return self._companion.token_bytes
+
+    @property
+    def hidden_states(self) -> "tuple[Tensor, ...]":
+        """Embeddings, then the output of each block, the last one after the final norm: `[B, T, D]` each."""
+        return given(self._body.hidden_states, "hidden states", self.model)
+
     @cached_property
+    def experts(self) -> "ExpertOutputs":
+        """What each expert of the last mixture of experts makes of each position. Raises OntogenyError without one."""
+        import torch
+
+        with torch.no_grad():
+            return expert_outputs(self.model, lambda: self._below_head(hidden_states=False).last_hidden)
+
+    @property
     def _last_hidden(self) -> "Tensor":
         """[B * T, D] after the final norm."""
+        return self._body.last_hidden.flatten(0, 1)
+
+    @cached_property
+    def _body(self) -> "Body":
+        """What stands below the head: one pass for logits by the position and hidden states."""
+        import torch
+
+        with torch.no_grad():
+            return self._below_head(hidden_states="hidden_states" in self._needs)
+
+    def _below_head(self, hidden_states: bool) -> "Body":
         self.model.eval()
-        return self._companion.body_and_head.body(self.input_ids, sides=self.sides).last_hidden.flatten(0, 1)
+        body = self._companion.body_and_head
+        return body.body(self.input_ids, hidden_states=hidden_states, sides=self.sides)
 
     @cached_property
     def output(self) -> "CausalLMOutput":

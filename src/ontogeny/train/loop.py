@@ -9,7 +9,7 @@ import numpy as np
 from ontogeny.core.errors import RunFailedError
 from ontogeny.core.progress import StepEvent
 from ontogeny.core.seeds import derive_seed
-from ontogeny.core.terms import Unit
+from ontogeny.core.terms import Unit, supervised_bytes
 from ontogeny.data.collate import collate
 from ontogeny.objectives.forward import ModelForward
 from ontogeny.train.parameter_groups import set_learning_rate
@@ -89,7 +89,12 @@ def _units(session: Session, ids: np.ndarray) -> dict[Unit, float]:
     """Units of the whole step, over all micro-batches and processes: known beforehand, nothing to communicate."""
     supervised = sum(int(session.examples[i].supervised[1:].sum()) for i in ids)
     pieces = min(len(ids), session.train.accumulate * session.accelerator.num_processes)
-    return {"tokens": float(max(supervised, 1)), "examples": float(len(ids)), "batch": float(pieces)}
+    return {
+        "tokens": float(max(supervised, 1)),
+        "bytes": max(supervised_bytes([session.examples[i] for i in ids]), 1.0),
+        "examples": float(len(ids)),
+        "batch": float(pieces),
+    }
 
 
 def _accumulate_gradients(

@@ -118,10 +118,11 @@ class Kd(Term):
 
     def _summed(self, forward: Forward, divergence: Divergence, temperature: float, every: int = 0) -> "Tensor":
         """Sum over supervised tokens; of every n-th alone, times their number, with `every`: over all ids then."""
+        from ontogeny.objectives.layers import predicting
         from ontogeny.objectives.tiled_divergence import summed
 
         logits = forward.logits.flatten(0, 1)
-        positions = _predicting(forward)
+        positions = predicting(forward.supervised)
         sampled = positions[:: max(every, 1)]
         widths = [forward.companions[name].vocabulary for name in self.teachers]
         vocabulary = min(logits.shape[1], *widths)
@@ -155,9 +156,3 @@ class Kd(Term):
             mixed = own if mixed is None else mixed.logaddexp(own)
         assert mixed is not None
         return TargetTile(log_p=mixed) if k is None else top_k_of(mixed, k)
-
-
-def _predicting(forward: Forward) -> "Tensor":
-    """Flat positions whose logits predict a supervised token, int64 [n]: those one before it."""
-    rows, columns = forward.supervised[:, 1:].nonzero(as_tuple=True)
-    return rows * forward.supervised.shape[1] + columns
