@@ -41,6 +41,7 @@ def test_every_figure_is_drawn_for_a_whole_run_and_none_for_an_empty_one(run: Ru
     absent = {"optimisation-terms", "loss-objective", "tasks-continuation", "tasks-continuation-per-byte"}
     absent |= {"tasks-cloze-perplexity", "generation-repetition", "generation-ending"}
     absent |= {name for name in names if name.startswith("dynamics-")}  # drawn in tests/verbs/test_analyze.py
+    absent |= {name for name in names if name.startswith("distillation-")}  # drawn in tests/runs/test_distillation.py
     absent |= {
         "twins-carried-over",
         "landscape-curves",

@@ -141,6 +141,7 @@ def test_an_interrupted_sweep_says_how_to_go_on(recipe: Path, tmp_path: Path, mo
 STUB = """
 import json, os, pathlib, signal, sys, time
 threads = os.environ["OMP_NUM_THREADS"]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as `end_with` does
 for line in sys.stdin:
     arguments = json.loads(line)
     name, folder = arguments[1], pathlib.Path(arguments[3])

@@ -88,11 +88,7 @@ def prepare(
     trained_on: list[str] = []
     if tokenizer is None:
         tokenizer, trained_on = _make_tokenizer(recipe, corpora, announce)
-    if tokenizer.pad_token_id is None:
-        raise DataError(
-            f"the tokenizer '{tokenizer.name_or_path}' has no pad or end-of-text token: set one with "
-            "tokenizer.add_special_tokens({'eos_token': …}), and save it again"
-        )
+    _require_padding(tokenizer)
     bos = decide(data.bos, tokenizer, trained)
     compared = list(dict.fromkeys(take.of for take in (*data.train, *data.replay.values(), *data.probes.values())))
     anchor_takes = _anchor_takes(recipe)
@@ -129,6 +125,14 @@ def prepare(
         generated=generated or {},
         provenance=provenance,
     )
+
+
+def _require_padding(tokenizer: "PreTrainedTokenizerFast") -> None:
+    if tokenizer.pad_token_id is None:
+        raise DataError(
+            f"the tokenizer '{tokenizer.name_or_path}' has no pad or end-of-text token: set one with "
+            "tokenizer.add_special_tokens({'eos_token': …}), and save it again"
+        )
 
 
 def _anchor_takes(recipe: Recipe) -> dict[str, Take]:

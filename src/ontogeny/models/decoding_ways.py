@@ -7,7 +7,7 @@ carries. So nothing is taken for granted: each way is compared with plain forwar
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -77,10 +77,10 @@ class _Cached:
         self._accepted = inspect.signature(model.forward).parameters
         self._prompt = True
         """Is the prompt still to be run?"""
-        self._cache: dict[str, Any] = {"past_key_values": None} if "past_key_values" in self._accepted else {}
+        self._cache: dict[str, object] = {"past_key_values": None} if "past_key_values" in self._accepted else {}
 
     def next_logits(self) -> "Tensor":
-        optional: dict[str, Any] = {"position_ids": self._positions, "logits_to_keep": 1}
+        optional: dict[str, object] = {"position_ids": self._positions, "logits_to_keep": 1}
         if self._prompt or "past_key_values" in self._cache:  # states, unlike keys, have left the padding behind
             optional["attention_mask"] = self._attended
         self._prompt = False
