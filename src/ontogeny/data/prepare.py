@@ -96,18 +96,16 @@ def prepare(
     passages = {split: _cut_split(split, corpora, tokenizer, data, bos, announce) for split in needed}
     selection = Selection(recipe, corpora.documents_of, passages, tokenizer, bos)
     probes = {name: selection.probe(name, take) for name, take in data.probes.items()}
-    probes |= {
-        name: make_twins(name, twins, probes[twins.of], tokenizer, data, bos) for name, twins in data.twins.items()
-    }
+    for name, twins in data.twins.items():
+        probes[name] = make_twins(name, twins, probes[twins.of], tokenizer, data, bos)
     anchor_passages = {
         label: selection.passages(take, f"objective.{label}.text") for label, take in anchor_takes.items()
     }
     in_use = [selection.examples, *anchor_passages.values(), *(probe.passages for probe in probes.values())]
     _check_passages(in_use, vocab_limit, context_length)
     announce(f"looking for text that {len(compared)} splits share")
-    overlaps = overlap.check(
-        {split: selection.texts(split) for split in compared}, selection.trained, data.allow_overlap
-    )
+    texts = {split: selection.texts(split) for split in compared}
+    overlaps = overlap.check(texts, selection.trained, data.allow_overlap)
     provenance: dict[str, Json] = {
         "corpora": _describe_corpora(data, corpora, passages),
         "tokenizer": _describe_tokenizer(tokenizer, recipe, trained_on),

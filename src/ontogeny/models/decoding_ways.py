@@ -110,7 +110,7 @@ class _Cached:
     def _leave(self, rows: int) -> bool:
         """Drop all rows but the first from what is kept; False if it knows no way."""
         import torch
-        from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
+        from transformers.cache_utils import Cache, DynamicLayer, LinearAttentionCacheLayerMixin
 
         cache = self._cache.get("past_key_values")
         layers = getattr(cache, "layers", ())
@@ -118,7 +118,9 @@ class _Cached:
             isinstance(layer, DynamicLayer) and not isinstance(layer, LinearAttentionCacheLayerMixin)
             for layer in layers
         ]
-        if cache is None or not keys_and_values or not all(keys_and_values):  # states know no way to drop rows
+        if (
+            not isinstance(cache, Cache) or not keys_and_values or not all(keys_and_values)
+        ):  # states know no way to drop rows
             return False
         cache.batch_select_indices(torch.arange(rows, device=self._inputs.device))
         return True
