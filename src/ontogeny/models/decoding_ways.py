@@ -113,7 +113,7 @@ class _Cached:
         from transformers.cache_utils import Cache, DynamicLayer, LinearAttentionCacheLayerMixin
 
         cache = self._cache.get("past_key_values")
-        layers = getattr(cache, "layers", ())
+        layers = getattr(cache, "layers", ())  # those of states know no way to drop rows
         keys_and_values = [
             isinstance(layer, DynamicLayer) and not isinstance(layer, LinearAttentionCacheLayerMixin)
             for layer in layers
