@@ -147,3 +147,10 @@ def test_numbers_of_many_digits_are_refused(number: str) -> None:
 def test_a_text_that_is_no_recipe_is_refused_by_its_length() -> None:
     with pytest.raises(RecipeError, match="at most 300,000 characters, this has 300,001"):
         read_yaml("a" * 300_001, "long")
+
+
+@pytest.mark.parametrize("escape", ["\\0", "\\ud800"])
+def test_what_no_path_can_hold_is_refused_with_its_line(escape: str) -> None:
+    with pytest.raises(RecipeError, match=r"here, line 2: the character .* cannot stand in a recipe"):
+        read_yaml(f'a: 1\nb: "x{escape}"', "here")
+    assert read_yaml('b: "x\\n\\u00e9"', "here")[0] == {"b": "x\n\u00e9"}

@@ -101,6 +101,7 @@ def test_the_recipe_chooses_the_plan() -> None:
     assert isinstance(made, RepeatedPlan)
     assert np.array_equal(made.batch_at(0), made.batch_at(1))
     assert describe_parts(made, 4)["old"].startswith("50.0% asked")
+    assert "in a row" not in describe_parts(made, 4)["old"]  # no batch is repeated
     assert describe_parts(make_plan(Train(epochs=1), LENGTHS, {}), 4) == {}
 
 

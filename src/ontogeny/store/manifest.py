@@ -101,8 +101,8 @@ def require_manifest(run: Path) -> None:
     """Raise StoreError if a run had a manifest and has none now."""
     if has_checksums(run) and not durable.is_there(run / MANIFEST):
         raise StoreError(
-            f'{run / MANIFEST} is missing, which lists the run\'s files: bring it back, or write {{"files": {{}}}} into '
-            "it to go on without knowing whether a file is lost"
+            f"{run / MANIFEST} is missing, which lists the run's files: bring it back, or write "
+            '{"files": {}} into it to go on without knowing whether a file is lost'
         )
 
 

@@ -35,8 +35,8 @@ _AGAIN = {
     "before it",
     schema.STATUS: "bring the file back from a copy, or write {} into it: ontogeny resume RUN  then goes on from the "
     "last checkpoint",
-    schema.MANIFEST: 'bring the file back from a copy, or write {"files": {}} into it: then nobody notices what else of '
-    "what was written before is lost",
+    schema.MANIFEST: 'bring the file back from a copy, or write {"files": {}} into it: then nobody notices what '
+    "else is lost of what was written before",
     schema.LOCK: "remove it; the next writer makes a new one",
 }
 
