@@ -103,7 +103,8 @@ def test_faults_name_file_and_line(text: str, message: str) -> None:
 
 
 WORDS = st.from_regex(r"[\w-]+", fullmatch=True)
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec="utf-8"))
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS
 TREES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WORDS, inner, max_size=4))
 
 

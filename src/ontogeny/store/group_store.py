@@ -86,7 +86,7 @@ class GroupStore(LocalStore):
     async def get(
         self, key: str, prototype: "BufferPrototype | None" = None, byte_range: "ByteRequest | None" = None
     ) -> "Buffer | None":
-        """A file's bytes; None if it is missing. Raises StoreError for a damaged chunk, with `length` for a lost one."""
+        """A file's bytes; None if missing. Raises StoreError for a damaged chunk, with `length` for a lost one."""
         path = self.root / key
         try:
             value = await super().get(key, prototype, byte_range)
