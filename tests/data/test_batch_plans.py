@@ -118,7 +118,9 @@ def test_plans_of_any_length_are_described_at_once(monkeypatch: pytest.MonkeyPat
             assert plan.steps_for(train) == 12_500_000_000_000
             assert planned_epochs(plan, 10**10) == 1.5e9 / repeats
             tokens, passages = 600_000_000_000 // repeats, 60_000_000_000 // repeats
-            assert f"{tokens:,} tokens in {passages:,} passages" in describe_parts(plan, 10**10)["new"]
+            described = describe_parts(plan, 10**10)["new"]
+            assert f"{tokens:,} tokens in {passages:,} passages" in described
+            assert ("each batch 5 times in a row" in described, "times" in described) == (repeats == 5, repeats == 5)
 
         assert cpu_seconds(check) < 20  # measured: 0.5; counted one by one, years
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from glob import glob
 from pathlib import Path
@@ -20,12 +21,13 @@ def find_files(paths: Paths) -> list[tuple[str, Path]]:
     files: dict[Path, None] = {}
     for path in (paths,) if isinstance(paths, str) else paths:
         expanded = os.path.expanduser(path)
-        if Path(expanded).is_file():
+        if os.path.isfile(expanded):  # False, too, for what can be no path: of Path, it raises OSError
             matches: Sequence[str] = [expanded]
-        elif Path(expanded).is_dir():
+        elif os.path.isdir(expanded):
             raise DataError(f"{path} is a directory: name files, for instance {path.rstrip('/')}/*.txt")
         else:
-            matches = sorted(match for match in glob(expanded, recursive=True) if Path(match).is_file())
+            pattern = re.sub(r"(\*\*/)+", "**/", expanded)  # two mean the same, and the time grows with each
+            matches = sorted(filter(os.path.isfile, glob(pattern, recursive=True)))
         if not matches:
             raise DataError(f"{path}: no such file, and no file matches it as a pattern")
         files |= dict.fromkeys(map(Path, matches))

@@ -195,6 +195,11 @@ def _finite(value: object) -> object:
     return value
 
 
+def is_there(path: Path) -> bool:
+    """Is there an entry of that name? True, too, for a link to nowhere: its file is lost, not yet to be written."""
+    return os.path.lexists(path)
+
+
 def read_bytes(path: Path) -> bytes:
     """A file's bytes. Raises StoreError naming it if it is missing or cannot be read."""
     try:
