@@ -18,6 +18,8 @@ LEAST_CHECKPOINTS = 4
 LEAST_DOCUMENTS = 5
 """In each group."""
 BOOTSTRAPS = 1000
+_SAME = 1e-9
+"""Times of layers that differ by less do so by rounding."""
 
 
 class Layers(PassageAnalysis):
@@ -134,7 +136,8 @@ def rank_correlation_with_depth(time: np.ndarray) -> np.ndarray:
     1945; depths are never tied). The same as `scipy.stats.kendalltau`, many at once.
     """
     first, second = np.triu_indices(time.shape[-1], 1)
-    signs = np.sign(time[..., second] - time[..., first])
+    later = time[..., second] - time[..., first]
+    signs = np.sign(np.where(np.abs(later) < _SAME, 0, later))
     scale = np.sqrt(len(first) * np.abs(signs).sum(axis=-1))
     return np.asarray(np.divide(signs.sum(axis=-1), scale, out=np.full(scale.shape, np.nan), where=scale > 0))
 

@@ -151,6 +151,7 @@ class ModelShape:
     """Of the hidden states."""
     blocks: int
     heads: int
+    """Of attention; 0 of a model without it."""
     vocabulary: int
 
 
