@@ -23,7 +23,8 @@ from ontogeny.objectives.forward import ModelForward
 from tests.measures.small import ByteTokenizer, log_probabilities, make_context, random_probe
 from tests.models.families import FAMILIES, VOCABULARY, make
 
-QUICK = ("gpt2", "opt", "mistral", "gemma2", "mamba", "rwkv", "jamba", "falcon_h1")
+QUICK = ("gpt2", "mistral", "mamba", "jamba")
+"""Attention with learned positions, with a sliding window, a state, and both."""
 ALL = [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in FAMILIES]
 LENGTHS = (17, 9, 4, 17)
 NEW_TOKENS = 8
