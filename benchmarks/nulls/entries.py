@@ -19,7 +19,7 @@ from ontogeny.analyses.recorded.trained_batches import TrainedBatches
 from ontogeny.analyses.retention import Retention
 from ontogeny.analyses.rises import Landscape, Rises
 from ontogeny.analyses.routes import Routes
-from ontogeny.analyses.shape import shape_of
+from ontogeny.analyses.shape import Shape, shape_of
 from ontogeny.analyses.transfer import Transfer
 from ontogeny.analyses.twins import Pairs, TwinsAnalysis
 from ontogeny.analyses.velocity import Velocity
@@ -103,7 +103,12 @@ def _layers(null: Null, seed: int) -> Drawn:
 def _shape(null: Null, seed: int) -> Drawn:
     values = draws.clustered_documents(null, seed, (len(draws.EPOCHS),))
     name = shape_of(draws.EPOCHS, values, np.random.default_rng((0, seed))).name
-    return Drawn({"a shape": None if "not assessable" in name else name != "flat"})
+    beside = Shape(seed=seed).judge(draws.passages(null, seed)).numbers["shapes"]["epoch"]
+    claims = {
+        "a shape": None if "not assessable" in name else name != "flat",
+        "a shape beside novel text": any(shape.name not in ("flat", "not assessable") for shape in beside),
+    }
+    return Drawn(claims)
 
 
 def _routes(null: Null, seed: int) -> Drawn:

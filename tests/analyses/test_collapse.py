@@ -90,3 +90,12 @@ def test_a_share_of_nothing_is_no_replay() -> None:
     assert replays({"data": {"replay": {"general": {"of": "code/general", "share": 0.25}}}})
     assert not replays({"data": {"replay": {"general": {"of": "code/general", "share": 0.0}}}})
     assert not replays({"data": {}})
+
+
+def test_sets_that_could_not_be_tested_are_named() -> None:
+    flat = np.zeros(4)
+    made = [items(flat, probe="many"), items(flat, probe="one", documents=1), items(flat[:1], probe="once")]
+    verdict = Collapse().judge(made).verdict
+    assert "without an interval, so not assessable: one: loss" in verdict
+    assert "of one checkpoint, so not assessable: once: loss" in verdict
+    assert "not assessable" not in Collapse().judge(made[:1]).verdict

@@ -62,3 +62,19 @@ def test_copies_at_random_do_nothing() -> None:
 )
 def test_copies_are_read_from_the_name(source: str, copies: int) -> None:
     assert _copies(source) == copies
+
+
+def test_kinds_that_do_not_differ_are_not_said_to() -> None:
+    """Twelve documents of two kinds; their accuracy depends on the kind, or on nothing."""
+    source = np.array([f"c{i % 2}:{i}" for i in range(24)], dtype=object)
+    accuracy = np.random.default_rng(0).random((9, 24))
+    alike = Content().tabulate(table(passages=12, source=source, accuracy=accuracy))
+    assert any("do not differ significantly" in line for line in alike.sentences)
+    unlike = Content().tabulate(table(passages=12, source=source, accuracy=accuracy + np.arange(24) % 2))
+    assert any("kinds of content differ in accuracy" in line for line in unlike.sentences)
+
+
+def test_a_loss_that_is_no_number_is_called_so() -> None:
+    made = table()
+    made.nll[-1] = np.nan
+    assert any("the NLL is no number at the end: look at" in line for line in Content().tabulate(made).sentences)

@@ -90,3 +90,18 @@ def test_without_anything_memorized_it_says_what_is_lacking() -> None:
 def test_the_same_seed_gives_the_same_numbers() -> None:
     one, two = (Groups(permutations=99, seed=3).compare(table()) for _ in range(2))
     assert one.sentences == two.sentences
+
+
+def test_one_checkpoint_is_too_few() -> None:
+    assert Groups().compare(table(epochs=(0.0,))).verdict == (
+        "not assessable: lacks 2 checkpoints or more: there is 1; measure at 2 or more"
+    )
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_sentence_holds_what_is_no_number() -> None:
+    still = table(score=np.full((9, 3, 80), -5.0))
+    missing = table()
+    missing.score[-1, 1] = np.nan
+    for made in (still, missing):
+        assert "nan" not in " ".join(Groups(permutations=99).compare(made).sentences)

@@ -70,3 +70,20 @@ def test_without_an_effect_nothing_is_timed() -> None:
 
 def test_order_of_four_layers_cannot_be_significant() -> None:
     assert permuted_order(np.array([1.0, 2, 3, 4]), np.random.default_rng(0), 99) == pytest.approx(2 / 24)
+
+
+def test_a_layer_that_is_no_number_is_named() -> None:
+    made = table(layers=3)
+    made.score[-1, 1] = np.nan
+    assert "block 1: left out, since compression is no number there at some checkpoint" in Layers().time(made).sentences
+    made.score[-1] = np.nan
+    assert Layers().time(made).verdict.startswith("not assessable: compression is no number")
+
+
+def test_layers_that_move_at_once_without_noise_have_no_rank_correlation() -> None:
+    made = table(layers=6)
+    strength = made.trained * (1 + 0.01 * np.arange(80))  # of each document, the same in all layers
+    made.score[:] = -5 + np.arange(len(EPOCHS))[:, None, None] * strength
+    found = Layers(permutations=99).time(made)
+    assert found.verdict == "no order: all layers reach half of their final effect at the same time"
+    assert "nan" not in " ".join(found.sentences)

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from ontogeny.core.terms import ModelShape
 from ontogeny.data.collate import collate
 from ontogeny.looking.forward_passes import run_stream_looks
 from ontogeny.measures.representation import Representation
 from ontogeny.measures.token_nll import TokenNll
-from ontogeny.models.body_and_head import BodyAndHead
+from ontogeny.models.body_and_head import BodyAndHead, shape_of
 from ontogeny.models.decoding import continue_greedily, sample
 from ontogeny.models.decoding_ways import WAYS, Way, way_of
 from ontogeny.models.weights import effective_weights, fingerprint
@@ -22,7 +23,8 @@ from ontogeny.objectives.forward import ModelForward
 from tests.measures.small import ByteTokenizer, log_probabilities, make_context, random_probe
 from tests.models.families import FAMILIES, VOCABULARY, make
 
-QUICK = ("gpt2", "opt", "mistral", "gemma2", "mamba", "rwkv", "jamba", "falcon_h1")
+QUICK = ("gpt2", "mistral", "mamba", "jamba")
+"""Attention with learned positions, with a sliding window, a state, and both."""
 ALL = [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in FAMILIES]
 LENGTHS = (17, 9, 4, 17)
 NEW_TOKENS = 8
@@ -152,3 +154,16 @@ def test_an_encoder_with_a_decoder_is_refused_by_what_it_is(tmp_path: Any) -> No
         config.save_pretrained(tmp_path)
         with pytest.raises(RecipeError, match=rf"\({config.model_type}\) is an encoder with a decoder: .* GPT-2"):
             load_causal_lm(Origin(path=str(tmp_path)))
+
+
+@pytest.mark.parametrize("family", ["mamba", "mamba2", "rwkv"])
+def test_a_model_without_attention_has_no_heads(family: str) -> None:
+    """With its own configuration alone: `families.make` gives all the same sizes, heads among them."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    sizes = {"mamba2": {"num_heads": 4, "head_dim": 8, "n_groups": 1}}
+    config = AutoConfig.for_model(family, vocab_size=30, hidden_size=16, num_hidden_layers=2, **sizes.get(family, {}))
+    heads = 0 if family != "mamba2" else getattr(config, "num_attention_heads", 0)
+    assert shape_of(AutoModelForCausalLM.from_config(config)) == ModelShape(
+        width=16, blocks=2, heads=heads, vocabulary=30
+    )

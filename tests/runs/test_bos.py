@@ -95,3 +95,51 @@ def test_a_model_from_scratch_says_so(texts: Path, tmp_path: Path) -> None:
     run = open_run(execute(validate(content, "test"), runs_dir=tmp_path))
     assert run.provenance["data"]["bos"]["token_ids"] == []
     assert not [label for label, _ in facts(RunGroup([run]).runs[0]) if label == "Before every text"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "sizes"),
+    [
+        ("mamba", {"state_size": 4}),
+        ("rwkv", {"attention_hidden_size": 16, "context_length": 64}),
+        (
+            "jamba",
+            {
+                "intermediate_size": 16,
+                "num_attention_heads": 2,
+                "num_key_value_heads": 2,
+                "attn_layer_period": 2,
+                "attn_layer_offset": 1,
+                "num_experts": 2,
+                "num_experts_per_tok": 1,
+                "use_mamba_kernels": False,
+                "mamba_d_state": 4,
+                "mamba_dt_rank": 4,
+            },
+        ),
+    ],
+)
+def test_a_recurrent_model_is_trained_from_what_it_was_saved_as(
+    kind: str, sizes: dict[str, Any], texts: Path, tmp_path: Path
+) -> None:
+    """Its configuration holds only what its own class knows; the loss recorded is that of plain passes."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from ontogeny.data.tokenizer import train_tokenizer
+
+    tokenizer = train_tokenizer([" ".join(WORDS)] * 4, 300)
+    config = AutoConfig.for_model(kind, vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=2, **sizes)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    model.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    run = open_run(execute(small(texts, {"kind": "pretrained", "path": str(tmp_path / "base")}), runs_dir=tmp_path))
+    evaluation = run.measure("evaluation")
+    assert evaluation.step.values.tolist() == [0, 1]
+    nats = [
+        float(torch.nn.functional.cross_entropy(model(ids).logits[0, :-1], ids[0, 1:], reduction="sum").detach())
+        for ids in (torch.tensor(passage.token_ids[None].astype(int)) for passage in run.probes["train"].passages)
+    ]
+    tokens = int(evaluation["n_tokens"].sel(probe="train")[0])
+    assert float(evaluation["nll"].sel(probe="train")[0]) == pytest.approx(sum(nats) / tokens, rel=1e-5)

@@ -122,3 +122,14 @@ def test_a_quotient_and_its_coverage() -> None:
 def test_a_quotient_without_a_sure_denominator_is_none() -> None:
     random = np.random.default_rng(0)
     assert np.isnan(fieller_ratio(random.normal(1, 1, 10), random.normal(0, 1, 10))).all()
+
+
+def test_a_document_of_which_no_token_counts_says_nothing() -> None:
+    """Without it, 2 / 5 and 3 / 5 remain: mean 0.5, error 0.1 by hand. With one document left there is no p at all."""
+    three, two = (paired_difference(np.array([2.0, 3, 0])[:n], np.array([5.0, 5, 0])[:n]) for n in (3, 2))
+    assert three == two
+    assert (two.value, two.error, two.documents) == (pytest.approx(0.5), pytest.approx(0.1), 2)
+    alone = paired_difference(np.array([1.0, 0]), np.array([5.0, 0]))
+    assert alone.documents == 1
+    assert np.isnan([alone.p, alone.low, alone.high]).all()
+    assert since_best(np.zeros((3, 5)), np.array([1.0, 0, 0, 0, 0]), np.random.default_rng(0)).documents == 1

@@ -89,6 +89,7 @@ class Collapse(Analysis):
         slopes = {loss.probe: slope(loss) for loss in losses if np.isfinite(loss.total).all()}
         numbers: dict[str, Any] = {
             "changes": _changes(known),
+            "one_checkpoint": [items.name for items in general if len(items.step) < 2],
             "no_number": [items.name for items in general if not np.isfinite(items.total).all()],
             "change_point": {loss.probe: change_point(loss, random, len(general_losses)) for loss in general_losses},
             "slopes": slopes,
@@ -213,7 +214,16 @@ def _verdict(numbers: dict[str, Any]) -> str:
     better = [name for name, value in last.items() if value < 0]
     parts = [f"worse at the end than before training: {', '.join(worse)}"] if worse else []
     parts += [f"better: {', '.join(better)}"] if better else []
-    return "; ".join(parts) or "no general number surely differs at the end from before training"
+    untested = [name for name, change in changes.items() if np.isnan(change["low"][-1])]
+    verdict = "; ".join(parts) or "no general number surely differs at the end from before training"
+    if untested:
+        verdict += (
+            f"; without an interval, so not assessable: {', '.join(untested)}: take them from 2 documents or more"
+        )
+    if numbers["one_checkpoint"]:
+        names = ", ".join(numbers["one_checkpoint"])
+        verdict += f"; of one checkpoint, so not assessable: {names}: measure at 2 or more"
+    return verdict
 
 
 def _sentences(numbers: dict[str, Any]) -> list[str]:

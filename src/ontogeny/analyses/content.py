@@ -12,6 +12,7 @@ from ontogeny.statistics.estimates import sample, share_interval
 from ontogeny.statistics.permutations import permutation_p
 from ontogeny.statistics.two_samples import group_difference
 
+LEVEL = 0.05
 LEAST = 5
 """Documents, in all and of each kind of content, below which nothing is tested."""
 
@@ -158,6 +159,8 @@ def _sentences(
     ]
     first, last = gap[0], gap[-1]
     few = "not assessable: lacks 2 documents or more of each: take the probe sets from more documents"
+    if not np.isfinite(table.nll[-1]).all():
+        few = "not assessable: the NLL is no number at the end: look at what made it none"
     lines.append(
         f"novel minus trained NLL: {few}"
         if np.isnan(last["low"])
@@ -173,7 +176,9 @@ def _sentences(
         rho = f"rho = {test['rho']:+.2f}, p = {test['p']:.4f}"
         lines.append(f"copies against accuracy: {rho}, n = {test['n']} documents")
     if (test := tests.get("content")) is not None:
-        lines.append(f"kinds of content differ: H = {test['H']:.1f}, p = {test['p']:.4f}, n = {test['n']} documents")
+        differ = "differ" if test["p"] < LEVEL else "do not differ significantly"
+        about = f"H = {test['H']:.1f}, p = {test['p']:.4f}, n = {test['n']} documents"
+        lines.append(f"kinds of content {differ} in accuracy at the end: {about}")
     return lines
 
 

@@ -7,12 +7,12 @@ import numpy as np
 from ontogeny.analyses.recorded.passages import Passages, passages_of
 from ontogeny.core.analyses import Analysis, RecordedRun, Result
 from ontogeny.statistics.documents import means_by_document
-from ontogeny.statistics.estimates import shortage
+from ontogeny.statistics.estimates import counted, shortage
 from ontogeny.statistics.intervals import t_interval
 from ontogeny.statistics.permutations import max_t_of_signs
 
-LEAST = 5
-"""Documents, below which nothing is compared."""
+LEAST = 6
+"""Documents, below which nothing is compared: the signs of five can give no p below 2 / 2^5 = 0.06."""
 
 
 class RoutesOfGroup(TypedDict):
@@ -80,7 +80,7 @@ def _verdict(trained: RoutesOfGroup, epoch: np.ndarray) -> str:
         return f"not assessable: lacks {trained['lacks']}"
     sure = trained["p_corrected"] < 0.05
     if not sure.any():
-        return "passages are written as well by themselves as from their latents, at every checkpoint"
+        return "no sign that trained passages are written better by themselves or from their latents, at any checkpoint"
     at = int(np.argmax(np.where(sure, np.abs(trained["difference"]), -1)))
     difference = trained["difference"][at]
     if difference > 0:
@@ -102,7 +102,7 @@ def _sentences(groups: dict[str, RoutesOfGroup], epoch: np.ndarray) -> list[str]
                 f"{name}, epoch {epoch[at]:g}: accuracy {group['generation'][at]:.2f} by generation, "
                 f"{group['reconstruction'][at]:.2f} by reconstruction; difference {group['difference'][at]:+.2f} (95% "
                 f"{group['low'][at]:+.2f} to {group['high'][at]:+.2f}), p = {group['p_corrected'][at]:.4f} corrected "
-                f"over {len(epoch)} checkpoints, n = {group['n']} documents"
+                f"over {counted(len(epoch), 'checkpoint')}, n = {group['n']} documents"
             )
     return lines
 

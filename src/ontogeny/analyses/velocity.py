@@ -56,6 +56,7 @@ class Velocity(PassageAnalysis):
             lack = "not assessable: compression is no number at some checkpoint in every layer"
             return Result(verdict=lack, sentences=(), reading=_READING, numbers={"epoch": epoch, "n": n})
         layer, trajectories = table.layer[whole], trajectories[:, whole]
+        trajectories = trajectories - trajectories[:1]  # so that what does not move has a velocity of exactly 0
         by_document = np.moveaxis(np.gradient(trajectories, epoch, axis=0), (2, 1), (0, 1))  # [documents, layers, C]
         speed, low, high = simultaneous_band(by_document, random)
         second = np.array([acceleration(epoch, trajectories[:, i].mean(axis=-1)) for i in range(len(layer))])

@@ -205,6 +205,7 @@ class ModelShape:
     """Of the hidden states."""
     blocks: int
     heads: int
+    """Of attention; 0 of a model without it."""
     vocabulary: int
     experts: int = 0
     """Of its last mixture of experts; 0 without one."""

@@ -68,7 +68,7 @@ def shape_of(model: "nn.Module") -> ModelShape:
     return ModelShape(
         width=int(config.hidden_size),
         blocks=int(config.num_hidden_layers),
-        heads=int(config.num_attention_heads),
+        heads=int(getattr(config, "num_attention_heads", 0)),  # Mamba and RWKV have none
         vocabulary=embedding.num_embeddings,
         experts=number_of_experts(base),
     )

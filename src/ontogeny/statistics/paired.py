@@ -52,8 +52,11 @@ def paired_difference(total: np.ndarray, weight: np.ndarray) -> PairedDifference
     se^2 = (D - 1) / D * sum (m_g - m)^2 (Efron and Tibshirani, "An Introduction to the Bootstrap", 11). It keeps the
     passages of a document together, and is the usual standard error of a mean where all weights are equal. Degrees of
     freedom: `effective_number` of documents minus 1, which is D - 1 where all weights are equal, and fewer where a few
-    documents weigh most, since the error then rests on these few (coverage: docs/statistics.md).
+    documents weigh most, since the error then rests on these few (coverage: docs/statistics.md). Documents without
+    weight, such as those of which no token counts, are left out.
     """
+    counts = weight > 0
+    total, weight = total[counts], weight[counts]
     n = len(weight)
     value = float(total.sum() / weight.sum()) if n and weight.sum() > 0 else float("nan")
     if n < 2 or not np.isfinite(value):
@@ -90,8 +93,9 @@ def chosen_by_others(
 ) -> np.ndarray:
     """Each document's total at the checkpoint that other documents choose: float64 [D], the mean over halvings.
 
-    `total` [C, D], `weight` [D]; `choose` takes a mean curve [C] and gives a checkpoint, as `np.argmin` does. The half
-    that a document is in never chooses for it, so that its noise cannot make its own checkpoint look best.
+    `total` [C, D], `weight` [D], none of them 0; `choose` takes a mean curve [C] and gives a checkpoint, as `np.argmin`
+    does. The half that a document is in never chooses for it, so that its noise cannot make its own checkpoint look
+    best.
     """
     chosen = np.zeros(total.shape[1])
     for half in reporting_halves(total.shape[1], random):
@@ -116,7 +120,8 @@ def mean_since_best(
 ) -> tuple[list[PairedDifference], PairedDifference]:
     """`since_best` of each of several disjoint sets of documents (cost [C, D] and weight [D]), and their mean."""
     chosen, upper_bounds = [], []
-    for cost, weight in sets:
+    for all_cost, all_weight in sets:
+        cost, weight = all_cost[:, all_weight > 0], all_weight[all_weight > 0]
         if cost.shape[1] < LEAST_DOCUMENTS:
             chosen.append(_without_interval(cost.shape[1]))
             upper_bounds.append(chosen[-1])

@@ -219,7 +219,12 @@ def _by_document(
     weight: np.ndarray,
     quantity: _Quantity,
 ) -> Items:
-    """Sums of `values` [checkpoints, items] and `weight` [items] over the items of each document."""
+    """Sums of `values` [checkpoints, items] and `weight` [items] over the items of each document.
+
+    Items without weight, such as passages of which no token counts, are left out unless there are no others.
+    """
+    if (weight > 0).any():
+        passage, values, weight = passage[weight > 0], values[:, weight > 0], weight[weight > 0]
     passages = run.probes[probe].passages
     sources = [original_document(passages[int(i)].source) for i in passage]
     names, index = np.unique(np.array(sources, dtype=str), return_inverse=True)
