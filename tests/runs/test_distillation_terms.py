@@ -100,13 +100,16 @@ def test_teachers_are_bit_identical(whole: Run, sessions: list[Session]) -> None
         assert not any(p.requires_grad or p.grad is not None for p in companion.model.parameters())
 
 
-def test_every_step_adds_up_and_terms_at_rest_have_no_value(whole: Run) -> None:
-    """12 steps; LATER is 0 at steps 0 to 2 (progress up to 0.2 of 12 = 2.4)."""
+def test_every_step_adds_up_and_terms_at_rest_have_no_value(whole: Run, folder: Path) -> None:
+    """12 steps; LATER is 0 at steps 0 to 2 (progress up to 0.2 of 12 = 2.4). Weights are recorded where they change."""
     labels = ["next_token", "hidden", "last", "routing", "attention", "contrastive", "kd_chunks", "uld"]
+    constant = {term.label: term.weight.value for term in recipe(folder).objective if term.weight.is_constant}
     total = np.zeros(12)
     for label in labels:
         term = whole.series(f"term_{label}", "train")
-        weights = whole.series(f"weight_{label}", "train")["value"].to_numpy()
+        recorded = whole.series(f"weight_{label}", "train")["value"].to_numpy()
+        assert (label in constant) == (len(recorded) == 0)
+        weights = np.full(12, constant[label]) if label in constant else recorded
         assert term["step"].tolist() == list(range(3 if label in ("hidden", "routing", "uld") else 0, 12))
         total[term["step"]] += weights[term["step"]] * term["value"].to_numpy()
     assert whole.series("loss", "train")["value"].to_numpy() == pytest.approx(total, rel=1e-5)
