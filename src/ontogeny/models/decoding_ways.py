@@ -113,14 +113,13 @@ class _Cached:
         from transformers.cache_utils import Cache, DynamicLayer, LinearAttentionCacheLayerMixin
 
         cache = self._cache.get("past_key_values")
-        layers = getattr(cache, "layers", ())  # those of states know no way to drop rows
+        layers = getattr(cache, "layers", ())
         keys_and_values = [
             isinstance(layer, DynamicLayer) and not isinstance(layer, LinearAttentionCacheLayerMixin)
             for layer in layers
         ]
-        if (
-            not isinstance(cache, Cache) or not keys_and_values or not all(keys_and_values)
-        ):  # states know no way to drop rows
+        droppable = bool(keys_and_values) and all(keys_and_values)  # states know no way to drop rows
+        if not isinstance(cache, Cache) or not droppable:
             return False
         cache.batch_select_indices(torch.arange(rows, device=self._inputs.device))
         return True
@@ -155,9 +154,8 @@ def way_of(
     """The fastest way that is right for these prompts, of which `counts` tokens are to be written.
 
     Tried with the longest and the shortest of them, for up to three tokens, in batches of two where prompts may share
-    one: a way is right if its logits are those of
-    plain forward passes over each text alone, up to the rounding of the model's precision. `alone`: prompts will not
-    share batches. Costs a few forward passes over two prompts.
+    one: a way is right if its logits are those of plain forward passes over each text alone, up to the rounding of the
+    model's precision. `alone`: prompts will not share batches. Costs a few forward passes over two prompts.
     """
     places = extremes(prompts)
 

@@ -39,17 +39,8 @@ def learned_tasks(run: RunView) -> list[TaskChange]:
     numbers = _of_transfer(run)
     if numbers is None:
         return []
-    return [
-        TaskChange(
-            probe=str(probe),
-            before=numbers["R"][j][j],
-            after=numbers["R"][j + 1][j],
-            low=row["difference"]["low"],
-            high=row["difference"]["high"],
-            documents=row["difference"]["documents"],
-        )
-        for j, (probe, row) in enumerate(zip(numbers["probes"], numbers["learned"], strict=True))
-    ]
+    rows = zip(numbers["probes"], numbers["learned"], strict=True)
+    return [_change(probe, numbers["R"][j][j], numbers["R"][j + 1][j], row) for j, (probe, row) in enumerate(rows)]
 
 
 def forgotten_tasks(run: RunView) -> list[TaskChange]:
@@ -57,17 +48,20 @@ def forgotten_tasks(run: RunView) -> list[TaskChange]:
     numbers = _of_transfer(run)
     if numbers is None:
         return []
-    return [
-        TaskChange(
-            probe=str(probe),
-            before=numbers["R"][j + 1][j],
-            after=numbers["R"][-1][j],
-            low=row["difference"]["low"],
-            high=row["difference"]["high"],
-            documents=row["difference"]["documents"],
-        )
-        for j, (probe, row) in enumerate(zip(numbers["probes"], numbers.get("backward", ()), strict=False))
-    ]
+    rows = zip(numbers["probes"], numbers.get("backward", ()), strict=False)
+    return [_change(probe, numbers["R"][j + 1][j], numbers["R"][-1][j], row) for j, (probe, row) in enumerate(rows)]
+
+
+def _change(probe: object, before: float, after: float, row: Numbers) -> TaskChange:
+    difference = row["difference"]
+    return TaskChange(
+        probe=str(probe),
+        before=before,
+        after=after,
+        low=difference["low"],
+        high=difference["high"],
+        documents=difference["documents"],
+    )
 
 
 def _of_transfer(run: RunView) -> Numbers | None:
