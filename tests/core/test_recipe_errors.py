@@ -185,3 +185,10 @@ def test_every_fault_has_a_line_of_its_own(tmp_path: Path) -> None:
 )
 def test_overrides_are_named(tmp_path: Path, override: str, expected: str) -> None:
     assert message(tmp_path, GOOD, override) == expected
+
+
+def test_a_fault_is_one_line_whatever_is_found(tmp_path: Path) -> None:
+    text = GOOD.replace("size: pico", 'size: "pi\\nco\\e[31m"')
+    found = message(tmp_path, text)
+    assert "pi\\nco" in found
+    assert not {"\n", "\x1b"} & set(found)

@@ -89,7 +89,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "mamba2": {"state_size": 8, "num_heads": 4, "head_dim": 16, "n_groups": 1, "chunk_size": 8},
     "falcon_mamba": {"state_size": 8, "time_step_rank": 4},
     "rwkv": {"attention_hidden_size": 32, "context_length": 64},
-    "xlstm": {"num_heads": 2, "num_blocks": 2},
+    # its cache has widths rounded up to 64, its blocks have not
+    "xlstm": {"num_heads": 2, "num_blocks": 2, "hidden_size": 64, "qk_dim_factor": 1.0},
     # hybrids of both
     "jamba": {
         **_FEW_KEYS,

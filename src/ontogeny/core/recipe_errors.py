@@ -11,6 +11,7 @@ from ontogeny.core.component import Component
 from ontogeny.core.errors import closest
 from ontogeny.core.json_types import Json
 from ontogeny.core.names import PATTERNS
+from ontogeny.core.printable import one_line
 from ontogeny.core.recipe_forms import form_below, model_of
 from ontogeny.core.yaml_tree import Location
 
@@ -48,7 +49,7 @@ def explain(error: ValidationError, form: object, tree: Json, origins: Mapping[L
     for fault in error.errors(include_url=False):
         faults.setdefault(_existing(tree, fault["loc"]), []).append(fault)
     return "\n".join(
-        f"{_head(location, origins, where)}: {_text(location, at_key, form, tree)}"
+        one_line(f"{_head(location, origins, where)}: {_text(location, at_key, form, tree)}")
         for location, at_key in faults.items()
     )
 

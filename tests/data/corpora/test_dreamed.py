@@ -132,9 +132,9 @@ def test_an_interrupted_run_reads_what_was_written(
     """Written once, even so the same; half of the training is on it."""
     calls, write = [], Dreamed.write
 
-    def counting(self: Dreamed, model: Any, tokenizer: Any) -> Any:
+    def counting(self: Dreamed, model: Any, tokenizer: Any, bos: Any) -> Any:
         calls.append(1)
-        return write(self, model, tokenizer)
+        return write(self, model, tokenizer, bos)
 
     monkeypatch.setattr(Dreamed, "write", counting)
     recipe = validate(_content(parent), "test")
