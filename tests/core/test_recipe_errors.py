@@ -192,3 +192,20 @@ def test_a_fault_is_one_line_whatever_is_found(tmp_path: Path) -> None:
     found = message(tmp_path, text)
     assert "pi\\nco" in found
     assert not {"\n", "\x1b"} & set(found)
+
+
+@pytest.mark.parametrize(
+    ("take", "refused"),
+    [
+        (
+            "{of: prose/train, spread: true}",
+            "all passages are taken, which cannot be spread: write count or at_most, too",
+        ),
+        (
+            "{of: prose/train, at_most: 4, step: 8, window: 16, spread: true}",
+            "windows roll over the whole text, they are not spread: leave out spread or step",
+        ),
+    ],
+)
+def test_what_cannot_be_spread(tmp_path: Path, take: str, refused: str) -> None:
+    assert message(tmp_path, GOOD, f"data.train=[{take}]").endswith(refused)

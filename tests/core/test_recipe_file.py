@@ -173,3 +173,15 @@ def test_what_can_be_no_path_is_no_recipe() -> None:
             load_recipe(name)
         with pytest.raises(RecipeError, match="cannot be read"):
             load_recipe(f"{name}.yaml")
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_sets_of_shipped_recipes_are_spread_over_documents(name: str) -> None:
+    """What is looked at, and not merely decided by, comes from as many documents as there are."""
+    recipe = load_recipe(name)
+    decided_by = {"followed", "watched"}
+    trained = {take.of: take.count or take.at_most for take in recipe.data.train}
+    for probe, take in recipe.data.probes.items():
+        some = take.count is not None or take.at_most is not None
+        all_that_is_trained = trained.get(take.of) == (take.count or take.at_most)
+        assert take.spread or not some or probe in decided_by or all_that_is_trained, probe

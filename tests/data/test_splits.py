@@ -9,12 +9,12 @@ from tests.data.conftest import documents
 SHARES = {"train": 0.8, "novel": 0.2}
 
 
-def passage(number: int) -> Passage:
+def passage(number: int, source: str = "by hand") -> Passage:
     return Passage(
         text="x",
         token_ids=np.array([number], dtype=np.int32),
         byte_offsets=np.array([0, 1], dtype=np.int32),
-        source="by hand",
+        source=source,
         supervised=np.array([True]),
     )
 
@@ -105,3 +105,19 @@ def test_copies_are_chosen_one_by_one() -> None:
     chosen = choose(passages, 50, 0)
     # 50 of 100 at random: 25 copies expected, standard deviation 2.5 (hypergeometric). All or none would be a defect.
     assert 12 < sum(i < 50 for i in chosen) < 38
+
+
+def test_spread_takes_one_passage_of_each_document_before_a_second() -> None:
+    """Documents a, b, c with 30, 3 and 1 passages: 3 are one of each, 5 are 2 + 2 + 1, and 8 are 4 + 3 + 1."""
+    sizes = {"a": 30, "b": 3, "c": 1}
+    passages = [passage(i, f"x:{name}#{i}") for name in sizes for i in range(sizes[name])]
+    of = [source.source[2] for source in passages]
+    counts = {
+        n: [[of[i] for i in choose(passages, n, 0, spread=True)].count(name) for name in "abc"] for n in (3, 5, 8)
+    }
+    assert counts == {3: [1, 1, 1], 5: [2, 2, 1], 8: [4, 3, 1]}
+    assert set(choose(passages, 3, 0, spread=True)) < set(choose(passages, 8, 0, spread=True))
+    assert choose(passages, 3, 0, spread=True) != choose(passages, 3, 1, spread=True)
+    assert choose(passages, None, 0, spread=True) == list(range(34))
+    # not spread: 8 of 34 by chance leave c out in 26 of 34 cases
+    assert "c" not in {of[i] for i in choose(passages, 8, 0)}

@@ -49,3 +49,17 @@ def test_decisions_are_counted_and_timed(texts: Path, tmp_path: Path) -> None:
     content["train"]["controls"] = []
     none = estimate(validate(content, "test"), runs_dir=tmp_path / "runs", scratch=tmp_path / "other")
     assert "share of time in controls" not in none
+
+
+def test_documents_of_probe_sets_are_said(texts: Path, tmp_path: Path) -> None:
+    """Novel text is 7 documents: 18 of its passages come from at most half as many, 5 spread ones from all of them."""
+    content = tree(texts, measures=[])
+    content["data"]["probes"] = {
+        "many": {"of": "words/novel", "count": 18},
+        "few": {"of": "words/novel", "count": 5, "spread": True},
+    }
+    said = estimate(validate(content, "test"), runs_dir=tmp_path / "runs", scratch=tmp_path)["probes"]
+    assert said == {
+        "many": "18 passages from 7 documents: with spread: true from as many as there are",
+        "few": "5 passages from 5 documents",
+    }

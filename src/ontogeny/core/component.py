@@ -1,12 +1,13 @@
 """The base classes of everything in a recipe: strict settings, and components that are named by kind."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Unpack
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_serializer
 from pydantic.functional_serializers import SerializerFunctionWrapHandler
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from ontogeny.core.json_types import JsonObject
+from ontogeny.core.json_types import Json, JsonObject
 
 
 class Settings(BaseModel):
@@ -15,6 +16,9 @@ class Settings(BaseModel):
     An attribute's docstring is its description in the JSON Schema. `protected_namespaces` is empty so that a field
     may be called `model`.
     """
+
+    added_later: ClassVar[frozenset[str]] = frozenset()
+    """Settings that an earlier version did not have: they count in hashes only where they are used."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -25,6 +29,12 @@ class Settings(BaseModel):
         protected_namespaces=(),
     )
 
+    @property
+    def unused(self) -> frozenset[str]:
+        """Of the settings that came later those that stand at their default."""
+        fields = type(self).model_fields
+        return frozenset(key for key in self.added_later if getattr(self, key) == fields[key].default)
+
 
 class Component(Settings):
     """One file, one frozen model: its fields are its configuration, its kind is its module's name.
@@ -34,18 +44,10 @@ class Component(Settings):
     """
 
     kind: ClassVar[str] = "component"
-    added_later: ClassVar[frozenset[str]] = frozenset()
-    """Settings that an earlier version did not have: they count in hashes only where they are used."""
 
     def __init_subclass__(cls, **keywords: Unpack[ConfigDict]) -> None:
         super().__init_subclass__(**keywords)
         cls.kind = cls.__module__.rpartition(".")[2]
-
-    @property
-    def unused(self) -> frozenset[str]:
-        """Of the settings that came later those that stand at their default."""
-        fields = type(self).model_fields
-        return frozenset(key for key in self.added_later if getattr(self, key) == fields[key].default)
 
     @model_serializer(mode="wrap")
     def _with_kind(self, handler: SerializerFunctionWrapHandler) -> JsonObject:
@@ -60,3 +62,21 @@ def refusal(message: str, *location: str | int) -> ValidationError:
     """
     fault = PydanticCustomError("refused", "{message}", {"message": message})
     return ValidationError.from_exception_data("recipe", [InitErrorDetails(type=fault, loc=location, input=None)])
+
+
+def leave_out_unused(settings: object, plain: Json) -> None:
+    """Take settings that came later and stand at their default out of `plain`, the plain values of `settings`.
+
+    Settings that are written in a short form (a schedule as a number) are left as they are.
+    """
+    if isinstance(settings, Settings) and isinstance(plain, dict):
+        for key in settings.unused:
+            plain.pop(key, None)
+        for key in type(settings).model_fields.keys() & plain.keys():
+            leave_out_unused(getattr(settings, key), plain[key])
+    elif isinstance(settings, Mapping) and isinstance(plain, dict):
+        for key, value in settings.items():
+            leave_out_unused(value, plain[key])
+    elif isinstance(settings, list | tuple) and isinstance(plain, list):
+        for value, plain_value in zip(settings, plain, strict=True):
+            leave_out_unused(value, plain_value)

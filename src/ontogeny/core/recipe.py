@@ -5,11 +5,11 @@
 
 import hashlib
 import json
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from ontogeny.core.component import Settings, refusal
+from ontogeny.core.component import Settings, leave_out_unused, refusal
 from ontogeny.core.controls import Control
 from ontogeny.core.errors import closest
 from ontogeny.core.measures import PassMeasure, StateMeasure
@@ -23,6 +23,8 @@ from ontogeny.core.windows import check_windows, windows_of
 
 class Recipe(Settings):
     """One experiment."""
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"companions"})
 
     extends: str | None = Field(default=None, exclude=True)
     """Another recipe, by its shipped name or by a path relative to this file, over which this file's keys are laid."""
@@ -132,16 +134,11 @@ class Recipe(Settings):
 
     def _content(self) -> dict[str, Any]:
         """What hashes cover. Keys that came later count only where they are used, so that older hashes still hold."""
-        content = {**self.as_json(), "model": self.model.identity()}
-        content["companions"] = {name: source.identity() for name, source in self.companions.items()}
-        if not content["companions"]:
-            del content["companions"]
-        if content["data"]["bos"] is None:
-            del content["data"]["bos"]
-        described = [*content["measures"], *content["objective"]]
-        for settings, component in zip(described, [*self.measures, *self.objective], strict=True):
-            for key in component.unused:
-                del settings[key]
+        content = self.as_json()
+        leave_out_unused(self, content)
+        content["model"] = self.model.identity()
+        if self.companions:
+            content["companions"] = {name: source.identity() for name, source in self.companions.items()}
         if self.train is not None and self.train.optimizer.kind == OPTIMIZERS.default_kind:
             del content["train"]["optimizer"]["kind"]
         return content

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -28,6 +28,8 @@ class NewText(Take):
             raise refusal("a window rolls on: say step, in tokens or as '25%' of the window", "window")
         if isinstance(self.step, str) and not re.fullmatch(r"\d+(\.\d+)?%", self.step):
             raise refusal(f"expected a number of tokens, or per cent as '25%', found '{self.step}'", "step")
+        if self.spread and self.step is not None:
+            raise refusal("windows roll over the whole text, they are not spread: leave out spread or step", "spread")
         return self
 
 
@@ -77,6 +79,8 @@ class TokenizerSettings(Settings):
 
 class Data(Settings):
     """Texts: where they come from, how they are split and cut, what is trained on and what is looked at."""
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"bos"})
 
     corpora: dict[Name, AnyCorpus] = Field(min_length=1)
     """Named corpora."""

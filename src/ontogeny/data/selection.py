@@ -100,7 +100,7 @@ class Selection:
             candidates = [i for i in candidates if inside[i]]
         what = "passages" if among is None else "passages that are trained on"
         count = _count(take, len(candidates), key, f"{what} of {self._recipe.data.length} tokens")
-        chosen = choose([passages[i] for i in candidates], count, self._recipe.data.split_seed)
+        chosen = choose([passages[i] for i in candidates], count, self._recipe.data.split_seed, take.spread)
         return [candidates[i] for i in chosen]
 
     def _add_windows(self, take: NewText, windows: Windows) -> None:

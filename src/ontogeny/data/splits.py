@@ -8,7 +8,7 @@ import numpy as np
 
 from ontogeny.core.corpora import Document
 from ontogeny.core.errors import DataError
-from ontogeny.core.passages import Passage
+from ontogeny.core.passages import Passage, document_of
 from ontogeny.data.documents import document_fingerprint, size_of
 
 
@@ -44,10 +44,11 @@ def split_documents(
     return splits
 
 
-def choose(passages: Sequence[Passage], count: int | None, seed: int) -> list[int]:
+def choose(passages: Sequence[Passage], count: int | None, seed: int, spread: bool = False) -> list[int]:
     """Indices of `count` passages chosen at random (None: all), in their order.
 
-    Fixed by content and seed: a larger count keeps what a smaller one chooses, and adds to it.
+    `spread`: over as many documents as there are, one passage of each before a second of any. Fixed by content and
+    seed: a larger count keeps what a smaller one chooses, and adds to it.
     """
     if count is None:
         return list(range(len(passages)))
@@ -56,7 +57,16 @@ def choose(passages: Sequence[Passage], count: int | None, seed: int) -> list[in
     for passage in passages:
         copies[passage.fingerprint] += 1  # equal passages are chosen independently
         priorities.append(_priority(seed, f"{passage.fingerprint}/{copies[passage.fingerprint]}"))
-    return sorted(sorted(range(len(passages)), key=priorities.__getitem__)[:count])
+    order = sorted(range(len(passages)), key=priorities.__getitem__)
+    if spread:
+        before = Counter[str]()
+        rounds: list[int] = []
+        for i in order:
+            document = document_of(passages[i].source)
+            rounds.append(before[document])
+            before[document] += 1
+        order = [i for _, i in sorted(zip(rounds, order, strict=True), key=lambda pair: pair[0])]
+    return sorted(order[:count])
 
 
 def _priority(seed: int, content: str) -> bytes:

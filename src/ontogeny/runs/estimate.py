@@ -6,7 +6,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from ontogeny.core.passages import ProbeSet, document_of
 from ontogeny.core.recipe import Recipe
+from ontogeny.core.takes import Take
 from ontogeny.data.batch_plans import describe_parts, planned_epochs
 from ontogeny.runs.trial import trial, trial_materials
 from ontogeny.train.loop import training_steps
@@ -30,6 +32,11 @@ def estimate(recipe: Recipe, *, runs_dir: Path, scratch: Path) -> dict[str, Any]
             f"{parent.name}: {first['steps']} steps, {first['time']}, {first['disk']}"
             for parent, first in zip(parents, firsts, strict=True)
         )
+    probes = {
+        name: _documents(probe, recipe.data.probes.get(name)) for name, probe in materials.prepared.probes.items()
+    }
+    if probes:
+        plan["probes"] = probes
     if materials.companions:
         plan["companions"] = {
             name: f"{companion.described['parameters']:,} parameters, frozen; in the step's time and in memory"
@@ -46,6 +53,16 @@ def estimate(recipe: Recipe, *, runs_dir: Path, scratch: Path) -> dict[str, Any]
         decisions_s = training.control_decisions.time(training.context())
         bytes_of = _sizes(path)
     return plan | _summary(training, steps_s, stop_s, decisions_s, bytes_of)
+
+
+def _documents(probe: ProbeSet, take: Take | None) -> str:
+    """Passages and documents of a probe set; intervals count documents."""
+    documents = len({document_of(passage.source) for passage in probe.passages})
+    text = f"{len(probe)} passages from {documents} {'document' if documents == 1 else 'documents'}"
+    chosen = take is not None and (take.count is not None or take.at_most is not None)
+    if take is not None and chosen and not take.spread and documents <= len(probe) / 2:
+        return f"{text}: with spread: true from as many as there are"
+    return text
 
 
 def _time_steps(session: Any) -> float:

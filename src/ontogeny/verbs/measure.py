@@ -89,7 +89,7 @@ def _series_tree(name: str, origin: "Origin", corpora: dict[str, JsonValue]) -> 
         "data": {
             "corpora": corpora,
             "splits": {"all": 1.0},
-            "probes": {corpus: {"of": f"{corpus}/all", "at_most": 32} for corpus in corpora},
+            "probes": {corpus: {"of": f"{corpus}/all", "at_most": 32, "spread": True} for corpus in corpora},
         },
         "model": {"kind": "pretrained", "path": origin.path, "revision": origin.revision},
     }

@@ -33,9 +33,9 @@ def recipe_for_text(text: Sequence[Path], model: str | None, overrides: Sequence
             "splits": {"train": 0.8, "novel": 0.2},
             "train": [{"of": "text/train"}],
             "probes": {
-                "train": {"of": "text/train", "at_most": 32},
-                "novel": {"of": "text/novel", "at_most": 32},
-                "general": {"of": "prose/novel", "at_most": 32},
+                "train": {"of": "text/train", "at_most": 32, "spread": True},
+                "novel": {"of": "text/novel", "at_most": 32, "spread": True},
+                "general": {"of": "prose/novel", "at_most": 32, "spread": True},
             },
         },
         **({} if model else {"tokenizer": {"vocab_size": 2048, "corpora": ["text"]}}),
