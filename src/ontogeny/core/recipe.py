@@ -69,6 +69,7 @@ class Recipe(Settings):
             for key in measure.probe_keys:
                 self._require_probe(getattr(measure, key), "measures", i, key)
         self._check_terms()
+        self._check_judge()
         for i, corpus in enumerate(self.tokenizer.corpora or ()):
             if corpus not in self.data.corpora:
                 message = f"unknown corpus '{corpus}': {closest(corpus, self.data.corpora)}"
@@ -113,12 +114,22 @@ class Recipe(Settings):
             if self.train.lora is not None:
                 message = f"the loss term '{term.label}' (objective.{term.label}) holds the weights, which train.lora "
                 raise refusal(f"{message}freezes: leave out one of the two", "objective", i)
-        read = {name for term in self.objective for name in term.companions}
+        read = {name for term in self.objective for name in term.companions} | {self._judge}
         for name in self.companions:
             if name not in read:
                 raise refusal(
                     f"no loss term reads the companion '{name}': leave it out, or name it there", "companions", name
                 )
+
+    @property
+    def _judge(self) -> str | None:
+        """The companion by whose loss examples are put in order."""
+        return self.train.order.judge if self.train else None
+
+    def _check_judge(self) -> None:
+        if self._judge is not None and self._judge not in self.companions:
+            known = closest(self._judge, self.companions) if self.companions else "there is none: name it in companions"
+            raise refusal(f"difficulty is judged by an unknown companion '{self._judge}': {known}", "train", "order")
 
     @property
     def longest(self) -> int:
@@ -139,7 +150,11 @@ class Recipe(Settings):
         if content["data"]["bos"] is None:
             del content["data"]["bos"]
         described = [*content["measures"], *content["objective"]]
-        for settings, component in zip(described, [*self.measures, *self.objective], strict=True):
+        components = [*self.measures, *self.objective]
+        if self.train is not None:
+            described += [*content["train"]["controls"], content["train"]["order"]]
+            components += [*self.train.controls, self.train.order]
+        for settings, component in zip(described, components, strict=True):
             for key in component.unused:
                 del settings[key]
         if self.train is not None and self.train.optimizer.kind == OPTIMIZERS.default_kind:
