@@ -21,6 +21,7 @@ from ontogeny.core.recipe_train import Lora, Mixing, Train
 from ontogeny.core.schedule import Cadence, Schedule
 from ontogeny.core.takes import Take
 from ontogeny.core.terms import Term
+from ontogeny.core.weightings import Weighting
 
 PAGE = Path(__file__).with_name("recipes.md")
 BEGIN, END = "<!-- keys: begin -->", "<!-- keys: end -->"
@@ -44,6 +45,7 @@ ROOMS: dict[str, tuple[str, type[Component]]] = {
     "Orders": ("ontogeny.data.orders", Order),
     "Models": ("ontogeny.models.sources", ModelSource),
     "Terms": ("ontogeny.objectives.terms", Term),
+    "Weightings": ("ontogeny.objectives.weightings", Weighting),
     "Measures": ("ontogeny.measures", StreamMeasure),
     "Optimizers": ("ontogeny.optimizers", Optimizer),
     "Controls": ("ontogeny.controls", Control),

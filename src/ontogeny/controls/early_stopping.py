@@ -50,6 +50,8 @@ class EarlyStopping(Control):
             for what, changing in (("weight", not term.weight.is_constant), ("temperature", term.scale_changes))
             if changing
         ]
+        if recipe.weighting.learns:
+            changes.append(f"what weighting: {recipe.weighting.kind} learns")
         if changes:
             verb = "changes" if len(changes) == 1 else "change"
             message = (

@@ -9,16 +9,18 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from ontogeny.core.component import Settings, refusal
+from ontogeny.core.component import Component, Settings, refusal
 from ontogeny.core.controls import Control
 from ontogeny.core.errors import closest
 from ontogeny.core.measures import PassMeasure, StateMeasure
 from ontogeny.core.names import RUN_NAME, Name
 from ontogeny.core.recipe_data import Data, TokenizerSettings
-from ontogeny.core.recipe_kinds import OPTIMIZERS, TERMS, AnyMeasure, AnyModel, AnyTerm
+from ontogeny.core.recipe_kinds import OPTIMIZERS, TERMS, WEIGHTINGS, AnyMeasure, AnyModel, AnyTerm, AnyWeighting
 from ontogeny.core.recipe_train import Train
 from ontogeny.core.schedule import Cadence
 from ontogeny.core.windows import check_windows, windows_of
+
+_FIXED = "fixed"
 
 
 class Recipe(Settings):
@@ -40,6 +42,8 @@ class Recipe(Settings):
     """Frozen models that loss terms read beside the trained one, by name: {teacher: {kind: from_run, recipe: …}}."""
     objective: tuple[AnyTerm, ...] = Field(default_factory=lambda: (TERMS.make("next_token"),), min_length=1)
     """The terms of the loss; their weighted sum is minimised. By default next_token alone."""
+    weighting: AnyWeighting = Field(default_factory=lambda: WEIGHTINGS.make(_FIXED))
+    """How terms are weighed against one another, beyond their weights; by default fixed: by these alone."""
     train: Train | None = None
     """How it is trained; without it, the recipe only looks at the model as it is."""
     checkpoints: Cadence = Cadence(every_epochs=1)
@@ -70,6 +74,7 @@ class Recipe(Settings):
                 self._require_probe(getattr(measure, key), "measures", i, key)
         self._check_terms()
         self._check_judge()
+        self._check_weighting()
         for i, corpus in enumerate(self.tokenizer.corpora or ()):
             if corpus not in self.data.corpora:
                 message = f"unknown corpus '{corpus}': {closest(corpus, self.data.corpora)}"
@@ -126,6 +131,15 @@ class Recipe(Settings):
         """The companion by whose loss examples are put in order."""
         return self.train.order.judge if self.train else None
 
+    def _check_weighting(self) -> None:
+        kind = self.weighting.kind
+        if kind == _FIXED:
+            return
+        if self.train is None or len(self.objective) < 2:
+            lacks = "there is no training" if self.train is None else "the objective has one term"
+            raise refusal(f"{kind} weighs terms against one another while they train, and {lacks}", "weighting")
+        self.weighting.check(self, "weighting")
+
     def _check_judge(self) -> None:
         if self._judge is not None and self._judge not in self.companions:
             known = closest(self._judge, self.companions) if self.companions else "there is none: name it in companions"
@@ -138,8 +152,14 @@ class Recipe(Settings):
         return max([self.data.length, *(windows.length for windows in rolling if windows)])
 
     def as_json(self) -> dict[str, Any]:
-        """The whole recipe, defaults written out, as plain JSON values."""
-        return self.model_dump(mode="json")
+        """The whole recipe, defaults written out, as plain JSON values.
+
+        `weighting` only where it is not fixed: runs from before there were others compare with later ones.
+        """
+        content = self.model_dump(mode="json")
+        if self.weighting.kind == _FIXED:
+            del content["weighting"]
+        return content
 
     def _content(self) -> dict[str, Any]:
         """What hashes cover. Keys that came later count only where they are used, so that older hashes still hold."""
@@ -150,7 +170,7 @@ class Recipe(Settings):
         if content["data"]["bos"] is None:
             del content["data"]["bos"]
         described = [*content["measures"], *content["objective"]]
-        components = [*self.measures, *self.objective]
+        components: list[Component] = [*self.measures, *self.objective]
         if self.train is not None:
             described += [*content["train"]["controls"], content["train"]["order"]]
             components += [*self.train.controls, self.train.order]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,9 +11,11 @@ from ontogeny.core.errors import RunFailedError
 from ontogeny.core.progress import StepEvent
 from ontogeny.core.seeds import derive_seed
 from ontogeny.core.terms import Unit, supervised_bytes
+from ontogeny.core.weightings import effective
 from ontogeny.data.collate import collate
 from ontogeny.objectives.forward import ModelForward
 from ontogeny.train.parameter_groups import set_learning_rate
+from ontogeny.train.separate_gradients import SeparateGradients
 from ontogeny.train.session import Session
 
 if TYPE_CHECKING:
@@ -48,8 +51,9 @@ def _take_step(session: Session) -> StepEvent:
     step = session.step
     ids = session.plan.batch_at(step)
     learning_rate = session.learning_rate(step)
-    loss, told, grad_norm, supervised = step_gradients(session)
-    weights = session.objective.weights(session.progress())
+    gradients = step_gradients(session)
+    loss, told, grad_norm = gradients.loss, gradients.told, gradients.norm
+    weights = effective(session.objective.weights(session.progress()), gradients.coefficients)
     if not np.isfinite(loss) or not np.isfinite(grad_norm):
         session.optimizer.zero_grad(set_to_none=True)
         what = f"loss is {loss}" if not np.isfinite(loss) else f"gradient norm is {grad_norm}"
@@ -66,23 +70,38 @@ def _take_step(session: Session) -> StepEvent:
         learning_rate=learning_rate,
         grad_norm=grad_norm,
         tokens=session.plan.tokens_through(step + 1) - session.plan.tokens_through(step),
-        supervised_tokens=supervised,
+        supervised_tokens=gradients.supervised,
         tokens_seen=session.plan.tokens_through(step + 1),
         example_ids=tuple(int(i) for i in ids),
         seconds=time.perf_counter() - started,
     )
 
 
-def step_gradients(session: Session) -> tuple[float, dict[str, float], float, int]:
-    """Fill `.grad` as the next step needs it, clipped.
+@dataclass(frozen=True, kw_only=True)
+class StepGradients:
+    """What a step's gradient was made of."""
 
-    Returns the loss, its terms and what they tell besides, the norm before clipping, the number of target tokens.
-    """
+    loss: float
+    told: dict[str, float]
+    """Its terms, and what they tell besides."""
+    coefficients: dict[str, float]
+    """Of each term's gradient, where the weighting combines them; else empty."""
+    norm: float
+    """Before clipping."""
+    supervised: int
+    """Target tokens."""
+
+
+def step_gradients(session: Session) -> StepGradients:
+    """Fill `.grad` as the next step needs it, clipped."""
     ids = session.plan.batch_at(session.step)
     units = _units(session, ids)
     session.optimizer.zero_grad(set_to_none=True)
-    loss, terms = _accumulate_gradients(session, ids, units)
-    return loss, terms, float(_clip(session)), int(units["tokens"])
+    separate = SeparateGradients(session) if session.objective.weighting.separate else None
+    loss, told = _accumulate_gradients(session, ids, units, separate)
+    coefficients = separate.combine() if separate else {}
+    norm = float(_clip(session))
+    return StepGradients(loss=loss, told=told, coefficients=coefficients, norm=norm, supervised=int(units["tokens"]))
 
 
 def _units(session: Session, ids: np.ndarray) -> dict[Unit, float]:
@@ -98,9 +117,11 @@ def _units(session: Session, ids: np.ndarray) -> dict[Unit, float]:
 
 
 def _accumulate_gradients(
-    session: Session, ids: np.ndarray, units: dict[Unit, float]
+    session: Session, ids: np.ndarray, units: dict[Unit, float], separate: SeparateGradients | None
 ) -> tuple[float, dict[str, float]]:
     """Add up the gradients of this process's micro-batches; return the step's loss and terms over all processes.
+
+    With `separate`, those of each term by themselves.
 
     Distributed training averages gradients over processes, so each share is multiplied by their number.
     """
@@ -115,8 +136,12 @@ def _accumulate_gradients(
             continue
         forward = _forward(session, piece, micro, rank)
         with _sync(session, last=micro == len(mine) - 1):
-            loss, terms = session.objective.train_loss(forward, progress, units)
-            accelerator.backward(loss * world)
+            if separate is None:
+                loss, terms = session.objective.train_loss(forward, progress, units)
+                accelerator.backward(loss * world)
+            else:
+                loss, summands, terms = session.objective.summands(forward, progress, units)
+                separate.add(summands)
         losses.append(loss.detach())
         parts.append(terms)
     return _totals(session, losses, parts)
