@@ -17,7 +17,7 @@ from ontogeny.core.orders import Order
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_data import Data, NewText, Replay, TokenizerSettings, Twins
 from ontogeny.core.recipe_schema import recipe_schema
-from ontogeny.core.recipe_train import Lora, Mixing, Train
+from ontogeny.core.recipe_train import Lora, Mixing, OnPolicy, Train
 from ontogeny.core.schedule import Cadence, Schedule
 from ontogeny.core.takes import Take
 from ontogeny.core.terms import Term
@@ -36,6 +36,7 @@ BLOCKS = {
     "tokenizer": TokenizerSettings,
     "train": Train,
     "train.mixing": Mixing,
+    "train.on_policy": OnPolicy,
     "train.lora": Lora,
     "Schedules": Schedule,
     "Cadences": Cadence,

@@ -75,6 +75,7 @@ class Recipe(Settings):
         self._check_terms()
         self._check_judge()
         self._check_weighting()
+        self._check_on_policy()
         for i, corpus in enumerate(self.tokenizer.corpora or ()):
             if corpus not in self.data.corpora:
                 message = f"unknown corpus '{corpus}': {closest(corpus, self.data.corpora)}"
@@ -140,6 +141,16 @@ class Recipe(Settings):
             raise refusal(f"{kind} weighs terms against one another while they train, and {lacks}", "weighting")
         self.weighting.check(self, "weighting")
 
+    def _check_on_policy(self) -> None:
+        if self.train is None or self.train.on_policy is None:
+            return
+        if not any(term.reads_own_text for term in self.objective):
+            message = "no loss term learns from what the student writes: name one that compares with a companion, as kd"
+            raise refusal(message, "train", "on_policy")
+        if self.train.on_policy.prompt >= self.data.length:
+            message = f"a prompt of {self.train.on_policy.prompt} tokens leaves nothing to write of data.length "
+            raise refusal(f"{message}{self.data.length}: write less", "train", "on_policy", "prompt")
+
     def _check_judge(self) -> None:
         if self._judge is not None and self._judge not in self.companions:
             known = closest(self._judge, self.companions) if self.companions else "there is none: name it in companions"
@@ -154,11 +165,13 @@ class Recipe(Settings):
     def as_json(self) -> dict[str, Any]:
         """The whole recipe, defaults written out, as plain JSON values.
 
-        `weighting` only where it is not fixed: runs from before there were others compare with later ones.
+        `weighting` and `train.on_policy` only where they act: runs from before they existed compare with later ones.
         """
         content = self.model_dump(mode="json")
         if self.weighting.kind == _FIXED:
             del content["weighting"]
+        if self.train is not None and self.train.on_policy is None:
+            del content["train"]["on_policy"]
         return content
 
     def _content(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from ontogeny.core.errors import OntogenyError, closest
 from ontogeny.core.progress import Progress
 from ontogeny.core.recipe_kinds import WEIGHTINGS
 from ontogeny.core.seeds import derive_seed
-from ontogeny.core.terms import ForwardPass, Term, TermContext, TermNeed, Unit, supervised_bytes
+from ontogeny.core.terms import ForwardPass, Term, TermContext, TermNeed, Unit, given, supervised_bytes
 from ontogeny.core.weightings import Weighting
 from ontogeny.models.body_and_head import unwrapped
 from ontogeny.objectives.forward import CompanionForwards, ModelForward, TermForward
@@ -235,6 +235,8 @@ class Objective:
             module.train(forward.model.training)
         own = TermForward(forward, term, progress, module, self.anchors.get(term.label, {}))
         value, unit = term.value(own)
+        if unit == "tokens" and not term.reads_own_text and any(passage.written for passage in forward.passages):
+            unit = "given_tokens"
         told, names = term.tell(value.detach(), own), term.detail_names()
         return value, unit, {names[detail]: amount.detach() for detail, amount in told.items()}
 
@@ -262,6 +264,7 @@ def count_units(forward: ForwardPass) -> dict[Unit, float]:
     """How many units of each kind a batch holds: supervised tokens, bytes that they cover, examples, one batch."""
     return {
         "tokens": float(forward.supervised.sum()),
+        "given_tokens": float(given(forward.passages, forward.supervised).sum()),
         "bytes": supervised_bytes(forward.passages),
         "examples": float(len(forward.input_ids)),
         "batch": 1.0,

@@ -1,19 +1,21 @@
 """The training loop: a generator of frozen events that does no I/O."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ontogeny.core.errors import RunFailedError
+from ontogeny.core.passages import Passage
 from ontogeny.core.progress import StepEvent
 from ontogeny.core.seeds import derive_seed
 from ontogeny.core.terms import Unit, supervised_bytes
 from ontogeny.core.weightings import effective
 from ontogeny.data.collate import collate
 from ontogeny.objectives.forward import ModelForward
+from ontogeny.train.own_text import passages_of_step, written_tokens
 from ontogeny.train.parameter_groups import set_learning_rate
 from ontogeny.train.separate_gradients import SeparateGradients
 from ontogeny.train.session import Session
@@ -94,30 +96,33 @@ class StepGradients:
 
 def step_gradients(session: Session) -> StepGradients:
     """Fill `.grad` as the next step needs it, clipped."""
-    ids = session.plan.batch_at(session.step)
-    units = _units(session, ids)
+    passages = passages_of_step(session)
+    units = _units(session, passages)
     session.optimizer.zero_grad(set_to_none=True)
     separate = SeparateGradients(session) if session.objective.weighting.separate else None
-    loss, told = _accumulate_gradients(session, ids, units, separate)
+    loss, told = _accumulate_gradients(session, passages, units, separate)
+    if session.train.on_policy is not None:
+        told["written_tokens"] = float(written_tokens(passages))
     coefficients = separate.combine() if separate else {}
     norm = float(_clip(session))
     return StepGradients(loss=loss, told=told, coefficients=coefficients, norm=norm, supervised=int(units["tokens"]))
 
 
-def _units(session: Session, ids: np.ndarray) -> dict[Unit, float]:
+def _units(session: Session, passages: Sequence[Passage]) -> dict[Unit, float]:
     """Units of the whole step, over all micro-batches and processes: known beforehand, nothing to communicate."""
-    supervised = sum(int(session.examples[i].supervised[1:].sum()) for i in ids)
-    pieces = min(len(ids), session.train.accumulate * session.accelerator.num_processes)
+    supervised = sum(int(passage.supervised[1:].sum()) for passage in passages)
+    pieces = min(len(passages), session.train.accumulate * session.accelerator.num_processes)
     return {
         "tokens": float(max(supervised, 1)),
-        "bytes": max(supervised_bytes([session.examples[i] for i in ids]), 1.0),
-        "examples": float(len(ids)),
+        "given_tokens": float(max(supervised - written_tokens(passages), 1)),
+        "bytes": max(supervised_bytes(passages), 1.0),
+        "examples": float(len(passages)),
         "batch": float(pieces),
     }
 
 
 def _accumulate_gradients(
-    session: Session, ids: np.ndarray, units: dict[Unit, float], separate: SeparateGradients | None
+    session: Session, passages: Sequence[Passage], units: dict[Unit, float], separate: SeparateGradients | None
 ) -> tuple[float, dict[str, float]]:
     """Add up the gradients of this process's micro-batches; return the step's loss and terms over all processes.
 
@@ -128,13 +133,13 @@ def _accumulate_gradients(
     accelerator = session.accelerator
     world, rank = accelerator.num_processes, accelerator.process_index
     progress = session.progress()
-    mine = np.array_split(ids, session.train.accumulate * world)[rank::world]
+    mine = np.array_split(np.arange(len(passages)), session.train.accumulate * world)[rank::world]
     parts: list[dict[str, Tensor]] = []
     losses: list[Tensor] = []
     for micro, piece in enumerate(mine):
         if not len(piece):
             continue
-        forward = _forward(session, piece, micro, rank)
+        forward = _forward(session, [passages[row] for row in piece], micro, rank)
         with _sync(session, last=micro == len(mine) - 1):
             if separate is None:
                 loss, terms = session.objective.train_loss(forward, progress, units)
@@ -153,11 +158,11 @@ def _sync(session: Session, *, last: bool) -> Any:
     return nullcontext() if last else session.accelerator.no_sync(session.wrapped)
 
 
-def _forward(session: Session, ids: np.ndarray, micro: int, rank: int) -> ModelForward:
+def _forward(session: Session, passages: Sequence[Passage], micro: int, rank: int) -> ModelForward:
     import torch
 
     torch.manual_seed(micro_batch_seed(session.train.seed, session.step, rank, micro))
-    batch = collate([session.examples[i] for i in ids], session.tokenizer.pad_token_id)
+    batch = collate(passages, session.tokenizer.pad_token_id)
     return session.objective.forward(session.wrapped, batch.to(session.accelerator.device))
 
 

@@ -43,8 +43,8 @@ class SeparateGradients:
 
         session, shared = self._session, len(self._parameters)
         seed = derive_seed(session.train.seed, "weighting", session.step)
-        found = session.objective.weighting.coefficients(self._products(), seed)
-        coefficients = dict(zip(self._gradients, map(float, found), strict=True))
+        combined = session.objective.weighting.coefficients(self._products(), seed)
+        coefficients = dict(zip(self._gradients, map(float, combined), strict=True))
         for i, p in enumerate([*self._parameters, *self._others]):
             p.grad = torch.zeros_like(p)
             for label, gradients in self._gradients.items():
