@@ -136,6 +136,7 @@ def test_accumulation_changes_nothing(texts: Path) -> None:
         assert cut.told[told] == pytest.approx(whole.told[told], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_same_bits(texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = own_recipe(texts, own={"share": 0.5, "prompt": 6})
     path = execute(recipe, runs_dir=tmp_path / "whole")

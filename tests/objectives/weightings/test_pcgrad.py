@@ -94,6 +94,7 @@ def test_one_gradient_of_all_terms_is_the_plain_one(texts: Path) -> None:
     assert SeparateGradients(session)._others, "hidden has a projection of its own"
 
 
+@pytest.mark.slow
 def test_a_run_records_effective_weights_and_resumes_exactly(
     texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

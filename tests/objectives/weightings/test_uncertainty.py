@@ -62,12 +62,26 @@ def test_accumulation_counts_the_offset_once(texts: Path) -> None:
     assert first.tolist() == pytest.approx(second.tolist(), rel=1e-5)
 
 
+def test_listeners_hear_summands_that_add_up(texts: Path) -> None:
+    """The audit adds up weight x term: what the weighting adds, 4 x s / 2 = 2 at s = 1, is a summand of weight 1."""
+    session = session_of(weighted_recipe(texts, weighting="uncertainty"))
+    with torch.no_grad():
+        session.modules[WEIGHTING].get_parameter("log_variance").fill_(1.0)
+    heard: list[tuple[dict[str, torch.Tensor], dict[str, float], torch.Tensor]] = []
+    session.objective.listeners.append(lambda *said: heard.append(said))
+    step_gradients(session)
+    ((terms, weights, total),) = heard
+    assert float(terms["weighting"].detach()) == pytest.approx(2.0)
+    assert sum(weights[name] * float(terms[name].detach()) for name in terms) == pytest.approx(total.item(), rel=1e-6)
+
+
 @pytest.fixture(scope="module")
 def learned(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     recipe = weighted_recipe(texts, weighting="uncertainty")
     return open_run(execute(recipe, runs_dir=tmp_path_factory.mktemp("runs")))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_same_bits(
     learned: Run, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +111,7 @@ def test_effective_weights_are_recorded_and_evaluation_uses_them(learned: Run) -
     assert float(evaluated["objective"]) == pytest.approx(composed, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_looking_afterwards_sees_the_learned_weights(learned: Run, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(learned.path, copy)
