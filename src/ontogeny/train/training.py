@@ -2,12 +2,12 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 
 from ontogeny.core.errors import RunFailedError
+from ontogeny.core.json_types import Json
 from ontogeny.core.measures import Context
 from ontogeny.core.progress import Place, StepEvent
 from ontogeny.core.recipe import Recipe
@@ -199,13 +199,15 @@ class Training:
         """
         step, checkpoints = self.session.step, self.writer.run.checkpoints
         if all(checkpoint.step != step for checkpoint in checkpoints):
-            self._save(self.session.place(), {KEPT_BY: kind})
+            self._save(self.session.place(), kept_by=kind)
         self.writer.drop_checkpoints([c.step for c in checkpoints if c.step != step and c.kept_by == kind])
 
-    def _save(self, place: Place, kept: Mapping[str, str] = MappingProxyType({})) -> None:
+    def _save(self, place: Place, kept_by: str | None = None) -> None:
         started = time.perf_counter()
         self.writer.flush()
-        extra = {"metrics_rows": self.writer.metrics_rows, "total_steps": self.session.total_steps, **kept}
+        extra: dict[str, Json] = {"metrics_rows": self.writer.metrics_rows, "total_steps": self.session.total_steps}
+        if kept_by is not None:
+            extra[KEPT_BY] = kept_by
         with self.writer.checkpoint(place, extra=extra) as folder:
             save_model(self.session.model, folder / "model")
             save_trainer(self.session, folder / "trainer")
