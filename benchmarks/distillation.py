@@ -100,7 +100,7 @@ def _losses(teacher: Any, batch: Batch) -> dict[str, Callable[[Any], torch.Tenso
 
     def next_token(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
         forward = plain.forward(model, batch)
-        assert count_units(forward) == units
+        assert count_units(forward)["tokens"] == units["tokens"]
         return plain.train_loss(forward, _HERE, units)[0], forward.logits
 
     def floor(model: Any) -> torch.Tensor:

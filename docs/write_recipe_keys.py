@@ -17,10 +17,11 @@ from ontogeny.core.orders import Order
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_data import Data, NewText, Replay, TokenizerSettings, Twins
 from ontogeny.core.recipe_schema import recipe_schema
-from ontogeny.core.recipe_train import Lora, Mixing, Train
+from ontogeny.core.recipe_train import Lora, Mixing, OnPolicy, Train
 from ontogeny.core.schedule import Cadence, Schedule
 from ontogeny.core.takes import Take
 from ontogeny.core.terms import Term
+from ontogeny.core.weightings import Weighting
 
 PAGE = Path(__file__).with_name("recipes.md")
 BEGIN, END = "<!-- keys: begin -->", "<!-- keys: end -->"
@@ -35,6 +36,7 @@ BLOCKS = {
     "tokenizer": TokenizerSettings,
     "train": Train,
     "train.mixing": Mixing,
+    "train.on_policy": OnPolicy,
     "train.lora": Lora,
     "Schedules": Schedule,
     "Cadences": Cadence,
@@ -44,6 +46,7 @@ ROOMS: dict[str, tuple[str, type[Component]]] = {
     "Orders": ("ontogeny.data.orders", Order),
     "Models": ("ontogeny.models.sources", ModelSource),
     "Terms": ("ontogeny.objectives.terms", Term),
+    "Weightings": ("ontogeny.objectives.weightings", Weighting),
     "Measures": ("ontogeny.measures", StreamMeasure),
     "Optimizers": ("ontogeny.optimizers", Optimizer),
     "Controls": ("ontogeny.controls", Control),

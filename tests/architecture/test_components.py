@@ -18,6 +18,7 @@ ROOMS = [
     "ontogeny.interventions",
     "ontogeny.optimizers",
     "ontogeny.objectives.terms",
+    "ontogeny.objectives.weightings",
     "ontogeny.data.corpora",
     "ontogeny.data.orders",
     "ontogeny.models.sources",

@@ -15,6 +15,7 @@ ROOMS = [
     "interventions",
     "optimizers",
     "objectives/terms",
+    "objectives/weightings",
     "data/corpora",
     "data/orders",
     "models/sources",

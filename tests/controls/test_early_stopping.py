@@ -10,9 +10,10 @@ from ontogeny.controls.early_stopping import EarlyStopping
 from ontogeny.core.controls import Decision
 from ontogeny.core.errors import RecipeError
 from ontogeny.core.recipe_file import validate
-from ontogeny.runs.execute import execute
+from ontogeny.runs.execute import execute, resume
 from ontogeny.store.run import open_run
-from tests.small_runs import tree, write_text
+from ontogeny.store.writer import RunWriter
+from tests.small_runs import differences, interrupt_and_resume, tree, write_text
 
 
 def follow(monkeypatch: pytest.MonkeyPatch, control: EarlyStopping, values: list[float]) -> list[Decision]:
@@ -81,3 +82,97 @@ def test_a_run_that_does_not_learn_is_stopped(words: Path, tmp_path: Path) -> No
     assert run.status["step"] == 2
     assert run.provenance["stopped"]["why"].startswith("early_stopping: nll of novel has had no new best")
     assert run.checkpoints[-1].step == 2
+
+
+def test_a_new_best_is_kept_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New bests at decisions 0, 1 and 3 of 4.0, 3.0, 3.5, 2.9; by default none is kept."""
+    values = [4.0, 3.0, 3.5, 2.9]
+    kept = [decision.keep for decision in follow(monkeypatch, EarlyStopping(probe="novel", keep="best"), values)]
+    assert kept == [True, True, False, True]
+    assert not any(decision.keep for decision in follow(monkeypatch, EarlyStopping(probe="novel"), values))
+
+
+LOSSES = [4.0, 3.0, 3.5, 2.0, 2.5, 1.9, 2.2, 2.3, 2.4, 2.5, 2.6, 2.7]
+"""At states 0 to 11: new bests at 0, 1, 3 and 5."""
+
+
+def planted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(EarlyStopping, "_value", lambda self, context: LOSSES[context.progress.step])
+
+
+def kept_recipe(words: Path, keep: str = "best", every: int = 4) -> Any:
+    own = {
+        "steps": 12,
+        "batch": 6,
+        "controls": [{"kind": "early_stopping", "probe": "novel", "every": 1, "patience": 9, "keep": keep}],
+    }
+    changes = {"measures": ["evaluation", "weight_drift"], "checkpoints": {"every_steps": every}}
+    return validate(tree(words, train=own, **changes), "test")
+
+
+def test_the_best_state_is_a_checkpoint_and_earlier_bests_are_dropped(
+    words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scheduled: 0, 4, 8, 12. Of the bests 0, 1, 3 and 5 the last is kept, and 0, which is scheduled."""
+    planted(monkeypatch)
+    run = open_run(execute(kept_recipe(words), runs_dir=tmp_path / "best"))
+    assert [c.step for c in run.checkpoints] == [0, 4, 5, 8, 12]
+    assert [c.kept_by for c in run.checkpoints] == [None, None, "early_stopping", None, None]
+    assert run.series("early_stopping_best_step", "train")["value"].iloc[-1] == 5
+    run.checkpoints[2].verify()
+
+
+@pytest.mark.slow
+def test_keeping_the_best_changes_nothing_else(words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights are the same, and what was kept besides is no earlier state to measure a drift from."""
+    planted(monkeypatch)
+    run = open_run(execute(kept_recipe(words), runs_dir=tmp_path / "best"))
+    plain = open_run(execute(kept_recipe(words, "scheduled"), runs_dir=tmp_path / "plain"))
+    assert [c.step for c in plain.checkpoints] == [0, 4, 8, 12]
+    drift = [run.measure("weight_drift").load() for run in (run, plain)]
+    assert drift[0].identical(drift[1])
+    assert run.checkpoints[-1].place == plain.checkpoints[-1].place
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed_at", [2, 5, 6])
+def test_the_best_state_survives_a_resume(
+    words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
+) -> None:
+    """Stopped while step 2, 5 or 6 is recorded: before a best, right after it was saved, and later."""
+    planted(monkeypatch)
+    whole = execute(kept_recipe(words), runs_dir=tmp_path / "whole")
+    again = interrupt_and_resume(kept_recipe(words), tmp_path / "again", killed_at, monkeypatch)
+    assert differences(whole, again.path) == []
+
+
+@pytest.mark.slow
+def test_a_best_that_was_not_dropped_before_the_kill_is_dropped_after(
+    words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between saving the best at 5 and dropping the one at 3: the resumed run decides again, and drops it."""
+    planted(monkeypatch)
+    drop = RunWriter.drop_checkpoints
+
+    def killed(self: RunWriter, steps: list[int]) -> None:
+        if steps == [3]:
+            raise KeyboardInterrupt
+        drop(self, steps)
+
+    monkeypatch.setattr(RunWriter, "drop_checkpoints", killed)
+    with pytest.raises(KeyboardInterrupt):
+        execute(kept_recipe(words), runs_dir=tmp_path)
+    path = next(tmp_path.iterdir())
+    assert [c.step for c in open_run(path).checkpoints] == [0, 3, 4, 5]
+    monkeypatch.setattr(RunWriter, "drop_checkpoints", drop)
+    assert [c.step for c in open_run(resume(path)).checkpoints] == [0, 4, 5, 8, 12]
+
+
+def test_the_key_counts_in_the_hash_only_where_it_is_used(words: Path) -> None:
+    assert "keep" not in kept_recipe(words, "scheduled")._content()["train"]["controls"][0]
+    assert kept_recipe(words, "scheduled").recipe_hash != kept_recipe(words).recipe_hash
+
+
+def test_the_best_of_what_does_not_compare_is_refused(words: Path) -> None:
+    with pytest.raises(RecipeError, match="does not compare over training"):
+        recipe(words, ["next_token", {"kind": "kd"}], metric="objective", keep="best")

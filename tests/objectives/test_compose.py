@@ -66,8 +66,8 @@ def test_a_listener_hears_terms_with_their_graph_and_changes_nothing() -> None:
 def test_evaluation_has_the_same_weights_as_the_step_it_stands_at() -> None:
     objective = Objective([NextToken(), Squared()])
     forward = batch()
-    # a byte per token; the first of a passage is not predicted, so 2 + 1 bytes are
-    assert count_units(forward) == {"tokens": 3.0, "bytes": 3.0, "examples": 2.0, "batch": 1.0}
+    # a byte per token; the first of a passage is not predicted, so 2 + 1 bytes are; the model wrote none itself
+    assert count_units(forward) == {"tokens": 3.0, "given_tokens": 3.0, "bytes": 3.0, "examples": 2.0, "batch": 1.0}
     value, terms = objective.combine(objective.sums(forward, HALF), HALF)
     trained, _ = objective.train_loss(forward, HALF, count_units(forward))
     assert value == pytest.approx(trained.item())

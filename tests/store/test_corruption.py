@@ -72,7 +72,7 @@ def everything(path: Path) -> dict[str, Any]:
         "findings": repr(run.findings),
         "analyses": repr(run.analyses),
         "anchors": {name: {k: t.numpy().tobytes() for k, t in kept.items()} for name, kept in anchors.items()},
-        "order": example_nll(recipe, path, None, None).tobytes(),  # type: ignore[arg-type, union-attr]
+        "order": example_nll(recipe, path, None, None, {}).tobytes(),  # type: ignore[arg-type, union-attr]
     }
 
 

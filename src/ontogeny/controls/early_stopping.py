@@ -22,7 +22,11 @@ class EarlyStopping(Control):
     rises with its schedules, whatever the model does.
 
     Recorded at each decision: `value` and `best`, in nats per token (or unit), `best_step`, and `waited`, the number of
-    decisions since. To keep the best model, save checkpoints at the same states; `from_run` takes one by its step.
+    decisions since.
+
+    With `keep: best` the state at each new best is saved as a checkpoint, in place of the best one before it; those
+    that `checkpoints` asks for stay. It is the checkpoint of the last `best_step`, which `from_run` takes by its step.
+    The last state is saved in any case, and not decided about.
     """
 
     every: int = Field(default=50, ge=1)
@@ -36,6 +40,11 @@ class EarlyStopping(Control):
     least_gain: float = Field(default=0.0, ge=0)
     """By how much a new best must be better, in nats."""
 
+    keep: Literal["scheduled", "best"] = "scheduled"
+    """best: save the best state, too, wherever it falls. To train on all the same, write a patience that is never
+    reached."""
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"keep"})
     cost: ClassVar[str] = "one forward pass over the probe set per decision"
     probe_keys: ClassVar[tuple[str, ...]] = ("probe",)
 
@@ -50,6 +59,8 @@ class EarlyStopping(Control):
             for what, changing in (("weight", not term.weight.is_constant), ("temperature", term.scale_changes))
             if changing
         ]
+        if recipe.weighting.learns:
+            changes.append(f"what weighting: {recipe.weighting.kind} learns")
         if changes:
             verb = "changes" if len(changes) == 1 else "change"
             message = (
@@ -73,7 +84,7 @@ class EarlyStopping(Control):
                 f"{best:.4f} at step {best_step:.0f}"
             )
         values = {"value": value, "best": best, "best_step": best_step, "waited": waited}
-        return Decision(step=step, values=values, stop=stop)
+        return Decision(step=step, values=values, stop=stop, keep=self.keep == "best" and best_step == step)
 
     def put_in_force(self, decision: Decision, steering: Steering) -> None:
         """Nothing to set: training goes on as it was, or ends."""

@@ -21,6 +21,8 @@ class Decision:
     decisions are read back from there, so a decision has at least one, and nothing else about it is known later."""
     stop: str | None = None
     """Why training ends here; None if it goes on."""
+    keep: bool = False
+    """Is this state to be kept as a checkpoint, in place of the one that the control kept before?"""
 
 
 class Steering(Protocol):

@@ -19,7 +19,7 @@ class Examples:
     lengths: np.ndarray
     """int64 [n]: tokens."""
     nll: np.ndarray | None = None
-    """float64 [n]: mean NLL per token before training, in nats; there where `Order.needs_nll`."""
+    """float64 [n]: mean NLL per token, in nats, before training or under `Order.judge`; there where `needs_nll`."""
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -30,6 +30,11 @@ class Order(Component):
 
     needs_nll: ClassVar[bool] = False
     """Does it read `Examples.nll`? The model is then run over all examples before training."""
+
+    @property
+    def judge(self) -> str | None:
+        """The companion whose NLL it reads; None for the NLL of the model that training starts from."""
+        return None
 
     @abstractmethod
     def epoch(self, number: int, examples: Examples, seed: int) -> np.ndarray:

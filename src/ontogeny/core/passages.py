@@ -19,6 +19,7 @@ class Passage:
     `supervised` is bool `[n]`: does the training loss count this token as a target? (All true for plain text,
     only the completion for prompt/completion and chat rows. The first token is never predicted.)
     `sides`: side inputs by name, float32 `[n, d]` each, for models and loss terms that declare them.
+    `written`: how many tokens at its end the trained model wrote itself (`train.own_text`).
     `bos_tokens`: how many tokens at the beginning are no text but put before it (`data.bos`); they are never predicted.
     """
 
@@ -29,6 +30,7 @@ class Passage:
     supervised: np.ndarray
     sides: Mapping[str, np.ndarray] = field(default_factory=dict)
     bos_tokens: int = 0
+    written: int = 0
 
     @property
     def first_predicted(self) -> int:

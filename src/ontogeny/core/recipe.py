@@ -15,10 +15,12 @@ from ontogeny.core.errors import closest
 from ontogeny.core.measures import PassMeasure, StateMeasure
 from ontogeny.core.names import RUN_NAME, Name
 from ontogeny.core.recipe_data import Data, TokenizerSettings
-from ontogeny.core.recipe_kinds import OPTIMIZERS, TERMS, AnyMeasure, AnyModel, AnyTerm
+from ontogeny.core.recipe_kinds import OPTIMIZERS, TERMS, WEIGHTINGS, AnyMeasure, AnyModel, AnyTerm, AnyWeighting
 from ontogeny.core.recipe_train import Train
 from ontogeny.core.schedule import Cadence
 from ontogeny.core.windows import check_windows, windows_of
+
+_FIXED = "fixed"
 
 
 class Recipe(Settings):
@@ -42,6 +44,8 @@ class Recipe(Settings):
     """Frozen models that loss terms read beside the trained one, by name: {teacher: {kind: from_run, recipe: …}}."""
     objective: tuple[AnyTerm, ...] = Field(default_factory=lambda: (TERMS.make("next_token"),), min_length=1)
     """The terms of the loss; their weighted sum is minimised. By default next_token alone."""
+    weighting: AnyWeighting = Field(default_factory=lambda: WEIGHTINGS.make(_FIXED))
+    """How terms are weighed against one another, beyond their weights; by default fixed: by these alone."""
     train: Train | None = None
     """How it is trained; without it, the recipe only looks at the model as it is."""
     checkpoints: Cadence = Cadence(every_epochs=1)
@@ -71,6 +75,9 @@ class Recipe(Settings):
             for key in measure.probe_keys:
                 self._require_probe(getattr(measure, key), "measures", i, key)
         self._check_terms()
+        self._check_judge()
+        self._check_weighting()
+        self._check_on_policy()
         for i, corpus in enumerate(self.tokenizer.corpora or ()):
             if corpus not in self.data.corpora:
                 message = f"unknown corpus '{corpus}': {closest(corpus, self.data.corpora)}"
@@ -115,12 +122,41 @@ class Recipe(Settings):
             if self.train.lora is not None:
                 message = f"the loss term '{term.label}' (objective.{term.label}) holds the weights, which train.lora "
                 raise refusal(f"{message}freezes: leave out one of the two", "objective", i)
-        read = {name for term in self.objective for name in term.companions}
+        read = {name for term in self.objective for name in term.companions} | {self._judge}
         for name in self.companions:
             if name not in read:
                 raise refusal(
                     f"no loss term reads the companion '{name}': leave it out, or name it there", "companions", name
                 )
+
+    @property
+    def _judge(self) -> str | None:
+        """The companion by whose loss examples are put in order."""
+        return self.train.order.judge if self.train else None
+
+    def _check_weighting(self) -> None:
+        kind = self.weighting.kind
+        if kind == _FIXED:
+            return
+        if self.train is None or len(self.objective) < 2:
+            lacks = "there is no training" if self.train is None else "the objective has one term"
+            raise refusal(f"{kind} weighs terms against one another while they train, and {lacks}", "weighting")
+        self.weighting.check(self, "weighting")
+
+    def _check_on_policy(self) -> None:
+        if self.train is None or self.train.on_policy is None:
+            return
+        if not any(term.reads_own_text for term in self.objective):
+            message = "no loss term learns from what the student writes: name one that compares with a companion, as kd"
+            raise refusal(message, "train", "on_policy")
+        if self.train.on_policy.prompt >= self.data.length:
+            message = f"a prompt of {self.train.on_policy.prompt} tokens leaves nothing to write of data.length "
+            raise refusal(f"{message}{self.data.length}: write less", "train", "on_policy", "prompt")
+
+    def _check_judge(self) -> None:
+        if self._judge is not None and self._judge not in self.companions:
+            known = closest(self._judge, self.companions) if self.companions else "there is none: name it in companions"
+            raise refusal(f"difficulty is judged by an unknown companion '{self._judge}': {known}", "train", "order")
 
     @property
     def longest(self) -> int:
@@ -129,8 +165,16 @@ class Recipe(Settings):
         return max([self.data.length, *(windows.length for windows in rolling if windows)])
 
     def as_json(self) -> dict[str, Any]:
-        """The whole recipe, defaults written out, as plain JSON values."""
-        return self.model_dump(mode="json")
+        """The whole recipe, defaults written out, as plain JSON values.
+
+        `weighting` and `train.on_policy` only where they act: runs from before they existed compare with later ones.
+        """
+        content = self.model_dump(mode="json")
+        if self.weighting.kind == _FIXED:
+            del content["weighting"]
+        if self.train is not None and self.train.on_policy is None:
+            del content["train"]["on_policy"]
+        return content
 
     def _content(self) -> dict[str, Any]:
         """What hashes cover. Keys that came later count only where they are used, so that older hashes still hold."""

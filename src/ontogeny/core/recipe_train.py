@@ -26,6 +26,21 @@ class Lora(Settings):
     """Names of the adapted modules; by default all linear layers of the blocks."""
 
 
+class OnPolicy(Settings):
+    """Rows that the student continues itself before the step: it learns where it errs, not where the data is.
+
+    Generalised knowledge distillation (Agarwal et al. 2024, "On-policy distillation of language models"). Prompts are
+    the beginnings of the batch's passages; what is written ends with the passage's length, or the end-of-text token.
+    """
+
+    share: float = Field(gt=0, le=1)
+    """Of the rows of every batch; exact over steps, up to one row."""
+    prompt: int = Field(default=32, ge=1)
+    """Tokens of the passage that stand; shorter passages stay as they are. They are then no targets."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Divides the logits before sampling; 1 is the student's own distribution."""
+
+
 class Mixing(Settings):
     """How replayed text is mixed in."""
 
@@ -80,6 +95,8 @@ class Train(Settings):
     """Micro-batches per optimizer step."""
     order: AnyOrder = Field(default_factory=lambda: ORDERS.make("shuffled"))
     """Which passage stands where; by default shuffled anew in every epoch."""
+    on_policy: OnPolicy | None = None
+    """Continue a share of the rows by the student itself; by default none."""
     mixing: Mixing = Mixing()
     """How data.replay is mixed in."""
     repeats: int = Field(default=1, ge=1)

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from ontogeny.core.takes import Take
 
-Unit = Literal["tokens", "bytes", "examples", "batch"]
-"""tokens: supervised ones. bytes: of text that these cover; a sum per byte compares between tokenizers."""
+Unit = Literal["tokens", "given_tokens", "bytes", "examples", "batch"]
+"""tokens: supervised ones. given_tokens: of these, the ones that the model did not write itself, put in the place of
+tokens for a term that reads no others. bytes: of text that these cover; a sum per byte compares between tokenizers."""
 TermNeed = Literal["nll", "logits", "hidden_states", "attentions"]
 Spelling = tuple[bytes | None, ...]
 """By token id: the bytes that it stands for; None for an id that stands for none."""
@@ -279,6 +280,11 @@ class Term(Component):
         return ()
 
     @property
+    def reads_own_text(self) -> bool:
+        """Are tokens that the model wrote itself targets? By default of a term that compares with a companion."""
+        return bool(self.companions)
+
+    @property
     def scale_changes(self) -> bool:
         """Does its value at the same predictions change over training, by a schedule other than its weight?"""
         return False
@@ -326,6 +332,16 @@ class Term(Component):
     def detail_names(self) -> dict[str, str]:
         """By detail: what it is called in metrics."""
         return {detail: f"{self.label}_{detail}" for detail in self.details}
+
+
+def given(passages: Sequence[Passage], supervised: "Tensor") -> "Tensor":
+    """`supervised`, bool [B, T], without the tokens that the trained model wrote itself."""
+    if not any(passage.written for passage in passages):
+        return supervised
+    kept = supervised.clone()
+    for row, passage in enumerate(passages):
+        kept[row, len(passage) - passage.written :] = False
+    return kept
 
 
 def supervised_bytes(passages: Sequence[Passage]) -> float:

@@ -56,10 +56,10 @@ class WeightsHistory:
 
 
 def saved_weights(run: Run) -> WeightsHistory:
-    """The saved checkpoints of a run."""
+    """The saved checkpoints of a run, without those that a control may drop: afterwards they would be missing."""
 
     def read(step: int) -> Weights:
         checkpoint = next(c for c in run.checkpoints if c.step == step)
         return effective_weights(load_verified(run, checkpoint))
 
-    return WeightsHistory(lambda: [c.step for c in run.checkpoints], read)
+    return WeightsHistory(lambda: [c.step for c in run.checkpoints if c.kept_by is None], read)

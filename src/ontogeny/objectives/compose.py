@@ -1,13 +1,15 @@
 """The objective: the only place where loss terms are added."""
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ontogeny.core.errors import OntogenyError, closest
 from ontogeny.core.progress import Progress
+from ontogeny.core.recipe_kinds import WEIGHTINGS
 from ontogeny.core.seeds import derive_seed
-from ontogeny.core.terms import ForwardPass, Term, TermContext, TermNeed, Unit, supervised_bytes
+from ontogeny.core.terms import ForwardPass, Term, TermContext, TermNeed, Unit, given, supervised_bytes
+from ontogeny.core.weightings import Weighting
 from ontogeny.models.body_and_head import unwrapped
 from ontogeny.objectives.forward import CompanionForwards, ModelForward, TermForward
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 Anchors = Mapping[str, "Mapping[str, Tensor]"]
 """What terms keep of the model that training started from, by label."""
+WEIGHTING = "_weighting"
+"""In the place of a label, which begins otherwise: the weighting."""
 Sums = dict[str, tuple[float, float]]
 """By label: sum of a term, number of its units."""
 Listener = Callable[["dict[str, Tensor]", dict[str, float], "Tensor"], object]
@@ -28,7 +32,8 @@ Listener = Callable[["dict[str, Tensor]", dict[str, float], "Tensor"], object]
 class Objective:
     """A scheduled sum of terms: objective = sum over terms of weight(progress) x (sum of the term / its units).
 
-    Training and evaluation go through the same object, with the same weights at the same step.
+    A weighting that learns multiplies each weight and adds an offset. Training and evaluation go through the same
+    object, with the same weights at the same step.
     """
 
     def __init__(
@@ -36,7 +41,9 @@ class Objective:
         terms: Sequence[Term],
         anchors: "Anchors | None" = None,
         companions: "Mapping[str, Companion] | None" = None,
+        weighting: Weighting | None = None,
     ) -> None:
+        """`weighting`: by default fixed."""
         labels = [term.label for term in terms]
         named = [*labels, *(name for term in terms for name in term.detail_names().values())]
         if len(set(named)) != len(named):
@@ -48,8 +55,9 @@ class Objective:
             for name in term.companions if "attentions" in type(term).companion_needs else ():
                 if name in self.companions:
                     self.companions[name].model.set_attn_implementation("eager")
+        self.weighting = weighting or WEIGHTINGS.make("fixed")
         self.modules: dict[str, nn.Module] = {}
-        """Trainable parts that terms built, by label."""
+        """Trainable parts that terms built, by label; those of the weighting under `WEIGHTING`."""
         self.decided_weights: dict[str, float] = {}
         """Weights that hold in place of the scheduled ones, by label."""
         self.listeners: list[Listener] = []
@@ -88,6 +96,9 @@ class Objective:
                         "give it another name"
                     )
                 self.modules[term.label] = module
+        weighing = self.weighting.build([term.label for term in self.terms])
+        if weighing is not None:
+            self.modules[WEIGHTING] = weighing
 
     def load_modules(self, path: Path, device: "object" = "cpu") -> None:
         """Read the built parts as `train.trainer_state` saved them (safetensors, `<label>.<parameter>`)."""
@@ -113,9 +124,23 @@ class Objective:
         return CompanionForwards(self.companions, batch, read)
 
     def weights(self, progress: Progress) -> dict[str, float]:
-        """Weight of each term at this progress."""
+        """Weight of each term at this progress, as scheduled or decided, times what the weighting has learned."""
+        learned = self._learned()
+        return {
+            label: weight * float(learned[label][0].detach()) if learned else weight
+            for label, weight in self._given_weights(progress).items()
+        }
+
+    def _given_weights(self, progress: Progress) -> dict[str, float]:
         scheduled = {term.label: term.weight.at(progress.step, progress.total_steps) for term in self.terms}
         return scheduled | self.decided_weights
+
+    def _learned(self) -> "dict[str, tuple[Tensor, Tensor]]":
+        """Of each term the factor of its weight, and what is added to the objective; empty if nothing is learned."""
+        if WEIGHTING not in self.modules:
+            return {}
+        factors, offsets = self.weighting.factors(self.modules[WEIGHTING])
+        return dict(zip((term.label for term in self.terms), zip(factors, offsets, strict=True), strict=True))
 
     def set_weight(self, label: str, weight: float) -> None:
         """Let a term have that weight from here on. Raises OntogenyError, naming the closest term, if there is none."""
@@ -134,29 +159,49 @@ class Objective:
         whole step (all micro-batches, all processes), so that the shares of all micro-batches add up to the objective,
         whatever the accumulation.
         """
-        weights = self.weights(progress)
+        total, _, told = self.summands(forward, progress, units)
+        return total, told
+
+    def summands(
+        self, forward: ForwardPass, progress: Progress, units: Mapping[Unit, float]
+    ) -> "tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]":
+        """`train_loss` with the summands that it is made of, by label, each with its graph: total, summands, told."""
+        weights, learned = self._given_weights(progress), self._learned()
         shares: dict[str, Tensor] = {}
+        summands: dict[str, Tensor] = {}
         told: dict[str, Tensor] = {}
-        total: Tensor | None = None
         for term in self.optimised(progress) or self.terms:
             value, unit, details = self._value(term, forward, progress)
             shares[term.label] = value / units[unit]
             told |= {name: detail / units[unit] for name, detail in details.items()}
-            weighted = shares[term.label] * weights[term.label]
-            total = weighted if total is None else total + weighted
-        assert total is not None
-        for listen in self.listeners:
-            listen(shares, weights, total)
-        return total, {label: share.detach() for label, share in shares.items()} | told
+            summands[term.label] = shares[term.label] * weights[term.label]
+            if learned:
+                factor, offset = learned[term.label]
+                summands[term.label] = summands[term.label] * factor + offset / units["batch"]
+        total = _added(summands.values())
+        told = {label: share.detach() for label, share in shares.items()} | told
+        if self.listeners:
+            by = self.weights(progress)
+            if learned:  # what the weighting adds is heard as a summand of weight 1
+                shares["weighting"] = _added(learned[label][1] for label in shares) / units["batch"]
+                by["weighting"] = 1.0
+            for listen in self.listeners:
+                listen(shares, by, total)
+        return total, summands, told
 
     @property
     def changing(self) -> list[str]:
-        """Labels of the terms whose weight a schedule or a control changes: the others stand in the recipe."""
+        """Labels of the terms whose weight a schedule, a control or the weighting changes.
+
+        The others stand in the recipe.
+        """
+        if self.weighting.separate or self.weighting.learns:
+            return [term.label for term in self.terms]
         return [t.label for t in self.terms if not t.weight.is_constant or t.label in self.decided_weights]
 
     def optimised(self, progress: Progress) -> tuple[Term, ...]:
         """The terms that have a weight at this progress."""
-        weights = self.weights(progress)
+        weights = self._given_weights(progress)
         return tuple(term for term in self.terms if weights[term.label])
 
     def value_of(self, term: Term, forward: ForwardPass, progress: Progress) -> "tuple[Tensor, Unit]":
@@ -190,6 +235,8 @@ class Objective:
             module.train(forward.model.training)
         own = TermForward(forward, term, progress, module, self.anchors.get(term.label, {}))
         value, unit = term.value(own)
+        if unit == "tokens" and not term.reads_own_text and any(passage.written for passage in forward.passages):
+            unit = "given_tokens"
         told, names = term.tell(value.detach(), own), term.detail_names()
         return value, unit, {names[detail]: amount.detach() for detail, amount in told.items()}
 
@@ -198,13 +245,26 @@ class Objective:
         weights = self.weights(progress)
         parts = {name: total / units if units else float("nan") for name, (total, units) in sums.items()}
         # 0 times what is no number is no number: a term of weight 0 stays out.
-        return sum(weights[name] * parts[name] for name in weights if weights[name] and name in parts), parts
+        counted = [name for name in weights if weights[name] and name in parts]
+        total = sum(weights[name] * parts[name] for name in counted)
+        if learned := self._learned():
+            total += sum(float(learned[name][1].detach()) for name in counted)
+        return total, parts
+
+
+def _added(summands: "Iterable[Tensor]") -> "Tensor":
+    """Their sum, from the first on."""
+    first, *others = summands
+    for other in others:
+        first = first + other
+    return first
 
 
 def count_units(forward: ForwardPass) -> dict[Unit, float]:
     """How many units of each kind a batch holds: supervised tokens, bytes that they cover, examples, one batch."""
     return {
         "tokens": float(forward.supervised.sum()),
+        "given_tokens": float(given(forward.passages, forward.supervised).sum()),
         "bytes": supervised_bytes(forward.passages),
         "examples": float(len(forward.input_ids)),
         "batch": 1.0,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.passages import Passage
+from ontogeny.core.terms import given as given_targets
 from ontogeny.data.collate import sides_of
 from ontogeny.models.body_and_head import unwrapped
 from ontogeny.models.experts import expert_outputs
@@ -235,8 +236,9 @@ class TermForward:
 
     @property
     def supervised(self) -> "Tensor":
-        """bool [B, T]."""
-        return self._forward.supervised
+        """bool [B, T]; without what the model wrote itself, where the term does not read it."""
+        own = self._term.reads_own_text
+        return self._forward.supervised if own else given_targets(self._forward.passages, self._forward.supervised)
 
     @property
     def nll(self) -> "Tensor":

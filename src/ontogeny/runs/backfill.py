@@ -141,7 +141,7 @@ def _objective(recipe: Recipe | None, run: Path, companions: Companions) -> Obje
     if recipe is None:
         return Objective([TERMS.make("next_token")])  # recorded in somebody else's loop: the usual loss
     device = make_accelerator("fp32").device
-    return Objective(recipe.objective, on_device(read_anchors(recipe, run), device), companions)
+    return Objective(recipe.objective, on_device(read_anchors(recipe, run), device), companions, recipe.weighting)
 
 
 def _companions(run: Run, recipe: Recipe | None, tokenizer: "PreTrainedTokenizerFast") -> Companions:

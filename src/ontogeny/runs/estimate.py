@@ -9,9 +9,11 @@ from typing import Any
 from ontogeny.core.passages import ProbeSet, document_of
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.takes import Take
+from ontogeny.core.weightings import Weighting
 from ontogeny.data.batch_plans import describe_parts, planned_epochs
 from ontogeny.runs.trial import trial, trial_materials
 from ontogeny.train.loop import training_steps
+from ontogeny.train.session import Session
 from ontogeny.train.training import Training
 
 _PROBED_STEPS = 5
@@ -103,8 +105,15 @@ def _summary(
         | {
             kind: f"{counts[kind]} decisions of {decisions_s[kind]:.2g} s: {type(control).cost}"
             for kind, control in zip(counts, training.control_decisions.controls, strict=True)
-        },
+        }
+        | {weighting.kind: f"in the step's time: {weighting.cost}" for weighting in _costly(session)},
     }
+
+
+def _costly(session: Session) -> list[Weighting]:
+    """The weighting of the objective, if it costs anything."""
+    weighting = session.objective.weighting
+    return [weighting] if weighting.cost else []
 
 
 def _sizes(path: Path) -> dict[str, int]:

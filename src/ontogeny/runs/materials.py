@@ -125,7 +125,7 @@ def open_training(materials: Materials, run: Path, anchors: Anchors, total_steps
         tokenizer=prepared.tokenizer,
         examples=prepared.examples,
         replay=prepared.replay,
-        nll=example_nll(recipe, run, to_device(materials.model), prepared),
+        nll=example_nll(recipe, run, to_device(materials.model), prepared, materials.companions),
         anchors=anchors,
         companions=materials.companions,
         total_steps=total_steps,

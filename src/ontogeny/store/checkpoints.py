@@ -9,7 +9,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,9 @@ from ontogeny.core.json_types import Json, JsonObject
 from ontogeny.core.progress import Place
 from ontogeny.store import durable
 from ontogeny.store.schema import FORMAT_VERSION, MANIFEST, place_from
+
+KEPT_BY = "kept_by"
+"""In a manifest's `extra`: the kind of the control that asked for this checkpoint, and may drop it for another."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,13 @@ class Checkpoint:
     def trainer_path(self) -> Path:
         """State of optimizer, counters and random generators."""
         return self.path / "trainer"
+
+    @property
+    def kept_by(self) -> str | None:
+        """The kind of the control that asked for it; None for those that the recipe's cadence asks for."""
+        extra = self.manifest.get("extra")
+        kept = extra.get(KEPT_BY) if isinstance(extra, dict) else None
+        return kept if isinstance(kept, str) else None
 
     def verify(self) -> None:
         """Hash every file again. Raises StoreError naming the first that differs, and the last earlier checkpoint."""
@@ -187,6 +197,13 @@ def recover(folder: Path) -> None:
         else:
             os.rename(old, final)
     durable.remove_leftovers(folder)
+
+
+def drop(folder: Path, steps: Collection[int]) -> None:
+    """Drop the checkpoints of these states."""
+    for checkpoint in list_checkpoints(folder):
+        if checkpoint.step in steps:
+            durable.remove_tree(checkpoint.path)
 
 
 def rewind(folder: Path, step: int) -> None:

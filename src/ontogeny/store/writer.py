@@ -1,7 +1,7 @@
 """The writer of a run. It holds the run's lock; what it has accepted is durable, or kept in memory until it is."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -189,6 +189,10 @@ class RunWriter:
         """
         self.flush()
         return checkpoints.writing(self.path / schema.CHECKPOINTS_FOLDER, place, extra or {})
+
+    def drop_checkpoints(self, steps: Collection[int]) -> None:
+        """Drop the checkpoints of these states, and nothing else that was recorded there."""
+        checkpoints.drop(self.path / schema.CHECKPOINTS_FOLDER, steps)
 
     def rewind(self, step: int, metrics_rows: int) -> None:
         """Drop everything later than state `step`, and all metrics but the first `metrics_rows` rows.

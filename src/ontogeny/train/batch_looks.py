@@ -26,7 +26,12 @@ class BatchLooks:
         self._before: dict[int, float] = {}
         terms = session.objective.terms
         dropout = any(getattr(module, "p", 0) for module in session.model.modules() if "Drop" in type(module).__name__)
-        plain = len(terms) == 1 and terms[0].is_plain_nll and session.train.precision == "fp32"
+        plain = (
+            len(terms) == 1
+            and terms[0].is_plain_nll
+            and session.train.precision == "fp32"
+            and session.train.on_policy is None
+        )
         self._plain_term = terms[0].label if plain and not dropout else None
 
     def before_step(self) -> None:

@@ -9,6 +9,7 @@ from ontogeny.core.passages import Passage
 from ontogeny.data.batch_plans import shares_at
 from ontogeny.data.collate import Batch, collate
 from ontogeny.train.loop import step_gradients
+from ontogeny.train.own_text import passages_of_step
 from ontogeny.train.parameter_groups import set_learning_rate
 from ontogeny.train.session import Session
 
@@ -30,10 +31,9 @@ class LiveSession:
         return shares_at(self._session.plan, self._session.step)
 
     def next_batch(self) -> "Batch":
-        """The batch of the next step, in one piece, on the model's device."""
+        """The batch of the next step, in one piece, on the model's device; own text as it will be written."""
         session = self._session
-        passages = [session.examples[i] for i in session.plan.batch_at(session.step)]
-        return collate(passages, session.tokenizer.pad_token_id).to(session.accelerator.device)
+        return collate(passages_of_step(session), session.tokenizer.pad_token_id).to(session.accelerator.device)
 
     @property
     def planned_batches(self) -> int:

@@ -1,18 +1,23 @@
 """The training loop: a generator of frozen events that does no I/O."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ontogeny.core.errors import RunFailedError
+from ontogeny.core.passages import Passage
 from ontogeny.core.progress import StepEvent
 from ontogeny.core.seeds import derive_seed
 from ontogeny.core.terms import Unit, supervised_bytes
+from ontogeny.core.weightings import effective
 from ontogeny.data.collate import collate
 from ontogeny.objectives.forward import ModelForward
+from ontogeny.train.own_text import passages_of_step, written_tokens
 from ontogeny.train.parameter_groups import set_learning_rate
+from ontogeny.train.separate_gradients import SeparateGradients
 from ontogeny.train.session import Session
 
 if TYPE_CHECKING:
@@ -48,8 +53,9 @@ def _take_step(session: Session) -> StepEvent:
     step = session.step
     ids = session.plan.batch_at(step)
     learning_rate = session.learning_rate(step)
-    loss, told, grad_norm, supervised = step_gradients(session)
-    weights = session.objective.weights(session.progress())
+    gradients = step_gradients(session)
+    loss, told, grad_norm = gradients.loss, gradients.told, gradients.norm
+    weights = effective(session.objective.weights(session.progress()), gradients.coefficients)
     if not np.isfinite(loss) or not np.isfinite(grad_norm):
         session.optimizer.zero_grad(set_to_none=True)
         what = f"loss is {loss}" if not np.isfinite(loss) else f"gradient norm is {grad_norm}"
@@ -66,57 +72,81 @@ def _take_step(session: Session) -> StepEvent:
         learning_rate=learning_rate,
         grad_norm=grad_norm,
         tokens=session.plan.tokens_through(step + 1) - session.plan.tokens_through(step),
-        supervised_tokens=supervised,
+        supervised_tokens=gradients.supervised,
         tokens_seen=session.plan.tokens_through(step + 1),
         example_ids=tuple(int(i) for i in ids),
         seconds=time.perf_counter() - started,
     )
 
 
-def step_gradients(session: Session) -> tuple[float, dict[str, float], float, int]:
-    """Fill `.grad` as the next step needs it, clipped.
+@dataclass(frozen=True, kw_only=True)
+class StepGradients:
+    """What a step's gradient was made of."""
 
-    Returns the loss, its terms and what they tell besides, the norm before clipping, the number of target tokens.
-    """
-    ids = session.plan.batch_at(session.step)
-    units = _units(session, ids)
+    loss: float
+    told: dict[str, float]
+    """Its terms, and what they tell besides."""
+    coefficients: dict[str, float]
+    """Of each term's gradient, where the weighting combines them; else empty."""
+    norm: float
+    """Before clipping."""
+    supervised: int
+    """Target tokens."""
+
+
+def step_gradients(session: Session) -> StepGradients:
+    """Fill `.grad` as the next step needs it, clipped."""
+    passages = passages_of_step(session)
+    units = _units(session, passages)
     session.optimizer.zero_grad(set_to_none=True)
-    loss, terms = _accumulate_gradients(session, ids, units)
-    return loss, terms, float(_clip(session)), int(units["tokens"])
+    separate = SeparateGradients(session) if session.objective.weighting.separate else None
+    loss, told = _accumulate_gradients(session, passages, units, separate)
+    if session.train.on_policy is not None:
+        told["written_tokens"] = float(written_tokens(passages))
+    coefficients = separate.combine() if separate else {}
+    norm = float(_clip(session))
+    return StepGradients(loss=loss, told=told, coefficients=coefficients, norm=norm, supervised=int(units["tokens"]))
 
 
-def _units(session: Session, ids: np.ndarray) -> dict[Unit, float]:
+def _units(session: Session, passages: Sequence[Passage]) -> dict[Unit, float]:
     """Units of the whole step, over all micro-batches and processes: known beforehand, nothing to communicate."""
-    supervised = sum(int(session.examples[i].supervised[1:].sum()) for i in ids)
-    pieces = min(len(ids), session.train.accumulate * session.accelerator.num_processes)
+    supervised = sum(int(passage.supervised[1:].sum()) for passage in passages)
+    pieces = min(len(passages), session.train.accumulate * session.accelerator.num_processes)
     return {
         "tokens": float(max(supervised, 1)),
-        "bytes": max(supervised_bytes([session.examples[i] for i in ids]), 1.0),
-        "examples": float(len(ids)),
+        "given_tokens": float(max(supervised - written_tokens(passages), 1)),
+        "bytes": max(supervised_bytes(passages), 1.0),
+        "examples": float(len(passages)),
         "batch": float(pieces),
     }
 
 
 def _accumulate_gradients(
-    session: Session, ids: np.ndarray, units: dict[Unit, float]
+    session: Session, passages: Sequence[Passage], units: dict[Unit, float], separate: SeparateGradients | None
 ) -> tuple[float, dict[str, float]]:
     """Add up the gradients of this process's micro-batches; return the step's loss and terms over all processes.
+
+    With `separate`, those of each term by themselves.
 
     Distributed training averages gradients over processes, so each share is multiplied by their number.
     """
     accelerator = session.accelerator
     world, rank = accelerator.num_processes, accelerator.process_index
     progress = session.progress()
-    mine = np.array_split(ids, session.train.accumulate * world)[rank::world]
+    mine = np.array_split(np.arange(len(passages)), session.train.accumulate * world)[rank::world]
     parts: list[dict[str, Tensor]] = []
     losses: list[Tensor] = []
     for micro, piece in enumerate(mine):
         if not len(piece):
             continue
-        forward = _forward(session, piece, micro, rank)
+        forward = _forward(session, [passages[row] for row in piece], micro, rank)
         with _sync(session, last=micro == len(mine) - 1):
-            loss, terms = session.objective.train_loss(forward, progress, units)
-            accelerator.backward(loss * world)
+            if separate is None:
+                loss, terms = session.objective.train_loss(forward, progress, units)
+                accelerator.backward(loss * world)
+            else:
+                loss, summands, terms = session.objective.summands(forward, progress, units)
+                separate.add(summands)
         losses.append(loss.detach())
         parts.append(terms)
     return _totals(session, losses, parts)
@@ -128,11 +158,11 @@ def _sync(session: Session, *, last: bool) -> Any:
     return nullcontext() if last else session.accelerator.no_sync(session.wrapped)
 
 
-def _forward(session: Session, ids: np.ndarray, micro: int, rank: int) -> ModelForward:
+def _forward(session: Session, passages: Sequence[Passage], micro: int, rank: int) -> ModelForward:
     import torch
 
     torch.manual_seed(micro_batch_seed(session.train.seed, session.step, rank, micro))
-    batch = collate([session.examples[i] for i in ids], session.tokenizer.pad_token_id)
+    batch = collate(passages, session.tokenizer.pad_token_id)
     return session.objective.forward(session.wrapped, batch.to(session.accelerator.device))
 
 

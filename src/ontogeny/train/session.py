@@ -106,7 +106,7 @@ def open_session(
     if accelerator.device.type == "cpu":
         keep_freed_memory()
     device = accelerator.device
-    objective = Objective(recipe.objective, on_device(anchors or {}, device), companions)
+    objective = Objective(recipe.objective, on_device(anchors or {}, device), companions, recipe.weighting)
     for companion in objective.companions.values():
         companion.model.to(device)
     widths = side_widths(examples)
@@ -140,13 +140,18 @@ def open_session(
 
 
 def check_whole_batches(objective: Objective, processes: int) -> None:
-    """Raise OntogenyError if a term compares the passages of a batch, and processes have a part of it each."""
+    """Raise OntogenyError if a term or the weighting needs the whole batch, and processes have a part of it each."""
     for term in objective.terms:
         if term.whole_batch and processes > 1:
             raise OntogenyError(
                 f"'{term.label}' compares the passages of a batch with one another, and {processes} processes cut it "
                 "into pieces: train in one process"
             )
+    if objective.weighting.separate and processes > 1:
+        raise OntogenyError(
+            f"weighting: {objective.weighting.kind} compares the gradients of the whole step, and {processes} "
+            "processes have a part of it each: train in one process"
+        )
 
 
 def torch_dtype(weights: str) -> "torch.dtype":

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ontogeny.core.errors import RunFailedError
+from ontogeny.core.json_types import Json
 from ontogeny.core.measures import Context
 from ontogeny.core.progress import Place, StepEvent
 from ontogeny.core.recipe import Recipe
@@ -16,6 +17,7 @@ from ontogeny.looking.observer import LookEvent, Observer
 from ontogeny.looking.weights_history import saved_weights
 from ontogeny.models.build import save_model
 from ontogeny.objectives.compose import Objective
+from ontogeny.store.checkpoints import KEPT_BY
 from ontogeny.store.writer import RunWriter
 from ontogeny.train.batch_looks import BatchLooks
 from ontogeny.train.control_decisions import ControlDecisions
@@ -136,6 +138,8 @@ class Training:
             for kind, decision in self.control_decisions.decide(self.context()):
                 if decision.stop:
                     self._stop(f"{kind}: {decision.stop}")  # before its record: a checkpoint holds only past decisions
+                if decision.keep:
+                    self._keep(kind)  # likewise: resumed from it, the run decides the same, and finds it there
                 for name, value in self.control_decisions.rows(kind, decision).items():
                     self.writer.add_metric(session.step, name, "train", value)
             self.control_decisions.put_in_force(SessionSteering(session), since=session.step)
@@ -188,10 +192,22 @@ class Training:
         if saving:
             self._save(place)
 
-    def _save(self, place: Place) -> None:
+    def _keep(self, kind: str) -> None:
+        """Save the present state, unless it is saved, and drop the one that the control kept before.
+
+        In this order, so that a run that is killed in between has both, and drops the earlier one when it is resumed.
+        """
+        step, checkpoints = self.session.step, self.writer.run.checkpoints
+        if all(checkpoint.step != step for checkpoint in checkpoints):
+            self._save(self.session.place(), kept_by=kind)
+        self.writer.drop_checkpoints([c.step for c in checkpoints if c.step != step and c.kept_by == kind])
+
+    def _save(self, place: Place, kept_by: str | None = None) -> None:
         started = time.perf_counter()
         self.writer.flush()
-        extra = {"metrics_rows": self.writer.metrics_rows, "total_steps": self.session.total_steps}
+        extra: dict[str, Json] = {"metrics_rows": self.writer.metrics_rows, "total_steps": self.session.total_steps}
+        if kept_by is not None:
+            extra[KEPT_BY] = kept_by
         with self.writer.checkpoint(place, extra=extra) as folder:
             save_model(self.session.model, folder / "model")
             save_trainer(self.session, folder / "trainer")

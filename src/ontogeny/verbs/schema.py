@@ -11,6 +11,7 @@ ROOMS = (
     "ontogeny.data.orders",
     "ontogeny.models.sources",
     "ontogeny.objectives.terms",
+    "ontogeny.objectives.weightings",
     "ontogeny.controls",
     "ontogeny.interventions",
     "ontogeny.optimizers",

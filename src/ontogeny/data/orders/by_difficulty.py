@@ -1,4 +1,4 @@
-"""A curriculum by difficulty: the model's loss on each example before training."""
+"""A curriculum by difficulty: a model's loss on each example before training."""
 
 from typing import ClassVar, Literal
 
@@ -8,15 +8,25 @@ from ontogeny.core.orders import Examples, Order
 
 
 class ByDifficulty(Order):
-    """By mean NLL per token under the model that training starts from; the same in every epoch, ties in data order.
+    """By mean NLL per token under the model that training starts from, or a companion; the same in every epoch.
 
-    The model is evaluated on all examples before the first step, and the result is saved with the run.
+    Ties stand in data order. The model is evaluated on all examples before the first step, and the result is saved with
+    the run. Before training, a model made from scratch knows nothing of difficulty: let a companion judge.
     """
 
     first: Literal["easy", "hard"] = "easy"
     """Which examples come first: those with low NLL, or with high."""
 
+    by: str | None = None
+    """Name of the companion that judges, such as a teacher; by default the model that training starts from."""
+
     needs_nll: ClassVar[bool] = True
+    added_later: ClassVar[frozenset[str]] = frozenset({"by"})
+
+    @property
+    def judge(self) -> str | None:
+        """The companion whose NLL it reads."""
+        return self.by
 
     def epoch(self, number: int, examples: Examples, seed: int) -> np.ndarray:
         """Indices sorted by NLL, int64."""

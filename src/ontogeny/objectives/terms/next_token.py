@@ -22,7 +22,15 @@ class NextToken(Term):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Share of the target that is spread evenly over the vocabulary."""
 
-    added_later: ClassVar[frozenset[str]] = Term.added_later | {"label_smoothing"}
+    own_text: bool = False
+    """With train.on_policy: learn what the student wrote itself, too, as if it were text of the data."""
+
+    added_later: ClassVar[frozenset[str]] = Term.added_later | {"label_smoothing", "own_text"}
+
+    @property
+    def reads_own_text(self) -> bool:
+        """As stated."""
+        return self.own_text
 
     @property
     def needed(self) -> frozenset[TermNeed]:
