@@ -1,9 +1,12 @@
 """Tiles give what the whole gives: values and gradients, over all ids and over the most probable ones."""
 
+import weakref
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ontogeny.objectives import tiled_divergence
 from ontogeny.objectives.divergence import Direction, Divergence
@@ -200,3 +203,51 @@ def test_one_exponential_a_side(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.Tensor, name, counted)
     compared(drawn(0).requires_grad_(), drawn(1), Divergence(direction="forward"), 1.0).backward()
     assert calls == {"softmax": 2, "exp": 0}
+
+
+class LargeTensors(TorchDispatchMode):
+    """Counts how many tensors of at least `size` numbers exist at once, views and `others` left out."""
+
+    def __init__(self, size: int, others: torch.Tensor) -> None:
+        super().__init__()
+        self.size, self.others, self.peak = size, others.data_ptr(), 0
+        self._made: list[weakref.ref[torch.Tensor]] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = func(*args, **(kwargs or {}))
+        for tensor in given if isinstance(given, tuple | list) else [given]:
+            if isinstance(tensor, torch.Tensor) and tensor.numel() >= self.size:
+                self._made.append(weakref.ref(tensor))
+        alive = {tensor.data_ptr() for made in self._made if (tensor := made()) is not None}
+        self.peak = max(self.peak, len(alive - {self.others}))
+        return given
+
+
+@pytest.mark.parametrize("k", [None, 3])
+@pytest.mark.parametrize("direction", KINDS)
+def test_in_full_there_is_the_gradient_alone(
+    direction: Direction, k: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the student's logits [64, 11]: of all else a tile of 4 rows, or the teacher's block of 8."""
+    monkeypatch.setattr(tiled_divergence, "TILE", 4 * V)
+    monkeypatch.setattr(tiled_divergence, "BLOCK", 8 * V)
+    student, head, hidden = drawn(0, rows=64).requires_grad_(), drawn(1, rows=5), drawn(2, rows=64)[:, :5]
+    comparison = Comparison(divergence=Divergence(direction=direction), temperature=2.0, top_k=k, vocabulary=V, every=2)
+
+    def teaching(positions: torch.Tensor) -> Mixture:
+        return Mixture(logits=(hidden[positions] @ head,), weights=(1.0,), vocabulary=V)
+
+    with LargeTensors(32 * V, student) as large:
+        both_sums(student, torch.arange(1, 64), teaching, comparison)[0].backward()
+    assert large.peak == 1
+
+
+def test_whole_softmaxes_would_be_counted() -> None:
+    """The twin of the test above: the usual loss has log P, P, log Q and gradients at once."""
+    student, teacher = drawn(0, rows=64).requires_grad_(), drawn(1, rows=64)
+    with LargeTensors(32 * V, student) as large:
+        p = teacher.softmax(-1)
+        torch.nn.functional.kl_div(student.log_softmax(-1), p, reduction="sum").backward()
+    assert large.peak >= 3
