@@ -44,7 +44,7 @@ def test_gradients_are_those_of_finite_differences(
 ) -> None:
     """float64, central differences, every logit; positions that do not count get exactly 0."""
     monkeypatch.setattr(tiled_divergence, "TILE", rows_per_tile * V)
-    monkeypatch.setattr(tiled_divergence, "BLOCK", 2 * rows_per_tile * V)
+    monkeypatch.setattr(tiled_divergence, "ROWS", 2 * rows_per_tile)
     student, teacher = drawn(0).requires_grad_(), drawn(1)
     divergence = Divergence(direction=direction, beta=0.3)
     compared(student, teacher, divergence, 1.7, k).backward()
@@ -163,7 +163,7 @@ def test_the_kl_at_1_of_every_so_many_th_position(
 ) -> None:
     """Of 4 positions: all; the first and the third, times 4 / 2; the first and the fourth, times 4 / 2."""
     monkeypatch.setattr(tiled_divergence, "TILE", rows_per_tile * V)
-    monkeypatch.setattr(tiled_divergence, "BLOCK", rows_per_tile * V)
+    monkeypatch.setattr(tiled_divergence, "ROWS", rows_per_tile)
     student, teacher = drawn(0), drawn(1)
     positions = torch.tensor([0, 2, 3, 5])
     p, q = (logits[positions].log_softmax(-1) for logits in (teacher, student))
@@ -232,7 +232,7 @@ def test_in_full_there_is_the_gradient_alone(
 ) -> None:
     """Beside the student's logits [64, 11]: of all else a tile of 4 rows, or the teacher's block of 8."""
     monkeypatch.setattr(tiled_divergence, "TILE", 4 * V)
-    monkeypatch.setattr(tiled_divergence, "BLOCK", 8 * V)
+    monkeypatch.setattr(tiled_divergence, "ROWS", 8)
     student, head, hidden = drawn(0, rows=64).requires_grad_(), drawn(1, rows=5), drawn(2, rows=64)[:, :5]
     comparison = Comparison(divergence=Divergence(direction=direction), temperature=2.0, top_k=k, vocabulary=V, every=2)
 
