@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ontogeny.objectives import tiled_divergence
 from ontogeny.objectives.divergence import Direction, Divergence
-from ontogeny.objectives.tiled_divergence import Comparison, Mixture, Teaching
+from ontogeny.objectives.tiled_divergence import DivergenceSettings, Mixture, Teaching
 from ontogeny.objectives.tiled_divergence import compared as both_sums
 
 KINDS: list[Direction] = ["forward", "reverse", "jensen_shannon"]
@@ -27,7 +27,7 @@ def compared(
 ) -> torch.Tensor:
     """Of positions 0, 2, 3 and 5."""
 
-    comparison = Comparison(divergence=divergence, temperature=temperature, top_k=k, vocabulary=V)
+    comparison = DivergenceSettings(divergence=divergence, temperature=temperature, top_k=k, vocabulary=V)
     return both_sums(student, torch.tensor([0, 2, 3, 5]), teaching(teacher), comparison)[0]
 
 
@@ -75,7 +75,7 @@ def test_top_k_with_a_rest_by_hand() -> None:
     """
     log_p = torch.tensor([[0.5, 0.3, 0.1, 0.1]], dtype=torch.float64).log()
     student = torch.zeros(1, 4, dtype=torch.float64)
-    comparison = Comparison(divergence=Divergence(direction="forward"), top_k=2, vocabulary=4)
+    comparison = DivergenceSettings(divergence=Divergence(direction="forward"), top_k=2, vocabulary=4)
     total = both_sums(student, torch.tensor([0]), teaching(log_p), comparison)[0]
     by_hand = 0.5 * torch.tensor(2.0).log() + 0.3 * torch.tensor(1.2).log() + 0.2 * torch.tensor(0.4).log()
     assert total.item() == pytest.approx(by_hand.item(), rel=1e-6)
@@ -170,7 +170,7 @@ def test_the_kl_at_1_of_every_so_many_th_position(
     of_each = (p.exp() * (p - q)).sum(-1)
     expected = of_each[::every].sum() * 4 / len(of_each[::every])
     for temperature in (1.0, 2.0):
-        comparison = Comparison(
+        comparison = DivergenceSettings(
             divergence=Divergence(direction="forward"), temperature=temperature, vocabulary=V, every=every
         )
         at_1 = both_sums(student, positions, teaching(teacher), comparison)[1]
@@ -180,7 +180,7 @@ def test_the_kl_at_1_of_every_so_many_th_position(
 def test_the_gradient_of_one_backward_pass_takes_no_second_copy() -> None:
     """Scaled in its own memory; where the graph is kept, in other memory, since it may be asked for again."""
     student, teacher = drawn(0).requires_grad_(), drawn(1)
-    comparison = Comparison(divergence=Divergence(direction="forward"), vocabulary=V)
+    comparison = DivergenceSettings(divergence=Divergence(direction="forward"), vocabulary=V)
     total = both_sums(student, torch.tensor([0, 2]), teaching(teacher), comparison)[0]
     kept = total.grad_fn.gradient  # type: ignore[union-attr] # of `_Compared`
     (again,) = torch.autograd.grad(3 * total, student, retain_graph=True)
@@ -234,7 +234,9 @@ def test_in_full_there_is_the_gradient_alone(
     monkeypatch.setattr(tiled_divergence, "TILE", 4 * V)
     monkeypatch.setattr(tiled_divergence, "ROWS", 8)
     student, head, hidden = drawn(0, rows=64).requires_grad_(), drawn(1, rows=5), drawn(2, rows=64)[:, :5]
-    comparison = Comparison(divergence=Divergence(direction=direction), temperature=2.0, top_k=k, vocabulary=V, every=2)
+    comparison = DivergenceSettings(
+        divergence=Divergence(direction=direction), temperature=2.0, top_k=k, vocabulary=V, every=2
+    )
 
     def teaching(positions: torch.Tensor) -> Mixture:
         return Mixture(logits=(hidden[positions] @ head,), weights=(1.0,), vocabulary=V)

@@ -47,7 +47,7 @@ Teaching = Callable[[Tensor], Taught]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class DivergenceSettings:
     """How a teacher and a student are compared."""
 
     divergence: Divergence
@@ -133,7 +133,9 @@ def most_probable(logits: Tensor, k: int) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(ids))
 
 
-def compared(logits: Tensor, positions: Tensor, teaching: Teaching, comparison: Comparison) -> tuple[Tensor, Tensor]:
+def compared(
+    logits: Tensor, positions: Tensor, teaching: Teaching, comparison: DivergenceSettings
+) -> tuple[Tensor, Tensor]:
     """Sums over positions, in nats, scalars: the divergence, and KL(P || Q) at temperature 1, which has no gradient.
 
     `logits` [N, V] are the student's at all flat positions, `positions` int64 [n] those that count. The gradient into
@@ -152,7 +154,7 @@ class _Compared(torch.autograd.Function):
         logits: Tensor,
         positions: Tensor,
         teaching: Teaching,
-        comparison: Comparison,
+        comparison: DivergenceSettings,
         with_gradient: bool,
     ) -> tuple[Tensor, Tensor]:
         """The sums; the gradient is kept, since teachers and softmaxes are at hand now."""
@@ -205,7 +207,7 @@ def _zero_elsewhere(logits: Tensor, positions: Tensor, vocabulary: int) -> Tenso
 
 
 def _tile(
-    taught: Taught, rows: slice, own: Tensor, comparison: Comparison, with_slopes: bool
+    taught: Taught, rows: slice, own: Tensor, comparison: DivergenceSettings, with_slopes: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Values [n], and slopes [n, ids] by the tempered logits of every id."""
     buckets = taught.at(rows, comparison.temperature, comparison.top_k)
@@ -226,7 +228,7 @@ def _tile(
 
 def _kl_at_1(taught: Taught, sampled: slice, logits: Tensor, block: Tensor, vocabulary: int) -> Tensor:
     """Sum of KL(P || Q) at temperature 1 over some rows of a block."""
-    comparison = Comparison(divergence=Divergence(direction="forward"), vocabulary=vocabulary)
+    comparison = DivergenceSettings(divergence=Divergence(direction="forward"), vocabulary=vocabulary)
     step = max(TILE // vocabulary, 1) * sampled.step
     total = torch.zeros((), dtype=torch.promote_types(logits.dtype, torch.float32), device=logits.device)
     for start in range(sampled.start, sampled.stop, step):

@@ -115,12 +115,12 @@ class Kd(Term):
 
     def _compared(self, forward: Forward) -> "tuple[Tensor, Tensor]":
         from ontogeny.objectives.layers import predicting
-        from ontogeny.objectives.tiled_divergence import Comparison, Mixture, compared
+        from ontogeny.objectives.tiled_divergence import DivergenceSettings, Mixture, compared
 
         logits = forward.logits.flatten(0, 1)
         teachers = [forward.companions[name] for name in self.teachers]
         vocabulary = min(logits.shape[1], *(teacher.vocabulary for teacher in teachers))
-        comparison = Comparison(
+        comparison = DivergenceSettings(
             divergence=Divergence(direction=self.divergence, beta=0.5 if self.beta is None else self.beta),
             temperature=self._temperature(forward),
             top_k=self._ids_compared(vocabulary),
