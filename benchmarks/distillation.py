@@ -3,7 +3,9 @@
 Every side takes the same step on the same batch of random tokens: next-token loss and forward KL at temperature 2, full
 vocabulary, in float32. The floor is the student's step without the KL and one forward pass of the teacher, with all its
 logits. Ours is the step that `kd` takes in a run, the numbers that it tells besides included. Liger's kernels need
-Triton, which runs on no CPU. Sides are taken in turn, and ratios are given with intervals.
+Triton, which runs on no CPU. Sides are taken in turn, and ratios are given with intervals. Seconds are CPU seconds on
+one thread, on which other work on the machine weighs less; where it contends for caches and memory, wide intervals say
+so.
 """
 
 import copy
@@ -76,19 +78,19 @@ class _Side:
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
 
     def seconds(self) -> float:
-        """Of one step."""
-        started = time.perf_counter()
+        """Of one step: CPU time of the process, on which other work on the machine weighs little."""
+        started = time.process_time()
         self.optimizer.zero_grad()
         self.loss(self.model).backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
-        return time.perf_counter() - started
+        return time.process_time() - started
 
 
 def _losses(teacher: Any, batch: Batch) -> dict[str, Callable[[Any], torch.Tensor]]:
     """By side: the loss of a student."""
     ids = batch["input_ids"]
-    units = {"tokens": float(ids[:, 1:].numel()), "examples": float(len(ids)), "batch": 1.0}
+    units = {"tokens": float(ids[:, 1:].numel()), "bytes": 0.0, "examples": float(len(ids)), "batch": 1.0}
     companion = Companion(name="teacher", model=teacher, tokenizer=None, described={})
 
     def composed(**settings: Any) -> Callable[[Any], torch.Tensor]:
@@ -144,6 +146,7 @@ def _peers(teacher: Any, ids: torch.Tensor, next_token: Callable[[Any], Any]) ->
 def beside(vocabulary: int, student: str, teacher: str, count: int, rounds: int) -> dict[str, dict[str, float]]:
     """By side: its step over the floor's, as a ratio with interval, and milliseconds of both."""
     keep_freed_memory()  # as a training session does
+    torch.set_num_threads(1)
     master = _model(teacher, vocabulary, 1).requires_grad_(False).eval()
     own = _model(student, vocabulary, 0)
     sides = {name: _Side(own, loss) for name, loss in _losses(master, _batch(vocabulary, count)).items()}

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ontogeny.objectives.divergence import Direction, Divergence, kl
+from ontogeny.objectives.divergence import Direction, Distribution, Divergence, kl
 
 KINDS: list[Direction] = ["forward", "reverse", "jensen_shannon"]
 
@@ -86,7 +86,8 @@ def test_impossible_buckets_count_nothing() -> None:
     for direction in KINDS:
         divergence = Divergence(direction=direction)
         assert divergence.values(*with_gap).item() == pytest.approx(divergence.values(*without).item(), rel=1e-5)
-        assert divergence.slopes(*with_gap)[0, 2].item() == 0.0
+        p, q = (Distribution(log=log) for log in with_gap)
+        assert divergence.slopes(p, q)[0, 2].item() == 0.0
 
 
 @pytest.mark.parametrize("direction", KINDS)
@@ -97,7 +98,7 @@ def test_slopes_are_the_derivatives(direction: Direction, beta: float) -> None:
     log_p = torch.randn(3, 7, generator=generator, dtype=torch.float64).log_softmax(-1)
     logits = torch.randn(3, 7, generator=generator, dtype=torch.float64)
     divergence = Divergence(direction=direction, beta=beta)
-    slopes = divergence.slopes(log_p, logits.log_softmax(-1))
+    slopes = divergence.slopes(Distribution(log=log_p), Distribution(log=logits.log_softmax(-1)))
     for i in range(7):
         shift = torch.zeros(7, dtype=torch.float64)
         shift[i] = 1e-6

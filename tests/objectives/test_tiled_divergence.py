@@ -1,11 +1,17 @@
 """Tiles give what the whole gives: values and gradients, over all ids and over the most probable ones."""
 
+import weakref
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ontogeny.objectives import tiled_divergence
 from ontogeny.objectives.divergence import Direction, Divergence
-from ontogeny.objectives.tiled_divergence import TargetTile, summed, tempered, top_k_of
+from ontogeny.objectives.tiled_divergence import DivergenceSettings, Mixture, Teaching
+from ontogeny.objectives.tiled_divergence import compared as both_sums
 
 KINDS: list[Direction] = ["forward", "reverse", "jensen_shannon"]
 V = 11
@@ -21,12 +27,13 @@ def compared(
 ) -> torch.Tensor:
     """Of positions 0, 2, 3 and 5."""
 
-    def targets(rows: torch.Tensor) -> TargetTile:
-        log_p = tempered(teacher[rows], temperature, V)
-        return TargetTile(log_p=log_p) if k is None else top_k_of(log_p, k)
+    comparison = DivergenceSettings(divergence=divergence, temperature=temperature, top_k=k, vocabulary=V)
+    return both_sums(student, torch.tensor([0, 2, 3, 5]), teaching(teacher), comparison)[0]
 
-    positions = torch.tensor([0, 2, 3, 5])
-    return summed(student, positions, targets, divergence, temperature=temperature, vocabulary=V)
+
+def teaching(teacher: torch.Tensor) -> Teaching:
+    """One teacher, whose logits are these."""
+    return lambda positions: Mixture(logits=(teacher[positions],), weights=(1.0,), vocabulary=V)
 
 
 @pytest.mark.parametrize("rows_per_tile", [1, 3, 100])
@@ -37,6 +44,7 @@ def test_gradients_are_those_of_finite_differences(
 ) -> None:
     """float64, central differences, every logit; positions that do not count get exactly 0."""
     monkeypatch.setattr(tiled_divergence, "TILE", rows_per_tile * V)
+    monkeypatch.setattr(tiled_divergence, "ROWS", 2 * rows_per_tile)
     student, teacher = drawn(0).requires_grad_(), drawn(1)
     divergence = Divergence(direction=direction, beta=0.3)
     compared(student, teacher, divergence, 1.7, k).backward()
@@ -67,9 +75,8 @@ def test_top_k_with_a_rest_by_hand() -> None:
     """
     log_p = torch.tensor([[0.5, 0.3, 0.1, 0.1]], dtype=torch.float64).log()
     student = torch.zeros(1, 4, dtype=torch.float64)
-    total = summed(
-        student, torch.tensor([0]), lambda rows: top_k_of(log_p[rows], 2), Divergence(direction="forward"), vocabulary=4
-    )
+    comparison = DivergenceSettings(divergence=Divergence(direction="forward"), top_k=2, vocabulary=4)
+    total = both_sums(student, torch.tensor([0]), teaching(log_p), comparison)[0]
     by_hand = 0.5 * torch.tensor(2.0).log() + 0.3 * torch.tensor(1.2).log() + 0.2 * torch.tensor(0.4).log()
     assert total.item() == pytest.approx(by_hand.item(), rel=1e-6)
 
@@ -147,3 +154,102 @@ def test_half_precision_is_computed_in_float32() -> None:
     assert total.item() == pytest.approx(exact.item(), rel=1e-5)
     assert half.grad is not None
     assert half.grad.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("rows_per_tile", [1, 2, 100])
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_the_kl_at_1_of_every_so_many_th_position(
+    every: int, rows_per_tile: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 4 positions: all; the first and the third, times 4 / 2; the first and the fourth, times 4 / 2."""
+    monkeypatch.setattr(tiled_divergence, "TILE", rows_per_tile * V)
+    monkeypatch.setattr(tiled_divergence, "ROWS", rows_per_tile)
+    student, teacher = drawn(0), drawn(1)
+    positions = torch.tensor([0, 2, 3, 5])
+    p, q = (logits[positions].log_softmax(-1) for logits in (teacher, student))
+    of_each = (p.exp() * (p - q)).sum(-1)
+    expected = of_each[::every].sum() * 4 / len(of_each[::every])
+    for temperature in (1.0, 2.0):
+        comparison = DivergenceSettings(
+            divergence=Divergence(direction="forward"), temperature=temperature, vocabulary=V, every=every
+        )
+        at_1 = both_sums(student, positions, teaching(teacher), comparison)[1]
+        assert at_1.item() == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_the_gradient_of_one_backward_pass_takes_no_second_copy() -> None:
+    """Scaled in its own memory; where the graph is kept, in other memory, since it may be asked for again."""
+    student, teacher = drawn(0).requires_grad_(), drawn(1)
+    comparison = DivergenceSettings(divergence=Divergence(direction="forward"), vocabulary=V)
+    total = both_sums(student, torch.tensor([0, 2]), teaching(teacher), comparison)[0]
+    kept = total.grad_fn.gradient  # type: ignore[union-attr] # of `_Compared`
+    (again,) = torch.autograd.grad(3 * total, student, retain_graph=True)
+    assert again.data_ptr() != kept.data_ptr()
+    (gradient,) = torch.autograd.grad(3 * total, student)
+    assert gradient.data_ptr() == kept.data_ptr()
+    assert torch.equal(gradient, again)
+
+
+def test_one_exponential_a_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the forward KL with its gradient: one softmax of each side and no other exponential, whatever is compared."""
+    calls = {"softmax": 0, "exp": 0}
+    for name in calls:
+        usual = getattr(torch.Tensor, name)
+
+        def counted(*args: object, name: str = name, usual: Callable[..., torch.Tensor] = usual) -> torch.Tensor:
+            calls[name] += 1
+            return usual(*args)
+
+        monkeypatch.setattr(torch.Tensor, name, counted)
+    compared(drawn(0).requires_grad_(), drawn(1), Divergence(direction="forward"), 1.0).backward()
+    assert calls == {"softmax": 2, "exp": 0}
+
+
+class LargeTensors(TorchDispatchMode):
+    """Counts how many tensors of at least `size` numbers exist at once, views and `others` left out."""
+
+    def __init__(self, size: int, others: torch.Tensor) -> None:
+        super().__init__()
+        self.size, self.others, self.peak = size, others.data_ptr(), 0
+        self._made: list[weakref.ref[torch.Tensor]] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = func(*args, **(kwargs or {}))
+        for tensor in given if isinstance(given, tuple | list) else [given]:
+            if isinstance(tensor, torch.Tensor) and tensor.numel() >= self.size:
+                self._made.append(weakref.ref(tensor))
+        alive = {tensor.data_ptr() for made in self._made if (tensor := made()) is not None}
+        self.peak = max(self.peak, len(alive - {self.others}))
+        return given
+
+
+@pytest.mark.parametrize("k", [None, 3])
+@pytest.mark.parametrize("direction", KINDS)
+def test_in_full_there_is_the_gradient_alone(
+    direction: Direction, k: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the student's logits [64, 11]: of all else a tile of 4 rows, or the teacher's block of 8."""
+    monkeypatch.setattr(tiled_divergence, "TILE", 4 * V)
+    monkeypatch.setattr(tiled_divergence, "ROWS", 8)
+    student, head, hidden = drawn(0, rows=64).requires_grad_(), drawn(1, rows=5), drawn(2, rows=64)[:, :5]
+    comparison = DivergenceSettings(
+        divergence=Divergence(direction=direction), temperature=2.0, top_k=k, vocabulary=V, every=2
+    )
+
+    def teaching(positions: torch.Tensor) -> Mixture:
+        return Mixture(logits=(hidden[positions] @ head,), weights=(1.0,), vocabulary=V)
+
+    with LargeTensors(32 * V, student) as large:
+        both_sums(student, torch.arange(1, 64), teaching, comparison)[0].backward()
+    assert large.peak == 1
+
+
+def test_whole_softmaxes_would_be_counted() -> None:
+    """The twin of the test above: the usual loss has log P, P, log Q and gradients at once."""
+    student, teacher = drawn(0, rows=64).requires_grad_(), drawn(1, rows=64)
+    with LargeTensors(32 * V, student) as large:
+        p = teacher.softmax(-1)
+        torch.nn.functional.kl_div(student.log_softmax(-1), p, reduction="sum").backward()
+    assert large.peak >= 3

@@ -1,9 +1,9 @@
 """Loss terms: what each may read of a forward pass, and what it returns."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ontogeny.core.takes import Take
 
+T = TypeVar("T")
 Unit = Literal["tokens", "given_tokens", "bytes", "examples", "batch"]
 """tokens: supervised ones. given_tokens: of these, the ones that the model did not write itself, put in the place of
 tokens for a term that reads no others. bytes: of text that these cover; a sum per byte compares between tokenizers."""
@@ -148,6 +149,13 @@ class Forward(ForwardPass, Protocol):
     @property
     def anchor(self) -> "Mapping[str, Tensor]":
         """What the term kept of the model that training started from; empty if it keeps nothing."""
+        ...
+
+    def once(self, name: str, compute: Callable[[], T]) -> T:
+        """What `compute` gives, computed once for the term's `value` and `tell` of this pass, by a name of the term's.
+
+        It may have a graph of gradients.
+        """
         ...
 
 

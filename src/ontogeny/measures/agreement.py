@@ -51,7 +51,7 @@ class _AgreementLook:
         self.tokens = dict.fromkeys(probes, 0)
 
     def see(self, batch: ForwardBatch) -> None:
-        from ontogeny.objectives.tiled_divergence import tempered
+        from ontogeny.objectives.tiled_divergence import Softmax
 
         theirs = self._teacher(batch)
         targets = batch.attention_mask[:, 1:].bool()
@@ -62,7 +62,7 @@ class _AgreementLook:
         for part in (rows * width + columns).split(ROWS):
             ids = batch.input_ids.flatten()[part + 1]
             student, teacher = (
-                tempered(logits.double(), 1.0, vocabulary)
+                Softmax(logits.double(), 1.0, vocabulary).over_ids().log
                 for logits in (own.index_select(0, part), theirs.logits_at(part))
             )
             self.sums[batch.probe] += self._compared(student, teacher, ids)

@@ -14,7 +14,7 @@ from ontogeny.core.passages import Passage
 from ontogeny.core.terms import CompanionPass, Spelling
 from ontogeny.objectives.alignment import common_edges
 from ontogeny.objectives.layers import predicting
-from ontogeny.objectives.tiled_divergence import TILE, log_of_mass
+from ontogeny.objectives.tiled_divergence import ROWS, log_of_mass
 
 WHITE_SPACE = b" \t\n\r\x0b\x0c"
 
@@ -115,8 +115,7 @@ Reduce = Callable[[Tensor, Tensor], Tensor]
 def at_positions(companion: CompanionPass, positions: Tensor, reduce: Reduce) -> Tensor:
     """A number for each flat position from a companion's logits there, a tile of positions at a time: [n]."""
     places = torch.arange(len(positions), device=positions.device)
-    tile = max(TILE // companion.vocabulary, 1)
-    parts = [reduce(wide(companion.logits_at(positions[part])), part) for part in places.split(tile)]
+    parts = [reduce(wide(companion.logits_at(positions[part])), part) for part in places.split(ROWS)]
     return torch.cat(parts) if parts else torch.zeros(0, device=positions.device)
 
 

@@ -29,31 +29,54 @@ class Divergence:
 
     def values(self, log_p: "Tensor", log_q: "Tensor") -> "Tensor":
         """[n]: the divergence of each row, at least 0 without a clamp."""
-        match self.direction:
-            case "forward":
-                return kl(log_p, log_q)
-            case "reverse":
-                return kl(log_q, log_p)
-            case "jensen_shannon":
-                log_m = self._mixture(log_p, log_q)
-                return self.beta * kl(log_p, log_m) + (1 - self.beta) * kl(log_q, log_m)
+        return self.between(Distribution(log=log_p), Distribution(log=log_q))
 
-    def slopes(self, log_p: "Tensor", log_q: "Tensor") -> "Tensor":
-        """[n, buckets]: derivative by the logits of Q, which is Q (a - sum Q a) with a the derivative by Q."""
-        q = log_q.exp()
+    def between(self, p: "Distribution", q: "Distribution") -> "Tensor":
+        """[n]: the same of distributions whose probabilities may be known already."""
         match self.direction:
             case "forward":
-                return q.sub_(log_p.exp())
+                return _kl(p, q)
             case "reverse":
-                a = log_q - log_p
+                return _kl(q, p)
             case "jensen_shannon":
-                a = (1 - self.beta) * (log_q - self._mixture(log_p, log_q))
-        a -= (q * a).sum(-1, keepdim=True)
-        return q.mul_(a)
+                m = Distribution(log=self._mixture(p.log, q.log))
+                return self.beta * _kl(p, m) + (1 - self.beta) * _kl(q, m)
+
+    def slopes(self, p: "Distribution", q: "Distribution") -> "Tensor":
+        """[n, buckets]: derivative by the logits of Q, which is Q (a - sum Q a) with a the derivative by Q.
+
+        Written into the probabilities of Q.
+        """
+        probabilities = q.probabilities
+        match self.direction:
+            case "forward":
+                return probabilities.sub_(p.probabilities)
+            case "reverse":
+                a = q.log - p.log
+            case "jensen_shannon":
+                a = (1 - self.beta) * (q.log - self._mixture(p.log, q.log))
+        a -= (probabilities * a).sum(-1, keepdim=True)
+        return probabilities.mul_(a)
 
     def _mixture(self, log_p: "Tensor", log_q: "Tensor") -> "Tensor":
         """log M."""
         return (log_p + log(self.beta)).logaddexp(log_q + log(1 - self.beta))
+
+
+class Distribution:
+    """Probabilities of n rows over the same buckets, each row adding up to 1; an exponential is taken once."""
+
+    def __init__(self, *, log: "Tensor", probabilities: "Tensor | None" = None) -> None:
+        self.log = log
+        """[n, buckets]: log probabilities, in nats."""
+        self._probabilities = probabilities
+
+    @property
+    def probabilities(self) -> "Tensor":
+        """[n, buckets]."""
+        if self._probabilities is None:
+            self._probabilities = self.log.exp()
+        return self._probabilities
 
 
 def kl(log_p: "Tensor", log_q: "Tensor") -> "Tensor":
@@ -63,11 +86,14 @@ def kl(log_p: "Tensor", log_q: "Tensor") -> "Tensor":
     and Q add up to 1: each bucket is then at least 0 in floating point, too. With r = log q - log p it is
     p (expm1(r) - r), and for r > 1, q - p - p r, which cancels nothing there.
     """
-    p, r = log_p.exp(), log_p - log_q
-    values = (p * r).sum(-1)
+    return _kl(Distribution(log=log_p), Distribution(log=log_q))
+
+
+def _kl(p: "Distribution", q: "Distribution") -> "Tensor":
+    values = (p.log - q.log).mul_(p.probabilities).sum(-1)
     close = values < CLOSE
     if bool(close.any()):
-        p, r = p[close], -r[close]
-        near = p * (r.clamp(max=1.0).expm1() - r)
-        values[close] = near.where(r <= 1, log_q[close].exp() - p - p * r).sum(-1)
+        near_p, r = p.probabilities[close], q.log[close] - p.log[close]
+        near = near_p * (r.clamp(max=1.0).expm1() - r)
+        values[close] = near.where(r <= 1, q.probabilities[close] - near_p - near_p * r).sum(-1)
     return values

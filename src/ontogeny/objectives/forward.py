@@ -1,8 +1,8 @@
 """A forward pass with gradients over a micro-batch, and what one loss term may read of a forward pass."""
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import cached_property
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.passages import Passage
@@ -213,6 +213,13 @@ class TermForward:
     ) -> None:
         self._forward, self._term, self.progress = forward, term, progress
         self.module, self.anchor = module, anchor
+        self._computed: dict[str, object] = {}
+
+    def once(self, name: str, compute: Callable[[], T]) -> T:
+        """What `compute` gives, computed when the name is first asked for."""
+        if name not in self._computed:
+            self._computed[name] = compute()
+        return cast("T", self._computed[name])
 
     @property
     def model(self) -> "PreTrainedModel":

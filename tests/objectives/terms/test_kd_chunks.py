@@ -265,3 +265,20 @@ def test_pairs_and_settings_that_cannot_work_are_refused() -> None:
         value(built(KdChunks(), model, replace(teacher(), trained_with=None)), model, passages(2))
     with pytest.raises(ValidationError, match="only to jensen_shannon"):
         KdChunks(beta=0.3)
+
+
+def test_chunks_are_found_once_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the value and the bias together; in the next pass, anew."""
+    calls: list[int] = []
+
+    def counted(*sides: Any) -> Any:
+        calls.append(1)
+        return edges_of(*sides)
+
+    monkeypatch.setattr("ontogeny.objectives.chunks.edges_of", counted)
+    model, texts = student(), passages(2)
+    own = built(KdChunks(), model, teacher())
+    told(own, model, texts)
+    assert len(calls) == 1
+    told(own, model, texts)
+    assert len(calls) == 2

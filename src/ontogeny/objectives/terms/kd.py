@@ -15,7 +15,7 @@ from ontogeny.objectives.divergence import Direction, Divergence
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from ontogeny.objectives.tiled_divergence import TargetTile
+    from ontogeny.objectives.tiled_divergence import Taught
 
 FULL_UP_TO = 65_536
 """Ids up to which the full vocabulary is compared by default: it is cheaper than looking for the most probable ids."""
@@ -100,39 +100,42 @@ class Kd(Term):
 
     def value(self, forward: Forward) -> "tuple[Tensor, Unit]":
         """Sum over supervised tokens of T^2 x divergence."""
-        temperature = self._temperature(forward)
-        divergence = Divergence(direction=self.divergence, beta=0.5 if self.beta is None else self.beta)
-        return temperature**2 * self._summed(forward, divergence, temperature), "tokens"
+        return self._temperature(forward) ** 2 * self._sums(forward)[0], "tokens"
 
     def tell(self, value: "Tensor", forward: Forward) -> "Mapping[str, Tensor]":
         """`untempered` and `kl_at_1`, sums over supervised tokens."""
-        import torch
-
-        step = SAMPLED if forward.model.training else 1
-        with torch.no_grad():  # the logits are there: the value has read them
-            at_1 = self._summed(forward, Divergence(direction="forward"), 1.0, every=step)
-        return {"untempered": value / self._temperature(forward) ** 2, "kl_at_1": at_1}
+        return {"untempered": value / self._temperature(forward) ** 2, "kl_at_1": self._sums(forward)[1]}
 
     def _temperature(self, forward: Forward) -> float:
         return self.temperature.at(forward.progress.step, forward.progress.total_steps)
 
-    def _summed(self, forward: Forward, divergence: Divergence, temperature: float, every: int = 0) -> "Tensor":
-        """Sum over supervised tokens; of every n-th alone, times their number, with `every`: over all ids then."""
+    def _sums(self, forward: Forward) -> "tuple[Tensor, Tensor]":
+        """Sums over supervised tokens of the divergence and of `kl_at_1`, from one pass over the logits."""
+        return forward.once("sums", lambda: self._compared(forward))
+
+    def _compared(self, forward: Forward) -> "tuple[Tensor, Tensor]":
         from ontogeny.objectives.layers import predicting
-        from ontogeny.objectives.tiled_divergence import summed
+        from ontogeny.objectives.tiled_divergence import DivergenceSettings, Mixture, compared
 
         logits = forward.logits.flatten(0, 1)
-        positions = predicting(forward.supervised)
-        sampled = positions[:: max(every, 1)]
-        widths = [forward.companions[name].vocabulary for name in self.teachers]
-        vocabulary = min(logits.shape[1], *widths)
-        k = None if every else self._ids_compared(vocabulary)
+        teachers = [forward.companions[name] for name in self.teachers]
+        vocabulary = min(logits.shape[1], *(teacher.vocabulary for teacher in teachers))
+        comparison = DivergenceSettings(
+            divergence=Divergence(direction=self.divergence, beta=0.5 if self.beta is None else self.beta),
+            temperature=self._temperature(forward),
+            top_k=self._ids_compared(vocabulary),
+            vocabulary=vocabulary,
+            every=SAMPLED if forward.model.training else 1,
+        )
 
-        def targets(positions: "Tensor") -> "TargetTile":
-            return self._target_at(forward, positions, temperature, vocabulary, k)
+        def teaching(positions: "Tensor") -> "Taught":
+            return Mixture(
+                logits=tuple(teacher.logits_at(positions) for teacher in teachers),
+                weights=tuple(self.teachers.values()),
+                vocabulary=vocabulary,
+            )
 
-        total = summed(logits, sampled, targets, divergence, temperature=temperature, vocabulary=vocabulary)
-        return total * (len(positions) / max(len(sampled), 1))
+        return compared(logits, predicting(forward.supervised), teaching, comparison)
 
     def _ids_compared(self, vocabulary: int) -> int | None:
         """How many ids are compared one by one; None for all."""
@@ -140,19 +143,3 @@ class Kd(Term):
         if self.compared == "full" or k >= vocabulary or (self.compared == "auto" and vocabulary <= FULL_UP_TO):
             return None
         return k
-
-    def _target_at(
-        self, forward: Forward, positions: "Tensor", temperature: float, vocabulary: int, k: int | None
-    ) -> "TargetTile":
-        """What the teachers say, mixed."""
-        from math import log
-
-        from ontogeny.objectives.tiled_divergence import TargetTile, tempered, top_k_of
-
-        mixed: Tensor | None = None
-        for name, weight in self.teachers.items():
-            own = tempered(forward.companions[name].logits_at(positions), temperature, vocabulary)
-            own = own if weight == 1 else own + log(weight)
-            mixed = own if mixed is None else mixed.logaddexp(own)
-        assert mixed is not None
-        return TargetTile(log_p=mixed) if k is None else top_k_of(mixed, k)

@@ -100,6 +100,9 @@ class KdChunks(Term):
 
     def _chunks(self, forward: Forward) -> "tuple[Edges, Chunks]":
         """The common edges, and the chunks between those that end one."""
+        return forward.once("chunks", lambda: self._found_chunks(forward))
+
+    def _found_chunks(self, forward: Forward) -> "tuple[Edges, Chunks]":
         import numpy as np
 
         from ontogeny.objectives.chunks import (

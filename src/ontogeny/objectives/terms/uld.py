@@ -40,7 +40,7 @@ class Uld(Term):
         from torch.nn import functional as F
 
         from ontogeny.objectives.chunks import edges_of, flat_positions, wide
-        from ontogeny.objectives.tiled_divergence import TILE
+        from ontogeny.objectives.tiled_divergence import ROWS
 
         teacher = forward.companions[self.teacher]
         edges = edges_of(forward.passages, teacher.passages)
@@ -50,8 +50,7 @@ class Uld(Term):
         logits = forward.logits.flatten(0, 1)
         size = max(logits.shape[1], teacher.vocabulary)
         distances = [logits.new_zeros((), dtype=torch.promote_types(logits.dtype, torch.float32))]
-        tile = max(TILE // size, 1)
-        for our_tile, their_tile in zip(ours.split(tile), theirs.split(tile), strict=True):
+        for our_tile, their_tile in zip(ours.split(ROWS), theirs.split(ROWS), strict=True):
             pair = [
                 F.pad(
                     (wide(rows) / self.temperature).softmax(-1).sort(descending=True).values, (0, size - rows.shape[1])
