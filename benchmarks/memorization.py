@@ -1,10 +1,12 @@
 """Reproduction and compression, compared with straightforward implementations of their definitions.
 
-Reproduction of 200 passages of 128 tokens by a model of 6 blocks (d256): ours, against `generate` called for one
-passage after another; once on text that the model does not know, once on text that it writes itself, so that all is
-memorized. Accuracies must be identical. Compression: 100 passages of 128 tokens, width 768, three transitions: ours,
-against scikit-learn's neighbours with a loop over tokens, and against the bare float32 products of the states (each
-layer with itself); the states have low rank plus noise, with and without outlier dimensions. Memory: 200,000 states of
+Reproduction of 200 passages of 128 tokens by a model of 6 blocks (d256): ours, against `generate` in batches, of the
+size at which it is fastest here (tried: 8, 32, 64, 200), and called for one passage after another; once on text that
+the model does not know, once on text that it writes itself, so that all is memorized. Accuracies must be identical.
+Compression: 100 passages of 128 tokens, width 768, three transitions: ours, against scikit-learn's neighbours with a
+loop over tokens, and against float32 products of the states. Two of them: all pairs of each layer at once, which ours
+may pass because it multiplies each pair once; and each pair once, in tiles of which none is kept, the limit. The states
+have low rank plus noise, with and without outlier dimensions. Memory: 200,000 states of
 width 768, one strip of rows and the variances of all, in a separate process.
 """
 
@@ -32,6 +34,8 @@ from ontogeny.measures.reproduction import Reproduction
 PASSAGES, LENGTH, VOCABULARY = 200, 128, 2048
 STATES, WIDTH, LAYERS, K = 100 * 128, 768, 4, 15
 MANY = 200_000
+GENERATE_BATCHES = (1, 8, 32, 64, 200)
+TILE = 512
 
 
 def _model() -> Any:
@@ -88,23 +92,23 @@ def _ours(model: Any, probe: ProbeSet) -> np.ndarray:
     return np.asarray(observations["reproduction"].arrays["accuracy"].values)
 
 
-def _one_by_one(model: Any, rows: np.ndarray) -> np.ndarray:
-    """The straightforward way: a call of `generate` per passage."""
+def _generate(model: Any, rows: np.ndarray, size: int) -> np.ndarray:
+    """The straightforward way: a call of `generate` for `size` passages, which are all of one length."""
     accuracies = []
     given = LENGTH // 3
     with torch.no_grad():
-        for row in torch.from_numpy(rows):
+        for batch in torch.from_numpy(rows).split(size):
             written = model.generate(
-                row[None, :given],
-                attention_mask=torch.ones(1, given, dtype=torch.long),
+                batch[:, :given],
+                attention_mask=torch.ones(len(batch), given, dtype=torch.long),
                 do_sample=False,
                 max_new_tokens=LENGTH - given,
                 min_new_tokens=LENGTH - given,
                 pad_token_id=0,
                 eos_token_id=None,
-            )[0, given:]
-            accuracies.append(float((written == row[given:]).float().mean()))
-    return np.array(accuracies)
+            )[:, given:]
+            accuracies.append((written == batch[:, given:]).float().mean(dim=1).numpy())
+    return np.concatenate(accuracies)
 
 
 def _known(model: Any, rows: np.ndarray) -> np.ndarray:
@@ -126,19 +130,28 @@ def _reproduction(figures: dict[str, Any]) -> None:
     rows = np.random.default_rng(0).integers(1, VOCABULARY, (PASSAGES, LENGTH))
     for name, chosen, asked in (("nothing memorized", rows, 6), ("all memorized", _known(model, rows), 20)):
         probe = _passages(chosen)
-        ours, theirs = [], []
+        ours: list[float] = []
+        theirs: dict[int, list[float]] = {size: [] for size in GENERATE_BATCHES}
+        different = 0
         for _ in range(3):
             started = time.perf_counter()
-            our_accuracies = _ours(model, probe)
+            accuracies = _ours(model, probe)
             ours.append(time.perf_counter() - started)
-            started = time.perf_counter()
-            their_accuracies = _one_by_one(model, chosen)
-            theirs.append(time.perf_counter() - started)
-        figures[f"reproduction, {name}: times faster than one passage at a time (asked: {asked})"] = {
-            **ratio_with_interval(theirs, ours),
-            "different accuracies": int((np.abs(our_accuracies - their_accuracies) > 1e-6).sum()),
-            "mean accuracy": float(our_accuracies.mean()),
+            for size, seconds in theirs.items():
+                started = time.perf_counter()
+                their_accuracies = _generate(model, chosen, size)
+                seconds.append(time.perf_counter() - started)
+                different = max(different, int((np.abs(accuracies - their_accuracies) > 1e-6).sum()))
+        best = min(theirs, key=lambda size: float(np.median(theirs[size])))
+        figures[f"reproduction, {name}: times faster than generate in batches at its best"] = {
+            **ratio_with_interval(theirs[best], ours),
+            "batch": best,
+            "different accuracies": different,
+            "mean accuracy": float(accuracies.mean()),
         }
+        figures[f"reproduction, {name}: times faster than one passage at a time (asked: {asked})"] = (
+            ratio_with_interval(theirs[1], ours)
+        )
 
 
 def _states(outliers: bool) -> list[torch.Tensor]:
@@ -160,6 +173,14 @@ def _compression(layers: list[torch.Tensor]) -> list[torch.Tensor]:
         -torch.log(neighbours.Spread(after).of(neighbours.nearest(at, K, buffer)) + 1e-10)
         for at, after in pairwise(layers)
     ]
+
+
+def _each_pair_once(layer: torch.Tensor, tile: torch.Tensor) -> None:
+    """The least that exact distances take: the product of each pair of states, once, in tiles that are overwritten."""
+    parts = layer.split(TILE)
+    for index, part in enumerate(parts):
+        for other in parts[index:]:
+            torch.mm(part, other.T, out=tile[: len(part), : len(other)])
 
 
 def _loop(layers: list[torch.Tensor]) -> list[np.ndarray]:
@@ -189,8 +210,8 @@ def _compare_compression(figures: dict[str, Any]) -> None:
     rows = range(0, STATES, 100)
     for name, outliers in (("plain states", False), ("outlier dimensions", True)):
         layers = _states(outliers)
-        product = torch.empty(STATES, STATES)
-        seconds: dict[str, list[float]] = {"ours": [], "bare": [], "ours again": [], "theirs": []}
+        product, tile = torch.empty(STATES, STATES), torch.empty(TILE, TILE)
+        seconds: dict[str, list[float]] = {"ours": [], "all pairs": [], "limit": [], "ours again": [], "theirs": []}
 
         def timed(name: str, work: Callable[[], Any], seconds: dict[str, list[float]] = seconds) -> Any:
             started = time.perf_counter()
@@ -200,7 +221,8 @@ def _compare_compression(figures: dict[str, Any]) -> None:
 
         scores = _compression(layers)
         for _ in range(9):
-            timed("bare", lambda: [torch.mm(layer, layer.T, out=product) for layer in layers[:-1]])  # noqa: B023
+            timed("all pairs", lambda: [torch.mm(layer, layer.T, out=product) for layer in layers[:-1]])  # noqa: B023
+            timed("limit", lambda: [_each_pair_once(layer, tile) for layer in layers[:-1]])  # noqa: B023
             timed("ours", lambda: _compression(layers))  # noqa: B023
         for _ in range(4):
             timed("theirs", lambda: _loop(layers))  # noqa: B023
@@ -212,8 +234,11 @@ def _compare_compression(figures: dict[str, Any]) -> None:
         figures[f"compression, {name}: times faster than scikit-learn and a loop (asked: 2)"] = ratio_with_interval(
             seconds["theirs"], seconds["ours again"]
         )
-        figures[f"compression, {name}: beside the bare products (asked: at most 1.6)"] = {
-            **ratio_with_interval(seconds["ours"], seconds["bare"]),
+        figures[f"compression, {name}: beside the product of each pair once, the limit"] = ratio_with_interval(
+            seconds["ours"], seconds["limit"]
+        )
+        figures[f"compression, {name}: beside the products of all pairs (asked: at most 1.6)"] = {
+            **ratio_with_interval(seconds["ours"], seconds["all pairs"]),
             "largest difference from float64": worst,
         }
 

@@ -134,6 +134,32 @@ def test_plan_by_hand() -> None:
     assert plan_batches([], 12) == []
 
 
+def test_plan_cuts_where_padding_would_cost_more_than_a_batch() -> None:
+    # 500 beside 430 is 70 tokens of padding, more than the 64 that a batch costs; 437 beside 500 is 63, less
+    assert [rows.tolist() for rows in plan_batches([500, 430], 4096)] == [[0], [1]]
+    assert [rows.tolist() for rows in plan_batches([500, 437], 4096)] == [[0, 1]]
+    # 200 beside 250 twice: 50 < 64, one batch; the short one apart: 250 - 20 > 64
+    assert [rows.tolist() for rows in plan_batches([20, 250, 200, 250], 4096)] == [[1, 3, 2], [0]]
+
+
+def test_plan_is_the_best_of_all_cuts() -> None:
+    lengths = [int(n) for n in np.random.default_rng(0).geometric(1 / 120, size=11)]
+    longest_first = sorted(lengths, reverse=True)
+
+    def cost(cut: list[list[int]]) -> int:
+        return sum(len(batch) * batch[0] + 64 for batch in cut)
+
+    def cuts(rest: list[int]) -> Iterator[list[list[int]]]:
+        if not rest:
+            yield []
+        for count in range(1, len(rest) + 1):
+            if count == 1 or count * rest[0] <= 500:
+                yield from ([rest[:count], *later] for later in cuts(rest[count:]))
+
+    plan = [[lengths[row] for row in rows] for rows in plan_batches(lengths, 500)]
+    assert cost(plan) == min(cost(cut) for cut in cuts(longest_first))
+
+
 class Counting(StreamMeasure):
     """Counts what it is shown."""
 
