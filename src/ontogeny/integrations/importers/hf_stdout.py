@@ -11,6 +11,7 @@ from ontogeny.integrations.importers._text import learn, lines, sample, share
 FORM = "Hugging Face Trainer, printed"
 _DICTIONARY = re.compile(r"\{'[\w/.-]+':[^{}]*\}")
 _ITEM = re.compile(r"'([^']+)':\s*(?:'([^']*)'|([^,}]+))")
+_STEP = re.compile(r"'global_step/max_steps': '(\d+)/(\d+)'")
 _BAR = re.compile(r"\b(\d+)/(\d+) \[")
 _SUMMARY = ("train_runtime", "train_samples_per_second")
 
@@ -48,6 +49,9 @@ def read(source: Source, builder: Builder) -> None:
         for now, total in _BAR.findall(line):
             if bar is None or int(total) >= bar[1]:
                 bar = int(now), int(total)
+        stated = _STEP.search(line)  # ms-swift
+        if stated:
+            bar = int(stated[1]), int(stated[2])
         logs = [text for text in _DICTIONARY.findall(line) if _is_log(text)] if "{'" in line else []
         if not logs:
             learn(line, number, builder)
