@@ -118,6 +118,24 @@ def difference(later: np.ndarray, earlier: np.ndarray) -> CurveEstimate:
     return CurveEstimate(value=value, low=value - half, high=value + half, n=min(end.n, start.n))
 
 
+def change(values: np.ndarray, count: int) -> CurveEstimate:
+    """Mean of the last `count` values minus mean of the first, with a 95% interval. A trend is no noise.
+
+    Noise and its autocorrelation time come from what is left beside a running median over a fifth of the curve. A slow
+    wave is therefore counted as change, not as noise. Infinite ends below 8 values.
+    """
+    first, last = values[:count], values[len(values) - count :]
+    value = float(last.mean() - first.mean()) if count else float("nan")
+    if count < 2 or len(values) < 8:
+        return CurveEstimate(value=value, low=float("-inf"), high=float("inf"), n=count)
+    rest = values - smooth(values, max(len(values) // 5, 3) | 1)
+    time = geyer_time(rest)
+    effective = max(count / time, 2.0)
+    error = float(np.sqrt((np.var(rest[:count]) + np.var(rest[-count:])) / effective))
+    half = _student_quantile(2 * effective - 2) * error
+    return CurveEstimate(value=value, low=value - half, high=value + half, n=count)
+
+
 def trend(steps: np.ndarray, values: np.ndarray) -> CurveEstimate:
     """Total change along a straight line (least squares) from the first to the last step, with a 95% interval.
 

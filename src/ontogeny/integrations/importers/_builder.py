@@ -39,6 +39,7 @@ class Builder:
         self._times: list[float] = []
         self._writers: list[str] = []
         self._stepless: list[int] = []
+        self._ends: set[int] = set()
         self._values: dict[str, tuple[list[int], list[float]]] = {}
 
     def __len__(self) -> int:
@@ -77,6 +78,10 @@ class Builder:
                 entries = self._values[label] = ([], [])
             entries[0].append(index)
             entries[1].append(float(value))
+
+    def end_run(self) -> None:
+        """Record that the log says that a training has ended here."""
+        self._ends.add(len(self._rows))
 
     def configure(self, key: str, value: object, *, overwrite: bool = True) -> None:
         """Record a setting that the log states. `key` is one of `LogConfig`."""
@@ -146,6 +151,9 @@ class Builder:
     def _segment(self, index: int, piece: Cut, series: list[Series], axis: Axis) -> Segment:
         beginning = piece.beginning if index else "first"
         reason = piece.reason.format(row_word=self.row_word, row=self._rows[piece.first]) if index else ""
+        if reason and axis == "entry" and beginning == "restart" and math.isfinite(self._epochs[piece.first]):
+            epoch = f"the epoch falls to {self._epochs[piece.first]:g}"
+            reason = f"{epoch} at {self.row_word} {self._rows[piece.first]}: another run"
         return Segment(index=index, series=tuple(series), axis=axis, beginning=beginning, reason=reason)
 
     def _axis(self) -> tuple[np.ndarray, Axis]:
@@ -168,7 +176,21 @@ class Builder:
             changes = len(np.unique(epochs))
             if changes > 1 and count <= 8 * changes:
                 return epochs.astype(np.int64), "epoch"
-        return np.arange(1, count + 1, dtype=np.int64), "entry"
+        return self._counted(epochs), "entry"
+
+    def _counted(self, epochs: np.ndarray) -> np.ndarray:
+        """Entries, counted from 1 in each training: one begins where the epoch falls by half. int64 [entries]."""
+        starts, highest = [0], -math.inf
+        for i, epoch in enumerate(epochs.tolist()):
+            if epoch < 0.5 * highest or (i in self._ends and not epoch > highest):
+                starts.append(i)
+                highest = -math.inf
+            highest = max(highest, epoch) if math.isfinite(epoch) else highest
+        if len(starts) > 1 + len(epochs) / 10:  # several writers in turn
+            starts = [0]
+        counts = np.arange(1, len(epochs) + 1, dtype=np.int64)
+        lengths = np.diff([*starts, len(epochs)])
+        return counts - np.repeat(starts, lengths)
 
     def _named(self) -> dict[Meaning, tuple[str, list[int], list[float]]]:
         """Values by meaning. Of two labels of one meaning, that with more values gets it; the other keeps its label."""

@@ -174,6 +174,27 @@ _PREFERENCE = (
 _OF_TRAINING = {"loss", "learning_rate", "grad_norm", "tokens_seen", "loss_scale"}
 """Metrics that a table has of training alone."""
 
+_AUXILIARY = {
+    *(
+        "cls",
+        "box",
+        "dfl",
+        "aux",
+        "kl",
+        "mtp",
+        "z",
+        "router",
+        "balance",
+        "balancing",
+        "load",
+        "commitment",
+        "ctc",
+        "att",
+    ),
+    *("simple", "pruned", "l1", "l2", "reg", "moe", "obj", "giou", "bbox", "mask", "rpn", "vq", "contrastive"),
+}
+"""Words of a loss that is a part of another, not one of a further evaluation set."""
+
 _NOT_METRICS = {
     "step",
     "steps",
@@ -249,6 +270,8 @@ def understand(label: str) -> Meaning | None:
         return Meaning(scope, "loss", "nats")
     if _TIMING.search(stripped):
         return None
+    if scope == EVAL and len(rest) > 1 and rest[-1] == "loss" and set(rest[:-1]) <= _AUXILIARY:
+        return Meaning(scope, f"term/{'_'.join(rest[:-1])}", "")
     if scope == EVAL and len(rest) > 1 and (name := _BY_WORDS.get(rest[-1])) in ("loss", "perplexity", "accuracy"):
         return Meaning("_".join(rest[:-1]), name, _UNITS.get(name, ""))
     if rest[-1] == "loss" and len(rest) > 1:

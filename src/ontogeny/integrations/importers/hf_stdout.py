@@ -70,6 +70,7 @@ def _add(number: int, values: dict[str, float], bar_step: int | None, builder: B
     if any(key in values for key in _SUMMARY):
         if "train_loss" in values:
             config["final_train_loss"] = values["train_loss"]
+        builder.end_run()
         return
     add_evaluation_rate(values, builder)
     step: float | None = bar_step
