@@ -11,9 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol, cast
 
-from ontogeny.core.errors import DataError
+from ontogeny.core.errors import DataError, closest
 from ontogeny.integrations.importers._builder import Builder
-from ontogeny.integrations.importers._names import Meaning, understand
+from ontogeny.integrations.importers._names import KNOWN_NAMES, PREFERENCE_NAMES, Meaning, understand
 from ontogeny.integrations.importers._source import NotReadableError, Source
 from ontogeny.store.history import History
 from ontogeny.store.schema import PROVENANCE
@@ -49,7 +49,8 @@ def read_history(path: Path, mapping: Mapping[str, str] | None = None) -> Histor
     """Read one log: a file, or the directory of one of our runs.
 
     `mapping` names columns or keys of the log by our names: ``{"loss": "obj_2", "eval/loss": "held out"}``; ``step``
-    names the axis. Raises DataError if the file is missing or unreadable, NotReadableError if it has no known format.
+    names the axis. Raises DataError if the file is missing or unreadable, or if `mapping` names a quantity that we
+    do not know or a label that the log does not have; NotReadableError if it has no known format.
     """
     if (path / PROVENANCE).is_file():
         from ontogeny.integrations.own_runs import history_of_run
@@ -74,7 +75,19 @@ def read_history(path: Path, mapping: Mapping[str, str] | None = None) -> Histor
     for note in source.notes:
         builder.note(note)
     builder.partial = builder.partial or source.partial
-    return builder.build()
+    history = builder.build()
+    if mapping:
+        _refuse_unknown(path, mapping, builder)
+    return history
+
+
+def _refuse_unknown(path: Path, mapping: Mapping[str, str], builder: Builder) -> None:
+    """Raise DataError if a label that the user names is not in the log."""
+    known = builder.labels
+    for ours, label in mapping.items():
+        is_axis = ours == "step" and label == builder.step_label and builder.has_steps
+        if label not in known and not is_axis and len(builder):
+            raise DataError(f"--map {ours}={label}: {path} has no '{label}': {closest(label, known)}")
 
 
 def logs_under(path: Path) -> Iterator[Path]:
@@ -105,6 +118,8 @@ def _mapped(mapping: Mapping[str, str]) -> Callable[[str], Meaning | None]:
     given = {}
     for ours, label in mapping.items():
         scope, _, name = ours.rpartition("/")
+        if name not in KNOWN_NAMES | {"step"} and ours not in PREFERENCE_NAMES and scope != "term":
+            raise DataError(f"--map {ours}={label}: no quantity '{name}': {closest(name, KNOWN_NAMES | {'step'})}")
         given[label] = Meaning(scope or "train", name)
 
     def meaning(label: str) -> Meaning | None:

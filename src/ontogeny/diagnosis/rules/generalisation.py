@@ -54,11 +54,12 @@ def overfitting(view: View) -> Detection | Nothing | Lacks:
 
 
 def _still_improving(view: View, loss: Series) -> str:
-    """The label of a quality that is at its best after the loss's lowest, among the last third; empty without one."""
+    """The label of a quality that has improved by 1% since the loss was lowest and ends near its best; empty without."""
     lowest = int(loss.steps[np.argmin(loss.values)])
     for quality, rises in view.quality:
-        best = int(np.argmax(quality.values) if rises else np.argmin(quality.values))
-        if len(quality) >= LEAST_EVALUATIONS and best >= 2 * len(quality) / 3 and quality.steps[best] > lowest:
+        since = quality.values[quality.steps >= lowest] * (1 if rises else -1)
+        least = 0.01 * float(np.abs(since).max(initial=0.0))
+        if len(since) >= LEAST_EVALUATIONS and since[-1] - since[0] > least and since.max() - since[-1] < least:
             return quality.label
     return ""
 
@@ -72,11 +73,9 @@ def _is_confident(series: Series, best: int, rise: float, fell: float | None) ->
 
 
 def _overfit(series: Series, train: Series | None, improving: str) -> tuple[Detection | None, float]:
-    best = int(np.argmin(robust.smooth(series.values, 3) if len(series) >= 8 else series.values))
-    low, last = (
-        float((robust.smooth(series.values, 3) if len(series) >= 8 else series.values)[best]),
-        float(series.values[-1]),
-    )
+    curve = robust.smooth(series.values, 3) if len(series) >= 8 else series.values  # a single low value is luck
+    best = int(np.argmin(curve))
+    low, last = float(curve[best]), float(series.values[-1])
     rise = last / low - 1 if low > 0 else 0.0
     noise = robust.noise(series.values[best:])  # before the lowest value, the steep fall would count as noise
     margin = max(2 * noise if np.isfinite(noise) else 0.0, LEAST_RISE * abs(low), 2 * series.step_size)

@@ -245,7 +245,7 @@ def _nan_beside(view: View) -> str:
 def _is_masked(view: View) -> bool:
     """Is the training loss 0 throughout, beside a NaN? The mean over no tokens is printed as either."""
     loss = view.loss
-    if loss is None or len(loss) < LEAST_ZEROS or not bool((loss.values == 0).all()):
+    if loss is None or not len(loss) or not bool((loss.values == 0).all()):
         return False
     return bool(_nan_beside(view))
 

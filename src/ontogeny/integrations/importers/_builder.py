@@ -61,7 +61,7 @@ class Builder:
         """
         index = len(self._rows)
         self._rows.append(row)
-        if step is not None and abs(step) < 2**53:  # False for NaN, too
+        if step is not None and 0 <= step < 2**53:  # False for NaN, too; -1 stands for the end of an epoch
             self._steps.append(int(step))
         else:
             self._steps.append(0)
@@ -78,6 +78,16 @@ class Builder:
                 entries = self._values[label] = ([], [])
             entries[0].append(index)
             entries[1].append(float(value))
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """The labels of all numbers added, as the log writes them."""
+        return frozenset(self._values)
+
+    @property
+    def has_steps(self) -> bool:
+        """Does any entry have a step?"""
+        return len(self._stepless) < len(self._rows)
 
     def end_run(self) -> None:
         """Record that the log says that a training has ended here."""

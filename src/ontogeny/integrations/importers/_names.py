@@ -160,7 +160,11 @@ _REINFORCEMENT = {
 }
 _BY_WORDS |= {synonym: name for name, synonyms in _REINFORCEMENT.items() for synonym in synonyms}
 
-_PREFERENCE = (
+_QUALITIES = ("bleu", "sacrebleu", "chrf", "meteor", "rouge1", "rouge2", "rougel", "rougelsum", "f1", "exact_match", "wer")
+KNOWN_NAMES = frozenset({*_BY_WORDS.values(), *_QUALITIES, "cer", "precision", "recall", "mrr", "bertscore_f1"})
+"""Our names of the quantities that a log's labels are understood as."""
+
+PREFERENCE_NAMES = (
     "rewards/chosen",
     "rewards/rejected",
     "rewards/accuracies",
@@ -311,6 +315,6 @@ def _preference(label: str) -> Meaning | None:
     for prefix in ("eval_", "eval/"):
         if bare.startswith(prefix):
             bare, scope = bare.removeprefix(prefix), EVAL
-    if bare in _PREFERENCE:
+    if bare in PREFERENCE_NAMES:
         return Meaning(scope, bare)
     return None

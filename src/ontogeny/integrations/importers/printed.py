@@ -83,24 +83,19 @@ class _Place:
     step: float | None = None
     epoch: float | None = None
     offset: float = 0.0
-    counter: float = -1.0
+    has_new_epoch: bool = False
 
     def move(self, step: float | None, total: float | None, epoch: float | None, rank: int) -> None:
         """Take over what a line says."""
         if epoch is not None:
             if self.epoch is not None and epoch < self.epoch:
-                self.offset, self.counter = 0.0, -1.0
-            is_later = self.epoch is not None and epoch > self.epoch
+                self.offset = 0.0
+            self.has_new_epoch = self.has_new_epoch or (self.epoch is not None and epoch > self.epoch)
             self.epoch = epoch
-            if is_later and step is None:
-                self.counter = math.inf if self.counter >= 0 else self.counter
-                return
-            if is_later and step is not None and rank < 3:
-                self._begin_epoch(step, total)
-        elif step is not None and math.isinf(self.counter) and rank < 3:
-            self._begin_epoch(step, total)
         if step is not None:
-            self.counter = step
+            if self.has_new_epoch and rank < 3:
+                self._begin_epoch(step, total)
+            self.has_new_epoch = False
             self.step = step + (self.offset if rank < 3 else 0.0)
 
     def _begin_epoch(self, step: float, total: float | None) -> None:
