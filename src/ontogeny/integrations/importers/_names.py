@@ -160,7 +160,19 @@ _REINFORCEMENT = {
 }
 _BY_WORDS |= {synonym: name for name, synonyms in _REINFORCEMENT.items() for synonym in synonyms}
 
-_QUALITIES = ("bleu", "sacrebleu", "chrf", "meteor", "rouge1", "rouge2", "rougel", "rougelsum", "f1", "exact_match", "wer")
+_QUALITIES = (
+    "bleu",
+    "sacrebleu",
+    "chrf",
+    "meteor",
+    "rouge1",
+    "rouge2",
+    "rougel",
+    "rougelsum",
+    "f1",
+    "exact_match",
+    "wer",
+)
 KNOWN_NAMES = frozenset({*_BY_WORDS.values(), *_QUALITIES, "cer", "precision", "recall", "mrr", "bertscore_f1"})
 """Our names of the quantities that a log's labels are understood as."""
 

@@ -3,8 +3,10 @@
 import codecs
 import json
 import re
+from collections import deque
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -31,8 +33,9 @@ class NotReadableError(OntogenyError):
 class Source:
     """A file on disk. `notes` says what could not be read; `partial` is true if there is any such part."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, name: str = "") -> None:
         self.path = path
+        self.name = name or path.name
         self.notes: list[str] = []
         self.partial = False
         try:
@@ -71,7 +74,9 @@ class Source:
             half = max(len(self.head) // 4, 1)
             if odd_zeros > half and even_zeros < half // 8:
                 return "utf-16-le"
-            return "utf-16-be" if even_zeros > half and odd_zeros < half // 8 else None
+            if even_zeros > half and odd_zeros < half // 8:
+                return "utf-16-be"
+            return "utf-8" if _is_text_with_zeros(self.head) else None
         return "utf-8"
 
     @property
@@ -95,9 +100,8 @@ class Source:
         Numbers are those that an editor shows: all repaints of a progress bar have the number of the file's line that
         contains them.
         """
-        for number, line in enumerate(self.text.split("\n"), 1):
-            parts = line.split("\r") if "\r" in line else (line,)
-            for part in parts:
+        for number, line in enumerate(self.open_text("\n"), 1):
+            for part in line.rstrip("\n").split("\r") if "\r" in line else (line.rstrip("\n"),):
                 piece = part
                 if len(piece) > LONGEST_LINE:
                     self.note(f"line {number} has {len(piece):,} characters: only the beginning was read", partial=True)
@@ -107,11 +111,28 @@ class Source:
                 if piece and not piece.isspace():
                     yield number, piece
 
+    def open_text(self, newline: str | None) -> Iterator[str]:
+        """Lines with their ends, read one after the other; `newline` as in `open`. NUL bytes are left out."""
+        broken = 0
+        try:
+            with self.path.open(encoding=self.encoding or "utf-8", errors="replace", newline=newline) as file:
+                for line in file:
+                    if "\ufffd" in line:
+                        broken += line.count("\ufffd")
+                    if "\0" in line:
+                        self.note("NUL bytes were left out")
+                        line = line.replace("\0", "")  # noqa: PLW2901
+                    yield line
+        except OSError as error:
+            raise DataError(f"{self.path}: {error.strerror or error}") from None
+        if broken:
+            self.note(f"{broken} bytes are not valid {self.encoding}", partial=True)
+
     @cached_property
     def sample(self) -> list[str]:
         """Lines from the beginning and from the end, by which a format is recognised."""
-        lines = [line for _, line in self.lines()]
-        return lines if len(lines) <= 2 * SAMPLE_LINES else lines[:SAMPLE_LINES] + lines[-SAMPLE_LINES:]
+        lines = (line for _, line in self.lines())
+        return [*islice(lines, SAMPLE_LINES), *deque(lines, SAMPLE_LINES)]
 
     @cached_property
     def json(self) -> JsonValue:
@@ -119,6 +140,8 @@ class Source:
 
         Of a truncated file, the complete part, with a note and `partial` set.
         """
+        if self._begins_as_lines:
+            return None
         text = self.text.lstrip("\ufeff \t\r\n")
         if not text.startswith(("{", "[")):
             return None
@@ -131,6 +154,17 @@ class Source:
             return self._salvage(text, error.pos)
         except ValueError:  # a number with more digits than Python converts
             return None
+
+    @property
+    def _begins_as_lines(self) -> bool:
+        """Is the first line a whole JSON object, and not the only one? Then the file is not one JSON value."""
+        first, end, rest = self.head.lstrip(b"\xef\xbb\xbf \t\r\n").partition(b"\n")
+        if not end or not rest.lstrip().startswith(b"{"):
+            return False
+        try:
+            return isinstance(json.loads(first), dict)
+        except (ValueError, RecursionError):
+            return False
 
     def _salvage(self, text: str, at: int) -> JsonValue:
         """The complete part of a JSON text with a fault at `at`: cut after the last complete object and closed."""
@@ -154,6 +188,17 @@ class Source:
         self.partial = self.partial or partial
         if text not in self.notes:
             self.notes.append(text)
+
+
+_FEW_ZEROS = re.compile(rb"(?<!\0)\0{1,7}(?!\0)")
+
+
+def _is_text_with_zeros(head: bytes) -> bool:
+    """Is it text with holes, runs of 8 or more NUL bytes? A log that was cut while it was written to has such."""
+    if _FEW_ZEROS.search(head):
+        return False
+    rest = head.replace(b"\0", b"")[:4096]
+    return sum(32 <= byte < 127 or byte in b"\t\r\n\x1b" for byte in rest) >= 0.98 * len(rest)
 
 
 def _is_truncation(text: str, at: int) -> bool:

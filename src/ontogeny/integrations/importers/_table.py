@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 from ontogeny.integrations.importers._builder import Builder
 from ontogeny.integrations.importers._numbers import number_of
@@ -113,8 +114,9 @@ def header_of(source: Source) -> Header | None:
 
 def rows_of(source: Source, header: Header) -> Iterator[tuple[int, list[str]]]:
     """Line number (1 is the header) and cells of every row; damaged rows are noted and left out."""
-    text = source.text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
-    reader = csv.reader(text.lstrip("\ufeff\n").split("\n"), delimiter=header.delimiter)
+    lines = source.open_text(None)
+    first = next((line for line in lines if line.strip("\ufeff\n ")), "").lstrip("\ufeff")
+    reader = csv.reader(chain([first], lines), delimiter=header.delimiter)
     short = 0
     seen_header = False
     while True:

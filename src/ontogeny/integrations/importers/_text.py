@@ -48,6 +48,13 @@ _TRAINER = {
 }
 _TRAINER_LINE = re.compile(rf"({'|'.join(_TRAINER)})\s*=\s*({COUNT})")
 _ERROR = re.compile(r"^(?:\[[^\]]*\]:?\s*)*([\w.]*(?:Error|Exception|Interrupt|OutOfMemory\w*)\b.*)")
+_CRASH = re.compile(
+    r"\b(?:CUDA out of memory|out of memory\. Tried|oom-kill|Out of memory: Kill|Killed\s*$|SIGKILL|Segmentation fault"
+    r"|DUE TO TIME LIMIT|collective operation timeout|NCCL (?:error|timeout|watchdog)|slurmstepd: error).*",
+    re.IGNORECASE,
+)
+"""Ends of a training that are no exceptions of Python, or stand behind a prefix."""
+_MAY_END = ("rror", "xception", "nterrupt", "emory", "ill", "fault", "LIMIT", "imeout", "NCCL")
 MOST_ERRORS = 20
 LONGEST_PRINTED = 4096
 _MOST_WRAPPED = 60
@@ -120,12 +127,14 @@ def learn(line: str, number: int, builder: Builder) -> None:
         config.setdefault("from_scratch", True)
     elif "from pretrained" in line or "Loading checkpoint shards" in line or "loading weights file" in line:
         config.setdefault("pretrained", True)
-    if "Error" in line or "Exception" in line or "Interrupt" in line:
-        match = _ERROR.match(line)
-        if match:
+    if any(word in line for word in _MAY_END):
+        error, crash = _ERROR.match(line), _CRASH.search(line)
+        text = error[1] if error else crash[0] if crash else ""
+        if text:
             errors = config.setdefault("errors", [])
-            if len(errors) < MOST_ERRORS:
-                errors.append((number, match[1][:200]))
+            if len(errors) == MOST_ERRORS:
+                errors.pop(0)  # the last ones are those that may have ended it
+            errors.append((number, text[:200]))
             config["interrupted"] = True
 
 
