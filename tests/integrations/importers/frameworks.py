@@ -17,15 +17,18 @@ FRAMEWORKS: dict[str, str] = {
     "Megatron-LM": _lines(
         lambda s, v: (
             f" [2026-01-02 10:00:{s}] iteration {s:8d}/     500 | consumed samples: {s * 512:12d} | elapsed time "
-            f"per iteration (ms): 812.5 | throughput per GPU (TFLOP/s/GPU): 26.8 | learning rate: 5.800000E-05 | global "
-            f"batch size:   512 | lm loss: {v:.6E} | loss scale: 1.0 | grad norm: 0.852 | number of skipped iterations:   0 "
+            f"per iteration (ms): 812.5 | throughput per GPU (TFLOP/s/GPU): 26.8 | learning rate: 5.800000E-05 | "
+            f"global "
+            f"batch size:   512 | lm loss: {v:.6E} | loss scale: 1.0 | grad norm: 0.852 | number of skipped "
+            f"iterations:   0 "
             "| number of nan iterations:   0 |"
         )
     ),
     "GPT-NeoX": _lines(
         lambda s, v: (
             f" samples/sec: 28.313 | iteration {s:8d}/  320000 | elapsed time per iteration (ms): 1130.3 | learning "
-            f"rate: 1.500E-06 | approx flops per GPU: 27.8TFLOPS | lm_loss: {v:.6E} | loss scale: 4294967296.0 | number of "
+            f"rate: 1.500E-06 | approx flops per GPU: 27.8TFLOPS | lm_loss: {v:.6E} | loss scale: 4294967296.0 | "
+            f"number of "
             "skipped iterations:  10 | number of nan iterations:   0 |"
         )
     ),
@@ -83,7 +86,8 @@ FRAMEWORKS: dict[str, str] = {
     "torchtitan": _lines(
         lambda s, v: (
             f"[rank0]:2026-01-02 10:00:00,123 - root - INFO - \x1b[31mstep: {s}  \x1b[32mloss: {v:7.4f}  "
-            "\x1b[38;2;180;60;0mgrad_norm:  1.2500  \x1b[33mmemory: 38.13GiB(47.65%)  \x1b[34mtps: 5,432  \x1b[36mtflops: "
+            "\x1b[38;2;180;60;0mgrad_norm:  1.2500  \x1b[33mmemory: 38.13GiB(47.65%)  \x1b[34mtps: 5,432  "
+            "\x1b[36mtflops: "
             "314.12  \x1b[35mmfu: 31.76%\x1b[39m"
         )
     ),
@@ -94,19 +98,22 @@ FRAMEWORKS: dict[str, str] = {
         )
     ),
     "axolotl, TRL, unsloth": "".join(
-        f" {s}%|█         | {s}/100 [00:05<00:45,  1.93it/s]\r{{'loss': {v}, 'grad_norm': 1.25, 'learning_rate': 9e-05, "
+        f" {s}%|█         | {s}/100 [00:05<00:45,  1.93it/s]\r{{'loss': {v}, 'grad_norm': 1.25, 'learning_rate': "
+        f"9e-05, "
         f"'epoch': {s / 100}}}\n"
         for s, v in STEPS
     ),
     "LLaMA-Factory": "".join(
-        f" {s}%|█         | {s}/100 [00:05<00:45,  1.93it/s][INFO|2026-01-02 10:00:00] llamafactory.train.callbacks:143 >> "
+        f" {s}%|█         | {s}/100 [00:05<00:45,  1.93it/s][INFO|2026-01-02 10:00:00] "
+        f"llamafactory.train.callbacks:143 >> "
         f"{{'loss': {v}, 'learning_rate': 4.9863e-05, 'epoch': {s / 100}, 'throughput': 1234.56}}\n"
         for s, v in STEPS
     ),
     "ms-swift": _lines(
         lambda s, v: (
             f"{{'loss': {v}, 'grad_norm': 1.25, 'learning_rate': 1e-05, 'memory(GiB)': 21.5, "
-            f"'train_speed(iter/s)': 0.31, 'epoch': {s / 100}, 'global_step/max_steps': '{s}/100', 'percentage': '{s}.00%', "
+            f"'train_speed(iter/s)': 0.31, 'epoch': {s / 100}, 'global_step/max_steps': '{s}/100', 'percentage': "
+            f"'{s}.00%', "
             "'elapsed_time': '5m 18s', 'remaining_time': '2h 3m 4s'}"
         )
     ),
@@ -150,14 +157,16 @@ FRAMEWORKS: dict[str, str] = {
     "icefall": _lines(
         lambda s, v: (
             f"2026-01-02 10:00:00,123 INFO [train.py:901] (0/4) Epoch 1, batch {s}, loss[loss={v}, "
-            f"simple_loss=0.4, pruned_loss=4.1, over 1234.00 frames. ], tot_loss[loss={v}, simple_loss=0.4, over 12345.00 "
+            f"simple_loss=0.4, pruned_loss=4.1, over 1234.00 frames. ], tot_loss[loss={v}, simple_loss=0.4, over "
+            f"12345.00 "
             "frames. ], batch size: 70, lr: 5.00e-02, grad_scale: 1.0"
         )
     ),
     "ESPnet": _lines(
         lambda s, v: (
             f"[host:0/1] 2026-01-02 10:00:00,123 (trainer:762) INFO: 1epoch:train:{s - 9}-{s}batch: "
-            f"iter_time=1.2e-04, forward_time=0.123, loss_att=3.2, acc=0.125, loss={v}, backward_time=0.2, grad_norm=1.25, "
+            f"iter_time=1.2e-04, forward_time=0.123, loss_att=3.2, acc=0.125, loss={v}, backward_time=0.2, "
+            f"grad_norm=1.25, "
             "optim0_lr0=1.000e-06, train_time=1.5"
         )
     ),
@@ -226,7 +235,8 @@ FRAMEWORKS: dict[str, str] = {
     "rsl_rl": _lines(
         lambda s, v: (
             "#" * 40 + f"\n            \x1b[1m Learning iteration {s}/1500 \x1b[0m\n\n    Computation: 1234 steps/s\n"
-            f"          Mean value function loss: 0.1250\n                      Mean loss: {v}\n                   Mean reward: 3.20"
+            f"          Mean value function loss: 0.1250\n                      Mean loss: {v}\n                   "
+            f"Mean reward: 3.20"
         )
     ),
     "fastai, plain columns": "epoch     train_loss  valid_loss  accuracy  time    \n"
@@ -265,7 +275,8 @@ OF_REWARDS: dict[str, str] = {
 OF_EPOCHS: dict[str, str] = {
     "Keras": "".join(
         f"Epoch {i}/3\n"
-        f"\r 1/938 [..............................] - ETA: 5:00 - loss: 9.5\r938/938 [==============================] - 3s "
+        f"\r 1/938 [..............................] - ETA: 5:00 - loss: 9.5\r938/938 "
+        f"[==============================] - 3s "
         f"3ms/step - loss: {v} - accuracy: 0.5 - val_loss: {v + 0.25} - val_accuracy: 0.25\n"
         for i, (_, v) in enumerate(STEPS, 1)
     ),
@@ -280,7 +291,8 @@ OF_EPOCHS: dict[str, str] = {
     ),
     "ultralytics": "".join(
         "      Epoch    GPU_mem       loss   cls_loss  Instances       Size\n"
-        f"        {i}/3      4.12G      {v}      2.345         23        640: 100%|██████████| 8/8 [00:03<00:00,  2.4it/s]\n"
+        f"        {i}/3      4.12G      {v}      2.345         23        640: 100%|██████████| 8/8 [00:03<00:00,  "
+        f"2.4it/s]\n"
         for i, (_, v) in enumerate(STEPS, 1)
     ),
 }

@@ -219,7 +219,8 @@ def missing_entries(view: View) -> Detection | Nothing | Lacks:
     statistic="last step over planned steps; messages of errors behind the last entry",
     threshold="below 95% of the plan: note; an error behind the last entry (out of memory, NCCL time-out, exception, "
     "killed): error, or a warning if 95% of the plan was done",
-    origin="foreign logs of runs that ended at 4%, 34% and 63% of their planned steps; out-of-memory and time-out threads",
+    origin="foreign logs of runs that ended at 4%, 34% and 63% of their planned steps; out-of-memory and time-out "
+    "threads",
     otherwise="early stopping, or a log that was copied while the run went on",
     refuted_by="a later log of the same run goes on",
     remedy="judge the run as unfinished: the learning rate had not decayed, and the last loss is not the final one",

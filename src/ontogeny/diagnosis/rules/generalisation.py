@@ -25,8 +25,8 @@ LEAST_PER_EPOCH = 12
 @rule(
     title="Overfitting",
     needs="an evaluation loss at 3 or more steps, 2 of them after its lowest",
-    statistic="how far the evaluation losses after the lowest lie above it, in sd of their noise; of 8 or more, the "
-    "lowest is that of medians of three, so that no single lucky value counts",
+    statistic="how far the evaluation losses after the lowest lie above it, in sd of their noise; of 8 or more, also "
+    "above the lowest median of three, so that no single lucky value counts",
     threshold="3 or more evaluations in a row, the last included, above best + max(2 sd of noise, 1% of best); if the "
     "training loss rises as well, the last must be 2% above the best; 5% (and no fall in between) if the first is the "
     "lowest, or if there are only 3 or 4 evaluations, which is *possible*; one degree milder while a metric of quality "
@@ -54,7 +54,7 @@ def overfitting(view: View) -> Detection | Nothing | Lacks:
 
 
 def _still_improving(view: View, loss: Series) -> str:
-    """The label of a quality that has improved by 1% since the loss was lowest and ends near its best; empty without."""
+    """The label of a quality that has improved by 1% since the loss was lowest and ends near its best; or empty."""
     lowest = int(loss.steps[np.argmin(loss.values)])
     for quality, rises in view.quality:
         since = quality.values[quality.steps >= lowest] * (1 if rises else -1)
@@ -73,10 +73,11 @@ def _is_confident(series: Series, best: int, rise: float, fell: float | None) ->
 
 
 def _overfit(series: Series, train: Series | None, improving: str) -> tuple[Detection | None, float]:
-    curve = robust.smooth(series.values, 3) if len(series) >= 8 else series.values  # a single low value is luck
-    best = int(np.argmin(curve))
-    low, last = float(curve[best]), float(series.values[-1])
+    best = int(np.argmin(series.values))
+    low, last = float(series.values[best]), float(series.values[-1])
     rise = last / low - 1 if low > 0 else 0.0
+    if len(series) >= 8 and last / float(robust.smooth(series.values, 3).min()) - 1 < 0.5 * rise:
+        return None, rise  # a single lucky value
     noise = robust.noise(series.values[best:])  # before the lowest value, the steep fall would count as noise
     margin = max(2 * noise if np.isfinite(noise) else 0.0, LEAST_RISE * abs(low), 2 * series.step_size)
     above = series.values > low + margin
@@ -185,8 +186,8 @@ def epoch_staircase(view: View) -> Detection | Nothing | Lacks:
     "0.5",
     origin="a run whose validation perplexity falls from 731.9 to 1.07 while comparable runs end at 150: the causal "
     "mask was broken",
-    otherwise="one template repeated; held-out text that is a copy of the training text; a mask or a shift that lets the "
-    "model see its target",
+    otherwise="one template repeated; held-out text that is a copy of the training text; a mask or a shift that lets "
+    "the model see its target",
     refuted_by="text generated from the model is as good as that perplexity suggests",
     remedy="print the labels of one evaluation batch: padding and prompt tokens must be -100; then check training and "
     "validation sets for duplicates, the causal mask and the label shift; read generated text",

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ontogeny.core.verdicts import Certainty
+from ontogeny.diagnosis.dead_signals import is_dead, is_masked, nan_beside
 from ontogeny.diagnosis.objective import EVERY, LIKELIHOOD, SUPERVISED, ObjectiveKind
 from ontogeny.diagnosis.rule import Detection, Lacks, Nothing, points, rule
 from ontogeny.diagnosis.view import View
@@ -41,7 +42,7 @@ def nan_loss(view: View) -> Detection | Nothing | Lacks:
     losses = [series for (_, name), series in view.series.items() if name == "loss"]
     if not losses:
         return Lacks(what="a loss")
-    if _is_masked(view):
+    if is_masked(view):
         return Lacks(what="a label that counts (see masked_labels)")
     left_out = _left_out(view)
     if left_out is not None:
@@ -100,8 +101,8 @@ def _left_out(view: View) -> Detection | None:
         return None
     return Detection(
         severity="error",
-        statement=f"the {loss.label} is not printed after step {loss.steps[-1]} (it was {loss.values[-1]:.4g}), and the "
-        f"{norm.label} is {later.values[0]} from step {later.steps[0]} to {later.steps[-1]}: the loss is NaN there",
+        statement=f"the {loss.label} is not printed after step {loss.steps[-1]} (it was {loss.values[-1]:.4g}), and "
+        f"the {norm.label} is {later.values[0]} from step {later.steps[0]} to {later.steps[-1]}: the loss is NaN there",
         numbers={"not_finite": len(later), "entries": len(norm), "first_step": int(later.steps[0])},
         evidence=(points(loss, [len(loss) - 1]), points(later, np.arange(len(later)))),
         certainty="certain",
@@ -128,7 +129,7 @@ def hidden_nan(view: View) -> Detection | Nothing | Lacks:
     """The gradient is NaN or infinite while the printed loss looks normal."""
     if view.grad_norm is None or view.loss is None:
         return Lacks(what="a gradient norm and a training loss")
-    if _is_masked(view):
+    if is_masked(view):
         return Lacks(what="a label that counts (see masked_labels)")
     norm = view.grad_norm
     bad = ~norm.finite & np.isin(norm.steps, view.loss.steps[view.loss.finite])
@@ -151,8 +152,8 @@ def hidden_nan(view: View) -> Detection | Nothing | Lacks:
     title="Loss falls to exactly 0",
     needs="a training loss at 5 or more steps that was above 0.1",
     statistic="run of entries that are exactly 0, after an entry above 0.1",
-    threshold="2 or more in a row, after 3 finite entries above 0.1 or with a gradient norm of NaN or 0; or from one of "
-    "the first 3 entries on, to the end and at 90% of 10 or more entries: warning",
+    threshold="2 or more in a row, after 3 finite entries above 0.1 or with a gradient norm of NaN or 0; or from one "
+    "of the first 3 entries on, to the end and at 90% of 10 or more entries: warning",
     origin="LLaMA-Factory#7263, #8088: the printed loss is 0.0 once gradients are NaN",
     otherwise="a memorized set in a log that rounds to few decimals: then the loss approaches 0 gradually",
     refuted_by="the unrounded loss at these steps is above 0",
@@ -183,13 +184,13 @@ def zero_loss(view: View) -> Detection | Nothing | Lacks:
     if 0 < start <= 3 and len(loss) >= 10 and zero[start:].all():
         return Detection(
             severity="warning",
-            statement=f"the {loss.label} is {loss.values[start - 1]:.4g} at step {loss.steps[start - 1]}, then exactly 0 "
-            f"at all {len(loss) - start} entries from step {loss.steps[start]} on: nothing is learned after it",
+            statement=f"the {loss.label} is {loss.values[start - 1]:.4g} at step {loss.steps[start - 1]}, then exactly "
+            f"0 at all {len(loss) - start} entries from step {loss.steps[start]} on: nothing is learned after it",
             numbers={"zeros": len(loss) - start, "before": float(loss.values[start - 1])},
             evidence=(points(loss, np.arange(min(start + 6, len(loss)))),),
             otherwise="a handful of examples known by heart",
-            remedy="print the labels of one batch: does any count (is not -100)? Count the examples: with a handful, more "
-            "steps teach nothing",
+            remedy="print the labels of one batch: does any count (is not -100)? Count the examples: with a handful, "
+            "more steps teach nothing",
         )
     return Nothing(numbers={"zeros": int(zero.sum())})
 
@@ -206,8 +207,8 @@ def _dead_gradient(view: View, loss: Series, start: int) -> bool:
     title="Every label masked",
     needs="a training loss at 5 or more steps",
     statistic="share of entries that are exactly 0",
-    threshold="the first 5 entries and at least 95% of all; of fewer entries, all, with a gradient norm or an evaluation "
-    "loss of NaN",
+    threshold="the first 5 entries and at least 95% of all; of fewer entries, all, with a gradient norm or an "
+    "evaluation loss of NaN",
     origin="trl#6668: completion-only masking finds no completion, and the mean over no tokens is 0",
     otherwise="an objective that is 0 by design, in a log that does not show it",
     refuted_by="a batch has labels other than -100",
@@ -217,12 +218,12 @@ def _dead_gradient(view: View, loss: Series, start: int) -> bool:
 def masked_labels(view: View) -> Detection | Nothing | Lacks:
     """The loss is 0 from the first entry: no token is supervised."""
     loss = view.loss.clean() if view.loss is not None else None
-    if loss is None or (len(loss) < 5 and not _is_masked(view)):
+    if loss is None or (len(loss) < 5 and not is_masked(view)):
         return Lacks(what="a training loss at 5 or more steps")
     share = float((loss.values == 0).mean())
     if not (loss.values[:5] == 0).all() or share < 0.95:
         return Nothing(numbers={"share_zero": share})
-    nan = f", and the {_nan_beside(view)} is NaN" if _nan_beside(view) else ""
+    nan = f", and the {nan_beside(view)} is NaN" if nan_beside(view) else ""
     return Detection(
         severity="error",
         statement=f"the {loss.label} is exactly 0 from its first entry on ({share:.0%} of {len(loss)} entries){nan}: "
@@ -233,29 +234,12 @@ def masked_labels(view: View) -> Detection | Nothing | Lacks:
     )
 
 
-def _nan_beside(view: View) -> str:
-    """The label of a gradient norm or an evaluation loss that is NaN throughout; empty without one."""
-    beside = [
-        view.grad_norm,
-        *(series for (scope, name), series in view.series.items() if scope != TRAIN and name == "loss"),
-    ]
-    return next((series.label for series in beside if series is not None and not series.finite.any()), "")
-
-
-def _is_masked(view: View) -> bool:
-    """Is the training loss 0 throughout, beside a NaN? The mean over no tokens is printed as either."""
-    loss = view.loss
-    if loss is None or not len(loss) or not bool((loss.values == 0).all()):
-        return False
-    return bool(_nan_beside(view))
-
-
 @rule(
     title="Gradient vanished",
     needs="a gradient norm at 10 or more steps",
     statistic="longest run of entries with a gradient norm below 1e-8",
-    threshold="5 or more in a row, at the end of the log or over more than 5% of it; 0 throughout counts if the loss does "
-    "not fall (in reinforcement learning: if the KL divergence is 0 throughout, and rewards differ)",
+    threshold="5 or more in a row, at the end of the log or over more than 5% of it; 0 throughout counts if the loss "
+    "does not fall (in reinforcement learning: if the KL divergence is 0 throughout, and rewards differ)",
     origin="DeepSpeed#7632, ms-swift#5890",
     otherwise="a norm printed with so few decimals that it rounds to 0",
     refuted_by="parameters differ between two checkpoints of that stretch by more than rounding",
@@ -288,24 +272,6 @@ def vanished_gradient(view: View) -> Detection | Nothing | Lacks:
         evidence=(points(norm, np.arange(max(start - 1, 0), start + length)),),
         certainty="likely",
     )
-
-
-def is_dead(view: View) -> bool:
-    """Is the gradient norm exactly 0 throughout, and does nothing show that the model changes?"""
-    norm = view.grad_norm.clean() if view.grad_norm is not None else None
-    if norm is None or len(norm) < 2 * LEAST_VANISHED or norm.values.any():
-        return False
-    if view.objective == ObjectiveKind.REINFORCEMENT:
-        divergence, spread = view.get("kl"), view.get("reward_std")
-        return (
-            divergence is not None and not divergence.values.any() and spread is not None and bool(spread.values.any())
-        )
-    loss = view.loss.clean() if view.loss is not None else None
-    if loss is None or len(loss) < 2 * LEAST_VANISHED:
-        return False
-    first, _ = robust.ends(loss.values, share=0.2)
-    change = robust.change(loss.values, len(first))
-    return not (change.high < 0 and change.value < -0.02 * abs(float(first.mean())))
 
 
 @rule(

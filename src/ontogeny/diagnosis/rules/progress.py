@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
+from ontogeny.diagnosis.dead_signals import is_dead
 from ontogeny.diagnosis.objective import LANGUAGE_MODELING, LIKELIHOOD, SUPERVISED
 from ontogeny.diagnosis.rule import Detection, Lacks, Nothing, points, rule
-from ontogeny.diagnosis.rules.numerics import is_dead
 from ontogeny.diagnosis.view import View
 from ontogeny.statistics import robust
 from ontogeny.store.history import Series
@@ -84,7 +84,9 @@ def not_learning(view: View) -> Detection | Nothing | Lacks:
 def _repeats(view: View) -> Detection | None:
     """Losses that come back in every epoch, to the last digit: the parameters do not change."""
     loss = view.loss.clean() if view.loss is not None else None
-    if loss is None or not np.isfinite(loss.epochs).all() or loss.decimals is not None and loss.decimals < 3:
+    if loss is None or len(loss) < 6 or not np.isfinite(loss.epochs).all():
+        return None
+    if loss.decimals is not None and loss.decimals < 3:
         return None
     epochs = np.floor(loss.epochs - (loss.epochs[0] if loss.epochs[0] == np.floor(loss.epochs[0]) else 0.0))
     length = int((epochs == epochs[0]).sum())
@@ -96,8 +98,9 @@ def _repeats(view: View) -> Detection | None:
         return None
     return Detection(
         severity="error",
-        statement=f"the {length} values of the {loss.label} in the first epoch ({rounds[0][0]:.4g}, {rounds[0][1]:.4g}, "
-        f"{rounds[0][2]:.4g} …) come back in each of {len(rounds)} epochs, to the last digit: the model does not change",
+        statement=f"the {length} values of the {loss.label} in the first epoch ({rounds[0][0]:.4g}, "
+        f"{rounds[0][1]:.4g}, {rounds[0][2]:.4g} …) come back in each of {len(rounds)} epochs, to the last digit: the "
+        "model does not change",
         numbers={"entries_per_epoch": length, "epochs": len(rounds)},
         evidence=(points(loss, [0, 1, 2, length, length + 1, length + 2]),),
         certainty="certain",

@@ -32,9 +32,9 @@ def _zst(path: Path) -> IO[bytes]:
 
 
 _OPENERS: dict[bytes, Callable[[Path], IO[bytes]]] = {
-    b"\x1f\x8b": lambda path: cast(IO[bytes], gzip.open(path)),
-    b"BZh": lambda path: cast(IO[bytes], bz2.open(path)),
-    b"\xfd7zXZ\x00": lambda path: cast(IO[bytes], lzma.open(path)),
+    b"\x1f\x8b": lambda path: cast(IO[bytes], gzip.GzipFile(path)),
+    b"BZh": lambda path: cast(IO[bytes], bz2.BZ2File(path)),
+    b"\xfd7zXZ\x00": lambda path: cast(IO[bytes], lzma.LZMAFile(path)),  # noqa: SIM115  the caller closes it
     b"\x28\xb5\x2f\xfd": _zst,
 }
 """How a packed file is opened, by its first bytes."""

@@ -23,7 +23,7 @@ NUMBER_IN_LINE = re.compile(
     rf"|(?<![\w.@]){_NOT_FINITE}(?=\s{{0,3}}(?:[^\w\s]|\Z)))",
     re.IGNORECASE,
 )
-"""A number that is not part of a word. `nan` counts behind a separator or before one, not in `number of nan steps: 0`."""
+"""A number that is not part of a word. `nan` counts beside a separator, not in `number of nan steps: 0`."""
 
 _LOCATOR = re.compile(rf"[\[(<]?(?:[\w/<>-]{{1,60}}[.:]){{1,6}}[\w/<>-]{{1,60}}:{_N}(?:,[^\])]{{0,40}})?\s?[\])>|-]")
 """Where a logger says that a line was printed: `[train.py:55]`, `__main__:train:55 -`, `[olmo.train:816, rank=0]`."""
@@ -71,7 +71,8 @@ _EVALUATION = re.compile(
 )
 _TRAINING = re.compile(r"(?<![\w./-])train(?:ing)?(?![\w/-]|\.py)", re.IGNORECASE)
 _CODE = re.compile(
-    rf"(?<![=\[])==(?![=\]>])|(?<![=])[-+*/]=|%[sd]\b|\*\*|\):\s*$|\s#\s|\bself\.|\w \+ [\w{_N[1:-1]}]|\bf['\"]|^\s*(?:#|//|@)|^\s*\w+ = {_N}\s*$"
+    r"(?<![=\[])==(?![=\]>])|(?<![=])[-+*/]=|%[sd]\b|\*\*|\):\s*$|\s#\s|\bself\.|\bf['\"]|^\s*(?:#|//|@)"
+    rf"|\w \+ [\w{_N[1:-1]}]|^\s*\w+ = {_N}\s*$"
     r"|^\s*(?:def|if|elif|else|for|while|return|class|import|from|assert|with|print|raise|parser)\b[ (.:]"
 )
 """Source code, which some programs print at the beginning of their logs."""

@@ -152,38 +152,17 @@ class _Reader:
         return True
 
     def _entry(self, row: int, text: str, plan: Plan, numbers: list[str]) -> None:
-        step, total, epoch = (_at(numbers, i) for i in (plan.step, plan.step_total, plan.epoch))
-        if plan.is_repaint and step != total:
+        metrics = _metrics(plan, numbers)
+        has_own = self._move(plan, numbers)
+        if has_own is None:
             return
-        if plan.is_repaint:
-            step = total = None
-        metrics: dict[str, float] = {}
-        for position, label in plan.labels:
-            value = _at(numbers, position)
-            if value is not None:
-                metrics.setdefault(label, value)
-        for position, whole in plan.ratios.items():
-            self._share(metrics, plan, position, _at(numbers, whole))
-        has_own = step is not None or epoch is not None
-        if plan.is_cell:
+        if plan.is_cell or (not plan.has_core and self.block.has_header and not has_own):
             self._add_to_block(row, metrics)
-        if has_own and (plan.has_core or plan.is_header):
-            if not plan.has_core and not plan.is_cell:
-                self.flush()
-            self.place.move(None if step is None else step * plan.step_factor, total, epoch, plan.rank)
-            self._learn_totals(plan, numbers)
-            self.block.has_header = plan.is_header and not plan.has_core
-        if plan.is_cell:
-            return
-        if not plan.has_core:
-            if self.block.has_header and not has_own:
-                self._add_to_block(row, metrics)
-            else:
-                learn(text, row, self.builder)
-            return
-        if has_own:
+        elif not plan.has_core:
+            learn(text, row, self.builder)
+        elif has_own:
             self.flush()
-            self._add(row, metrics)
+            self.builder.add(row, metrics, step=self.place.step, epoch=self.place.epoch)
             self._count_dialects(text)
         elif self.block.has_header and len(plan.labels) <= 2:
             self._add_to_block(row, metrics)
@@ -191,6 +170,22 @@ class _Reader:
             self.flush()
             self._add_stepless(row, metrics, plan)
         self.builder.units |= plan.units
+
+    def _move(self, plan: Plan, numbers: list[str]) -> bool | None:
+        """Go where the line stands. Returns whether it says so itself; None if it is a repaint that does not count."""
+        step, total, epoch = (_at(numbers, i) for i in (plan.step, plan.step_total, plan.epoch))
+        if plan.is_repaint:
+            if step != total:
+                return None
+            step = total = None
+        has_own = step is not None or epoch is not None
+        if has_own and (plan.has_core or plan.is_header):
+            if not plan.has_core and not plan.is_cell:
+                self.flush()
+            self.place.move(None if step is None else step * plan.step_factor, total, epoch, plan.rank)
+            self._learn_totals(plan, numbers)
+            self.block.has_header = plan.is_header and not plan.has_core
+        return has_own
 
     def _add_to_block(self, row: int, values: Mapping[str, float]) -> None:
         if not self.block.values:
@@ -202,10 +197,7 @@ class _Reader:
         """Add the open block."""
         block, self.block = self.block, _Block()
         if any((meaning := understand(label)) and is_core(meaning.name) for label in block.values):
-            self._add(block.row, block.values)
-
-    def _add(self, row: int, values: Mapping[str, float]) -> None:
-        self.builder.add(row, values, step=self.place.step, epoch=self.place.epoch)
+            self.builder.add(block.row, block.values, step=self.place.step, epoch=self.place.epoch)
 
     def _add_stepless(self, row: int, values: Mapping[str, float], plan: Plan) -> None:
         """Metrics without a place. Where lines have steps, a training loss without one is a mean over many."""
@@ -220,12 +212,6 @@ class _Reader:
                 self.builder.add(row, values, step=step, epoch=self.place.epoch)
         elif not self.places or self.place.epoch is not None:
             self.builder.add(row, values, epoch=self.place.epoch)
-
-    def _share(self, metrics: dict[str, float], plan: Plan, position: int, whole: float | None) -> None:
-        for at, label in plan.labels:
-            meaning = understand(label)
-            if at == position and whole and meaning is not None and meaning.name == "accuracy" and label in metrics:
-                metrics[label] = metrics[label] / whole
 
     def _learn_totals(self, plan: Plan, numbers: list[str]) -> None:
         config = self.builder.config
@@ -245,6 +231,20 @@ class _Reader:
 def _is_evaluation(label: str) -> bool:
     meaning = understand(label)
     return meaning is not None and meaning.scope != TRAIN
+
+
+def _metrics(plan: Plan, numbers: list[str]) -> dict[str, float]:
+    """Values by label; of a label that occurs twice, the first. An accuracy of `9822/10000` is the share."""
+    metrics: dict[str, float] = {}
+    for position, label in plan.labels:
+        value = _at(numbers, position)
+        if value is None:
+            continue
+        whole = _at(numbers, plan.ratios.get(position))
+        meaning = understand(label)
+        is_share = whole and meaning is not None and meaning.name == "accuracy"
+        metrics.setdefault(label, value / whole if whole and is_share else value)
+    return metrics
 
 
 def _at(numbers: list[str], position: int | None) -> float | None:
