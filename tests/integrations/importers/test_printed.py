@@ -89,3 +89,64 @@ def test_running_means_in_bars_are_not_mixed_with_losses(tmp_path: Path) -> None
     assert points(history, "loss") == [(1, 2.5), (2, 2.0), (3, 1.5)]
     assert names(history) == {"train/loss"}
     assert any("3 repaints" in note for note in history.notes)
+
+
+def test_steps_that_begin_anew_with_each_epoch_continue(tmp_path: Path) -> None:
+    """3 batches per epoch, counted from 0: the first of epoch 2 is the fourth."""
+    text = "".join(f"Epoch {e}, Step {s}, Loss: {4 - e - s / 10:.4f}\n" for e in (1, 2) for s in (0, 1, 2))
+    assert [step for step, _ in points(read(tmp_path, text), "loss")] == [0, 1, 2, 3, 4, 5]
+
+
+def test_nan_is_a_value_and_a_word_is_not(tmp_path: Path) -> None:
+    text = "".join(f"iteration {s}/ 100 | grad norm: nan | number of nan iterations:   {s} |\n" for s in (1, 2, 3))
+    history = read(tmp_path, text + "iteration 4/ 100 | lm loss: 2.5E+00 |\n")
+    assert [value for _, value in points(history, "nan_iterations")] == [1, 2, 3]
+    norm = history.segments[0].get("grad_norm")
+    assert norm is not None
+    assert not norm.finite.any()
+
+
+def test_source_code_in_a_log_gives_no_entries(tmp_path: Path) -> None:
+    code = "step = 5\nfor step in range(1, 10): # loss 3\nif step % 100 == 0:\n    val_loss += 1.0\n"
+    history = read(tmp_path, code + "".join(f"step:{s}/9 train_loss:{4 - s / 10:.4f}\n" for s in range(9)))
+    assert names(history) == {"train/loss"}
+    assert len(history.segments) == 1
+
+
+def test_a_training_loss_without_a_step_is_a_mean_where_lines_have_steps(tmp_path: Path) -> None:
+    text = "step 10 | loss: 3.0\nstep 20 | loss: 2.5\nEpoch mean loss: 2.75\nstep 30 | loss: 2.0\n"
+    assert points(read(tmp_path, text), "loss") == [(10, 3.0), (20, 2.5), (30, 2.0)]
+
+
+def test_the_end_of_a_log_is_kept(tmp_path: Path) -> None:
+    text = (
+        "step 1 | loss: 3.0\nstep 2 | loss: 2.0\n[rank3]: RuntimeError: CUDA out of memory. Tried to allocate 2 GiB\n"
+    )
+    assert read(tmp_path, text).config["errors"] == [(3, "RuntimeError: CUDA out of memory. Tried to allocate 2 GiB")]
+    killed = "step 1 | loss: 3.0\nstep 2 | loss: 2.0\nslurmstepd: error: *** JOB 7 CANCELLED DUE TO TIME LIMIT ***\n"
+    assert read(tmp_path, killed).config["errors"][0][0] == 3
+
+
+def test_what_is_not_read_names_the_line_that_came_nearest(tmp_path: Path) -> None:
+    from ontogeny.integrations.importers._source import NotReadableError
+
+    with pytest.raises(
+        NotReadableError, match=r"line 2 came nearest \('wombats at step 7'\): it has a step, but no metric"
+    ):
+        read(tmp_path, "nothing here\nwombats at step 7\n")
+
+
+def test_a_dictionary_wrapped_over_lines_is_one_entry(tmp_path: Path) -> None:
+    """The terminal cuts after 30 characters, within a number."""
+    entry = "{'loss': 0.4173, 'learning_rate': 4.765488e-06, 'epoch': 0.08}"
+    wrapped = "\n".join(entry[i : i + 30] for i in range(0, len(entry), 30))
+    assert points(read(tmp_path, f"{wrapped}\n" * 2), "learning_rate") == [(1, 4.765488e-06), (2, 4.765488e-06)]
+
+
+def test_two_trainings_in_one_log_are_two_segments(tmp_path: Path) -> None:
+    line = "{{'loss': {loss}, 'learning_rate': 1e-05, 'epoch': {epoch}}}\n"
+    run = "".join(line.format(loss=3 - e, epoch=e / 2) for e in (1, 2, 3))
+    history = read(tmp_path, run + "{'train_runtime': 9.5, 'train_loss': 1.5, 'epoch': 1.5}\n" + run)
+    assert [segment.beginning for segment in history.segments] == ["first", "restart"]
+    assert history.segments[1].reason == "the epoch falls to 0.5 at line 5: another run"
+    assert len(read(tmp_path, run).segments) == 1

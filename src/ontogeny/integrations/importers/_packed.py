@@ -3,7 +3,6 @@
 import bz2
 import gzip
 import lzma
-import shutil
 import sys
 import tarfile
 import tempfile
@@ -110,20 +109,10 @@ def _members(names: list[str], opened: Callable[[str], IO[bytes]], folder: Path)
 
 
 def _copy(packed: IO[bytes], to: Path, name: str) -> None:
+    size = 0
     with to.open("wb") as file:
-        shutil.copyfileobj(_Limited(packed, name), file, _CHUNK)
-
-
-class _Limited:
-    """A stream that refuses to give more than the most bytes of a log."""
-
-    def __init__(self, stream: IO[bytes], name: str) -> None:
-        self.stream, self.name, self.left = stream, name, MOST_BYTES
-
-    def read(self, size: int) -> bytes:
-        """At most `size` bytes. Raises NotReadableError beyond the limit."""
-        data = self.stream.read(size)
-        self.left -= len(data)
-        if self.left < 0:
-            raise NotReadableError(f"{self.name} has more than 1 GiB unpacked: give only the log")
-        return data
+        while data := packed.read(_CHUNK):
+            size += len(data)
+            if size > MOST_BYTES:
+                raise NotReadableError(f"{name} has more than 1 GiB unpacked: give only the log")
+            file.write(data)
