@@ -70,6 +70,7 @@ _CLASSIFICATION_METRICS = {
 _EMBEDDING_BEGINNINGS = ("cosine_", "dot_", "euclidean_", "manhattan_", "ndcg", "mrr", "map_", "recall_", "infonce")
 _VISION_BEGINNINGS = (
     "map50",
+    "m_ap50",
     "metrics_map50",
     "miou",
     "mean_iou",
