@@ -3,14 +3,17 @@
 Shapes: nine checkpoints, 20 documents, a change of 1, noise of 0.3 per document and checkpoint, independent or with a
 shock that all documents of a run share. Intervals: coverage of the mean of a short AR(1) series. Then every analysis on
 draws without any effect (`nulls`): documents clustered, few, of unequal sizes and variances, with heavy tails, skew,
-ties, and alike from checkpoint to checkpoint. docs/statistics.md draws the conclusions.
+ties, and alike from checkpoint to checkpoint; and every analysis of several runs on sweeps in which no setting does
+anything. docs/statistics.md draws the conclusions.
 """
 
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from benchmarks.nulls.across import ENTRIES_ACROSS, SWEEP_NULLS
 from benchmarks.nulls.draws import NULLS
 from benchmarks.nulls.entries import ENTRIES, rates
 from ontogeny.analyses.shape import shape_of
@@ -65,7 +68,11 @@ def main() -> dict[str, Any]:
         figures[f"mean of an AR(1) series, coefficient {correlation}: share of 95% intervals that hold it"] = {
             f"n {length}": round(_covers(length, correlation), 3) for length in (20, 50, 100, 400)
         }
-    for kind in ENTRIES:
+    whole = f"claimed or held, share of {NULL_DRAWS} draws"
+    for kind, entry in ENTRIES.items():
         for about, null in NULLS.items():
-            figures[f"{kind}, {about}: claimed or held, share of {NULL_DRAWS} draws"] = rates(kind, null, NULL_DRAWS)
+            figures[f"{kind}, {about}: {whole}"] = rates(partial(entry, null), NULL_DRAWS)
+    for kind, across in ENTRIES_ACROSS.items():
+        for about, sweep in SWEEP_NULLS.items():
+            figures[f"{kind} over runs, {about}: {whole}"] = rates(partial(across, sweep), NULL_DRAWS)
     return figures

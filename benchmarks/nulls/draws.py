@@ -46,7 +46,7 @@ NULLS = {
 }
 
 
-def _deviations(null: Null, random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def deviations(null: Null, random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Of mean 0 and variance 1, the first axis in order of time."""
     if null.tail == "heavy":
         drawn = random.standard_t(3, shape) / np.sqrt(3)
@@ -67,8 +67,8 @@ def _document(null: Null, random: np.random.Generator) -> np.ndarray:
 
 def _clustered(null: Null, random: np.random.Generator, document: np.ndarray, leading: tuple[int, ...]) -> np.ndarray:
     """Deviations of passages, float64 [*leading, P], of which a share belongs to their document."""
-    common = _deviations(null, random, (*leading, int(document.max()) + 1))[..., document]
-    own = _deviations(null, random, (*leading, len(document)))
+    common = deviations(null, random, (*leading, int(document.max()) + 1))[..., document]
+    own = deviations(null, random, (*leading, len(document)))
     return np.asarray(np.sqrt(null.alike) * common + np.sqrt(1 - null.alike) * own)
 
 

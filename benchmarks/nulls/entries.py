@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from ontogeny.analyses.recorded.trained_batches import TrainedBatches
 from ontogeny.analyses.retention import Retention
 from ontogeny.analyses.rises import Landscape, Rises
 from ontogeny.analyses.routes import Routes
-from ontogeny.analyses.shape import shape_of
+from ontogeny.analyses.shape import Shape, shape_of
 from ontogeny.analyses.transfer import Transfer
 from ontogeny.analyses.twins import Pairs, TwinsAnalysis
 from ontogeny.analyses.velocity import Velocity
@@ -38,7 +37,8 @@ class Drawn:
     """By interval: does it hold the true value? None where there was none."""
 
 
-def _within(low: float, value: float, high: float) -> bool | None:
+def within(low: float, value: float, high: float) -> bool | None:
+    """Does the interval hold the value? None without an interval."""
     return None if np.isnan(low) else bool(low <= value <= high)
 
 
@@ -49,7 +49,7 @@ def _groups(null: Null, seed: int) -> Drawn:
         for name, contrast in contrasts.items()
     }
     reported = {name: contrast.get("best_on_other_half") for name, contrast in contrasts.items()}
-    holds = {name: _within(best.low, 0, best.high) if best else None for name, best in reported.items()}
+    holds = {name: within(best.low, 0, best.high) if best else None for name, best in reported.items()}
     return Drawn(claims, holds)
 
 
@@ -57,7 +57,7 @@ def _content(null: Null, seed: int) -> Drawn:
     numbers = Content(seed=seed).tabulate(draws.passages(null, seed)).numbers
     tests, gap = numbers["tests"], numbers["gap"][-1]
     claims = {name: tests[name]["p"] < LEVEL if name in tests else None for name in ("copies", "content")}
-    return Drawn(claims, {"gap": _within(gap["low"], 0, gap["high"])})
+    return Drawn(claims, {"gap": within(gap["low"], 0, gap["high"])})
 
 
 def _onset(null: Null, seed: int) -> Drawn:
@@ -70,9 +70,9 @@ def _onset(null: Null, seed: int) -> Drawn:
     names = ("length and NLL", "compression", "all")
     claims |= {f"{name} predicts": areas[name]["p"] < LEVEL if areas else None for name in names}
     holds = {
-        f"AUROC of {name}": _within(areas[name]["low"], 0.5, areas[name]["high"]) if areas else None for name in names
+        f"AUROC of {name}": within(areas[name]["low"], 0.5, areas[name]["high"]) if areas else None for name in names
     }
-    holds["gain"] = _within(prediction["gain_low"], 0, prediction["gain_high"]) if areas else None
+    holds["gain"] = within(prediction["gain_low"], 0, prediction["gain_high"]) if areas else None
     return Drawn(claims, holds)
 
 
@@ -96,14 +96,19 @@ def _layers(null: Null, seed: int) -> Drawn:
     moved = replace(table, score=table.score + effect)
     result = Layers(seed=seed, permutations=499).time(moved)
     claimed = None if result.verdict.startswith("not assessable") else "move first" in result.verdict
-    held = _within(result.numbers["low"], 0, result.numbers["high"]) if "low" in result.numbers else None
+    held = within(result.numbers["low"], 0, result.numbers["high"]) if "low" in result.numbers else None
     return Drawn({"an order": claimed}, {"rank correlation": held})
 
 
 def _shape(null: Null, seed: int) -> Drawn:
     values = draws.clustered_documents(null, seed, (len(draws.EPOCHS),))
     name = shape_of(draws.EPOCHS, values, np.random.default_rng((0, seed))).name
-    return Drawn({"a shape": None if "not assessable" in name else name != "flat"})
+    beside = Shape(seed=seed).judge(draws.passages(null, seed)).numbers["shapes"]["epoch"]
+    claims = {
+        "a shape": None if "not assessable" in name else name != "flat",
+        "a shape beside novel text": any(shape.name not in ("flat", "not assessable") for shape in beside),
+    }
+    return Drawn(claims)
 
 
 def _routes(null: Null, seed: int) -> Drawn:
@@ -112,7 +117,7 @@ def _routes(null: Null, seed: int) -> Drawn:
     trained = groups["trained"]
     if "lacks" in trained:
         return Drawn({"a route is better": None}, {"difference at the end": None})
-    held = _within(trained["low"][-1], 0, trained["high"][-1])
+    held = within(trained["low"][-1], 0, trained["high"][-1])
     return Drawn({"a route is better": bool((trained["p_corrected"] < LEVEL).any())}, {"difference at the end": held})
 
 
@@ -127,7 +132,7 @@ def _twins(null: Null, seed: int) -> Drawn:
 
     row = TwinsAnalysis(seed=seed).compare([pairs(0)], {"c, swapped": pairs(1)}).numbers["sets"]["t"]
     gain = row.get("gain")
-    held = _within(gain["original"]["low"][-1], 0, gain["original"]["high"][-1]) if gain else None
+    held = within(gain["original"]["low"][-1], 0, gain["original"]["high"][-1]) if gain else None
     return Drawn({"something was learned": row["says"] != "not assessable"}, {"gain": held})
 
 
@@ -144,7 +149,7 @@ def _collapse(null: Null, seed: int) -> Drawn:
         else None,
     }
     first = next(iter(changes))
-    return Drawn(claims, {"change at the end": _within(first["low"][-1], 0, first["high"][-1])})
+    return Drawn(claims, {"change at the end": within(first["low"][-1], 0, first["high"][-1])})
 
 
 def _forgetting(null: Null, seed: int) -> Drawn:
@@ -158,7 +163,7 @@ def _forgetting(null: Null, seed: int) -> Drawn:
         for key in ("since_first", "since_best")
     }
     claims["a stability gap"] = gap["claimed"] if gap["assessable"] else None
-    holds = {key.replace("_", " "): _within(row[key].low, 0, row[key].high) for key in ("since_first", "since_best")}
+    holds = {key.replace("_", " "): within(row[key].low, 0, row[key].high) for key in ("since_first", "since_best")}
     return Drawn(claims, holds)
 
 
@@ -173,7 +178,7 @@ def _transfer(null: Null, seed: int) -> Drawn:
         key: any(row["p_adjusted"] < LEVEL for row in numbers[key]) for key in ("backward", "forward", "forgetting")
     }
     means = numbers["mean"]
-    return Drawn(claims, {f"mean {key}": _within(mean.low, 0, mean.high) for key, mean in means.items()})
+    return Drawn(claims, {f"mean {key}": within(mean.low, 0, mean.high) for key, mean in means.items()})
 
 
 def _trained_batches(null: Null, seed: int, *, cyclic: bool) -> TrainedBatches:
@@ -212,7 +217,7 @@ def _retention(null: Null, seed: int) -> Drawn:
         "forgotten": bool(end["low"] > 0 or end["high"] < 0) if "low" in end else None,
         "a place": min(known) < LEVEL if known else None,
     }
-    return Drawn(claims, {"against after": _within(end["low"], 0, end["high"]) if "low" in end else None})
+    return Drawn(claims, {"against after": within(end["low"], 0, end["high"]) if "low" in end else None})
 
 
 def _order_memory(null: Null, seed: int) -> Drawn:
@@ -258,9 +263,12 @@ ENTRIES: dict[str, Callable[[Null, int], Drawn]] = {
 }
 
 
-def rates(kind: str, null: Null, count: int) -> dict[str, dict[str, float | None]]:
-    """By claim and interval: `claimed` or `held` as a share of the draws that were assessable, and their number."""
-    drawn = [partial(ENTRIES[kind], null)(seed) for seed in range(count)]
+def rates(entry: Callable[[int], Drawn], count: int) -> dict[str, dict[str, float | None]]:
+    """By claim and interval: `claimed` or `held` as a share of the draws that were assessable, and their number.
+
+    `entry`: one of `ENTRIES` with its null, or of `across.ENTRIES_ACROSS`; it gets the seeds 0 to `count` - 1.
+    """
+    drawn = [entry(seed) for seed in range(count)]
     table: dict[str, dict[str, float | None]] = {}
     for about, word in (("claims", "claimed"), ("holds", "held")):
         for name in getattr(drawn[0], about):

@@ -63,7 +63,7 @@ def _options(
 
 @app.command()
 def demo(runs: RunsDir = _RUNS, as_json: AsJson = False, quiet: Quiet = False) -> None:
-    """Train a small model on real text in under four minutes, and write a page about it.
+    """Train a small model on real text in two to four minutes, and write a page about it.
 
     Example:  ontogeny demo
     """
@@ -345,6 +345,16 @@ def _parser_line(error: "_UsageError") -> str:
     return f"{message[:1].lower()}{message[1:]} (see  {verb} --help)"
 
 
+_LONGEST_LINE = 2000
+"""Of an error: what the user gave, which it repeats, may be a megabyte. The longest list of names is half of this."""
+
+
+def _shortened(line: str) -> str:
+    """A line of an error without its middle, if it is long: place and remedy stand at its ends."""
+    half = _LONGEST_LINE // 2
+    return line if len(line) <= _LONGEST_LINE else f"{line[:half]} … {line[-half:]}"
+
+
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run the command line; errors are one line unless --debug. Exit: 0 fine, 1 findings, 2 wrong use, 3 failed.
 
@@ -359,18 +369,21 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except _UsageError as error:
         if debug:
             raise
-        echo(f"ontogeny: {_parser_line(error)}", err=True)
+        echo(f"ontogeny: {_shortened(_parser_line(error))}", err=True)
         sys.exit(2)
     except OntogenyError as error:
         if debug:
             raise
-        echo(f"ontogeny: {error}", err=True)
+        echo("\n".join(map(_shortened, f"ontogeny: {error}".split("\n"))), err=True)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and isinstance(error.filename, str) and error.strerror:
+            echo(f"ontogeny: {_shortened(error.filename)}: {error.strerror} (--debug shows where)", err=True)
+            sys.exit(3)
         first = (str(error).strip().splitlines() or [""])[0]
         echo(f"ontogeny: {type(error).__name__}: {first}\n(a defect of ontogeny: --debug shows where)", err=True)
         sys.exit(3)

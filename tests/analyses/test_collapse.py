@@ -78,7 +78,7 @@ def test_runs_with_and_without_replay() -> None:
 
 def test_one_checkpoint_is_not_assessable() -> None:
     one = items(np.zeros(1), step=np.zeros(1, dtype=np.int64))
-    assert Collapse().judge([one]).verdict.startswith("not assessable: lacks two checkpoints")
+    assert Collapse().judge([one]).verdict.startswith("not assessable: lacks 2 checkpoints or more")
 
 
 def test_a_bend_is_said_to_be_of_this_run() -> None:
@@ -90,3 +90,12 @@ def test_a_share_of_nothing_is_no_replay() -> None:
     assert replays({"data": {"replay": {"general": {"of": "code/general", "share": 0.25}}}})
     assert not replays({"data": {"replay": {"general": {"of": "code/general", "share": 0.0}}}})
     assert not replays({"data": {}})
+
+
+def test_sets_that_could_not_be_tested_are_named() -> None:
+    flat = np.zeros(4)
+    made = [items(flat, probe="many"), items(flat, probe="one", documents=1), items(flat[:1], probe="once")]
+    verdict = Collapse().judge(made).verdict
+    assert "without an interval, so not assessable: one: loss" in verdict
+    assert "of one checkpoint, so not assessable: once: loss" in verdict
+    assert "not assessable" not in Collapse().judge(made[:1]).verdict

@@ -81,7 +81,7 @@ def test_when_all_is_memorized_an_earlier_checkpoint_decides() -> None:
 def test_without_anything_memorized_it_says_what_is_lacking() -> None:
     made = table()
     result = Groups(permutations=99).compare(table(memorized=np.zeros_like(made.memorized)))
-    lack = "nothing was memorized (of 40 trained documents)"
+    lack = "nothing was memorized (of 40 trained documents): train longer"
     assert f"memorized against trained, not memorized: not assessable: {lack}" in result.sentences
     assert result.numbers["verdict"] == "no exposure effect"
     assert result.verdict.endswith(f"memorization is not assessable: {lack}")
@@ -90,3 +90,18 @@ def test_without_anything_memorized_it_says_what_is_lacking() -> None:
 def test_the_same_seed_gives_the_same_numbers() -> None:
     one, two = (Groups(permutations=99, seed=3).compare(table()) for _ in range(2))
     assert one.sentences == two.sentences
+
+
+def test_one_checkpoint_is_too_few() -> None:
+    assert Groups().compare(table(epochs=(0.0,))).verdict == (
+        "not assessable: lacks 2 checkpoints or more: there is 1; measure at 2 or more"
+    )
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_sentence_holds_what_is_no_number() -> None:
+    still = table(score=np.full((9, 3, 80), -5.0))
+    missing = table()
+    missing.score[-1, 1] = np.nan
+    for made in (still, missing):
+        assert "nan" not in " ".join(Groups(permutations=99).compare(made).sentences)

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.stats import kendalltau
 
-from ontogeny.analyses.layers import Layers, half_time, permuted_order
+from ontogeny.analyses.layers import Layers, half_time, permuted_order, rank_correlation_with_depth
 from tests.analyses.tables import EPOCHS, table
 
 
@@ -11,6 +12,23 @@ def test_half_time_by_hand() -> None:
     """0, 1, 3, 4 at x = 0, 1, 2, 3: half of 4 is reached midway between 1 and 3, at 1.5."""
     assert half_time(np.arange(4.0), np.array([0.0, 1, 3, 4])) == 1.5
     assert half_time(np.arange(4.0), np.array([0.0, -1, -3, -4])) == 1.5
+
+
+def test_half_times_of_many_effects_at_once() -> None:
+    """As above; 4, 1, 3, 4 is beyond half at once; 0, 1, 0, 0 ends at no effect, which has no half."""
+    many = half_time(np.arange(4.0), np.array([[[0.0, 1, 3, 4], [4, 1, 3, 4]], [[0, 2, 2, 2], [0, 1, 0, 0]]]))
+    assert many.tolist()[0] == [1.5, 0]
+    assert many[1, 0] == 0.5
+    assert np.isnan(many[1, 1])
+
+
+def test_the_rank_correlation_is_that_of_another_implementation() -> None:
+    random = np.random.default_rng(0)
+    times = np.round(random.normal(size=(20, 6)), 1)  # with ties
+    expected = [kendalltau(np.arange(6), row).statistic for row in times]
+    assert rank_correlation_with_depth(times) == pytest.approx(expected)
+    assert np.isnan(rank_correlation_with_depth(np.array([1.0, np.nan, 3.0])))
+    assert permuted_order(np.array([1.0, np.nan, 3.0]), random, 99) == 1
 
 
 def test_size_does_not_move_the_time() -> None:
@@ -52,3 +70,20 @@ def test_without_an_effect_nothing_is_timed() -> None:
 
 def test_order_of_four_layers_cannot_be_significant() -> None:
     assert permuted_order(np.array([1.0, 2, 3, 4]), np.random.default_rng(0), 99) == pytest.approx(2 / 24)
+
+
+def test_a_layer_that_is_no_number_is_named() -> None:
+    made = table(layers=3)
+    made.score[-1, 1] = np.nan
+    assert "block 1: left out, since compression is no number there at some checkpoint" in Layers().time(made).sentences
+    made.score[-1] = np.nan
+    assert Layers().time(made).verdict.startswith("not assessable: compression is no number")
+
+
+def test_layers_that_move_at_once_without_noise_have_no_rank_correlation() -> None:
+    made = table(layers=6)
+    strength = made.trained * (1 + 0.01 * np.arange(80))  # of each document, the same in all layers
+    made.score[:] = -5 + np.arange(len(EPOCHS))[:, None, None] * strength
+    found = Layers(permutations=99).time(made)
+    assert found.verdict == "no order: all layers reach half of their final effect at the same time"
+    assert "nan" not in " ".join(found.sentences)

@@ -51,3 +51,31 @@ def test_none_memorized_says_so() -> None:
 def test_without_passages_it_is_not_assessable() -> None:
     made = table()
     assert Onset().estimate(table(memorized=np.full_like(made.memorized, np.nan))).verdict.startswith("not assessable")
+
+
+def test_what_was_memorized_before_training_has_no_onset() -> None:
+    made = table()
+    before = Onset().estimate(table(memorized=np.where(made.trained, 1.0, 0.0) * np.ones((9, 1))))
+    assert before.verdict.startswith("all of 40 passages were memorized before training")
+    assert (
+        Onset(permutations=99).estimate(table(epochs=(0.0,))).verdict.startswith("not assessable: lacks 2 checkpoints")
+    )
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_number_that_is_none_is_left_out_by_name() -> None:
+    made = table()
+    made.score[:2, 1, 3] = np.nan
+    found = Onset(permutations=99, refits=99).estimate(made)
+    assert found.sentences[-1] == (
+        "left out, since it is no number in some document: compression at block 1, checkpoint 0"
+    )
+    assert np.isfinite(found.numbers["prediction"]["areas"]["compression"]["auroc"])
+    made.nll[1, 3] = np.nan
+    assert "look at what made it none" in Onset(permutations=99).estimate(made).numbers["prediction"]["lacks"]
+
+
+def test_directions_are_told_only_where_they_are_sure() -> None:
+    lines = Onset(permutations=499, refits=99).estimate(planted(0)).sentences  # type: ignore[arg-type]
+    assert any(line.startswith("higher compression at block 0, checkpoint 0: later onset") for line in lines)
+    assert any(": onset not significantly earlier or later, concordance" in line for line in lines)

@@ -224,10 +224,10 @@ def test_what_is_lacking() -> None:
         content=batches.content[:10],
     )
     assert OrderMemory().judge(few).verdict == (
-        "not assessable: lacks 20 different batches or more, and has 10: let the ledger follow a larger share"
+        "not assessable: lacks 20 different batches or more: there are 10; let the ledger follow a larger share"
     )
     old = replace(batches, place=None, content=None)
-    assert "recorded without them" in OrderMemory().judge(old).verdict
+    assert "which ledgers of earlier versions do not hold: train again" in OrderMemory().judge(old).verdict
     rarely = replace(batches, step=batches.step[::6], nll=batches.nll[::6])
     assert "let the ledger look more often" in OrderMemory().judge(rarely).numbers["anticipation"]["lacks"]
 
@@ -262,6 +262,6 @@ def test_batches_without_places_are_not_assessable() -> None:
     found = OrderMemory().judge(replace(batches, place=np.full_like(batches.place, np.nan)))
     lack = (
         "gain and place in training: not assessable, lacks 20 batches or more with a place in the text and losses that "
-        "are numbers, and has none: let the ledger follow a larger share"
+        "are numbers: there is none; let the ledger follow a larger share"
     )
     assert any(lack in one for one in found.sentences)

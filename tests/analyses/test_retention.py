@@ -120,7 +120,10 @@ def test_the_curve_by_hand() -> None:
     )
     curve = Retention().judge(made).numbers["curve"]
     assert (curve["age"].tolist(), curve["value"].tolist(), curve["n"].tolist()) == ([3.0], [0.75], [8])
-    assert Retention().judge(made).numbers["fit"]["lacks"] == "4 ages, it has 1"
+    assert (
+        Retention().judge(made).numbers["fit"]["lacks"]
+        == "4 ages or more: there is 1; train longer, or look more often"
+    )
 
 
 def test_repeats_and_few_batches() -> None:
@@ -143,7 +146,9 @@ def test_repeats_and_few_batches() -> None:
             "after": made.after[:, :5],
         }
     )
-    assert Retention().judge(few).verdict == "not assessable: lacks 8 sampled batches, it has 5"
+    assert Retention().judge(few).verdict == (
+        "not assessable: lacks 8 sampled batches or more: there are 5; let the ledger follow a larger share"
+    )
 
 
 def of_gains(gain: np.ndarray) -> TrainedBatches:
@@ -201,7 +206,10 @@ def test_what_is_not_assessable_is_said() -> None:
     assert lost.sentences[0].startswith("left out: 2 of 88 batches, whose loss is no number (trained on at steps 3, 7;")
     assert np.isfinite(lost.numbers["ends"]["against_after"]["value"])
     none = Retention().judge(of_gains(np.full(88, np.nan)))
-    assert none.verdict == "not assessable: lacks 8 sampled batches with a finite loss, it has 0 of 88"
+    assert none.verdict == (
+        "not assessable: lacks 8 sampled batches or more with a loss that is a number: there is none; look at what "
+        "made the loss no number"
+    )
     made = batches(np.ones_like)
     novel = np.where(made.step == 40, np.nan, 5.0)
     without = Retention().judge(TrainedBatches(**{**made.__dict__, "novel": novel}))

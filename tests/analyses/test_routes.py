@@ -33,5 +33,16 @@ def test_noise_is_no_difference() -> None:
 
 
 def test_few_documents_are_not_assessable() -> None:
-    few = table(passages=4)
-    assert Routes().compare(few, few).verdict == "not assessable: lacks 5 documents, it has 4"
+    """Signs of five documents can be flipped in 32 ways, so that no p is below 2 / 32: nothing could be found."""
+    few = table(passages=5)
+    assert Routes().compare(few, few).verdict == (
+        "not assessable: lacks 6 documents or more: there are 5; take the probe set from more documents"
+    )
+
+
+def test_what_is_not_found_is_not_called_equal() -> None:
+    same = Routes().compare(table(), table()).verdict
+    assert (
+        same
+        == "no sign that trained passages are written better by themselves or from their latents, at any checkpoint"
+    )

@@ -1,10 +1,12 @@
 """Shapes that are there are named; a saturating curve is not called a U."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from ontogeny.analyses.recorded.passages import Passages
 from ontogeny.analyses.shape import Shape, recurs, shape_of
 from tests.analyses.tables import table
 
@@ -68,6 +70,8 @@ def test_the_verdict_names_a_layer_that_was_not_measured(monkeypatch: pytest.Mon
     assert Shape().analyze(run).verdict == "no layer turns"
     made.score[:, 1] = np.nan
     assert Shape().analyze(run).verdict == "no layer turns; not measured: blocks [1]"
+    made.score[:] = np.nan
+    assert Shape().analyze(run).verdict == "not assessable: compression is no number at some checkpoint in every layer"
 
 
 def test_fewer_than_six_checkpoints_cannot_turn() -> None:
@@ -82,5 +86,41 @@ def test_a_turn_must_recur() -> None:
     assert recurs(["U"] * 5) == "U"
     assert recurs(["U", "U", "U", "U", "flat"]) == "U"
     assert recurs(["U", "U", "U", "flat", "flat"]) == "flat"
+    assert recurs(["U", "U", "U", "U", "inverted U"]) == "not assessable"  # chance brings both
+    assert recurs(["inverted U"] * 4 + ["flat"]) == "inverted U"
     assert recurs(["U"]) == "not assessable"
     assert recurs(["linear", "linear", "saturating"]) == "linear"
+
+
+def beside_novel(seed: int, trained: int, novel: int, rise: float = 0.0) -> Passages:
+    """Documents whose compression wanders by 0.3 at each checkpoint; that of trained ones rises by `rise`."""
+    random = np.random.default_rng(seed)
+    documents, epochs = trained + novel, (0.0, 1, 2, 3, 5, 8, 12, 20)
+    made = table(epochs=epochs, passages=documents // 2, layers=1)
+    score = random.normal(0, 0.3, (len(epochs), 1, documents))
+    is_trained = np.arange(documents) < trained
+    score += rise * np.linspace(0, 1, len(epochs))[:, None, None] * is_trained
+    return replace(made, score=score, trained=is_trained)
+
+
+def test_what_few_novel_documents_do_is_no_shape_of_the_trained() -> None:
+    """60 draws: 3 expected at 5%; 9 or more have a probability of 0.4%. Their mean taken as known: 37 to 55 of 60."""
+    for trained, novel in ((40, 10), (30, 4)):
+        named = [Shape().judge(beside_novel(seed, trained, novel)).numbers["shapes"]["epoch"] for seed in range(60)]
+        assert sum(shape.name != "flat" for (shape,) in named) <= 8
+
+
+def test_a_rise_beyond_novel_text_is_found() -> None:
+    """A rise of 1 where the difference of means has a standard error of sqrt(2) 0.3 sqrt(1 / 20 + 1 / 20) = 0.13."""
+    found = Shape().judge(beside_novel(0, 20, 20, rise=1.0))
+    (shape,) = found.numbers["shapes"]["epoch"]
+    assert shape.name in ("linear", "saturating")
+    assert shape.change == pytest.approx(1, abs=0.4)
+
+
+def test_too_few_documents_for_a_turn_are_not_called_no_turn() -> None:
+    few = Shape().judge(beside_novel(0, 20, 6)).verdict
+    assert few == (
+        "whether a layer turns is not assessable: lacks 8 novel documents or more: there are 6; take the novel probe "
+        "set from more documents"
+    )

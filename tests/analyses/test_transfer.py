@@ -122,3 +122,20 @@ def test_stages_and_sets_can_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [one.probe for one in tasks_in(run, ("b", "a"), (5, 10)).probes] == ["b", "a"]
     with pytest.raises(StoreError, match="two tasks share the probe set a"):
         tasks_in(run, ("a", "a"), (5, 10))
+
+
+def test_a_task_whose_loss_is_no_number_is_named_and_not_called_unchanged() -> None:
+    diverged = tasks(noise=0.02)
+    diverged.probes[0].total[-1] = np.nan
+    result = Transfer().compare(diverged)
+    lack = "not assessable: the loss on t0/train is no number after some stage: look at what made it none"
+    assert result.verdict.endswith(lack)
+    assert f"t0/train, backward: {lack}" in result.sentences
+    for probe in diverged.probes[1:]:
+        probe.total[-1] = np.nan
+        probe.total[0] = np.nan
+    assert (
+        Transfer()
+        .compare(diverged)
+        .verdict.startswith("not assessable: the loss on t0/train, t1/train, t2/train is no number")
+    )

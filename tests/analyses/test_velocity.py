@@ -40,3 +40,11 @@ def test_noise_does_not_turn() -> None:
     result = Velocity().differentiate(table(noise=0.1))
     assert result.numbers["sign_changes"] == [0, 0, 0]
     assert sum(one is not None for one in result.numbers["change_points"]) <= 1
+
+
+def test_what_stands_still_has_a_velocity_of_exactly_zero() -> None:
+    """The uneven grid leaves 1e-16 of a constant, which bands of no width would bear out as changes of sign."""
+    made = table(score=np.full((len(EPOCHS), 3, 80), -5.123))
+    found = Velocity().differentiate(made)
+    assert (found.numbers["velocity"] == 0).all()
+    assert found.verdict.startswith("velocity changes its sign in 0 of 3 layers")

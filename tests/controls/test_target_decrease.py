@@ -122,6 +122,11 @@ def test_an_unknown_probe_set_is_refused(tmp_path: Path) -> None:
         validate(_content(tmp_path, new="nvel"), "test")
 
 
+def test_rates_that_span_nothing_are_refused_with_the_recipe(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"lowest 0\.1 is not below highest 0\.01"):
+        validate(_content(tmp_path, lowest=0.1, highest=0.01), "test")
+
+
 @pytest.mark.slow
 def test_killed_while_it_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the last checkpoint, before the decision is on record: the same run in the end, nothing twice."""

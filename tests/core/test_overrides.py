@@ -9,6 +9,10 @@ from ontogeny.core.yaml_tree import Origins
 FILE = "f.yaml, line 1"
 
 
+DIGITS = "9" * 5000
+"""Python reads no number of so many (4,300)."""
+
+
 def changed(tree: dict[str, Any], *overrides: str) -> dict[str, Any]:
     for override in overrides:
         apply_override(tree, override, {})
@@ -86,6 +90,7 @@ def test_later_overrides_win() -> None:
         ("a..b=3", "override 'a..b=3': write KEY=VALUE"),
         ("l.tokn=3", "override l.tokn=3: the list holds no 'tokn': did you mean 'token'?"),
         ("l.9=3", "override l.9=3: the list holds no '9'"),
+        (f"l.{DIGITS}=3", f"override l.{DIGITS}=3: the list holds no '{DIGITS}'"),
         ("flag.x=3", "override flag.x=3: 'flag' is True, and nothing can stand below that"),
         ("a=[1", "override a=[1, line 1: not YAML"),
         ("a={b: 1, b: 2}", "override a={b: 1, b: 2}, line 1, key 'b': the key stands twice"),

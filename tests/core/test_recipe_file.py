@@ -164,3 +164,12 @@ def test_schema_describes_every_kind(schema: jsonschema.Draft202012Validator) ->
 
 def test_recipe_made_in_python_is_the_recipe_of_the_file() -> None:
     assert Recipe.model_validate_json(json.dumps(BASE)) == validate(BASE, "here")
+
+
+def test_what_can_be_no_path_is_no_recipe() -> None:
+    """5,000 letters are more than a name may have (255), and a path cannot hold NUL."""
+    for name in ("a" * 5000, "a\0b"):
+        with pytest.raises(RecipeError, match="neither shipped nor a file"):
+            load_recipe(name)
+        with pytest.raises(RecipeError, match="cannot be read"):
+            load_recipe(f"{name}.yaml")

@@ -245,3 +245,26 @@ def test_a_long_training_with_few_states_is_fine() -> None:
     assert Cadence(steps=(3,)).states(10**15, 20.0) == {3}
     assert len(Cadence(log_spaced=16).states(10**15, 20.0)) == 17  # 10^0 … 10^15, and 0
     assert len(Cadence(every_steps=1).states(1_000_000, 20.0)) == 1_000_001
+
+
+@pytest.mark.parametrize(
+    ("settings", "least", "constant"),
+    [
+        ({"value": 2.0}, 2.0, True),
+        ({"shape": "linear", "value": 3.0, "final": 0.5}, 1.5, False),
+        ({"shape": "cosine", "value": 3.0, "final": 1.0}, 3.0, True),
+        ({"shape": "linear", "value": 3.0}, 0.0, False),
+        ({"shape": "ramp", "value": 3.0, "final": 2.0}, 3.0, False),
+        ({"value": 2.0, "warmup": 0.1}, 0.0, False),
+        ({"shape": "piecewise", "points": [[0, 3.0], [0.5, 1.0], [1, 2.0]]}, 1.0, False),
+        ({"shape": "piecewise", "points": [[0, 3.0], [1, 3.0]]}, 3.0, True),
+    ],
+)
+def test_the_least_value_and_whether_it_changes(settings: dict[str, Any], least: float, constant: bool) -> None:
+    """Beside the curve itself: no step is below `least`, and only a constant has one value."""
+    schedule = Schedule.model_validate_json(json.dumps(settings))
+    values = [schedule.at(step, 50) for step in range(50)]
+    assert schedule.least == pytest.approx(least)
+    assert min(values) >= least - 1e-12
+    assert schedule.is_constant == constant
+    assert (len({round(value, 9) for value in values}) == 1) == constant

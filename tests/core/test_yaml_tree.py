@@ -103,7 +103,8 @@ def test_faults_name_file_and_line(text: str, message: str) -> None:
 
 
 WORDS = st.from_regex(r"[\w-]+", fullmatch=True)
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec="utf-8"))
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS
 TREES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WORDS, inner, max_size=4))
 
 
@@ -147,3 +148,10 @@ def test_numbers_of_many_digits_are_refused(number: str) -> None:
 def test_a_text_that_is_no_recipe_is_refused_by_its_length() -> None:
     with pytest.raises(RecipeError, match="at most 300,000 characters, this has 300,001"):
         read_yaml("a" * 300_001, "long")
+
+
+@pytest.mark.parametrize("escape", ["\\0", "\\ud800"])
+def test_what_no_path_can_hold_is_refused_with_its_line(escape: str) -> None:
+    with pytest.raises(RecipeError, match=r"here, line 2: the character .* cannot stand in a recipe"):
+        read_yaml(f'a: 1\nb: "x{escape}"', "here")
+    assert read_yaml('b: "x\\n\\u00e9"', "here")[0] == {"b": "x\n\u00e9"}

@@ -5,18 +5,22 @@ import pytest
 
 from ontogeny.core.errors import DataError
 from ontogeny.core.recipe_train import Train
+from ontogeny.data import part_counts
 from ontogeny.data.batch_plans import (
+    BatchPlan,
     RepeatedPlan,
     change_shares,
     count_anew,
     describe_parts,
     make_plan,
+    planned_epochs,
     realised_shares,
     replay_gaps,
     shares_at,
 )
 from ontogeny.data.epoch_plan import EpochPlan
 from ontogeny.data.orders.sequential import Sequential
+from tests.cpu_time import cpu_seconds
 
 LENGTHS = [5, 7, 9, 11, 13]
 
@@ -98,3 +102,52 @@ def test_the_recipe_chooses_the_plan() -> None:
     assert np.array_equal(made.batch_at(0), made.batch_at(1))
     assert describe_parts(made, 4)["old"].startswith("50.0% asked")
     assert describe_parts(make_plan(Train(epochs=1), LENGTHS, {}), 4) == {}
+
+
+def test_plans_of_any_length_are_described_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter of every batch of 8 is old, all examples have 10 tokens: 60 new and 20 old ones a step.
+
+    1e15 tokens are 12,500,000,000,000 batches of 80. 1e10 steps see 6e10 new examples, of which there are 40.
+    """
+    monkeypatch.setattr(part_counts, "COUNTED_EXAMPLES", 800)
+    for repeats in (1, 5):
+        train = Train(tokens=10**15, batch=8, repeats=repeats)
+        plan = make_plan(train, [10] * 70, {"old": (range(40, 70), 0.25)})
+
+        def check(plan: BatchPlan = plan, train: Train = train, repeats: int = repeats) -> None:
+            assert plan.steps_for(train) == 12_500_000_000_000
+            assert planned_epochs(plan, 10**10) == 1.5e9 / repeats
+            tokens, passages = 600_000_000_000 // repeats, 60_000_000_000 // repeats
+            described = describe_parts(plan, 10**10)["new"]
+            assert f"{tokens:,} tokens in {passages:,} passages" in described
+            assert ("each batch 5 times in a row" in described, "times" in described) == (repeats == 5, repeats == 5)
+
+        assert cpu_seconds(check) < 20  # measured: 0.5; counted one by one, years
+
+
+def test_a_repeated_batch_of_endless_repeats() -> None:
+    """12 tokens in the first batch of two: 1e15 tokens are 83,333,333,333,333.3 repeats of it."""
+    plan = RepeatedPlan(EpochPlan(Sequential(), LENGTHS, batch=2, seed=0), 10**14)
+    assert plan.steps_for(Train(tokens=10**15, batch=2)) == 83_333_333_333_334
+
+
+def test_lengths_up_to_the_bound_are_counted_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Extrapolated from the first 20 examples, 100 steps would be a few off; counted, they are not."""
+    lengths = list(range(1, 71))
+    train = Train(tokens=3000, batch=2)
+    exact = make_plan(train, lengths, {"old": (range(40, 70), 0.25)}).steps_for(train)
+    monkeypatch.setattr(part_counts, "COUNTED_EXAMPLES", 20)
+    counted = make_plan(train, lengths, {"old": (range(40, 70), 0.25)})
+    assert counted.steps_for(train) == exact
+    assert counted.tokens_through(exact - 1) < 3000 <= counted.tokens_through(exact)
+    monkeypatch.setattr(part_counts, "MOST_COUNTED_EXAMPLES", 20)
+    assert make_plan(train, lengths, {"old": (range(40, 70), 0.25)}).steps_for(train) != exact
+
+
+def test_a_length_counted_in_what_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New text has 1e-9 of every batch: in the first 200 examples there is none of it."""
+    monkeypatch.setattr(part_counts, "COUNTED_EXAMPLES", 200)
+    train = Train(tokens=100, batch=8, mixing={"budget": "new", "counts": "expected"})
+    plan = make_plan(train, [10] * 70, {"old": (range(40, 70), 1 - 1e-9)})
+    with pytest.raises(DataError, match="nothing comes in the first 25 steps: give the length in steps"):
+        plan.steps_for(train)

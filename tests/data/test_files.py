@@ -37,6 +37,20 @@ def test_a_name_that_looks_like_a_pattern(folder: Path) -> None:
     assert names(f"{folder}/x[1].txt") == ["x[1].txt"]
 
 
+def test_repeated_stars_mean_one_pair_and_end(folder: Path) -> None:
+    """Each `**/` anew would multiply the matches: of a path 8 folders deep, 30 of them give C(38, 8), 49 million."""
+    deep = folder.joinpath(*"abcdefgh")
+    deep.mkdir(parents=True)
+    (deep / "far.txt").write_text("x")
+    assert names(f"{folder}/{'**/' * 30}far.txt") == ["far.txt"]
+
+
+@pytest.mark.parametrize("path", ["a" * 5000, "a\0b"])
+def test_what_can_be_no_path(path: str) -> None:
+    with pytest.raises(DataError, match="no such file, and no file matches it as a pattern"):
+        find_files(path)
+
+
 def test_errors(folder: Path) -> None:
     with pytest.raises(DataError, match=r"nothing\.txt: no such file, and no file matches it as a pattern"):
         find_files(f"{folder}/nothing.txt")

@@ -31,7 +31,7 @@ def test_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "line 2: this is not JSON"),
+        ("{", "line 2: not JSON in UTF-8"),
         ("[1]", "line 2: write"),
         ('{"question": "a"}', "line 2: write"),
         ('{"question": "a", "answer": ""}', "line 2: write"),

@@ -118,7 +118,10 @@ def test_twins_from_a_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"data\.twins\.other: the passage verse:.* has no twin in"):
         _prepared(tmp_path, f"by: file, path: '{path}'")
     path.write_text("no json", encoding="utf-8")
-    with pytest.raises(DataError, match=r"twins\.jsonl:1: not a line of"):
+    with pytest.raises(DataError, match=r"twins\.jsonl, line 1: not JSON in UTF-8"):
+        _prepared(tmp_path, f"by: file, path: '{path}'")
+    path.write_text('{"text": "a"}', encoding="utf-8")
+    with pytest.raises(DataError, match=r"twins\.jsonl, line 1: not a line of"):
         _prepared(tmp_path, f"by: file, path: '{path}'")
 
 

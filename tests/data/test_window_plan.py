@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ontogeny.core.recipe_train import Train
-from ontogeny.data.batch_plans import RepeatedPlan, describe_parts, make_plan, realised_shares
+from ontogeny.data import part_counts
+from ontogeny.data.batch_plans import RepeatedPlan, describe_parts, make_plan, planned_epochs, realised_shares
 from ontogeny.data.orders.sequential import Sequential
 from ontogeny.data.orders.shuffled import Shuffled
 from ontogeny.data.window_plan import WindowPlan
@@ -90,3 +91,13 @@ def test_a_replay_corpus_without_a_share_never_comes() -> None:
     settings = Train(epochs=2, batch=1, mixing={"percentage_window": 25, "max_tokens": 256}, order=Sequential())
     made = make_plan(settings, [64] * 10 + [32] * 20, {"old": (OLD, 0.0), "other": (OTHER, 1.0)})
     assert all(set(made.batch_at(step)[1:]) <= set(OTHER) for step in range(10))
+
+
+def test_windows_without_end_are_described_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of one window of 64 and six passages of 32 tokens, 256 in all: 1e15 tokens are 3,906,250,000,000 steps."""
+    monkeypatch.setattr(part_counts, "COUNTED_EXAMPLES", 700)
+    made = plan(25, 256, [64] * 10 + [32] * 10)
+    train = Train(tokens=10**15, batch=1, mixing={"percentage_window": 25, "max_tokens": 256})
+    assert made.steps_for(train) == 3_906_250_000_000
+    assert planned_epochs(made, 10**10) == 10**9  # ten windows
+    assert "640,000,000,000 tokens in 10,000,000,000 passages" in describe_parts(made, 10**10)["new"]

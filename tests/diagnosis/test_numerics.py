@@ -114,7 +114,11 @@ def test_clipping_at_every_step() -> None:
 @pytest.mark.parametrize(
     ("optimizer", "certainty", "words"),
     [
-        ("sgd", "certain", "clipping sets the size of the steps"),
+        ("sgd", "certain", "clipping sets how far each batch moves the weights"),
+        ("signsgd", "likely", "every batch counts alike"),
+        ("lion_32bit", "likely", "under lion_32bit, whose steps hardly depend on the size of gradients"),
+        ("ademamix_8bit", "likely", "every batch counts alike"),
+        ("lomo", "possible", "under Adam and its kin it hardly does"),
         ("adamw_torch", "likely", "under adamw_torch, whose steps hardly depend on the size of gradients"),
         ("adafactor", "likely", "every batch counts alike"),
         (None, "possible", "under Adam and its kin it hardly does"),

@@ -5,16 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from ontogeny.core.kinds import find, kinds_of
+from ontogeny.core.kinds import find
 from ontogeny.core.recipe_file import validate, validate_component
 from ontogeny.runs.backfill import backfill
 from ontogeny.runs.execute import execute
 from ontogeny.store.run import open_run
+from tests.measures.small import kinds_without_settings
 from tests.small_runs import tree, write_text
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
-KINDS = [kind for kind in kinds_of("ontogeny.measures") if not find("ontogeny.measures", kind).live]
+KINDS = [kind for kind in kinds_without_settings() if not find("ontogeny.measures", kind).live]
 AUTOENCODER = {"model": {"kind": "autoencoder", "size": "pico"}, "objective": ["next_token", "reconstruction"]}
 """The model that every measure can look at."""
 

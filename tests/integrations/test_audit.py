@@ -270,6 +270,7 @@ def test_lightning_is_clear_and_left_alone(tmp_path: Path) -> None:
     assert weights_of(audited) == weights_of(bare)
     # The optimizer calls backward inside its step: gradients are those of the step, not of the one before.
     assert all(0 < step.grad_norm <= 1.0001 for step in look._audit._recorder.seen.steps)
+    assert look._audit._recorder.seen.latest("clip_key") == "gradient_clip_val"
 
 
 def test_lightning_with_a_head_outside_the_optimizer(tmp_path: Path) -> None:

@@ -136,6 +136,7 @@ def test_the_run_directory_is_like_any_other(recorded: tuple[Path, Trainer, Onto
     evaluated = [row["eval_loss"] for row in trainer.state.log_history if "eval_loss" in row]
     assert run.series("loss", "eval")["value"].tolist() == evaluated
     assert [c.step for c in run.checkpoints] == [0, 3, 6, 8]
+    assert run.provenance["optimizer"] == "AdamW"
     assert (callback.path / "report.html").exists()
 
 

@@ -61,6 +61,14 @@ def test_what_a_hugging_face_trainer_clipped_at(tmp_path: Path) -> None:
     assert "clip_key" not in config
 
 
+def test_the_optimizer_of_a_trainer_is_the_one_that_it_steps(tmp_path: Path) -> None:
+    """`Trainer(optimizers=(SGD, …))` leaves `args.optim` at its default, which no step follows."""
+    provenance = {"training_arguments": {"max_grad_norm": 0.5, "optim": "adamw_torch"}, "optimizer": "SGD"}
+    with RunWriter.create(tmp_path / "hf", recipe_yaml="", recipe={"name": "hf"}, provenance=provenance) as writer:
+        writer.add_metric(0, "loss", "train", 4.0)
+    assert read_history(tmp_path / "hf").config["optimizer"] == "SGD"
+
+
 def test_a_run_is_one_log_among_others(tmp_path: Path) -> None:
     run = write(tmp_path / "runs" / "a")
     (tmp_path / "runs" / "b.csv").write_text("step,loss\n1,2\n")

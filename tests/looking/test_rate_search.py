@@ -112,3 +112,28 @@ def test_a_step_that_helps_at_no_rate_is_out_of_reach() -> None:
     for gain in (lambda rate: -rate, lambda rate: 0.0, lambda rate: 1e-8 * np.cos(1e9 * rate)):
         made, _ = search(gain, 1e-5, 1e-1, (0.01,))
         assert np.isnan(made.reach(0.01)).all()
+
+
+def test_a_second_peak_beyond_the_highest_rate_is_looked_for() -> None:
+    """Over the logarithm, in straight lines: 0.3 at 1e-3, 0.05 at 1e-2, 0.1 at the highest rate, 0.1; from there to 0.5
+    at 1. 0.4 lies three quarters up that line, at 10^-0.25 = 0.562. Where it rises by 0.1 in five decades it is never
+    reached within three; where it falls on from 1e-2, nothing is looked for beyond.
+    """
+    rising = lambda rate: float(np.interp(np.log10(rate), [-5, -3, -2, -1, 0, 1], [0, 0.3, 0.05, 0.1, 0.5, 0]))  # noqa: E731
+    slowly = lambda rate: float(np.interp(np.log10(rate), [-5, -3, -2, -1, 4], [0, 0.3, 0.05, 0.1, 0.2]))  # noqa: E731
+    falling = lambda rate: float(np.interp(np.log10(rate), [-5, -3, -2, 4], [0, 0.3, 0.05, -0.1]))  # noqa: E731
+    made, _ = search(rising, 1e-5, 0.1, (0.4,))
+    assert made.reach(0.4)[0] == pytest.approx(0.562, rel=0.02)
+    assert search(slowly, 1e-5, 0.1, (0.4,))[0].reach(0.4)[0] == np.inf
+    made, more = search(falling, 1e-5, 0.1, (0.4,))
+    assert np.isnan(made.reach(0.4)[0])
+    assert max(more) < 0.1
+
+
+def test_a_second_peak_below_the_lowest_rate_is_looked_for() -> None:
+    """0.1 at the lowest rate, 0.1, and 0.05 at 1, 0.3 at 10; but 0.5 at 0.01: 0.4 is first reached at 10^-2.2 = 0.0063,
+    a fifth of the way from 0 at 1e-3 to 0.5 being 0.1.
+    """
+    gain = lambda rate: float(np.interp(np.log10(rate), [-3, -2, -1, 0, 1, 2], [0, 0.5, 0.1, 0.05, 0.3, 0]))  # noqa: E731
+    made, _ = search(gain, 0.1, 100, (0.4,), count=4)
+    assert made.reach(0.4)[0] == pytest.approx(10**-2.2, rel=0.02)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ontogeny.core.errors import OntogenyError
+from ontogeny.core.errors import OntogenyError, RecipeError
 from ontogeny.core.recipe_file import validate
 from ontogeny.looking.guard import untouched
 from ontogeny.measures.lr_landscape import LrLandscape
@@ -182,8 +182,42 @@ def test_it_needs_training_and_known_probe_sets(texts: Path) -> None:
     context = make_context(session.model, [probe], training=LiveSession(session))
     with pytest.raises(OntogenyError, match="unknown probe set 'nvel': did you mean 'novel'"):
         LrLandscape(new="nvel").look(context)
-    with pytest.raises(OntogenyError, match="is not below highest"):
-        LrLandscape(lowest=1.0, highest=0.1).look(context)
+
+
+def test_what_cannot_be_searched_is_refused_with_the_recipe(texts: Path) -> None:
+    """Before any text is read; a target of 0 is neither decrease nor increase, and no loss falls by all of itself."""
+    for settings, message in (
+        ({"lowest": 0.1, "highest": 0.1}, "lowest 0.1 is not below highest 0.1"),
+        ({"targets": [0.01, 0.0]}, r"a target is a decrease, as 0\.01 for 1%, or an increase, as -0\.01; found 0"),
+        ({"targets": [1.0]}, r"or an increase, as -0\.01; found 1"),
+    ):
+        with pytest.raises(RecipeError, match=message):
+            validate(tree(texts, measures=[{"kind": "lr_landscape", **settings}]), "test")
+    validate(tree(texts, measures=[{"kind": "lr_landscape", "targets": [0.999, -3.0]}]), "test")
+
+
+def test_what_a_target_costs_is_the_loss_of_a_real_step_at_its_rate(texts: Path) -> None:
+    """Of every batch, at rates between those of the grid and beyond it; NaN where no rate reaches the target."""
+    session = session_of(texts)
+    targets = (0.01, 0.99, -0.5)
+    passages = [session.examples[i] for i in session.plan.batch_at(0)]
+    measure = LrLandscape(rates=4, lowest=1e-6, highest=1e-3, targets=targets, general="novel")
+    seen = _look_on(session, passages, measure)
+    rates = seen["rate_for_target"].values
+    assert seen["loss_at_target"].dims == ("batch", "target")
+    assert np.isnan(seen["loss_at_target"].values[:, 1]).all()
+    assert rates[2] > 1e-3
+    for place in (0, 2):
+        with LiveSession(session).trial() as trial:
+            trial.step(float(rates[place]))
+            after = _look_on(session, passages, LrLandscape(rates=4, targets=(), general="novel"))["loss_before"]
+        for batch in ("new", "general"):
+            real = float(after.sel(batch=batch))
+            assert float(seen["loss_at_target"].sel(batch=batch)[place]) == pytest.approx(real, rel=1e-5)
+    before = seen["loss_before"].sel(batch="new").values
+    assert 1 - seen["loss_at_target"].sel(batch="new").values[[0, 2]] / before == pytest.approx(
+        seen["decrease_at_target"].values[[0, 2]]
+    )
 
 
 def test_a_target_beyond_the_highest_rate_is_reached_there(texts: Path) -> None:

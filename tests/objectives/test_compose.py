@@ -13,6 +13,7 @@ from ontogeny.core.terms import Term, TermNeed, Unit
 from ontogeny.objectives.compose import Objective, count_units
 from ontogeny.objectives.forward import ModelForward
 from ontogeny.objectives.terms.next_token import NextToken
+from tests.measures.small import passage
 
 
 class Squared(Term):
@@ -29,6 +30,10 @@ class Squared(Term):
 
 def batch() -> SimpleNamespace:
     return SimpleNamespace(
+        passages=[
+            passage([0, 0, 0], supervised=[False, True, True]),
+            passage([0, 0, 0], supervised=[True, True, False]),
+        ],
         input_ids=torch.zeros(2, 3, dtype=torch.int64),
         nll=torch.tensor([[0.0, 1.0, 2.0], [0.0, 3.0, 0.0]], requires_grad=True),
         supervised=torch.tensor([[False, True, True], [False, True, False]]),
@@ -61,8 +66,9 @@ def test_a_listener_hears_terms_with_their_graph_and_changes_nothing() -> None:
 def test_evaluation_has_the_same_weights_as_the_step_it_stands_at() -> None:
     objective = Objective([NextToken(), Squared()])
     forward = batch()
-    assert count_units(forward) == {"tokens": 3.0, "examples": 2.0, "batch": 1.0}
-    value, terms = objective.combine(objective.sums(forward), HALF)
+    # a byte per token; the first of a passage is not predicted, so 2 + 1 bytes are
+    assert count_units(forward) == {"tokens": 3.0, "bytes": 3.0, "examples": 2.0, "batch": 1.0}
+    value, terms = objective.combine(objective.sums(forward, HALF), HALF)
     trained, _ = objective.train_loss(forward, HALF, count_units(forward))
     assert value == pytest.approx(trained.item())
     assert terms == {"next_token": pytest.approx(2.0), "test_compose": pytest.approx(7.0)}
@@ -122,3 +128,84 @@ def test_a_label_that_torch_cannot_keep_is_refused(label: str) -> None:
     kept = Objective([Built(name="trained")])
     kept.build(context)
     assert list(torch.nn.ModuleDict(kept.modules)) == ["trained"]
+
+
+class Teller(Term):
+    """Tells what it reads first of all terms; its value does not need it."""
+
+    needs: ClassVar[frozenset[TermNeed]] = frozenset({"nll"})
+    weight: Scheduled = Schedule(value=0.25)
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        return ("nll",)
+
+    def value(self, forward: Any) -> tuple[torch.Tensor, Unit]:
+        return torch.ones((), requires_grad=True) * len(forward.input_ids), "examples"
+
+    def tell(self, value: torch.Tensor, forward: Any) -> dict[str, torch.Tensor]:
+        return {"nll": forward.nll.sum()}
+
+
+def real_forward() -> tuple[ModelForward, torch.Tensor]:
+    """Of a model that is one tensor of logits."""
+    torch.manual_seed(0)
+    logits = torch.randn(2, 4, 5, requires_grad=True)
+    inputs = {"input_ids": torch.tensor([[1, 2, 3, 0], [4, 3, 2, 1]]), "attention_mask": torch.ones(2, 4)}
+    inputs["supervised"] = torch.tensor([[False, True, True, False], [False, True, False, True]])
+
+    def model(**given: Any) -> Any:
+        return SimpleNamespace(logits=logits)
+
+    return ModelForward(model, inputs), logits
+
+
+def test_what_a_term_tells_is_a_share_too_and_costs_others_no_gradient() -> None:
+    forward, logits = real_forward()
+    objective = Objective([Teller(name="teller"), NextToken()])
+    loss, parts = objective.train_loss(forward, HALF, {"tokens": 4.0, "examples": 2.0, "batch": 1.0})
+    assert list(parts) == ["teller", "next_token", "teller_nll"]
+    assert not parts["teller_nll"].requires_grad
+    # told per example, of which there are 2; the term itself per token, of which there are 4
+    assert parts["teller_nll"].item() == pytest.approx(2 * parts["next_token"].item(), rel=1e-6)
+    loss.backward()
+    assert logits.grad is not None
+    assert logits.grad.abs().sum() > 0
+    _, evaluated = objective.combine(objective.sums(real_forward()[0], HALF), HALF)
+    assert evaluated == {name: pytest.approx(value.item()) for name, value in parts.items()}
+
+
+def test_a_term_of_weight_0_is_not_computed_in_training() -> None:
+    """Not even where its value is no number; evaluation computes it, and keeps it out of the objective."""
+
+    class Broken(Term):
+        weight: Scheduled = Schedule(value=0.0)
+
+        def value(self, forward: Any) -> tuple[torch.Tensor, Unit]:
+            return torch.tensor(float("nan")), "tokens"
+
+    objective = Objective([NextToken(), Broken(name="broken")])
+    loss, parts = objective.train_loss(batch(), HALF, {"tokens": 3.0, "examples": 2.0, "batch": 1.0})
+    assert (loss.item(), list(parts)) == (pytest.approx(2.0), ["next_token"])
+    value, terms = objective.combine(objective.sums(batch(), HALF), HALF)
+    assert value == pytest.approx(2.0)
+    assert terms["broken"] != terms["broken"]
+    objective.set_weight("broken", 1.0)
+    assert torch.isnan(objective.train_loss(batch(), HALF, {"tokens": 3.0, "examples": 2.0, "batch": 1.0})[0])
+
+
+def test_a_detail_that_is_called_as_a_term_is_refused() -> None:
+    with pytest.raises(ValueError, match="share a name"):
+        Objective([Teller(name="teller"), NextToken(name="teller_nll")])
+
+
+def test_a_term_sees_where_training_stands() -> None:
+    class Clock(Term):
+        def value(self, forward: Any) -> tuple[torch.Tensor, Unit]:
+            return torch.tensor(float(forward.progress.step), requires_grad=True), "batch"
+
+    objective = Objective([Clock(name="clock")])
+    for step in (3, 7):
+        progress = Progress(step=step, total_steps=10, epoch=0.0)
+        assert objective.train_loss(batch(), progress, {"tokens": 3.0, "batch": 1.0})[1]["clock"] == step
+        assert objective.sums(batch(), progress)["clock"] == (step, 1.0)

@@ -41,6 +41,7 @@ def test_every_figure_is_drawn_for_a_whole_run_and_none_for_an_empty_one(run: Ru
     absent = {"optimisation-terms", "loss-objective", "tasks-continuation", "tasks-continuation-per-byte"}
     absent |= {"tasks-cloze-perplexity", "generation-repetition", "generation-ending"}
     absent |= {name for name in names if name.startswith("dynamics-")}  # drawn in tests/verbs/test_analyze.py
+    absent |= {name for name in names if name.startswith("distillation-")}  # drawn in tests/runs/test_distillation.py
     absent |= {
         "twins-carried-over",
         "landscape-curves",
@@ -309,14 +310,48 @@ def test_decisions_are_drawn_beside_what_came_of_them(tmp_path: Path) -> None:
     assert "decisions-predicted-and-realised" not in draw_all(RunGroup([without]))
 
 
-def test_a_small_constant_rate_is_not_labelled_zero(tmp_path: Path) -> None:
-    """Vega rounds labels by their distance, which a constant has not; losses keep its rounding."""
-    rows = [(step, "learning_rate", "train", 0.0005) for step in range(4)]
-    rows += [(step, "loss", "train", 2.5) for step in range(4)]
+def test_the_caption_of_decisions_is_about_what_is_drawn(tmp_path: Path) -> None:
+    rows = [(step, "even_ratio", "train", 1.0) for step in (0, 2)]
+    rows += [(step, "tokens_seen", "train", 10.0 * step) for step in range(4)]
+    rows += [(step, "replayed_old", "train", 0.1) for step in range(4)] + [(0, "even_share_old", "train", 0.1)]
+    aimed = write_metrics(tmp_path / "aimed", rows[:2], train={"controls": [{"kind": "even"}]})
+    both = write_metrics(tmp_path / "both", rows, train={"controls": [{"kind": "even"}]})
+    dashed = "Dashed: what the control aims at, or the value at which it acts. One run's own numbers: no interval."
+    shares = "Shares of replay: the mean of those decided so far, and the share replayed so far. "
+    captions = [draw_all(RunGroup([run]))["decisions-predicted-and-realised"].caption for run in (aimed, both)]
+    assert captions == [dashed, shares + dashed]
+
+
+def test_a_share_decided_between_repeats_of_a_batch_holds_from_the_next(tmp_path: Path) -> None:
+    """Batches three times in a row: what is decided before steps 1 and 2, 0.2 and 0.4, holds from step 3 on, where 0.6
+    is decided: a mean of 0.1 up to step 2, then (0.3 + 0.6) / 4 = 0.225 and (0.3 + 1.2) / 5 = 0.3.
+    """
+    rows = [(step, "replay_budget_share_old", "train", share) for step, share in enumerate((0.1, 0.2, 0.4, 0.6))]
+    rows += [(step, "tokens_seen", "train", 10.0 * step) for step in range(6)]
+    rows += [(step, "replayed_examples_old", "train", 0.0) for step in range(6)]
+    run = write_metrics(tmp_path, rows, train={"controls": [{"kind": "replay_budget"}], "repeats": 3})
+    panel = draw_all(RunGroup([run]))["decisions-predicted-and-realised"].panels["replay_budget: share of old"]
+    decided = [row["value"] for row in rows_of(panel) if row["of"] == "decided"]
+    assert decided == pytest.approx([0.1, 0.1, 0.1, 0.225, 0.3])
+
+
+@pytest.mark.parametrize("rate", [1e-6, 0.0005, 0.0123, 0.05, 0.3])
+def test_a_constant_rate_is_not_labelled_zero(tmp_path: Path, rate: float) -> None:
+    """Vega rounds labels by their distance, which a constant has not, to rounding; numbers that vary keep its rounding.
+
+    A set that is evaluated once is constant, too.
+    """
+    rows = [(step, "learning_rate", "train", rate * (1 + step * 1e-16)) for step in range(4)]
+    rows += [(step, "loss", "train", 2.5 - 0.1 * step) for step in range(4)]
+    rows += [(0, "evaluation/nll", "novel", 2.5)]
     drawn = draw_all(RunGroup([write_metrics(tmp_path / "run", rows)]))
-    for name, form in (("optimisation-learning-rate", "~g"), ("loss-training-loss", None)):
-        (layer, *_) = drawn[name].panels[""].to_dict()["layer"]
-        assert layer["encoding"]["y"]["axis"].get("format") == form
+    formats = {}
+    for name in ("optimisation-learning-rate", "loss-training-loss", "loss-probe-loss"):
+        layers = drawn[name].panels[""].to_dict()["layer"]
+        formats[name] = {layer["encoding"]["y"].get("axis", {}).get("format") for layer in layers}
+    assert formats["optimisation-learning-rate"] == {"~g"}
+    assert "~g" not in formats["loss-training-loss"]
+    assert "~g" in formats["loss-probe-loss"]
 
 
 def test_the_landscape_is_drawn_from_a_real_run(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ def test_one_file_without_scripts_or_network(tmp_path: Path) -> None:
     assert "<script" not in page
     assert "http://" not in page.replace("http://www.w3.org/", "")
     assert "https://" not in page
-    assert "default-src 'none'" in page
+    assert "default-src 'none'; style-src 'sha256-" in page
+    assert "unsafe" not in page
+    assert " style=" not in page  # the policy would not apply it
 
 
 def test_a_finding_is_whole(tmp_path: Path) -> None:

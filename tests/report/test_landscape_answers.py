@@ -16,8 +16,16 @@ RATES = np.array([1e-4, 1e-3, 1e-2])
 NAN = float("nan")
 
 
-def write(path: Path, *, general: bool, rates: tuple[float, ...], best: tuple[float, float] = (1e-3, 0.01)) -> Run:
-    """One landscape at two states; targets of 0.5%, 2%, 50% and 90%."""
+def write(
+    path: Path,
+    *,
+    general: bool,
+    rates: tuple[float, ...],
+    best: tuple[float, float] = (1e-3, 0.01),
+    targets: tuple[float, ...] = (0.005, 0.02, 0.5, 0.9),
+    at_targets: np.ndarray | None = None,
+) -> Run:
+    """One landscape at two states; `at_targets`: the loss of each batch at each target's rate, since it is kept."""
     batches = ["new", "general"] if general else ["new"]
     decrease = np.array([[0.001, 0.01, -0.1], [-0.001, -0.004, -0.3]])[: len(batches)]
     variables = {
@@ -28,8 +36,10 @@ def write(path: Path, *, general: bool, rates: tuple[float, ...], best: tuple[fl
         "loss": synthetic.variable(("batch", "learning_rate"), 4 * (1 - decrease)),
         "loss_before": synthetic.variable("batch", np.full(len(batches), 4.0)),
     }
-    targets = np.array([0.005, 0.02, 0.5, 0.9])
-    data = xr.Dataset(variables, {"batch": np.array(batches), "learning_rate": RATES, "target": targets})
+    if at_targets is not None:
+        variables["loss_at_target"] = synthetic.variable(("batch", "target"), at_targets)
+    axes = {"batch": np.array(batches), "learning_rate": RATES, "target": np.array(targets)}
+    data = xr.Dataset(variables, axes)
     with RunWriter.create(path, recipe_yaml="", recipe=synthetic.RECIPE, provenance=synthetic.PROVENANCE) as writer:
         for step in (0, 10):
             writer.put_measure("lr_landscape", synthetic.place(step), data.assign_attrs({"kind": "lr_landscape"}))
@@ -70,6 +80,27 @@ def test_a_landscape_that_ends_where_it_is_best(tmp_path: Path) -> None:
     assert landscape_answers(RunGroup([run]))[0].summary.startswith(
         "Step 0: no rate lowers the loss; 0.5% out of reach"
     )
+
+
+def test_what_a_rate_costs_is_what_was_measured_there(tmp_path: Path) -> None:
+    """General text from 4 to 4.2, 36, 4.00004 and 3.8: +5%, +800%, +0.001%, -5%, also above the grid's highest rate."""
+    at_targets = np.array([[3.9] * 4, [4.2, 36.0, 4.00004, 3.8]])
+    run = write(tmp_path / "run", general=True, rates=(10**-3.5, 0.05, 2e-4, 5e-5), at_targets=at_targets)
+    assert [row.general for row in landscape_answers(RunGroup([run]))[0].rows] == ["+5%", "+800%", "+0.001%", "−5%"]
+
+
+def test_a_best_rate_beyond_the_grid_was_looked_beyond(tmp_path: Path) -> None:
+    """The decrease has fallen again above 0.05, or above the grid's highest rate itself: the target is out of reach."""
+    nowhere = np.full((2, 4), NAN)
+    for name, best, at_targets in (("a", 0.05, None), ("b", 0.05, nowhere), ("c", 1e-2, nowhere)):
+        run = write(tmp_path / name, general=True, rates=(NAN,) * 4, best=(best, 0.002), at_targets=at_targets)
+        assert {row.rate for row in landscape_answers(RunGroup([run]))[0].rows} == {"out of reach"}
+
+
+def test_an_increase_that_no_rate_makes_is_no_growing_decrease(tmp_path: Path) -> None:
+    run = write(tmp_path / "run", general=True, rates=(1e-3, np.inf), targets=(0.005, -0.01))
+    (first, _) = landscape_answers(RunGroup([run]))
+    assert first.summary == "Step 0: best 1.0e-3 (−1%); 1% more not reached at any rate tried."
 
 
 def test_rates_are_short() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ontogeny.report.origin import alarms
+from ontogeny.report.origin import alarms, facts
 from ontogeny.store.run import open_run
 from ontogeny.store.run_group import RunGroup
 from ontogeny.store.writer import RunWriter
@@ -37,3 +37,25 @@ def test_resuming_in_the_same_environment_is_no_alarm(tmp_path: Path) -> None:
     # Only the number of cores differs; an old resume does not record its environment.
     resumes = [{"step": 18, "environment": {**BEGUN, "cores": 8}}, {"step": 20}]
     assert alarms_of(tmp_path, resumes=resumes, extensions=[]) == []
+
+
+def test_what_is_replayed_is_not_counted_as_new_text(tmp_path: Path) -> None:
+    """Of 800 passages and 1,000 tokens, 640 and 700 are those of the code: 160 and 300 are left. A share of 0 replays
+    nothing, but its passages are among those counted: 10 and 20.
+    """
+    replay = {"code": {"of": "code/general", "share": 0.05}, "none": {"of": "verse/train", "share": 0.0}}
+    recorded = {
+        "train": {"passages": 800, "tokens": 1000},
+        "replay": {"code": {"passages": 630, "tokens": 680}, "none": {"passages": 10, "tokens": 20}},
+    }
+    told = []
+    for name, again in (("replay", replay), ("new", {})):
+        recipe = {"data": {"train": [{"of": "prose/train"}], "replay": again}}
+        data = recorded if again else {"train": recorded["train"]}
+        with RunWriter.create(tmp_path / name, recipe_yaml="", recipe=recipe, provenance={"data": data}) as writer:
+            writer.add_metric(0, "loss", "train", 1.0)
+        told.append(dict(facts(RunGroup([open_run(tmp_path / name)]).runs[0]))["Trained on"])
+    assert told == [
+        "prose/train, 160 passages, 300 tokens; replayed: code/general, 630 passages, 680 tokens",
+        "prose/train, 800 passages, 1,000 tokens",
+    ]

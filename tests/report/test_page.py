@@ -1,3 +1,5 @@
+import base64
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -47,6 +49,16 @@ def test_nothing_is_loaded_from_anywhere(run: Run, tmp_path: Path) -> None:
     assert "default-src 'none'" in page
     assert "@import" not in page
     assert "url(" not in outside_scripts
+
+
+def test_every_script_and_style_of_the_page_is_named_by_its_hash_and_nothing_else(run: Run, tmp_path: Path) -> None:
+    page = write_report([run], tmp_path / "page.html").read_text()
+    head = page[: page.index("<title>")]
+    for tag, attributes, text in re.findall(r"<(script|style)([^>]*)>(.*?)</(?:script|style)>", page, re.DOTALL):
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert ("type=" in attributes) != (f"'sha256-{digest}'" in head), tag
+    assert "unsafe" not in head
+    assert " style=" not in page.partition('<script type="application/json"')[0]
 
 
 def test_the_page_of_a_demo_stays_small(tmp_path: Path) -> None:

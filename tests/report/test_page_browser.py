@@ -247,15 +247,15 @@ def test_a_browser_that_cannot_unpack_is_told_so(report: Path, show: Open) -> No
 def test_a_live_page_reloads_and_keeps_the_place(
     run: Run, tmp_path: Path, show: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page_module, "RELOAD_SECONDS", 1)
+    monkeypatch.setattr(page_module, "RELOAD_SECONDS", 3)
     tab = show(write_report([run], tmp_path, live=True))
     tab.evaluate("() => { window.before = true; scrollTo(0, 1500); }")
-    tab.wait_for_function("() => !window.before", timeout=10_000)
+    tab.wait_for_function("() => !window.before", timeout=30_000)
     tab.evaluate("() => window.ontogenyReady")
     tab.click("#pause")
     assert tab.evaluate("scrollY") == 1500
     tab.evaluate("() => { window.before = true; }")
-    tab.wait_for_timeout(1500)
+    tab.wait_for_timeout(4000)
     assert tab.evaluate("window.before")
 
 
@@ -266,3 +266,28 @@ def test_several_runs_share_a_slider(run: Run, tmp_path: Path, show: Open) -> No
     assert tab.locator("[data-side=left] [data-choose=run] option").count() == 2
     assert text_of(tab, "left") == text_of(tab, "right")
     assert tab.locator(".comparison tbody tr").count() == 2
+
+
+def test_what_is_smuggled_into_a_page_neither_runs_nor_styles(report: Path, show: Open, tmp_path: Path) -> None:
+    """If a text ever escaped its escaping: the page's policy names its own scripts and styles, and nothing else."""
+    smuggled = (
+        '<script>window.ran = 1</script><img src="data:," onerror="window.ran = 2"><style>h1 { color: red }</style>'
+    )
+    page = report.read_text()
+    (tmp_path / "smuggled.html").write_text(page.replace('<main id="main">', f'<main id="main">{smuggled}'))
+    tab = show(tmp_path / "smuggled.html")
+    red = "getComputedStyle(document.querySelector('h1')).color === 'rgb(255, 0, 0)'"
+    assert tab.evaluate("window.ran") is None
+    assert not tab.evaluate(red)
+    tab.evaluate("() => { setTimeout('window.ran = 3', 0) }")
+    tab.wait_for_timeout(200)
+    assert tab.evaluate("window.ran") is None
+    assert len([said for said in tab.said if "Content Security Policy" in said]) >= 4
+    tab.said.clear()
+    without = re.sub('<meta http-equiv="Content-Security-Policy"[^>]*>', "", (tmp_path / "smuggled.html").read_text())
+    (tmp_path / "without.html").write_text(without)
+    tab = show(tmp_path / "without.html")  # the negative control: without the policy, all of it happens
+    assert tab.evaluate("window.ran") is not None
+    assert tab.evaluate(red)
+    tab.asked[:] = [tab.url]
+    tab.said.clear()

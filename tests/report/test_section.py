@@ -28,6 +28,7 @@ def test_the_order_of_the_page() -> None:
         "curves",
         "memorization",
         "forgetting",
+        "distillation",
         "dynamics",
         "tasks",
         "weights",

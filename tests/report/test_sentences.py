@@ -13,6 +13,7 @@ from ontogeny.store import durable
 from ontogeny.store.run import Run, open_run
 from ontogeny.store.run_group import RunGroup
 from tests.report.hand_made import MakeRun
+from tests.report.synthetic import RECIPE
 
 NAN = float("nan")
 
@@ -87,6 +88,48 @@ def test_what_was_learned_is_read_from_the_matrix_of_tasks(make_run: MakeRun) ->
     assert "Task by task: " in said(open_run(run.path))["learned"].text
 
 
+@pytest.mark.parametrize("general", [True, False])
+def test_what_later_tasks_took_is_read_from_the_matrix(make_run: MakeRun, general: bool) -> None:
+    """R: prose 4.00 after its own stage, 4.90 at the end; verse 2.50 and 2.60, of which the interval is in doubt. Code
+    is the last. A set of general text is told of first. A loss that is not a number leaves nothing to say.
+    """
+    data = {
+        "train": [{"of": "prose/train"}, {"of": "verse/train"}, {"of": "code/train"}],
+        "probes": {"prose": {"of": "prose/novel"}, "verse": {"of": "verse/novel"}, "general": {"of": "old/novel"}},
+    }
+    sets = {"prose": NOVEL, "verse": NOVEL} | ({"general": GENERAL} if general else {})
+    run = make_run(sets, recipe={"data": data})
+    backward = [
+        {"task": "prose/train", "difference": {"value": -0.9, "low": -1.1, "high": -0.7, "documents": 9}},
+        {"task": "verse/general", "difference": {"value": -0.1, "low": -0.3, "high": 0.1, "documents": 7}},
+    ]
+    numbers: dict[str, Any] = {
+        "R": [[5.0, 3.2, 6.0], [4.0, 3.0, 6.0], [4.9, 2.5, 6.0], [4.9, 2.6, 3.0]],
+        "probes": ["prose", "verse", "code"],
+        "learned": [{"difference": {"value": 1.0, "low": 0.8, "high": 1.2, "documents": 9}}] * 3,
+        "backward": backward,
+    }
+
+    def forgot() -> Sentence:
+        stored = {"verdict": "", "sentences": [], "reading": "", "numbers": numbers}
+        (run.path / "analyses").mkdir(exist_ok=True)
+        durable.write_json(run.path / "analyses" / "transfer.json", stored)
+        return said(open_run(run.path))["forgot"]
+
+    before = "It forgot: on general the loss rose from 2.00 to 3.50 nats per token. " if general else ""
+    worse = "It forgot of the tasks before the last: after its own stage the loss rose from 4.00 to 4.90 on prose"
+    assert forgot().text == f"{before}{worse}, in nats per token."
+    assert "prose +0.90 (+0.70 to +1.10; 9 documents); verse +0.10 (−0.10 to +0.30; 7 documents)." in forgot().small
+    backward[0]["difference"]["high"] = 0.7  # type: ignore[index]
+    nothing = (
+        "It forgot nothing measurable of earlier tasks: after its own stage the loss went from 4.00 to 4.90 on prose"
+    )
+    assert forgot().text == f"{before}{nothing} and from 2.50 to 2.60 on verse, in nats per token."
+    numbers["R"][3][1] = None
+    assert ("What it forgot is not known" in forgot().text) == (not general)
+    assert "earlier tasks" not in forgot().text
+
+
 def test_what_was_forgotten_with_numbers(make_run: MakeRun) -> None:
     one = said(make_run({"train": TRAIN, "general": GENERAL}))["forgot"]
     assert one.text == "It forgot: on general the loss rose from 2.00 to 3.50 nats per token."
@@ -158,10 +201,22 @@ def test_what_was_memorized(make_run: MakeRun) -> None:
     one = said(make_run({"train": TRAIN, "general": GENERAL}, extractable=found))["memorized"]
     assert one.text == (
         "It memorized 3 of 3 passages from 3 documents of train: given their first 32 tokens, it writes the next 32 "
-        "word for word; of text it never trained on, it completes 0 of 4 passages from 4 documents of general."
+        "word for word; of text that this run did not train on, it completes 0 of 4 passages from 4 documents of "
+        "general."
     )
     # Three documents, all memorized: one end at 5%, 0.05^(1/3) = 36.8%.
     assert "train 3 of 3 passages from 3 documents, 36.8% to 100%, 1 too short (0%)" in one.small
+
+
+@pytest.mark.parametrize("replay", [{}, {"old": {"of": "code/train", "share": 0.5}}])
+def test_replayed_text_is_no_control_of_what_was_memorized(make_run: MakeRun, replay: dict[str, object]) -> None:
+    """Text that is replayed is trained on, too: that it is completed word for word says nothing about unseen text."""
+    data = {**RECIPE["data"], "replay": replay}
+    data["probes"] = {**data["probes"], "old": {"of": "code/train"}}
+    found = {"train": [[0] * 4, [1] * 4], "old": [[0] * 4, [1] * 4]}
+    told = said(make_run({"train": TRAIN, "old": GENERAL}, extractable=found, recipe={"data": data}))
+    assert ("did not train on, it completes 4 of 4" in told["memorized"].text) == (not replay)
+    assert "on old the loss" in told["forgot"].text
 
 
 def test_nothing_memorized_is_said_with_a_bound(make_run: MakeRun) -> None:

@@ -60,7 +60,7 @@ def test_rates_that_wander_do_not_go_together(count: int, correlation: float) ->
 def test_few_checkpoints_and_standing_still_are_said() -> None:
     assert (
         correlation_along_run(STEP[:20], np.ones((1, 20)), np.arange(20.0))["lacks"]
-        == "33 common checkpoints, it has 20"
+        == "33 common checkpoints or more: there are 20; measure both more often"
     )
     assert not correlation_along_run(STEP, np.zeros((1, 41)), np.random.default_rng(0).normal(size=41))["assessable"]
 

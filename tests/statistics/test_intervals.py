@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from ontogeny.statistics.intervals import bootstrap, bootstrap_weights, t_interval, t_quantile, wilson
+from ontogeny.statistics.intervals import bootstrap, bootstrap_weights, t_interval, t_quantile, two_sided_p, wilson
 
 
 def test_t_interval_equals_scipy() -> None:
@@ -54,3 +54,8 @@ def test_bootstrap_weights_are_shares() -> None:
     weights = bootstrap_weights(6, np.random.default_rng(0), 20)
     assert weights.shape == (20, 6)
     assert weights.sum(axis=1) == pytest.approx(np.ones(20))
+
+
+def test_an_error_that_is_no_number_has_no_p() -> None:
+    assert np.isnan(two_sided_p(1.0, float("nan"), 3))
+    assert two_sided_p(1.0, 0.0, 3) == 0

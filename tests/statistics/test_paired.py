@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ontogeny.statistics.estimates import difference_of_means
 from ontogeny.statistics.paired import chosen_by_others, fieller_ratio, jackknife_error, paired_difference, since_best
 
 
@@ -22,6 +23,44 @@ def test_unequal_weights_by_hand() -> None:
     total, weight = np.array([2.0, 3.0, 7.0]), np.array([1.0, 2.0, 3.0])
     assert paired_difference(total, weight).value == 2
     assert jackknife_error(total, weight) == pytest.approx(0.337931, abs=1e-6)
+
+
+def test_documents_that_weigh_most_decide_the_degrees_of_freedom() -> None:
+    """Weights 1, 1, 4: (6)^2 / 18 = 2 documents, 1 degree. Equal ones: 3 - 1. One that is all: the least, 0.5."""
+    change = np.array([1.0, 2.0, 3.0])
+    assert paired_difference(change, np.array([1.0, 1, 4])).degrees == pytest.approx(1)
+    assert paired_difference(change, np.full(3, 7.0)).degrees == pytest.approx(2)
+    extreme = paired_difference(change, np.array([1.0, 1, 1e9]))
+    assert extreme.degrees == 0.5
+    assert np.isfinite([extreme.low, extreme.high]).all()
+
+
+@pytest.mark.parametrize(("documents", "large"), [(5, 2), (8, 2), (16, 4)])
+def test_the_interval_holds_nothing_where_few_documents_weigh_most(documents: int, large: int) -> None:
+    """A few documents of twelve passages, the others of one, each document with one deviation that all of it shares.
+
+    300 draws at 95%: below 276 (92%) in 2% of tries. With D - 1 degrees of freedom it held in 84 to 92%.
+    """
+    random = np.random.default_rng(documents)
+    weight = np.where(np.arange(documents) < large, 12.0, 1.0)
+    held = alone = 0
+    for _ in range(300):
+        change = paired_difference(random.normal(size=documents) * weight, weight)
+        held += change.low <= 0 <= change.high
+        alone += abs(change.value) <= stats.t.ppf(0.975, documents - 1) * change.error
+    assert held >= 276
+    assert alone < 0.93 * 300
+
+
+def test_the_difference_of_two_such_means_holds_nothing() -> None:
+    """Eight documents each, two of which hold most passages."""
+    random, held = np.random.default_rng(0), 0
+    weight = np.array([12.0, 12, 1, 1, 1, 1, 1, 1])
+    for _ in range(300):
+        first, second = (paired_difference(random.normal(size=8) * weight, weight) for _ in range(2))
+        low, high = difference_of_means(first, second)
+        held += low <= 0 <= high
+    assert held >= 276
 
 
 def test_what_did_not_change_is_exactly_nothing() -> None:
@@ -83,3 +122,14 @@ def test_a_quotient_and_its_coverage() -> None:
 def test_a_quotient_without_a_sure_denominator_is_none() -> None:
     random = np.random.default_rng(0)
     assert np.isnan(fieller_ratio(random.normal(1, 1, 10), random.normal(0, 1, 10))).all()
+
+
+def test_a_document_of_which_no_token_counts_says_nothing() -> None:
+    """Without it, 2 / 5 and 3 / 5 remain: mean 0.5, error 0.1 by hand. With one document left there is no p at all."""
+    three, two = (paired_difference(np.array([2.0, 3, 0])[:n], np.array([5.0, 5, 0])[:n]) for n in (3, 2))
+    assert three == two
+    assert (two.value, two.error, two.documents) == (pytest.approx(0.5), pytest.approx(0.1), 2)
+    alone = paired_difference(np.array([1.0, 0]), np.array([5.0, 0]))
+    assert alone.documents == 1
+    assert np.isnan([alone.p, alone.low, alone.high]).all()
+    assert since_best(np.zeros((3, 5)), np.array([1.0, 0, 0, 0, 0]), np.random.default_rng(0)).documents == 1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from ontogeny.statistics.two_samples import group_difference, welch_by_labels, welch_p_by_labels
+from ontogeny.statistics.two_samples import group_difference, ratio_of_differences, welch_by_labels, welch_p_by_labels
 
 
 def test_effect_equals_scipy() -> None:
@@ -48,3 +48,21 @@ def test_vectorised_t_and_p_equal_welch() -> None:
 
 def test_a_row_that_does_not_vary_has_p_one() -> None:
     assert welch_p_by_labels(np.full((1, 6), 0.1), np.arange(6)[None] < 3).tolist() == [[1.0]]
+
+
+def test_the_ends_of_a_ratio_are_where_the_difference_is_just_significant() -> None:
+    """By Fieller's definition, with another implementation: at the ends, `above - r below` has Welch's |t| at t(df)."""
+    random = np.random.default_rng(0)
+    below = [random.normal(mean, 0.5, n) for mean, n in ((4, 12), (1, 9))]
+    above = [0.5 * values + random.normal(0, 0.2, len(values)) for values in below]
+    first, second = (np.stack(rows) for rows in zip(above, below, strict=True))
+    found = ratio_of_differences(first, second)
+    degrees = min(
+        scipy_stats.ttest_ind(*rows, equal_var=False).df
+        for rows in (below, [a - found["value"] * b for a, b in zip(above, below, strict=True)])
+    )
+    for end in (found["low"], found["high"]):
+        rest = [a - end * b for a, b in zip(above, below, strict=True)]
+        t = scipy_stats.ttest_ind(*rest, equal_var=False).statistic
+        assert abs(t) == pytest.approx(scipy_stats.t.ppf(0.975, degrees))
+    assert np.isnan(ratio_of_differences(first, first + 1e-3)["low"])  # nothing to divide by

@@ -8,7 +8,9 @@ import xarray as xr
 import zarr
 
 from ontogeny.core.errors import StoreError
-from ontogeny.store import arrays, schema
+from ontogeny.store import arrays, durable, schema
+from ontogeny.store.slots import expected_chunks
+from ontogeny.store.verification import problems_of
 from ontogeny.store.writer import RunWriter
 from tests.store import scenarios
 from tests.store.scenarios import place, result
@@ -214,6 +216,57 @@ def test_a_flipped_byte_in_a_chunk_is_noticed(writer: RunWriter) -> None:
     chunk.write_bytes(content)
     with pytest.raises(StoreError, match=r"nll/c\.0\.0 is damaged: it does not have its checksum"):
         _ = writer.run.measure("token_nll")["nll"].values
+
+
+@pytest.mark.parametrize("target", [None, "nowhere", "c.0.0"], ids=["a folder", "a link to nowhere", "to itself"])
+def test_what_is_no_file_in_a_chunks_place_is_an_error_and_not_a_blank(writer: RunWriter, target: str | None) -> None:
+    """Zarr takes both for a chunk that was never written, and fills in NaN."""
+    writer.put_measure("token_nll", place(0), result(1.0))
+    chunk = writer.path / "trajectory.zarr" / "token_nll" / "nll" / "c.0.0"
+    chunk.unlink()
+    if target is None:
+        chunk.mkdir()
+    else:
+        chunk.symlink_to(target)
+    with pytest.raises(StoreError, match=r"nll/c\.0\.0 (is missing, or no file|cannot be read)"):
+        writer.run.measure("token_nll").load()
+
+
+def test_chunks_that_changed_places_are_noticed(writer: RunWriter) -> None:
+    """Both are whole, and of one shape: only `slots.json` knows which of them belongs where."""
+    for step in (0, 10):
+        writer.put_measure("token_nll", place(step), result(float(step)))
+    assert writer.run.measure("token_nll")["nll"].values[:, 0].tolist() == [0.0, 10.0]
+    assert problems_of(writer.run) == []
+    folder = writer.path / "trajectory.zarr" / "token_nll" / "nll"
+    first, second = (folder / name for name in ("c.0.0", "c.1.0"))
+    before = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(before)
+    with pytest.raises(StoreError, match=r"nll/c\.[01]\.0 is damaged: it is whole, but not what was written there"):
+        writer.run.measure("token_nll").load()
+    assert [problem.file for problem in problems_of(writer.run)] == [
+        f"trajectory.zarr/token_nll/nll/{name}" for name in ("c.0.0", "c.1.0")
+    ]
+
+
+def test_sums_of_chunks_follow_rewinds_and_groups_of_earlier_versions(writer: RunWriter) -> None:
+    for step in (0, 10, 20):
+        writer.put_measure("token_nll", place(step), result(float(step)))
+    group = writer.path / "trajectory.zarr" / "token_nll"
+    assert {key for key in expected_chunks(group) if key.startswith("nll/")} == {f"nll/c.{i}.0" for i in range(3)}
+    assert "probe_of_token/c.0" in expected_chunks(group)  # coordinates, too
+    writer.rewind(10, 0)
+    writer.put_measure("token_nll", place(10), result(11.0))  # again: slot 1 is left, 2 is new
+    assert {key for key in expected_chunks(group) if key.startswith("nll/")} == {"nll/c.0.0", "nll/c.2.0"}
+    content = durable.read_json(group / "slots.json")
+    del content["chunks_crc32c"]
+    durable.write_json(group / "slots.json", content)
+    writer.close()
+    with RunWriter.attach(writer.path) as later:
+        later.put_measure("token_nll", place(20), result(21.0))
+    assert {key for key in expected_chunks(group) if key.startswith("nll/")} == {"nll/c.3.0"}
+    assert writer.run.measure("token_nll")["nll"].values[:, 0].tolist() == [0.0, 11.0, 21.0]
 
 
 def test_the_arrays_are_plain_zarr(writer: RunWriter) -> None:

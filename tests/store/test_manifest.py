@@ -8,7 +8,8 @@ import pytest
 from ontogeny.core.errors import StoreError
 from ontogeny.store import metrics
 from ontogeny.store.manifest import Listed
-from ontogeny.store.run import open_run
+from ontogeny.store.run import Run, open_run
+from ontogeny.store.verification import problems_of
 from ontogeny.store.writer import RunWriter
 from tests.store import scenarios
 
@@ -73,6 +74,7 @@ def test_files_that_are_listed_by_hand(base: Path) -> None:
 def test_a_run_without_a_manifest_is_read_and_gets_one_when_it_goes_on(base: Path) -> None:
     before = scenarios.snapshot(base)
     (base / "MANIFEST.json").unlink()
+    _of_an_earlier_version(base)
     assert scenarios.snapshot(base) == before
     with RunWriter.attach(base) as writer:
         writer.add_metric(30, "loss", "train", 0.5)
@@ -81,6 +83,55 @@ def test_a_run_without_a_manifest_is_read_and_gets_one_when_it_goes_on(base: Pat
     next(base.glob("metrics/part-0000000000-*")).unlink()
     with pytest.raises(StoreError, match=r"part-0000000000-0000000004\.parquet is missing"):
         _ = open_run(base).metrics
+
+
+def _of_an_earlier_version(run: Path) -> None:
+    """Its provenance carries no checksum."""
+    content = json.loads((run / "provenance.json").read_text())
+    del content["file_sha256"]
+    (run / "provenance.json").write_text(json.dumps(content))
+
+
+def test_a_lost_manifest_is_told_and_no_writer_makes_another(base: Path) -> None:
+    manifest = base / "MANIFEST.json"
+    assert problems_of(open_run(base)) == []
+    manifest.unlink()
+    assert [problem.file for problem in problems_of(open_run(base))] == ["MANIFEST.json"]
+    with pytest.raises(StoreError, match=r'run/MANIFEST\.json is missing.*write \{"files": \{\}\} into it'):
+        RunWriter.attach(base)
+    manifest.write_text('{"files": {}}')  # as it says
+    RunWriter.attach(base).close()
+    assert problems_of(open_run(base)) == []
+
+
+def test_a_run_of_an_earlier_version_has_a_manifest_before_its_provenance_has_a_checksum(base: Path) -> None:
+    """Killed in between, it would be taken for one whose manifest is lost."""
+    (base / "MANIFEST.json").unlink()
+    _of_an_earlier_version(base)
+    with RunWriter.attach(base) as writer:
+        writer.update_provenance(resumed=1)
+        assert (base / "MANIFEST.json").exists()
+        assert "file_sha256" in (base / "provenance.json").read_text()
+
+
+@pytest.mark.parametrize("name", ["MANIFEST.json", "status.json", "findings.json"])
+def test_a_link_to_nowhere_is_a_lost_file_and_not_one_that_never_was(base: Path, name: str) -> None:
+    (base / name).unlink(missing_ok=True)
+    (base / name).symlink_to("nowhere")
+    run = open_run(base)
+    with pytest.raises(StoreError, match=rf"run/{name} is missing"):
+        _ = run.metrics, run.status, run.findings
+    assert [problem.file for problem in problems_of(run)] == [name]
+
+
+def test_a_status_or_a_provenance_of_something_else_is_named(base: Path) -> None:
+    (base / "status.json").write_bytes((base / "provenance.json").read_bytes())  # whole, but another file's
+    with pytest.raises(StoreError, match=r"status\.json is damaged: it names no state"):
+        _ = open_run(base).status
+    (base / "provenance.json").write_text("{}")
+    with pytest.raises(StoreError, match=r"provenance\.json is damaged: it has no format_version"):
+        open_run(base)
+    assert {problem.file for problem in problems_of(Run(base))} == {"provenance.json", "status.json"}
 
 
 def test_a_damaged_manifest_is_named(base: Path) -> None:

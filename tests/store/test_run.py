@@ -136,3 +136,9 @@ run.metrics, run.samples, run.probes["train"], run.checkpoints, run.measure("tok
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("path", ["a" * 5000, "a\0b"])
+def test_what_can_be_no_path_is_no_run(path: str) -> None:
+    with pytest.raises(StoreError, match="no such directory"):
+        open_run(path)

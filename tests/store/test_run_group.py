@@ -72,6 +72,7 @@ def test_roles_from_names_are_read_word_by_word(make_run: MakeRun) -> None:
     expected = {
         **dict.fromkeys(("training_rows", "my_train_rows", "trainRows"), "trained"),
         **dict.fromkeys(("validation", "dev", "test-2", "heldOut", "eval_set"), "held out"),
+        **dict.fromkeys(("never_trained", "not-trained", "nonTrain", "non_train"), "held out"),
         **dict.fromkeys(("retrieval", "interval_math", "latest_news", "medieval", "contest", "trainspotting"), "other"),
     }
     (view,) = RunGroup([make_run(dict.fromkeys(expected, NLL["train"]), recipe={"data": {}})]).runs
@@ -96,6 +97,19 @@ def test_another_part_of_what_is_trained_on_is_not_general_text(make_run: MakeRu
         "general": "general",
     }
     assert RunGroup([view.run]).probe_names == ("middle", "novel", "first", "general")
+
+
+def test_replayed_text_is_trained_on(make_run: MakeRun) -> None:
+    """A share of 0 replays nothing; text of the same corpus that is not replayed is another corpus's."""
+    takes = {"old": "code/train", "new": "prose/train", "unseen": "code/novel", "never": "verse/train"}
+    data = {
+        "train": [{"of": "prose/train"}],
+        "replay": {"code": {"of": "code/train", "share": 0.1}, "verse": {"of": "verse/train", "share": 0.0}},
+        "probes": {name: {"of": of} for name, of in takes.items()},
+    }
+    (view,) = RunGroup([make_run(dict.fromkeys(takes, NLL["train"]), recipe={"data": data})]).runs
+    assert roles(view) == {"old": "replayed", "new": "trained", "unseen": "other", "never": "other"}
+    assert role_of(view, "old") == "replayed"
 
 
 def write_metrics(path: Path, rows: list[tuple[int, str, str, float]], **recipe: Any) -> Run:

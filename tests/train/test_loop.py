@@ -171,3 +171,38 @@ def test_seeds_shape_weights_order_and_nothing_else(texts: Path) -> None:
     assert all(torch.equal(same[0][name], same[1][name]) for name in same[0])
     first, second = session_of(texts), session_of(texts, seed=1)
     assert list(first.plan.batch_at(0)) != list(second.plan.batch_at(0))
+
+
+def masks_of(session: Session, steps: int) -> list[torch.Tensor]:
+    """Which entries the first dropout layer keeps, in each step: it is given ones, and gives back zeros elsewhere."""
+    layer = next(module for module in session.model.modules() if isinstance(module, torch.nn.Dropout) and module.p)
+    masks: list[torch.Tensor] = []
+
+    def keep(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        masks.append((output != 0) | (inputs[0] == 0))
+
+    handle = layer.register_forward_hook(keep)
+    for _ in zip(range(steps), training_steps(session), strict=False):
+        pass
+    handle.remove()
+    return masks
+
+
+def test_dropout_is_drawn_anew_in_every_step_and_again_in_the_same_step(texts: Path) -> None:
+    """Each batch comes three times in a row, so that only the masks can differ between these steps."""
+    first, second, third = masks_of(session_of(texts, dropout=0.5, repeats=3), 3)
+    assert first.shape == second.shape == third.shape
+    # Two independent masks at 0.5 agree in half of the entries; a seed that ignores the step makes them equal.
+    for left, right in ((first, second), (second, third), (first, third)):
+        assert 0.4 < (left == right).float().mean() < 0.6
+    again = masks_of(session_of(texts, dropout=0.5, repeats=3), 3)
+    assert all(torch.equal(left, right) for left, right in zip((first, second, third), again, strict=True))
+    other = masks_of(session_of(texts, dropout=0.5, repeats=3, seed=1, order={"kind": "sequential"}), 1)
+    same_order = masks_of(session_of(texts, dropout=0.5, repeats=3, order={"kind": "sequential"}), 1)
+    assert not torch.equal(other[0], same_order[0])
+
+
+def test_dropout_differs_between_micro_batches(texts: Path) -> None:
+    first, second = masks_of(session_of(texts, dropout=0.5, accumulate=2), 1)
+    rows, width = min(len(first), len(second)), min(first.shape[1], second.shape[1])
+    assert 0.3 < (first[:rows, :width] == second[:rows, :width]).float().mean() < 0.7

@@ -109,13 +109,16 @@ def test_a_process_whose_parent_is_gone_does_not_begin() -> None:
     assert subprocess.check_output([sys.executable, "-c", program], text=True) == "True False\n"
 
 
-def test_a_process_is_interrupted_when_its_parent_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_process_is_interrupted_when_its_parent_is_killed(tmp_path: Path, ignored: bool) -> None:
+    """Also in the background of a shell, which has its jobs ignore interrupts."""
     child = (
         "import os, pathlib, time; from ontogeny.verbs.signals import end_with; end_with(os.getppid())\n"
         f"pathlib.Path({str(tmp_path)!r}, 'ready').touch()\n"
         f"try: time.sleep(60)\nexcept KeyboardInterrupt: pathlib.Path({str(tmp_path)!r}, 'saved').touch()"
     )
-    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    shell = "signal.signal(signal.SIGINT, signal.SIG_IGN); " if ignored else ""
+    parent = f"import signal, subprocess, sys; {shell}subprocess.run([sys.executable, '-c', {child!r}])"
     process = subprocess.Popen([sys.executable, "-c", parent])
     until((tmp_path / "ready").exists, "the child is ready")
     process.kill()

@@ -157,6 +157,7 @@ for line in sys.stdin:
     if name == "quick" or name == "other":
         (folder / name).touch()
     if name == "long":
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # as `end_with` does
         try:
             (folder / name).touch()  # inside: an interrupt may come at once
             time.sleep(60)

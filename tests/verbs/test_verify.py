@@ -60,9 +60,18 @@ def test_a_run_without_its_provenance_is_checked_and_another_directory_is_refuse
 
 def test_a_run_of_an_earlier_version(ontogeny: Call, base: Path) -> None:
     (base / "MANIFEST.json").unlink()
+    (base / "provenance.json").write_text('{"format_version": 1}')  # without a checksum
     called = ontogeny("verify", base)
     assert called.code == 0
     assert "a run of an earlier version: not all of its files have checksums" in called.out
+
+
+def test_a_lock_that_is_a_folder(ontogeny: Call, base: Path) -> None:
+    (base / ".lock").unlink()
+    (base / ".lock").mkdir()
+    called = ontogeny("verify", base)
+    assert called.code == 1
+    assert ".lock  is no file, and no writer can lock it" in " ".join(called.out.split(" "))
 
 
 def test_a_lock_that_is_a_link(ontogeny: Call, base: Path, tmp_path: Path) -> None:

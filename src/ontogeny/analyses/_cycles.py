@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from ontogeny.analyses.recorded.trained_batches import TrainedBatches
+from ontogeny.statistics.estimates import shortage
 from ontogeny.statistics.intervals import DRAWS
 
 MIDDLE, END = (0.25, 0.75), 0.9
@@ -68,7 +69,7 @@ def cycles_of(batches: TrainedBatches) -> Cycles | str:
     some checkpoint between the first and the last epoch are left out of the losses.
     """
     if batches.content is None or not batches.count:
-        return "the content of batches: this ledger was recorded without it"
+        return "the content of batches, which ledgers of earlier versions do not hold: train again"
     items = np.unique(batches.content)
     visits = [np.sort(batches.trained_at[batches.content == item]) for item in items]
     if min(len(steps) for steps in visits) < 3:
@@ -77,7 +78,8 @@ def cycles_of(batches: TrainedBatches) -> Cycles | str:
     first, last = max(steps[0] for steps in visits) + 1, min(steps[-1] for steps in visits) - repeats + 1
     rows = np.flatnonzero((batches.step >= first) & (batches.step <= last))
     if len(rows) < BINS:
-        return f"{BINS} looks between the first and the last epoch, and has {len(rows)}: let the ledger look more often"
+        where = "between the first and the last epoch"
+        return shortage(BINS, "look", len(rows), "let the ledger look more often", where)
     column = np.array([int(np.flatnonzero(batches.content == item)[0]) for item in items])
     nll = batches.nll[np.ix_(rows, column)]
     sound = np.isfinite(nll).all(axis=0)

@@ -13,7 +13,8 @@ from ontogeny.analyses.recorded.items import Items, harness_of, losses_of, of_ki
 from ontogeny.core.analyses import Analysis, RecordedRun, Result
 from ontogeny.core.errors import StoreError
 from ontogeny.statistics.corrections import benjamini_hochberg
-from ontogeny.statistics.correlations import AlongRun, ArmsCompared, compare_arms, correlation_along_run
+from ontogeny.statistics.correlations import LEAST_RUNS, AlongRun, ArmsCompared, compare_arms, correlation_along_run
+from ontogeny.statistics.estimates import counted, shortage
 from ontogeny.statistics.intervals import ValueInterval
 from ontogeny.statistics.paired import PairedDifference, interval_text, paired_difference
 
@@ -78,13 +79,17 @@ class Collapse(Analysis):
         """The same, from numbers by document; `streams`: a probe set for each text that is trained on."""
         random = np.random.default_rng(self.seed)
         if all(len(items.step) < 2 for items in general):
-            lack = "not assessable: lacks two checkpoints of text that is not trained on, it has one"
-            return Result(verdict=lack, sentences=(), reading=_READING, numbers={"n": len(general)})
+            most = max(len(items.step) for items in general)
+            lack = shortage(2, "checkpoint", most, "measure at 2 or more", "of text that is not trained on")
+            return Result(
+                verdict=f"not assessable: lacks {lack}", sentences=(), reading=_READING, numbers={"n": len(general)}
+            )
         known = [items for items in general if np.isfinite(items.total).all() and len(items.step) > 1]
         general_losses = [items for items in known if items.what == "loss"]
         slopes = {loss.probe: slope(loss) for loss in losses if np.isfinite(loss.total).all()}
         numbers: dict[str, Any] = {
             "changes": _changes(known),
+            "one_checkpoint": [items.name for items in general if len(items.step) < 2],
             "no_number": [items.name for items in general if not np.isfinite(items.total).all()],
             "change_point": {loss.probe: change_point(loss, random, len(general_losses)) for loss in general_losses},
             "slopes": slopes,
@@ -199,20 +204,34 @@ def _verdict(numbers: dict[str, Any]) -> str:
         return f"collapsed: {', '.join(numbers['no_number'])} is no number at some checkpoint"
     changes = numbers["changes"]
     if all(np.isnan(change["low"]).all() for change in changes.values()):
-        return "not assessable: no number with an interval; evaluation and token_nll give one for each passage"
+        if any(change["documents"] for change in changes.values()):
+            return (
+                "not assessable: no number with an interval: take the probe sets from 2 documents or more (data.probes)"
+            )
+        return "not assessable: no number with an interval: add token_nll to measures, which gives one for each passage"
     last = {name: change["value"][-1] for name, change in changes.items() if change["p_adjusted"][-1] < LEVEL}
     worse = [name for name, value in last.items() if value > 0]
     better = [name for name, value in last.items() if value < 0]
     parts = [f"worse at the end than before training: {', '.join(worse)}"] if worse else []
     parts += [f"better: {', '.join(better)}"] if better else []
-    return "; ".join(parts) or "no general number surely differs at the end from before training"
+    untested = [name for name, change in changes.items() if np.isnan(change["low"][-1])]
+    verdict = "; ".join(parts) or "no general number surely differs at the end from before training"
+    if untested:
+        verdict += (
+            f"; without an interval, so not assessable: {', '.join(untested)}: take them from 2 documents or more"
+        )
+    if numbers["one_checkpoint"]:
+        names = ", ".join(numbers["one_checkpoint"])
+        verdict += f"; of one checkpoint, so not assessable: {names}: measure at 2 or more"
+    return verdict
 
 
 def _sentences(numbers: dict[str, Any]) -> list[str]:
     lines = [_of_change(name, change) for name, change in numbers["changes"].items()]
     lines += [f"{probe}: {_of_change_point(point)}" for probe, point in numbers["change_point"].items()]
     lines += [
-        f"{probe}: {interval_text(change)} nats per 100 steps over the whole run, n = {change.documents} documents"
+        f"{probe}: {interval_text(change)} nats per 100 steps over the whole run, n = "
+        f"{counted(change.documents, 'document')}"
         for probe, change in numbers["slopes"].items()
     ]
     streams = numbers["streams"]
@@ -267,7 +286,9 @@ def _of_runs(compared: ArmsCompared) -> list[str]:
     for name, arm in compared["arms"].items():
         without = f"; {arm.left_out} without, whose loss or MAD is no number" if arm.left_out else ""
         if np.isnan(arm.r):
-            lack = f"5 runs that differ, it has {arm.n}{without}"
+            lack = "runs that differ in loss and MAD: sweep over rates or seeds"
+            if arm.n < LEAST_RUNS:
+                lack = shortage(LEAST_RUNS, "run", arm.n, f"let `among` name more{without}")
             lines.append(f"final MAD and loss, runs {name}: not assessable: lacks {lack}")
         else:
             r = f"r = {arm.r:+.2f} (95% {arm.low:+.2f} to {arm.high:+.2f}), n = {arm.n} runs{without}"

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from ontogeny.analyses.recorded.changes import change, worse_since_best, worse_since_first
-from ontogeny.analyses.recorded.items import NOT_TRAINED_ON, Items, losses_of, tasks_of
+from ontogeny.analyses.recorded.items import NOT_NEW, Items, losses_of, tasks_of
 from ontogeny.core.analyses import Analysis, RecordedRun, Result
 from ontogeny.core.errors import StoreError
 from ontogeny.statistics.corrections import benjamini_hochberg
@@ -89,7 +89,7 @@ class Forgetting(Analysis):
         losses = losses_of(run)
         takes = (run.recipe.get("data") or {}).get("train") or ()
         corpora = {str(take.get("of")).partition("/")[0] for take in takes}
-        if len(corpora) < 2 and not any(items.role in NOT_TRAINED_ON for items in losses):
+        if len(corpora) < 2 and not any(items.role in NOT_NEW for items in losses):
             raise StoreError(
                 f"{run.path} needs two checkpoints of a probe set of text that it is not trained on, to say what it "
                 "forgot: add general: {of: OTHER_CORPUS/SPLIT} to data.probes, and evaluation to measures"
@@ -109,8 +109,8 @@ class Forgetting(Analysis):
             for change, (a, b) in zip(changes, adjusted, strict=True)
         }
         losses = [numbers for numbers in known if numbers.what == "loss"]
-        gaps = {loss.probe: self._gap(loss, random) for loss in losses if loss.role in NOT_TRAINED_ON}
-        learned = {loss.probe: _plasticity(loss, reference) for loss in losses if loss.role not in NOT_TRAINED_ON}
+        gaps = {loss.probe: self._gap(loss, random) for loss in losses if loss.role in NOT_NEW}
+        learned = {loss.probe: _plasticity(loss, reference) for loss in losses if loss.role not in NOT_NEW}
         numbers = {"sets": sets, "stability_gap": gaps, "plasticity": learned, "no_number": lost, "early": self.early}
         sentences = [_of_set(name, row) for name, row in sets.items()]
         sentences += [_of_gap(probe, gap, self.early) for probe, gap in gaps.items()]
@@ -282,7 +282,7 @@ def _of_gap(probe: str, gap: StabilityGap | NoStabilityGap, early: float) -> str
 
 
 def _of_plasticity(probe: str, row: Plasticity) -> str:
-    sentence = f"{probe}: learned {interval_text(row['fell'])} nats per token"
+    sentence = f"{probe}: its loss fell over the whole run by {interval_text(row['fell'])} nats per token"
     if "share" in row:
         sentence += f", {interval_text(row['share'], '.0%')} of what the reference run learned"
     return sentence

@@ -10,6 +10,7 @@ from ontogeny.analyses.recorded.passages import PassageAnalysis, Passages
 from ontogeny.core.analyses import RecordedRun, Result
 from ontogeny.statistics.corrections import bonferroni
 from ontogeny.statistics.documents import halves_of_groups, means_by_document
+from ontogeny.statistics.estimates import counted, shortage
 from ontogeny.statistics.permutations import min_p
 from ontogeny.statistics.two_samples import GroupDifference, group_difference, welch_p_by_labels
 
@@ -61,6 +62,8 @@ class Groups(PassageAnalysis):
         for name, contrast in contrasts.items():
             if min(contrast["n"]) < LEAST:
                 contrast["lacks"] = _too_few(name, sizes)
+            elif len(table.step) < 2:
+                contrast["lacks"] = f"lacks {shortage(2, 'checkpoint', len(table.step), 'measure at 2 or more')}"
             elif not documents.whole_layers.any():
                 contrast["lacks"] = "compression is no number at some checkpoint in every layer"
         assessable = [contrast for contrast in contrasts.values() if "lacks" not in contrast]
@@ -76,11 +79,7 @@ class Groups(PassageAnalysis):
             "epoch": table.epoch,
             "layer": table.layer,
             "contrasts": contrasts,
-            "means": {
-                name: np.nanmean(documents.change[..., inside], axis=-1)
-                for name, inside in groups.items()
-                if inside.any()
-            },
+            "means": {name: _means(documents.change[..., inside]) for name, inside in groups.items() if inside.any()},
             "documents": sizes,
         }
         sentences = [*_sentences(contrasts, table), *_left_out(documents, table)]
@@ -91,7 +90,7 @@ class Groups(PassageAnalysis):
     ) -> Contrast:
         """First group minus second, both bool [documents]. Without numbers if a group is too small."""
         sizes = int(first.sum()), int(second.sum())
-        if min(sizes) < LEAST or not documents.whole_layers.any():
+        if min(sizes) < LEAST or len(documents.change) < 2 or not documents.whole_layers.any():
             return {"n": sizes}
         both, later, last = first | second, documents.change[1:], documents.change[-1]
         whole = documents.whole_layers
@@ -111,6 +110,13 @@ class Groups(PassageAnalysis):
             "best_layer": best,
             "best_on_other_half": _reported(last[best, first & reporting], last[best, second & reporting]),
         }
+
+
+def _means(change: np.ndarray) -> np.ndarray:
+    """Of documents [..., D] that are numbers; NaN where none is."""
+    known = np.isfinite(change)
+    count = known.sum(axis=-1)
+    return np.where(known, change, 0).sum(axis=-1) / np.where(count, count, np.nan)
 
 
 class _Documents:
@@ -151,12 +157,17 @@ def _too_few(contrast: str, sizes: dict[str, int]) -> str:
     """Why a contrast is not assessable, ready to print."""
     trained, novel, memorized = sizes["trained"], sizes["novel"], sizes["memorized"]
     if contrast == "exposure":
-        return f"{LEAST} trained and {LEAST} novel documents are needed, it has {trained} and {novel}"
+        return (
+            f"{LEAST} trained and {LEAST} novel documents are needed, there are {trained} and {novel}: take both "
+            "probe sets from more documents"
+        )
     if memorized in (0, trained):
-        return f"{'nothing' if not memorized else 'everything'} was memorized (of {trained} trained documents)"
+        remedy = "look earlier" if memorized else "train longer"
+        what = "everything" if memorized else "nothing"
+        return f"{what} was memorized (of {counted(trained, 'trained document')}): {remedy}"
     return (
-        f"{LEAST} memorized documents and {LEAST} trained ones that are not are needed, it has {memorized} and "
-        f"{trained - memorized}"
+        f"{LEAST} memorized documents and {LEAST} trained ones that are not are needed, there are {memorized} and "
+        f"{trained - memorized}: train on more documents"
     )
 
 
@@ -213,12 +224,13 @@ def _sentences(contrasts: dict[str, Contrast], table: Passages) -> list[str]:
         tests = int(np.isfinite(contrast["p_corrected"]).sum())
         tested = np.where(np.isfinite(contrast["p_corrected"]), np.abs(contrast["t"]), -np.inf)
         at, layer = np.unravel_index(int(tested.argmax()), tested.shape)
+        over = f"{counted(tests, 'test')} and {counted(contrasted, 'contrast')}"
         largest = {key: contrast[key][at, layer] for key in ("value", "low", "high", "r", "p_corrected")}
         lines.append(
             f"{words[name]} (n = {contrast['n'][0]} and {contrast['n'][1]} documents): largest at block "
             f"{table.layer[layer]}, epoch {table.epoch[at + 1]:g}: {largest['value']:+.3f} nats, 95% "
-            f"{largest['low']:+.3f} to {largest['high']:+.3f}, r = {largest['r']:.2f}, p = "
-            f"{largest['p_corrected']:.4f} corrected over {tests} tests and {contrasted} contrasts; "
+            f"{largest['low']:+.3f} to {largest['high']:+.3f}{_r(largest['r'])}, p = "
+            f"{largest['p_corrected']:.4f} corrected over {over}; "
             f"{int((contrast['p_corrected'] < LEVEL).sum())} of them below {LEVEL}"
         )
         best = contrast["best_on_other_half"]
@@ -226,14 +238,23 @@ def _sentences(contrasts: dict[str, Contrast], table: Passages) -> list[str]:
         if np.isnan(best.low):
             lines.append(
                 f"{where}: {best.value:+.3f} nats, no interval: {LEAST_OF_HALF} documents of each group are needed, "
-                f"and {best.n[0]} and {best.n[1]} are there"
+                f"and {best.n[0]} and {best.n[1]} are there: take the probe sets from more documents"
             )
             continue
         lines.append(
             f"{where} (n = {best.n[0]} and {best.n[1]}): {best.value:+.3f} nats, 95% {best.low:+.3f} to "
-            f"{best.high:+.3f}, p = {best.p:.4f}"
+            f"{best.high:+.3f}, {_p(best.p)}"
         )
     return lines
+
+
+def _r(r: float) -> str:
+    """The point-biserial correlation, where something varies."""
+    return f", r = {r:.2f}" if np.isfinite(r) else ""
+
+
+def _p(p: float) -> str:
+    return "p < 0.0001" if p < 0.0001 else f"p = {p:.4f}"
 
 
 _READING = (

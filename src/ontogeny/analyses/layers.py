@@ -8,12 +8,18 @@ from pydantic import Field
 from ontogeny.analyses.recorded.passages import PassageAnalysis, Passages
 from ontogeny.core.analyses import RecordedRun, Result
 from ontogeny.statistics.documents import means_by_document
+from ontogeny.statistics.estimates import shortage
+from ontogeny.statistics.intervals import bootstrap_weights
 from ontogeny.statistics.permutations import TIE, min_p, permutation_p
 
-LEAST_LAYERS = 4
+LEAST_LAYERS = 5
+"""With a final effect: the orders of four give no p below 2 / 4! = 0.083."""
 LEAST_CHECKPOINTS = 4
 LEAST_DOCUMENTS = 5
 """In each group."""
+BOOTSTRAPS = 1000
+_SAME = 1e-9
+"""Times of layers that differ by less do so by rounding."""
 
 
 class Layers(PassageAnalysis):
@@ -42,33 +48,46 @@ class Layers(PassageAnalysis):
         trained = means_by_document(table.trained.astype(float), table.document) > 0.5
         sizes = int(trained.sum()), int((~trained).sum())
         numbers = {"layer": table.layer, "epoch": table.epoch, "n": sizes}
-        if min(sizes) < LEAST_DOCUMENTS or len(table.epoch) < LEAST_CHECKPOINTS:
-            lack = f"{LEAST_CHECKPOINTS} checkpoints and {LEAST_DOCUMENTS} documents in each group"
+        if lack := _lack(sizes, len(table.epoch)):
             return Result(verdict=f"not assessable: lacks {lack}", sentences=(), reading=_READING, numbers=numbers)
-        p = min_p(change[-1], trained, random, self.permutations)
+        whole = np.isfinite(change).all(axis=(0, 2))
+        if not whole.any():
+            lack = "not assessable: compression is no number at some checkpoint in every layer"
+            return Result(verdict=lack, sentences=(), reading=_READING, numbers=numbers)
+        p = np.full(len(whole), np.nan)
+        p[whole] = min_p(change[-1, whole], trained, random, self.permutations)
         timed = np.flatnonzero(p < 0.05)
         x = np.log1p(table.epoch)
 
-        def times(trained_ids: np.ndarray, novel_ids: np.ndarray) -> np.ndarray:
-            effect = change[..., trained_ids].mean(axis=-1) - change[..., novel_ids].mean(axis=-1)
-            return np.array([half_time(x, effect[:, layer]) for layer in timed])
+        groups = [change[:, timed][..., inside] for inside in (trained, ~trained)]
 
-        ids = np.flatnonzero(trained), np.flatnonzero(~trained)
-        half = times(*ids)
+        def times(weights: list[np.ndarray]) -> np.ndarray:
+            """Of the effect where documents have these weights, by group [..., documents]: [..., timed layers]."""
+            first, second = (np.tensordot(w, group, (-1, -1)) for w, group in zip(weights, groups, strict=True))
+            return half_time(x, np.moveaxis(first - second, -2, -1))
+
+        half = times([np.full(n, 1 / n) for n in sizes])
         half_epoch = np.full(len(table.layer), np.nan)
         half_epoch[timed] = np.expm1(half)
         numbers |= {"half_epoch": half_epoch, "p_final_effect": p}
         sentences = [
             f"block {b}: half of its final effect by epoch {half_epoch[i]:.2g}"
             if np.isfinite(half_epoch[i])
+            else f"block {b}: left out, since compression is no number there at some checkpoint"
+            if not whole[i]
             else f"block {b}: no final effect to time (p = {p[i]:.3f} corrected)"
             for i, b in enumerate(table.layer)
         ]
         if len(timed) < LEAST_LAYERS:
-            verdict = f"not assessable: lacks {LEAST_LAYERS} layers with a final effect, it has {len(timed)}"
+            remedy = "train longer, or look at more documents"
+            lack = shortage(LEAST_LAYERS, "layer", len(timed), remedy, "with a significant final effect")
+            verdict = f"not assessable: lacks {lack}"
             return Result(verdict=verdict, sentences=tuple(sentences), reading=_READING, numbers=numbers)
-        tau = kendall(timed, half)
-        drawn = [kendall(timed, times(*(random.choice(group, len(group)) for group in ids))) for _ in range(1000)]
+        tau = float(rank_correlation_with_depth(half))
+        if np.isnan(tau):
+            verdict = "no order: all layers reach half of their final effect at the same time"
+            return Result(verdict=verdict, sentences=tuple(sentences), reading=_READING, numbers=numbers)
+        drawn = rank_correlation_with_depth(times([bootstrap_weights(n, random, BOOTSTRAPS) for n in sizes]))
         low, high = (float(end) for end in np.nanquantile(drawn, [0.025, 0.975]))  # NaN: two layers at no time
         p_order = permuted_order(half, random, self.permutations)
         numbers |= {"rank_correlation": tau, "low": low, "high": high, "p": p_order}
@@ -83,40 +102,62 @@ class Layers(PassageAnalysis):
         return Result(verdict=verdict, sentences=tuple(sentences), reading=_READING, numbers=numbers)
 
 
-def half_time(x: np.ndarray, effect: np.ndarray) -> float:
-    """The first x at which the effect reaches half of its last value, interpolated; `effect` [C] begins at 0."""
-    share = effect / effect[-1] if effect[-1] != 0 else np.full(len(effect), np.nan)
-    reached = np.flatnonzero(share >= 0.5)
-    if not len(reached):
-        return float("nan")
-    at = int(reached[0])
-    if at == 0:
-        return float(x[0])
-    return float(x[at - 1] + (0.5 - share[at - 1]) / (share[at] - share[at - 1]) * (x[at] - x[at - 1]))
+def _lack(sizes: tuple[int, int], checkpoints: int) -> str:
+    """What is too little, ready to print; `sizes`: trained and novel documents. Empty if nothing is."""
+    if checkpoints < LEAST_CHECKPOINTS:
+        return shortage(LEAST_CHECKPOINTS, "checkpoint", checkpoints, f"measure at {LEAST_CHECKPOINTS} or more")
+    if min(sizes) < LEAST_DOCUMENTS:
+        which = "trained" if sizes[0] < LEAST_DOCUMENTS else "novel"
+        remedy = f"take the {which} probe set from more documents"
+        return shortage(LEAST_DOCUMENTS, f"{which} document", min(sizes), remedy)
+    return ""
 
 
-def kendall(depth: np.ndarray, time: np.ndarray) -> float:
-    """Kendall's tau-b of depth and time, [layers] each."""
-    from scipy.stats import kendalltau
+def half_time(x: np.ndarray, effect: np.ndarray) -> np.ndarray:
+    """The first x at which each effect reaches half of its last value, interpolated: float64 [...].
 
-    return float(kendalltau(depth, time).statistic)
+    `x` [C], `effect` [..., C], which begins at 0. NaN where the last value is 0.
+    """
+    last = effect[..., -1:]
+    share = np.divide(effect, last, out=np.full(effect.shape, np.nan), where=last != 0)
+    reached = share >= 0.5
+    at = np.maximum(reached.argmax(axis=-1), 1)
+    after, before = (np.take_along_axis(share, (at - back)[..., None], axis=-1)[..., 0] for back in (0, 1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        time = x[at - 1] + (0.5 - before) / (after - before) * (x[at] - x[at - 1])
+    time = np.where(reached[..., 0], x[0], time)
+    return np.asarray(np.where(reached.any(axis=-1), time, np.nan))
+
+
+def rank_correlation_with_depth(time: np.ndarray) -> np.ndarray:
+    """Kendall's tau-b of the times of layers [..., L] with their depth: float64 [...]; NaN where one is no number.
+
+    Of all pairs of layers, those in order minus those in reverse, over sqrt(pairs x pairs that are not tied) (Kendall
+    1945; depths are never tied). The same as `scipy.stats.kendalltau`, many at once.
+    """
+    first, second = np.triu_indices(time.shape[-1], 1)
+    later = time[..., second] - time[..., first]
+    signs = np.sign(np.where(np.abs(later) < _SAME, 0, later))
+    scale = np.sqrt(len(first) * np.abs(signs).sum(axis=-1))
+    return np.asarray(np.divide(signs.sum(axis=-1), scale, out=np.full(scale.shape, np.nan), where=scale > 0))
 
 
 def permuted_order(time: np.ndarray, random: np.random.Generator, draws: int) -> float:
-    """Two-sided p of tau with depth, over all orders of up to 7 layers, else over random ones."""
+    """Two-sided p of tau with depth, over all orders of up to 7 layers, else over random ones; 1 without a tau."""
     from itertools import permutations
 
-    depth = np.arange(len(time))
-    observed = abs(kendall(depth, time))
+    observed = abs(float(rank_correlation_with_depth(time)))
+    if np.isnan(observed):
+        return 1.0
     if len(time) <= 7:
-        every = [abs(kendall(depth, np.array(order))) for order in permutations(time)]
-        return float(np.mean(np.array(every) >= observed - TIE))
-    drawn = [abs(kendall(depth, random.permutation(time))) for _ in range(draws)]
-    return float(permutation_p(observed, np.array(drawn)))
+        every = np.abs(rank_correlation_with_depth(np.array(list(permutations(time)))))
+        return float(np.mean(every >= observed - TIE))
+    shuffled = np.array([random.permutation(time) for _ in range(draws)])
+    return float(permutation_p(observed, np.abs(rank_correlation_with_depth(shuffled))))
 
 
 _READING = (
     "Half of the final effect is a matter of time alone; how large the effect is, and how many documents there are, do "
-    "not move it. Layers of one model are not independent, so an order of few layers is weak evidence: with four, "
-    "the smallest p there can be is 0.083."
+    "not move it. Layers of one model are not independent, so an order of few layers is weak evidence: of "
+    "five, only the two complete ones have a p below 0.05."
 )

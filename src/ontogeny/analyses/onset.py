@@ -5,10 +5,11 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from ontogeny.analyses.recorded.passages import PassageAnalysis, Passages
+from ontogeny.analyses.recorded.passages import NO_LONG_PASSAGES, PassageAnalysis, Passages
 from ontogeny.core.analyses import RecordedRun, Result
 from ontogeny.statistics.corrections import benjamini_hochberg
 from ontogeny.statistics.documents import means_by_document
+from ontogeny.statistics.estimates import counted, sample, shortage
 from ontogeny.statistics.interval_censored import censoring_intervals, concordance, earlier_by_document, turnbull
 from ontogeny.statistics.permutations import permutation_p
 from ontogeny.statistics.prediction import folds, interval_by_permutation, predicted_areas
@@ -16,6 +17,8 @@ from ontogeny.statistics.prediction import folds, interval_by_permutation, predi
 LEAST = 10
 """Documents, and of each outcome `LEAST_OF_EACH`, below which nothing is claimed."""
 LEAST_OF_EACH = 5
+LEAST_CHECKPOINTS = 3
+LEVEL = 0.05
 
 Relations = dict[str, dict[str, float]]
 """By covariate: concordance, documents, p and adjusted p."""
@@ -52,7 +55,7 @@ class Onset(PassageAnalysis):
         random = np.random.default_rng(self.seed)
         kept = table.trained & np.isfinite(table.memorized).all(axis=0)
         if not kept.any():
-            lack = "not assessable: lacks trained passages that are long enough"
+            lack = f"not assessable: lacks {NO_LONG_PASSAGES}"
             return Result(verdict=lack, sentences=(), reading=_READING, numbers={})
         low, high = censoring_intervals(table.epoch, table.memorized[:, kept] > 0.5)
         times, curve = turnbull(low, high)
@@ -64,14 +67,18 @@ class Onset(PassageAnalysis):
         }
         document = table.document[kept]
         by_document = {name: means_by_document(values, document) for name, values in covariates.items()}
+        no_number = [name for name, values in by_document.items() if not np.isfinite(values).all()]
         varying = {name: values for name, values in by_document.items() if np.ptp(values) > 0}
-        relations = self._relations(earlier_by_document(low, high, document), varying, random)
+        earlier = earlier_by_document(low, high, document)
+        relations = self._relations(earlier, varying, random) if len(table.step) > 1 else {}
         prediction = self._prediction(table, kept, random)
         counts = {
             "left": int(np.isneginf(low).sum()),
             "right": int(np.isposinf(high).sum()),
             "n": int(kept.sum()),
             "documents": len(np.unique(document)),
+            "told_apart": int((earlier + earlier.T).any(axis=0).sum()),
+            "checkpoints": len(table.step),
         }
         numbers = {
             "times": times,
@@ -81,10 +88,15 @@ class Onset(PassageAnalysis):
             "passage": table.name[kept],
             "censored": counts,
             "relations": relations,
+            "no_number": no_number,
             "prediction": prediction,
         }
-        verdict, sentences = _verdict(counts, relations), _sentences(counts, relations, prediction)
-        return Result(verdict=verdict, sentences=tuple(sentences), reading=_READING, numbers=numbers)
+        sentences = _sentences(counts, relations, prediction)
+        if no_number:
+            sentences.append(f"left out, since it is no number in some document: {', '.join(no_number)}")
+        return Result(
+            verdict=_verdict(counts, relations), sentences=tuple(sentences), reading=_READING, numbers=numbers
+        )
 
     def _relations(
         self, earlier: np.ndarray, covariates: dict[str, np.ndarray], random: np.random.Generator
@@ -107,11 +119,24 @@ class Onset(PassageAnalysis):
         document = table.document[kept]
         outcome = means_by_document(table.memorized[-1, kept], document) >= 0.5
         memorized, n = int(outcome.sum()), len(outcome)
-        if min(memorized, n - memorized) < LEAST_OF_EACH or len(table.step) < 3:
-            needs = f"{LEAST_OF_EACH} documents memorized by the end and {LEAST_OF_EACH} not, and 3 checkpoints"
-            return {"lacks": f"{needs}: {memorized} of {n} documents are memorized, at {len(table.step)} checkpoints"}
+        if len(table.step) < LEAST_CHECKPOINTS:
+            remedy = f"measure at {LEAST_CHECKPOINTS} or more"
+            return {"lacks": shortage(LEAST_CHECKPOINTS, "checkpoint", len(table.step), remedy)}
+        if memorized < LEAST_OF_EACH:
+            remedy = "train longer, or on more documents"
+            return {"lacks": shortage(LEAST_OF_EACH, "document", memorized, remedy, "memorized by the end")}
+        if n - memorized < LEAST_OF_EACH:
+            remedy = "train on more documents, or end earlier"
+            return {"lacks": shortage(LEAST_OF_EACH, "document", n - memorized, remedy, "not memorized by the end")}
         simple = means_by_document(np.stack([table.length[kept], table.nll[1, kept]]), document).T
         layers = means_by_document(table.score[1][:, kept], document).T
+        layers = layers[:, np.isfinite(layers).all(axis=0)]
+        if not np.isfinite(simple).all() or not layers.shape[1]:
+            what = "compression in some layer" if np.isfinite(simple).all() else "NLL"
+            return {
+                "lacks": f"{what} that is a number in every document at epoch {table.epoch[1]:g}: look at what made it "
+                "none"
+            }
         features = {"length and NLL": simple, "compression": layers, "all": np.concatenate([simple, layers], axis=1)}
         # The first row is what happened; in the others outcomes, or for the gain compression, are permuted.
         fold = np.array([folds(n, random) for _ in range(1 + self.refits)])
@@ -141,25 +166,42 @@ class Onset(PassageAnalysis):
 
 def _verdict(counts: dict[str, int], relations: Relations) -> str:
     if counts["right"] == counts["n"]:
-        return f"none of {counts['n']} passages became memorized: nothing can be said about onset"
+        return f"none of {counted(counts['n'], 'passage')} became memorized: nothing can be said about onset"
+    if counts["left"] == counts["n"]:
+        return (
+            f"all of {counted(counts['n'], 'passage')} were memorized before training: nothing can be said about "
+            "onset; take passages that the model does not know"
+        )
+    if counts["checkpoints"] < 2:
+        return f"not assessable: lacks {shortage(2, 'checkpoint', counts['checkpoints'], 'measure at 2 or more')}"
+    if not relations and counts["told_apart"] >= LEAST:
+        return (
+            "what goes with onset is not assessable: of what was known at checkpoint 0 nothing varies, or it is no "
+            "number"
+        )
     if not relations:
         return (
             f"what goes with onset is not assessable: the onsets of fewer than {LEAST} documents can be told apart "
             f"(of {counts['documents']}): look more often, or at more documents"
         )
-    sure = [name for name, relation in relations.items() if relation["p_adjusted"] < 0.05]
-    return f"onset goes with {', '.join(sure)}" if sure else "onset goes with nothing that was known at checkpoint 0"
+    sure = [name for name, relation in relations.items() if relation["p_adjusted"] < LEVEL]
+    if sure:
+        return f"onset goes with {', '.join(sure)}"
+    tested = counted(len(relations), "number")
+    return f"nothing that was known at checkpoint 0 goes significantly with onset (of {tested})"
 
 
 def _sentences(counts: dict[str, int], relations: Relations, prediction: dict[str, Any]) -> list[str]:
     lines = [
-        f"of {counts['n']} trained passages from {counts['documents']} documents {counts['n'] - counts['right']} "
-        f"became memorized and stayed so ({counts['left']} were so before training); {counts['right']} did not"
+        f"of {sample(counts['n'], 'trained passage', counts['documents'])} {counts['n'] - counts['right']} became "
+        f"memorized and stayed so ({counts['left']} were so before training); {counts['right']} did not"
     ]
     for name, relation in relations.items():
-        way = "later" if relation["concordance"] > 0.5 else "earlier"
+        way = "later onset" if relation["concordance"] > 0.5 else "earlier onset"
+        if relation["p_adjusted"] >= LEVEL:
+            way = "onset not significantly earlier or later"
         lines.append(
-            f"higher {name}: {way} onset, concordance {relation['concordance']:.2f} over n = "
+            f"higher {name}: {way}, concordance {relation['concordance']:.2f} over n = "
             f"{relation['documents']:.0f} documents, p = {relation['p_adjusted']:.4f} adjusted over {len(relations)}"
         )
     if "lacks" in prediction:

@@ -12,6 +12,7 @@ from ontogeny.statistics import autocorrelation
 from ontogeny.statistics.autocorrelation import SeriesEstimate
 from ontogeny.statistics.corrections import benjamini_hochberg
 from ontogeny.statistics.correlations import rank_correlation_of_series
+from ontogeny.statistics.estimates import shortage
 from ontogeny.store.run import open_run
 
 LEAST = 20
@@ -57,9 +58,9 @@ class OrderMemory(Analysis):
         sound, left_out = finite(batches)
         count = int(_last_visits(sound).sum())
         if count < LEAST or sound.place is None:
-            lack = f"{LEAST} different batches or more, and has {count}: let the ledger follow a larger share"
+            lack = shortage(LEAST, "different batch", count, "let the ledger follow a larger share")
             if sound.place is None:
-                lack = "the places of batches: this ledger was recorded without them"
+                lack = "the places of batches, which ledgers of earlier versions do not hold: train again"
             verdict, sentences = f"not assessable: lacks {lack}", tuple(left_out)
             return Result(verdict=verdict, sentences=sentences, reading=_READING, numbers={"n": count})
         numbers: dict[str, Any] = {"n": count, "epochs": sound.epochs, "places": _places(sound, sound.place)}
@@ -92,10 +93,8 @@ def _places(batches: TrainedBatches, place: np.ndarray) -> dict[str, Any]:
     training, text = batches.trained_at[chosen].astype(float), place[chosen]
     numbers: dict[str, Any] = {"n": len(gain), "trained_at": training, "place": text, "gain": gain}
     if len(gain) < LEAST:
-        lack = (
-            f"{LEAST} batches or more with a place in the text and losses that are numbers, and has "
-            f"{len(gain) or 'none'}: let the ledger follow a larger share"
-        )
+        where = "with a place in the text and losses that are numbers"
+        lack = shortage(LEAST, "batch", len(gain), "let the ledger follow a larger share", where)
         return {**numbers, "alike": float("nan"), "training": {"value": float("nan"), "lacks": lack}}
     numbers["alike"] = alike = _rank_correlation(training, text)
     if abs(alike) > SAME:
@@ -225,7 +224,8 @@ def _sentences(numbers: dict[str, Any]) -> list[str]:
                 continue
             lines.append(
                 f"{what}: Spearman {estimate['value']:+.2f}, 95% {estimate['low']:+.2f} to {estimate['high']:+.2f}, "
-                f"p {_p(estimate['p'])} adjusted over {tests} ({of}, about {estimate['stretches']:.0f} independent)"
+                f"p {_p(estimate['p'])} adjusted over {tests} ({of}, "
+                f"{autocorrelation.about(estimate['stretches'])} independent)"
             )
     contrast = numbers["anticipation"]
     if "lacks" in contrast:

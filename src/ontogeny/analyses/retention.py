@@ -1,25 +1,16 @@
 """How much of a batch's gain is retained, for how long, and does its place in training matter?"""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from ontogeny.analyses._retention_curves import LEAST, fit, retained
 from ontogeny.analyses.recorded.trained_batches import TrainedBatches, finite, trained_batches_of
 from ontogeny.core.analyses import Analysis, RecordedRun, Result
 from ontogeny.statistics import autocorrelation
 from ontogeny.statistics.autocorrelation import SeriesEstimate
 from ontogeny.statistics.corrections import benjamini_hochberg
-from ontogeny.statistics.intervals import DRAWS, percentile_interval
-
-LEAST = 8
-"""Batches."""
-MARGIN = 2.0
-"""Difference of AICc below which two curves fit alike."""
-UNFIT = 0.001
-"""A curve with a chi-squared less likely than that does not fit."""
+from ontogeny.statistics.estimates import shortage
 
 
 class Retention(Analysis):
@@ -59,10 +50,11 @@ class Retention(Analysis):
         sampled = batches.count
         batches, left_out = finite(batches)
         if batches.count < LEAST:
-            has = f", it has {batches.count}"
+            remedy, where = "let the ledger follow a larger share", ""
             if left_out and sampled >= LEAST:
-                has = f" with a finite loss, it has {batches.count} of {sampled}"
-            verdict, n = f"not assessable: lacks {LEAST} sampled batches{has}", batches.count
+                remedy, where = "look at what made the loss no number", "with a loss that is a number"
+            lack = shortage(LEAST, "sampled batch", batches.count, remedy, where)
+            verdict, n = f"not assessable: lacks {lack}", batches.count
             return Result(verdict=verdict, sentences=tuple(left_out), reading=_READING, numbers={"n": n})
         ends = {name: autocorrelation.detrended_mean(change) for name, change in _at_the_end(batches).items()}
         curve = retained(batches, np.random.default_rng(self.seed))
@@ -110,186 +102,6 @@ def _at_the_end(batches: TrainedBatches) -> dict[str, np.ndarray]:
     return changes
 
 
-@dataclass(frozen=True, kw_only=True)
-class RetentionCurve:
-    """Share of a batch's gain that is kept, by age in steps, in A bins of doubling width."""
-
-    age: np.ndarray
-    """float64 [A]: mean age."""
-    value: np.ndarray
-    """float64 [A]"""
-    low: np.ndarray
-    high: np.ndarray
-    """float64 [A]: 95% interval; NaN in a bin with too few independent stretches."""
-    n: np.ndarray
-    """int64 [A]: batches."""
-    draws: np.ndarray
-    """float64 [A, draws]: bootstrap values."""
-    ages: np.ndarray
-    """float64 [A, 64]: quantiles of the ages."""
-
-    @property
-    def numbers(self) -> dict[str, np.ndarray]:
-        """What is kept in the run."""
-        return {"age": self.age, "value": self.value, "low": self.low, "high": self.high, "n": self.n}
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Bin:
-    """One bin of ages, from B batches."""
-
-    ages: np.ndarray
-    """int64 [n]: of every batch and checkpoint in it."""
-    inside: np.ndarray
-    """bool [B]: has the batch a checkpoint at such an age?"""
-    kept: np.ndarray
-    """float64 [B]: mean gain that is kept at such an age."""
-    value: float
-    stretches: float
-
-    @property
-    def sure(self) -> bool:
-        """Has it independent stretches enough for an interval?"""
-        return not autocorrelation.lacks(self.stretches)
-
-
-def retained(batches: TrainedBatches, random: np.random.Generator) -> RetentionCurve:
-    """The retention curve, with a bootstrap of blocks of neighbours in training.
-
-    Blocks are twice as long as the longest autocorrelation time of what a batch kept beyond its bin's share, lines on
-    its place and its age subtracted; bins with too few independent stretches do not count for the length.
-    """
-    given = batches.nll[0] - batches.after[-1]
-    if batches.novel is not None:
-        novel_after = np.interp(batches.trained_at + 1, batches.step, batches.novel)
-        given = given - (batches.novel[0] - novel_after)
-    bins = list(_bins(batches, given))
-    times = [part.inside.sum() / part.stretches for part in bins if part.sure]
-    length = autocorrelation.block_length(batches.count, batches.count / max(times, default=1.0))
-    weights = autocorrelation.block_weights(batches.count, length, random, DRAWS) / batches.count
-    draws = np.array([_share(part, given, weights) for part in bins]).reshape(len(bins), DRAWS)
-    ends = [
-        percentile_interval(drawn) if part.sure else (np.nan, np.nan) for part, drawn in zip(bins, draws, strict=True)
-    ]
-    middles = (np.arange(64) + 0.5) / 64
-    return RetentionCurve(
-        age=np.array([part.ages.mean() for part in bins]),
-        value=np.array([part.value for part in bins]),
-        low=np.array([low for low, _ in ends]),
-        high=np.array([high for _, high in ends]),
-        n=np.array([part.inside.sum() for part in bins]),
-        draws=draws,
-        ages=np.array([np.quantile(part.ages, middles) for part in bins]),
-    )
-
-
-def _bins(batches: TrainedBatches, given: np.ndarray) -> Iterator[_Bin]:
-    """Bins with enough batches that gained something together. Only checkpoints at or after a batch's step count."""
-    age = batches.step[:, None] - (batches.trained_at[None] + 1)
-    kept = batches.nll[:1] - batches.nll
-    if batches.novel is not None:
-        kept = kept - (batches.novel[0] - batches.novel)[:, None]
-    for low, high in pairwise([0, 1, *(2 ** np.arange(1, 40))]):
-        at_age = (age >= low) & (age < high)
-        inside, looks = at_age.any(axis=0), np.maximum(at_age.sum(axis=0), 1)
-        if inside.sum() < LEAST or given[inside].sum() <= 0:
-            continue
-        mean_kept = np.where(at_age, kept, 0).sum(axis=0) / looks
-        mean_age = (np.where(at_age, age, 0).sum(axis=0) / looks)[inside]
-        value = float(mean_kept[inside].sum() / given[inside].sum())
-        beyond = (mean_kept - value * given)[inside]
-        design = np.column_stack([autocorrelation.line_design(len(beyond)), mean_age - mean_age.mean()])
-        stretches = autocorrelation.independent_stretches(beyond, design)
-        yield _Bin(ages=age[at_age], inside=inside, kept=mean_kept, value=value, stretches=stretches)
-
-
-def _share(part: _Bin, given: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The share kept in each bootstrap sample: of weights [draws, B], float64 [draws]."""
-    above, below = np.where(part.inside, part.kept, 0), np.where(part.inside, given, 0)
-    return np.asarray((weights @ above) / np.maximum(weights @ below, 1e-12))
-
-
-def _flat(age: np.ndarray, a: float) -> np.ndarray:
-    return np.full_like(age, a)
-
-
-def _exponential(age: np.ndarray, tau: float) -> np.ndarray:
-    return np.asarray(np.exp(-age / tau))
-
-
-def _power(age: np.ndarray, k: float) -> np.ndarray:
-    return np.asarray((1 + age) ** -k)
-
-
-_CURVES: dict[str, Callable[[np.ndarray, float], np.ndarray]] = {
-    "flat": _flat,
-    "exponential": _exponential,
-    "power": _power,
-}
-_SYMBOL = {"flat": "a", "exponential": "tau_steps", "power": "k"}
-
-
-def fit(curve: RetentionCurve, refits: int = 200) -> dict[str, Any]:
-    """The simplest of the curves that fit: `name`, `parameter`, its `low` and `high`, the AICc of each, and `p` of fit.
-
-    A curve is averaged over the ages in a bin, as the data are; bins without an interval are left out. *none*, if
-    even the best has a chi-squared with p below 0.001.
-    """
-    from scipy.stats import chi2
-
-    sure, bins = np.isfinite(curve.low), len(curve.age)
-    if sure.sum() < 4:
-        lack = f"4 ages with an interval, it has {sure.sum()}" if bins >= 4 else f"4 ages, it has {bins}"
-        return {"name": "not assessable", "lacks": lack}
-    ages, draws = curve.ages[sure], curve.draws[sure]
-    sigma = np.maximum(draws.std(axis=1, ddof=1), 1e-3)
-    fits = {name: _fitted(name, ages, curve.value[sure], sigma) for name in _CURVES}
-    aicc = {name: fitted.aicc for name, fitted in fits.items()}
-    best = min(aicc, key=lambda name: aicc[name])
-    alike = [name for name in _CURVES if aicc[name] <= aicc[best] + MARGIN]
-    name = "flat" if "flat" in alike else best
-    low, high = percentile_interval(np.array([_fitted(name, ages, row, sigma).parameter for row in draws.T[:refits]]))
-    p = float(chi2.sf(fits[name].chi2, len(sigma) - 1))
-    return {
-        "name": name if p >= UNFIT else "none",
-        "best": name,
-        "symbol": _SYMBOL[name],
-        "p": p,
-        "aicc": aicc,
-        "parameter": fits[name].parameter,
-        "low": float(low),
-        "high": float(high),
-        "alike": alike,
-    }
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Fit:
-    parameter: float
-    aicc: float
-    chi2: float
-
-
-def _fitted(name: str, ages: np.ndarray, value: np.ndarray, sigma: np.ndarray) -> _Fit:
-    """Weighted least squares of one parameter; `ages` [bins, quantiles], `value` and `sigma` [bins]."""
-    from scipy.optimize import minimize_scalar
-
-    def natural(parameter: float) -> float:  # tau and k are positive: searched in their logarithm
-        return float(parameter if name == "flat" else np.exp(parameter))
-
-    def chi2(parameter: float) -> float:
-        expected = _CURVES[name](ages, natural(parameter)).mean(axis=1)
-        return float((((value - expected) / sigma) ** 2).sum())
-
-    bounds = (-5.0, 5.0) if name == "flat" else (-12.0, 16.0)
-    coarse = np.linspace(*bounds, 60)
-    start = coarse[int(np.argmin([chi2(parameter) for parameter in coarse]))]
-    width = coarse[1] - coarse[0]
-    best = minimize_scalar(chi2, bounds=(start - width, start + width), method="bounded")
-    aicc = float(best.fun) + 2 + 4 / max(len(value) - 2, 1)
-    return _Fit(parameter=natural(best.x), aicc=aicc, chi2=float(best.fun))
-
-
 def _verdict(end: SeriesEstimate, reference: str) -> str:
     what = "before training" if reference == "against_before" else "just after their step"
     if "lacks" in end:
@@ -318,7 +130,7 @@ def _sentences(batches: TrainedBatches, numbers: dict[str, Any]) -> list[str]:
         base, _, net = name.partition(", ")
         lines.append(
             f"{words[base]}{', net of novel text' if net else ''}: {_interval(end)} (n = {batches.count} batches, "
-            f"about {end['stretches']:.0f} independent)"
+            f"{autocorrelation.about(end['stretches'])} independent)"
         )
     lines += _of_curve(numbers["curve"], beyond=" beyond novel text" if batches.novel is not None else "")
     lines.append(_of_fit(numbers["fit"]))
@@ -360,7 +172,7 @@ def _of_place(name: str, estimate: SeriesEstimate) -> str:
         return f"{gained}, not assessable, lacks {estimate['lacks']}"
     return (
         f"{gained}, 95% {estimate['low']:+.3f} to {estimate['high']:+.3f}, p = {estimate['p']:.4f} adjusted over 2, "
-        f"about {estimate['stretches']:.0f} independent"
+        f"{autocorrelation.about(estimate['stretches'])} independent"
     )
 
 

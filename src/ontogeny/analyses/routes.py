@@ -7,11 +7,12 @@ import numpy as np
 from ontogeny.analyses.recorded.passages import Passages, passages_of
 from ontogeny.core.analyses import Analysis, RecordedRun, Result
 from ontogeny.statistics.documents import means_by_document
+from ontogeny.statistics.estimates import counted, shortage
 from ontogeny.statistics.intervals import t_interval
 from ontogeny.statistics.permutations import max_t_of_signs
 
-LEAST = 5
-"""Documents, below which nothing is compared."""
+LEAST = 6
+"""Documents, below which nothing is compared: the signs of five can give no p below 2 / 2^5 = 0.06."""
 
 
 class RoutesOfGroup(TypedDict):
@@ -68,7 +69,7 @@ def _compare(group: RoutesOfGroup, difference: np.ndarray, random: np.random.Gen
     """Add the mean of `difference` [C, documents], its interval, and p corrected over checkpoints; or what it lacks."""
     n = group["n"]
     if n < LEAST:
-        group["lacks"] = f"{LEAST} documents, it has {n}"
+        group["lacks"] = shortage(LEAST, "document", n, "take the probe set from more documents")
         return
     group["difference"], group["low"], group["high"], _ = np.array([t_interval(row) for row in difference]).T
     group["p_corrected"] = max_t_of_signs(difference, random)
@@ -79,7 +80,7 @@ def _verdict(trained: RoutesOfGroup, epoch: np.ndarray) -> str:
         return f"not assessable: lacks {trained['lacks']}"
     sure = trained["p_corrected"] < 0.05
     if not sure.any():
-        return "passages are written as well by themselves as from their latents, at every checkpoint"
+        return "no sign that trained passages are written better by themselves or from their latents, at any checkpoint"
     at = int(np.argmax(np.where(sure, np.abs(trained["difference"]), -1)))
     difference = trained["difference"][at]
     if difference > 0:
@@ -101,7 +102,7 @@ def _sentences(groups: dict[str, RoutesOfGroup], epoch: np.ndarray) -> list[str]
                 f"{name}, epoch {epoch[at]:g}: accuracy {group['generation'][at]:.2f} by generation, "
                 f"{group['reconstruction'][at]:.2f} by reconstruction; difference {group['difference'][at]:+.2f} (95% "
                 f"{group['low'][at]:+.2f} to {group['high'][at]:+.2f}), p = {group['p_corrected'][at]:.4f} corrected "
-                f"over {len(epoch)} checkpoints, n = {group['n']} documents"
+                f"over {counted(len(epoch), 'checkpoint')}, n = {group['n']} documents"
             )
     return lines
 

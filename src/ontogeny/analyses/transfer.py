@@ -1,5 +1,6 @@
 """Tasks one after the other: what does each do to those before it, and to those to come?"""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, TypedDict
 
 import numpy as np
@@ -9,6 +10,8 @@ from ontogeny.analyses.recorded.items import Items
 from ontogeny.analyses.recorded.task_stages import Tasks, tasks_in
 from ontogeny.core.analyses import Analysis, RecordedRun, Result
 from ontogeny.statistics.corrections import benjamini_hochberg
+from ontogeny.statistics.documents import LEAST_DOCUMENTS
+from ontogeny.statistics.estimates import counted
 from ontogeny.statistics.paired import (
     PairedDifference,
     interval_text,
@@ -75,6 +78,10 @@ class Transfer(Analysis):
             "probes": [loss.probe for loss in losses],
             "step": losses[0].step,
             "documents": [loss.documents for loss in losses],
+            "by_passage": all(loss.items for loss in losses),
+            "no_number": [
+                name for name, loss in zip(tasks.names, losses, strict=True) if not np.isfinite(loss.total).all()
+            ],
             "R": np.stack([loss.mean for loss in losses], axis=1),
             **{
                 key: [
@@ -90,7 +97,7 @@ class Transfer(Analysis):
             "naive": [float(loss.mean[-1] - loss.mean[1:].min()) for loss in losses[:-1]],
         }
         sentences = [_matrix(numbers), *(_of_mean(key, numbers) for key in differences)]
-        sentences += [_of_task(key, row) for key in differences for row in numbers[key]]
+        sentences += [_of_task(key, row, numbers["no_number"]) for key in differences for row in numbers[key]]
         return Result(verdict=_verdict(numbers), sentences=tuple(sentences), reading=_READING, numbers=numbers)
 
 
@@ -100,8 +107,15 @@ def _between(loss: Items, before: int, after: int) -> PairedDifference:
 
 
 def _verdict(numbers: dict[str, Any]) -> str:
+    broken = numbers["no_number"]
     if all(np.isnan(row["p_adjusted"]) for key in ("backward", "forward", "forgetting") for row in numbers[key]):
-        return "not assessable: no loss with an interval; token_nll gives one for each passage"
+        if broken:
+            return f"not assessable: {_of_no_number(broken)}"
+        if max(numbers["documents"]) > 1 or numbers["by_passage"]:
+            return (
+                "not assessable: no loss with an interval: take the probe sets from 2 documents or more (data.probes)"
+            )
+        return "not assessable: no loss with an interval: add token_nll to measures, which gives one for each passage"
 
     def surely(key: str, sign: int) -> list[str]:
         rows = [row for row in numbers[key] if row["p_adjusted"] < 0.05]
@@ -114,7 +128,22 @@ def _verdict(numbers: dict[str, Any]) -> str:
         "earlier tasks harmed": surely("forward", -1),
     }
     sentences = [f"{words} {', '.join(names)}" for words, names in parts.items() if names]
-    return "; ".join(sentences) or "no task surely changed another"
+    untested = [
+        name
+        for name in numbers["tasks"]
+        if name not in broken
+        and all(np.isnan(row["p_adjusted"]) for key in _MEANING for row in numbers[key] if row["task"] == name)
+    ]
+    verdict = "; ".join(sentences) or "no task surely changed another"
+    if broken:
+        verdict += f"; not assessable: {_of_no_number(broken)}"
+    if untested:
+        verdict += f"; not assessable: {', '.join(untested)}: take their probe sets from 2 documents or more"
+    return verdict
+
+
+def _of_no_number(tasks: Sequence[str]) -> str:
+    return f"the loss on {', '.join(tasks)} is no number after some stage: look at what made it none"
 
 
 def _matrix(numbers: dict[str, Any]) -> str:
@@ -133,15 +162,31 @@ _MEANING = {
 }
 
 
+_TOO_FEW = (
+    f"not assessable: lacks {LEAST_DOCUMENTS} documents or more in each task's probe set, some of which choose the "
+    "best stage: take them from more documents"
+)
+
+
 def _of_mean(key: str, numbers: dict[str, Any]) -> str:
     mean, tasks = numbers["mean"][key], len(numbers[key])
-    return f"{_MEANING[key]}: {interval_text(mean)} nats, mean over {tasks} tasks, n = {mean.documents} documents"
+    if np.isnan(mean.value):
+        return f"{_MEANING[key]}: {_lack(numbers['no_number'])}"
+    documents = counted(mean.documents, "document")
+    return f"{_MEANING[key]}: {interval_text(mean)} nats, mean over {tasks} tasks, n = {documents}"
 
 
-def _of_task(key: str, row: TaskDifference) -> str:
+def _lack(no_number: Sequence[str]) -> str:
+    """Why a difference has no value; `no_number`: the tasks it is about whose loss is none."""
+    return f"not assessable: {_of_no_number(no_number)}" if no_number else _TOO_FEW
+
+
+def _of_task(key: str, row: TaskDifference, no_number: Sequence[str]) -> str:
     difference = row["difference"]
+    if np.isnan(difference.value):
+        return f"{row['task']}, {key}: {_lack([name for name in no_number if name == row['task']])}"
     p = f", p = {row['p_adjusted']:.3g} adjusted" if np.isfinite(row["p_adjusted"]) else ""
-    return f"{row['task']}, {key}: {interval_text(difference)}{p}, n = {difference.documents} documents"
+    return f"{row['task']}, {key}: {interval_text(difference)}{p}, n = {counted(difference.documents, 'document')}"
 
 
 _READING = (

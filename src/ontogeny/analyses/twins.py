@@ -1,6 +1,5 @@
 """Is it the words that were learned, or what they say? Originals beside their twins."""
 
-import warnings
 from dataclasses import dataclass
 from typing import Any, ClassVar, NotRequired, TypedDict
 
@@ -12,11 +11,12 @@ from ontogeny.core.analyses import Analysis, RecordedRun, Result
 from ontogeny.core.errors import StoreError
 from ontogeny.core.passages import document_of
 from ontogeny.statistics.documents import means_by_document
-from ontogeny.statistics.intervals import bootstrap_weights
-from ontogeny.statistics.two_samples import group_difference
+from ontogeny.statistics.estimates import shortage
+from ontogeny.statistics.two_samples import group_difference, ratio_of_differences
 
 LEAST = 5
 """Documents on each side."""
+LEAST_CHECKPOINTS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +69,9 @@ class TwinsAnalysis(Analysis):
     A gain is the fall of the mean NLL (nats) since the checkpoint before training, of trained text beyond that of novel
     text in the same form, with Welch's interval over documents; so what the model learned of such text in general is in
     neither. `carried` is the twins' gain divided by the originals' (0: only these words were learned; 1: the other form
-    gained as much), at the last checkpoint and over the checkpoints, with a 95% percentile bootstrap over documents,
-    trained and novel apart, a document drawn with its twin. Not assessable where the originals gained nothing: a
-    quotient by it means nothing.
+    gained as much), at the last checkpoint and over the checkpoints, with Fieller's 95% interval over documents, each
+    with its twin (`two_samples.ratio_of_differences`). Not assessable where the originals gained nothing: a quotient by
+    it means nothing. Documents whose loss is no number at some checkpoint are left out.
     """
 
     order: ClassVar[float] = 40
@@ -86,22 +86,21 @@ class TwinsAnalysis(Analysis):
 
     def compare(self, trained: list[Pairs], novel: dict[str, Pairs]) -> Result:
         """The same, from pairs; `novel` by the way in which twins are made."""
-        random = np.random.default_rng(self.seed)
-        rows = {pairs.name: self._compare(pairs, novel[pairs.by], random) for pairs in trained if pairs.by in novel}
+        rows = {pairs.name: self._compare(pairs, novel[pairs.by]) for pairs in trained if pairs.by in novel}
         assessable = {name: row for name, row in rows.items() if row["says"] != "not assessable"}
         shown = assessable or rows
-        verdict = "; ".join(f"{name} ({row['by']}): {row['says']}" for name, row in shown.items())
+        verdict = "; ".join(f"{name} ({row['by']}): {_says(row)}" for name, row in shown.items())
         return Result(
-            verdict=verdict or "not assessable: no twins of novel passages to compare with",
+            verdict=verdict or "not assessable: lacks twins of novel passages to compare with: add them to data.twins",
             sentences=tuple(map(_sentence, rows, rows.values())),
             reading=_READING,
             numbers={"sets": rows},
         )
 
-    def _compare(self, trained: Pairs, novel: Pairs, random: np.random.Generator) -> Carried:
+    def _compare(self, trained: Pairs, novel: Pairs) -> Carried:
         steps, left, right = np.intersect1d(trained.step, novel.step, return_indices=True)
-        nll = np.stack([form[left] for form in trained.nll])  # [form, checkpoint, documents]
-        novel_nll = np.stack([form[right] for form in novel.nll])
+        nll, all_trained = _numbers(trained.nll, left)
+        novel_nll, all_novel = _numbers(novel.nll, right)
         sizes = nll.shape[2], novel_nll.shape[2]
         row: Carried = {
             "by": trained.by,
@@ -111,18 +110,20 @@ class TwinsAnalysis(Analysis):
             "says": "not assessable",
             "accuracy": [float(form[-1].mean()) for form in trained.accuracy],
         }
-        if min(sizes) < LEAST or len(steps) < 2:
-            row["why"] = f"{min(sizes)} documents and {len(steps)} checkpoints: {LEAST} and 2 are needed"
+        if min(sizes) < LEAST or len(steps) < LEAST_CHECKPOINTS:
+            row["why"] = f"lacks {_lack(sizes, (all_trained, all_novel), len(steps))}"
             return row
         fall, novel_fall = nll[:, :1] - nll, novel_nll[:, :1] - novel_nll  # since before training
-        gain = fall.mean(axis=2) - novel_fall.mean(axis=2)
         row["gain"] = {form: _gain(fall[i], novel_fall[i]) for i, form in enumerate(("original", "twin"))}
         low = row["gain"]["original"]["low"]
         if low[-1] <= 0:
             row["why"] = "no more was learned of the trained passages than of novel ones"
             return row
-        drawn = _bootstrap_means(fall, random) - _bootstrap_means(novel_fall, random)  # [draws, form, checkpoint]
-        row["carried"] = carried = _carried(gain, drawn, sure=low > 0)
+        row["carried"] = carried = _carried(fall, novel_fall, sure=low > 0)
+        if np.isnan(carried["low"][-1]):
+            del row["carried"]
+            row["why"] = "what was learned is too uncertain to divide by: take the probe sets from more documents"
+            return row
         row["says"] = self._word(carried["low"][-1], carried["high"][-1])
         return row
 
@@ -133,6 +134,23 @@ class TwinsAnalysis(Analysis):
         return "also in the other form" if low > 0 else "undecided"
 
 
+def _numbers(forms: tuple[np.ndarray, np.ndarray], checkpoints: np.ndarray) -> tuple[np.ndarray, int]:
+    """NLL [form, checkpoint, documents] of the documents in which all are numbers, and how many there are in all."""
+    nll = np.stack([form[checkpoints] for form in forms])
+    return nll[..., np.isfinite(nll).all(axis=(0, 1))], nll.shape[2]
+
+
+def _lack(sizes: tuple[int, int], documents: tuple[int, int], checkpoints: int) -> str:
+    """What is too little, ready to print: trained and novel documents with a loss, all of them, and checkpoints."""
+    if checkpoints < LEAST_CHECKPOINTS:
+        return shortage(LEAST_CHECKPOINTS, "checkpoint", checkpoints, f"measure at {LEAST_CHECKPOINTS} or more")
+    which, there = ("trained", documents[0]) if sizes[0] < LEAST else ("novel", documents[1])
+    if there >= LEAST:
+        remedy, where = "look at what made the others' none", "with a loss that is a number at every checkpoint"
+        return shortage(LEAST, f"{which} document", min(sizes), remedy, where)
+    return shortage(LEAST, f"{which} document", min(sizes), f"take twins of more {which} documents (data.twins)")
+
+
 def _gain(fall: np.ndarray, novel_fall: np.ndarray) -> Curve:
     """How much more trained text fell than novel text, [C, documents] each, with Welch's interval."""
     gains = [group_difference(trained, novel) for trained, novel in zip(fall, novel_fall, strict=True)]
@@ -140,20 +158,19 @@ def _gain(fall: np.ndarray, novel_fall: np.ndarray) -> Curve:
     return {"value": value, "low": low, "high": high}
 
 
-def _carried(gain: np.ndarray, drawn: np.ndarray, sure: np.ndarray) -> Curve:
-    """The twins' gain over the originals' at each checkpoint where that of the originals is `sure`, else NaN."""
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # before training, all gains are 0
-        quotient = drawn[:, 1] / np.where(drawn[:, 0] > 0, drawn[:, 0], np.nan)
-        low, high = np.nanquantile(quotient, [0.025, 0.975], axis=0)
-        value = gain[1] / gain[0]
-    value, low, high = (np.where(sure, curve, np.nan) for curve in (value, low, high))
+def _carried(fall: np.ndarray, novel_fall: np.ndarray, sure: np.ndarray) -> Curve:
+    """The twins' gain over the originals' at each checkpoint where that of the originals is `sure`, else NaN.
+
+    Falls [form, checkpoint, documents], originals first.
+    """
+    nan = np.full(3, np.nan)
+    value, low, high = np.array(
+        [
+            list(ratio_of_differences(fall[::-1, i], novel_fall[::-1, i]).values()) if known else nan
+            for i, known in enumerate(sure)
+        ]
+    ).T
     return {"value": value, "low": low, "high": high}
-
-
-def _bootstrap_means(values: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """[draws, form, checkpoint] of [form, checkpoint, documents]; a document is drawn with its twin."""
-    return np.moveaxis(values @ bootstrap_weights(values.shape[2], random).T, 2, 0)
 
 
 def pairs_of(run: RecordedRun) -> tuple[list[Pairs], dict[str, Pairs]]:
@@ -205,9 +222,13 @@ def _pairs(run: RecordedRun, name: str, twins: dict[str, Any]) -> Pairs:
     )
 
 
+def _says(row: Carried) -> str:
+    return f"{row['says']}: {row['why']}" if "why" in row else row["says"]
+
+
 def _sentence(name: str, row: Carried) -> str:
     if "carried" not in row:
-        return f"{name} ({row['by']}): {row['says']}: {row['why']}"
+        return f"{name} ({row['by']}): {_says(row)}"
     gains = ", ".join(
         f"{form} {gain['value'][-1]:+.2f} nats (95% {gain['low'][-1]:+.2f} to {gain['high'][-1]:+.2f})"
         for form, gain in row["gain"].items()

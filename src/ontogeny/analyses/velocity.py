@@ -8,10 +8,12 @@ from ontogeny.analyses.recorded.passages import PassageAnalysis, Passages
 from ontogeny.core.analyses import RecordedRun, Result
 from ontogeny.statistics.corrections import bonferroni
 from ontogeny.statistics.documents import means_by_document
+from ontogeny.statistics.estimates import counted, shortage
 from ontogeny.statistics.intervals import percentile_interval, t_interval
 from ontogeny.statistics.segmented import TwoLines
 from ontogeny.statistics.simultaneous import simultaneous_band
 
+LEAST_CHECKPOINTS = 3
 LEAST_CHANGE_POINT = 8
 """Checkpoints."""
 LEAST_DOCUMENTS = 8
@@ -42,17 +44,19 @@ class Velocity(PassageAnalysis):
         trajectories = means_by_document(table.score[..., table.trained], table.document[table.trained])
         trajectories = trajectories[..., np.isfinite(trajectories).any(axis=(0, 1))]
         n, epoch = trajectories.shape[-1], table.epoch
-        if len(epoch) < 3 or n < LEAST_DOCUMENTS:
-            lack = (
-                f"not assessable: 3 checkpoints and {LEAST_DOCUMENTS} trained documents are needed, it has "
-                f"{len(epoch)} and {n}"
+        if len(epoch) < LEAST_CHECKPOINTS or n < LEAST_DOCUMENTS:
+            few = shortage(LEAST_DOCUMENTS, "trained document", n, "take the trained probe set from more documents")
+            if len(epoch) < LEAST_CHECKPOINTS:
+                few = shortage(LEAST_CHECKPOINTS, "checkpoint", len(epoch), f"measure at {LEAST_CHECKPOINTS} or more")
+            return Result(
+                verdict=f"not assessable: lacks {few}", sentences=(), reading=_READING, numbers={"epoch": epoch, "n": n}
             )
-            return Result(verdict=lack, sentences=(), reading=_READING, numbers={"epoch": epoch, "n": n})
         whole = np.isfinite(trajectories).all(axis=(0, 2))
         if not whole.any():
             lack = "not assessable: compression is no number at some checkpoint in every layer"
             return Result(verdict=lack, sentences=(), reading=_READING, numbers={"epoch": epoch, "n": n})
         layer, trajectories = table.layer[whole], trajectories[:, whole]
+        trajectories = trajectories - trajectories[:1]  # so that what does not move has a velocity of exactly 0
         by_document = np.moveaxis(np.gradient(trajectories, epoch, axis=0), (2, 1), (0, 1))  # [documents, layers, C]
         speed, low, high = simultaneous_band(by_document, random)
         second = np.array([acceleration(epoch, trajectories[:, i].mean(axis=-1)) for i in range(len(layer))])
@@ -61,7 +65,9 @@ class Velocity(PassageAnalysis):
         points = _change_points(np.log1p(epoch), trajectories, random) if enough else []
         verdict = f"velocity changes its sign in {sum(count > 0 for count in turns)} of {len(turns)} layers"
         if not enough:
-            verdict += f"; a change point is not assessable: lacks {LEAST_CHANGE_POINT} checkpoints"
+            remedy = f"measure at {LEAST_CHANGE_POINT} or more"
+            few = shortage(LEAST_CHANGE_POINT, "checkpoint", len(epoch), remedy)
+            verdict += f"; a change point is not assessable: lacks {few}"
         numbers = {
             "epoch": epoch,
             "layer": layer,
@@ -89,9 +95,10 @@ class Velocity(PassageAnalysis):
 def _of_speed(block: int, layer: int, numbers: dict[str, Any]) -> str:
     speed, low, high = (numbers[key][layer] for key in ("velocity", "low", "high"))
     at = int(np.abs(speed).argmax())
+    turns = counted(numbers["sign_changes"][layer], "change")
     return (
         f"block {block}: fastest at epoch {numbers['epoch'][at]:g}: {speed[at]:+.3g} nats per epoch, 95% band "
-        f"{low[at]:+.3g} to {high[at]:+.3g}; {numbers['sign_changes'][layer]} changes of sign that the bands bear out"
+        f"{low[at]:+.3g} to {high[at]:+.3g}; {turns} of sign that the bands bear out"
     )
 
 

@@ -19,9 +19,10 @@ class ReplayBudget(Control):
     """Adapts the share of replayed text to measured forgetting, so that the general loss stays within a bound.
 
     With L the mean NLL on general passages and L0 that at state 0, excess = L / L0 - 1. At every n-th state (`every`)
-    the share is multiplied by `raise_by` if excess is at least `margin` x `bound`, and by `lower_by` otherwise, between
-    `floor` and `ceiling`: it rises fast and falls slowly. At state 0 it is the recipe's. Several replay corpora keep
-    their proportions. The bound is a target, not a guarantee: what a batch costs is measured only afterwards.
+    the share is multiplied by `raise_by` if excess is at least `margin` x `bound`, and by `lower_by` otherwise: it
+    rises fast and falls slowly. At state 0 it is the recipe's. It always lies between `floor` and `ceiling`. Several
+    replay corpora keep their proportions. The bound is a target, not a guarantee: what a batch costs is measured only
+    afterwards.
 
     Recorded at each decision: `share_<corpus>`, `loss` (nats per token), `excess`. The control decides by these
     passages, so report results on another set of general passages.

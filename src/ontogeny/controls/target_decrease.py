@@ -1,10 +1,10 @@
 """At every step the smallest learning rate that lowers the loss of new text by as much as asked."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ontogeny.core.component import Settings, refusal
 from ontogeny.core.controls import Control, Decision, Steering
@@ -58,6 +58,12 @@ class TargetDecrease(Control):
         "20 more where the target lies beyond the rates, and the greedy answers to questions, if any"
     )
     probe_keys: ClassVar[tuple[str, ...]] = ("new",)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if not self.lowest < self.highest:
+            raise refusal(f"lowest {self.lowest:g} is not below highest {self.highest:g}", "lowest")
+        return self
 
     def check(self, recipe: Settings, *location: str | int) -> None:
         """Refuse an optimizer whose step at another rate is not known."""

@@ -34,10 +34,18 @@ class Component(Settings):
     """
 
     kind: ClassVar[str] = "component"
+    added_later: ClassVar[frozenset[str]] = frozenset()
+    """Settings that an earlier version did not have: they count in hashes only where they are used."""
 
     def __init_subclass__(cls, **keywords: Unpack[ConfigDict]) -> None:
         super().__init_subclass__(**keywords)
         cls.kind = cls.__module__.rpartition(".")[2]
+
+    @property
+    def unused(self) -> frozenset[str]:
+        """Of the settings that came later those that stand at their default."""
+        fields = type(self).model_fields
+        return frozenset(key for key in self.added_later if getattr(self, key) == fields[key].default)
 
     @model_serializer(mode="wrap")
     def _with_kind(self, handler: SerializerFunctionWrapHandler) -> JsonObject:

@@ -18,7 +18,7 @@ from ontogeny.core.live import LiveTraining
 from ontogeny.core.passages import Passage, ProbeSet
 from ontogeny.core.progress import Place, Progress
 from ontogeny.core.schedule import Cadence
-from ontogeny.core.terms import ForwardPass, TrainingObjective
+from ontogeny.core.terms import CompanionPass, TrainingObjective
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 Need = Literal["nll", "rank", "entropy", "top1", "logits", "hidden_states", "last_block", "attentions"]
 """What a measure may ask of a shared forward pass."""
+PRECISION = "precision"
+"""Attribute of what a measure saw: the dtype of the weights that it looked at, where it is not float32."""
 ADDED_LATER = "added_later"
 """Attribute (1) of a variable that earlier versions of its measure did not record.
 
@@ -66,6 +68,8 @@ class Context:
     """Effective weights of the first saved checkpoint, seen from a later state; None at the first state itself."""
     previous_weights: "Callable[[], Mapping[str, Tensor]] | None" = None
     """Effective weights of the last saved checkpoint before this state; None if there is none."""
+    bos: tuple[int, ...] = ()
+    """Ids that stand before every text of the run: measures with prompts of their own put them there, too."""
     training: LiveTraining | None = None
     """The training itself, in a run of ours or opened again at a checkpoint of it; None anywhere else."""
     batch_tokens: int = 4096
@@ -77,7 +81,8 @@ class ForwardBatch(Protocol):
 
     Shapes: B passages, T positions. `nll` (nats), `rank` (0 = the model's first choice; ties broken by id), `entropy`
     (nats) and `top1` (id of the first choice) are float32/int64 `[B, T]` and describe the *prediction of* the token at
-    that position; position 0 and padding hold NaN, or -1. Only what some look needs is there; the rest raises.
+    that position; position 0, what stands before the text (`Passage.bos_tokens`) and padding hold NaN, or -1. Only what
+    some look needs is there; the rest raises.
     """
 
     probe: str
@@ -92,7 +97,7 @@ class ForwardBatch(Protocol):
     """bool [B, T]: targets that the training loss would count (never position 0, never padding)."""
     sides: "Mapping[str, Tensor]"
     """Side inputs by name: float32 [B, n, d]."""
-    companions: "Mapping[str, ForwardPass]"
+    companions: "Mapping[str, CompanionPass]"
     """The forward passes of the companions that loss terms read."""
     nll: "Tensor"
     rank: "Tensor"

@@ -135,7 +135,7 @@ def _resolve(node: dict[str, JsonTree] | list[JsonTree], key: str, override: str
     names = [_name(item, i) for i, item in enumerate(node)]
     if key in names:
         return names.index(key)
-    if key.isdecimal() and int(key) < len(node):
+    if key.isdecimal() and len(key) < 10 and int(key) < len(node):
         return int(key)
     raise RecipeError(f"override {override}: the list holds no '{key}': {closest(key, names)}")
 

@@ -19,6 +19,7 @@ class Passage:
     `supervised` is bool `[n]`: does the training loss count this token as a target? (All true for plain text,
     only the completion for prompt/completion and chat rows. The first token is never predicted.)
     `sides`: side inputs by name, float32 `[n, d]` each, for models and loss terms that declare them.
+    `bos_tokens`: how many tokens at the beginning are no text but put before it (`data.bos`); they are never predicted.
     """
 
     text: str
@@ -27,6 +28,12 @@ class Passage:
     source: str
     supervised: np.ndarray
     sides: Mapping[str, np.ndarray] = field(default_factory=dict)
+    bos_tokens: int = 0
+
+    @property
+    def first_predicted(self) -> int:
+        """Position of the first token that is predicted: of the text's first one if something stands before it."""
+        return max(self.bos_tokens, 1)
 
     @cached_property
     def fingerprint(self) -> str:

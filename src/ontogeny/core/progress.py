@@ -1,7 +1,7 @@
 """Where training stands."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class StepEvent:
     loss: float
     """The composed objective on the step's batch, before the update (nats per unit)."""
     terms: Mapping[str, float]
-    """Each term, unweighted, by name."""
+    """Each term that was computed, unweighted, by name; one of weight 0 is not."""
     learning_rate: float
     grad_norm: float
     """Global L2 norm of the gradient before clipping."""
@@ -56,3 +56,7 @@ class StepEvent:
     example_ids: tuple[int, ...]
     seconds: float
     """Wall-clock time of the step, data included, what consumers do with the event excluded."""
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Of all terms, by name."""
+    details: Mapping[str, float] = field(default_factory=dict)
+    """What terms tell besides their value, by the name of its metric."""

@@ -98,6 +98,12 @@ class Recipe(Settings):
                         closest(name, self.companions) if self.companions else "there is none: name it in companions"
                     )
                     raise refusal(f"'{term.label}' reads an unknown companion '{name}': {known}", "objective", i)
+            if term.whole_batch and self.train is not None and self.train.accumulate > 1:
+                message = (
+                    f"'{term.label}' compares the passages of a batch with one another, and train.accumulate "
+                    f"{self.train.accumulate} cuts the batch into pieces: leave accumulate out"
+                )
+                raise refusal(message, "objective", i)
             if term.reads is not None:
                 self.data.require(term.reads, "objective", i, "text")
             if not term.anchored:
@@ -130,9 +136,12 @@ class Recipe(Settings):
         content["companions"] = {name: source.identity() for name, source in self.companions.items()}
         if not content["companions"]:
             del content["companions"]
-        for term in content["objective"]:
-            if term["name"] is None:
-                del term["name"]
+        if content["data"]["bos"] is None:
+            del content["data"]["bos"]
+        described = [*content["measures"], *content["objective"]]
+        for settings, component in zip(described, [*self.measures, *self.objective], strict=True):
+            for key in component.unused:
+                del settings[key]
         if self.train is not None and self.train.optimizer.kind == OPTIMIZERS.default_kind:
             del content["train"]["optimizer"]["kind"]
         return content

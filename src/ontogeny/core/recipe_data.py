@@ -88,6 +88,10 @@ class Data(Settings):
     """Tokens per passage."""
     min_length: int = Field(default=16, ge=2)
     """Shorter remainders of a document are dropped."""
+    bos: bool | None = None
+    """Does the BOS token (beginning of sequence) stand before every passage and prompt? By default as the model was
+    trained: as its tokenizer adds it for a pretrained model, as in its own run for a model from a run, not for one from
+    scratch. It counts in `length`."""
     boundary: Literal["document", "stream"] = "document"
     """document: a passage never crosses a document's end. stream: documents are joined with the end-of-text token."""
     train: tuple[NewText, ...] = ()

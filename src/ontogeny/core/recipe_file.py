@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -113,7 +114,7 @@ def _read_with_extended(chain: tuple[Path, ...]) -> tuple[dict[str, JsonTree], O
 def _find_extended(name_or_path: str, path: Path, here: str) -> Path:
     """The file that `path` extends: beside it, or a shipped recipe."""
     beside = path.parent / name_or_path
-    if beside.is_file():
+    if os.path.isfile(beside):  # False, too, for what can be no path: of Path, it raises OSError
         return beside
     if beside.suffix:
         raise RecipeError(f"{here}: {beside}: no such file")
@@ -125,12 +126,12 @@ def _find_extended(name_or_path: str, path: Path, here: str) -> Path:
 
 def _find(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
-    return path if path.suffix or path.is_file() else _find_shipped(str(name_or_path))
+    return path if path.suffix or os.path.isfile(path) else _find_shipped(str(name_or_path))
 
 
 def _find_shipped(name: str) -> Path:
     shipped = resources.files("ontogeny") / "recipes" / f"{name}.yaml"
-    if not shipped.is_file():
+    if not os.path.isfile(str(shipped)):
         raise RecipeError(f"no recipe '{name}', neither shipped nor a file: {closest(name, shipped_recipes())}")
     return Path(str(shipped))
 
@@ -140,5 +141,7 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:  # its bytes, or its path, are no text
         raise RecipeError(f"{path}: cannot be read as UTF-8 text ({error})") from None

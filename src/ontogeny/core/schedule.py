@@ -91,6 +91,22 @@ class Schedule(Settings):
         return self._curve((step - warm_steps) / max(total - warm_steps, 1))
 
     @property
+    def least(self) -> float:
+        """The smallest value over training, or what it tends to; 0 with warm-up, which begins near 0."""
+        if self.warmup:
+            return min(0.0, self.lowest)
+        if self.shape == "piecewise":
+            return min(value for _, value in self.points)
+        return min(self.value, self.value if self.shape == "constant" else self._floor)
+
+    @property
+    def is_constant(self) -> bool:
+        """Is it the same at every step?"""
+        if self.shape == "piecewise":
+            return not self.warmup and len({value for _, value in self.points}) == 1
+        return not self.warmup and (self.shape == "constant" or self.final == 1 or self.value == 0)
+
+    @property
     def lowest(self) -> float:
         """A lower bound of the value over training."""
         if self.shape == "piecewise":

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
+import numpy as np
 from pydantic import Field
 
 from ontogeny.core.component import Component
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
 
     from ontogeny.core.takes import Take
 
-Unit = Literal["tokens", "examples", "batch"]
+Unit = Literal["tokens", "bytes", "examples", "batch"]
+"""tokens: supervised ones. bytes: of text that these cover; a sum per byte compares between tokenizers."""
 TermNeed = Literal["nll", "logits", "hidden_states", "attentions"]
+Spelling = tuple[bytes | None, ...]
+"""By token id: the bytes that it stands for; None for an id that stands for none."""
 
 
 class ForwardPass(Protocol):
@@ -76,7 +80,7 @@ class ForwardPass(Protocol):
         ...
 
     @property
-    def companions(self) -> "Mapping[str, ForwardPass]":
+    def companions(self) -> "Mapping[str, CompanionPass]":
         """The forward pass of each companion over the same passages, without gradients.
 
         A companion with a tokenizer of its own reads the passages' text: its `input_ids` and `passages` are its own,
@@ -85,12 +89,50 @@ class ForwardPass(Protocol):
         ...
 
 
+class CompanionPass(ForwardPass, Protocol):
+    """A companion's forward pass, which gives logits by the position, too: all of them never have to exist at once."""
+
+    @property
+    def vocabulary(self) -> int:
+        """V, the ids that it has logits for."""
+        ...
+
+    def logits_at(self, positions: "Tensor") -> "Tensor":
+        """[n, V]: logits at flat positions (row x T + column), int64 [n]. Without gradient."""
+        ...
+
+    @property
+    def experts(self) -> "ExpertOutputs":
+        """What each expert of the last mixture of experts makes of each position. Raises OntogenyError without one."""
+        ...
+
+    @property
+    def token_bytes(self) -> "tuple[Spelling, Spelling]":
+        """What the ids of the trained model's tokenizer and of its own spell."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertOutputs:
+    """What a mixture of E experts makes of each position, and how its router weighs them."""
+
+    outputs: "Tensor"
+    """[B, T, E, D]: of every expert, chosen by the router or not."""
+    weights: "Tensor"
+    """[B, T, E], adding up to 1: the router's, 0 for the experts that it does not choose."""
+
+
 class Forward(ForwardPass, Protocol):
     """A forward pass as one loss term reads it: the same in training, evaluation, backfill and audit.
 
     Of `nll`, `logits`, `hidden_states` and `attentions` only what the term declares in `needs` is there; of `sides` and
     `companions`, only what it names. Reading anything else raises AttributeError with what to declare.
     """
+
+    @property
+    def progress(self) -> Progress:
+        """Where training stands, for schedules of the term's own."""
+        ...
 
     @property
     def parameters(self) -> "Mapping[str, Tensor]":
@@ -124,22 +166,34 @@ class TrainingObjective(Protocol):
         """A forward pass over a collated batch, run when something is first read of it."""
         ...
 
-    def companion_forwards(self, batch: "dict[str, Tensor]") -> Mapping[str, ForwardPass]:
+    def companion_forwards(self, batch: "dict[str, Tensor]") -> Mapping[str, CompanionPass]:
         """The companions' forward passes over a batch."""
         ...
 
     def train_loss(
         self, forward: ForwardPass, progress: Progress, units: Mapping[Unit, float]
     ) -> "tuple[Tensor, dict[str, Tensor]]":
-        """A share of the step's objective, and of each unweighted term by label."""
+        """A share of the step's objective, and of each unweighted term by label; of its details, too."""
         ...
 
-    def sums(self, forward: ForwardPass) -> dict[str, tuple[float, float]]:
-        """By label: a term's sum over the batch, and the number of its units."""
+    def weights(self, progress: Progress) -> dict[str, float]:
+        """Weight of each term, by label."""
+        ...
+
+    def optimised(self, progress: Progress) -> "tuple[Term, ...]":
+        """The terms that have a weight."""
+        ...
+
+    def value_of(self, term: "Term", forward: ForwardPass, progress: Progress) -> "tuple[Tensor, Unit]":
+        """A term's sum over the batch, with its graph, and its unit."""
+        ...
+
+    def sums(self, forward: ForwardPass, progress: Progress) -> dict[str, tuple[float, float]]:
+        """By label, or name of a detail: the sum over the batch, and the number of its units."""
         ...
 
     def combine(self, sums: Mapping[str, tuple[float, float]], progress: Progress) -> tuple[float, dict[str, float]]:
-        """The objective and each unweighted term, from sums that were added up over batches."""
+        """The objective, and each unweighted term and detail, from sums that were added up over batches."""
         ...
 
 
@@ -151,7 +205,10 @@ class ModelShape:
     """Of the hidden states."""
     blocks: int
     heads: int
+    """Of attention; 0 of a model without it."""
     vocabulary: int
+    experts: int = 0
+    """Of its last mixture of experts; 0 without one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +217,8 @@ class TermContext:
 
     model: ModelShape
     companions: Mapping[str, ModelShape]
+    own_tokens: Set[str]
+    """Companions that read the text in tokens of their own, not in the model's."""
     sides: Mapping[str, int]
     """Width d of each side input that the passages carry."""
     seed: int
@@ -190,6 +249,7 @@ class Term(Component):
     """What it reads of the model's forward pass."""
     companion_needs: ClassVar[frozenset[TermNeed]] = frozenset({"logits"})
     """What it reads of its companions' forward passes."""
+    added_later: ClassVar[frozenset[str]] = frozenset({"name"})
     anchored: ClassVar[bool] = False
     """Does it keep an anchor? It then needs a training that starts, and all weights trained: no LoRA."""
 
@@ -209,6 +269,31 @@ class Term(Component):
         return ()
 
     @property
+    def needed(self) -> frozenset[TermNeed]:
+        """What it reads of the model's forward pass as it is configured; by default `needs`."""
+        return self.needs
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """Names of what `tell` tells."""
+        return ()
+
+    @property
+    def scale_changes(self) -> bool:
+        """Does its value at the same predictions change over training, by a schedule other than its weight?"""
+        return False
+
+    @property
+    def whole_batch(self) -> bool:
+        """Does it compare the passages of a batch with one another? A step then has one micro-batch alone."""
+        return False
+
+    @property
+    def is_plain_nll(self) -> bool:
+        """Is its value the NLL of the supervised tokens, and nothing else?"""
+        return False
+
+    @property
     def reads(self) -> "Take | None":
         """Passages on which it examines the model that training starts from; None for none."""
         return None
@@ -221,13 +306,31 @@ class Term(Component):
         """Trainable parts of its own, registered with the optimizer and saved in checkpoints.
 
         Random draws come from torch's generator, which is seeded for this term. The parts are in training mode when
-        the model is.
+        the model is. Raises OntogenyError for companions or side inputs that the term cannot work with.
         """
         return None
 
     @abstractmethod
     def value(self, forward: Forward) -> "tuple[Tensor, Unit]":
         """A SUM over the batch, and its unit. `Objective` divides by the number of units in the whole step."""
+
+    def tell(self, value: "Tensor", forward: Forward) -> "Mapping[str, Tensor]":
+        """What is recorded besides the value, by the names in `details`: sums of the same unit.
+
+        What it reads of the forward pass is shared with other terms, so gradients are on: it switches them off itself
+        for what it computes of that.
+        Of a detail d, training records the metric `<label>_<d>` and evaluation the variable of that name.
+        """
+        return {}
+
+    def detail_names(self) -> dict[str, str]:
+        """By detail: what it is called in metrics."""
+        return {detail: f"{self.label}_{detail}" for detail in self.details}
+
+
+def supervised_bytes(passages: Sequence[Passage]) -> float:
+    """Bytes of text that supervised tokens cover; a passage's first token is none of them."""
+    return float(sum(int((np.diff(p.byte_offsets)[1:] * p.supervised[1:]).sum()) for p in passages))
 
 
 def require_pull(weight: Schedule) -> Schedule:

@@ -17,6 +17,8 @@ Origins = dict[Location, str]
 
 _DEEPEST = 40
 _MOST_DIGITS = 100
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+"""What no path, file or JSON can hold: NUL, and halves of characters."""
 MOST_VALUES = 100_000
 MOST_CHARACTERS = 300_000
 """Bounds of what is read: a recipe of a few lines must not keep a machine busy."""
@@ -85,6 +87,8 @@ class _PlainValues:
 
 def _scalar(text: str, tag: str, here: str) -> JsonTree:
     kind = tag.removeprefix("tag:yaml.org,2002:")
+    if no_text := _NO_TEXT.search(text):
+        raise RecipeError(f"{here}: the character {no_text[0]!r} cannot stand in a recipe")
     if kind in ("int", "float") and len(text) > _MOST_DIGITS:
         raise RecipeError(f"{here}: a number of {len(text):,} digits: at most {_MOST_DIGITS} are read")
     try:

@@ -1,6 +1,5 @@
 """The batch plan that a recipe asks for."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -76,11 +75,14 @@ class RepeatedPlan:
             return train.steps
         if train.tokens is None:
             return self.plan.steps_for(train) * self.repeats
-        without_repeats = train.model_copy(update={"tokens": math.ceil(train.tokens / self.repeats)})
-        step = (self.plan.steps_for(without_repeats) - 1) * self.repeats
-        while self.tokens_through(step) < train.tokens:
-            step += 1
-        return step
+        without_repeats = train.model_copy(update={"tokens": -(-train.tokens // self.repeats)})
+        batches = self.plan.steps_for(without_repeats)
+        if isinstance(self.plan, MixedPlan | WindowPlan) and self.plan.counts.counted_steps < batches:
+            return batches * self.repeats  # extrapolated: counting to there would take too long
+        before = self.plan.tokens_through(batches - 1)
+        last_tokens = self.plan.tokens_through(batches) - before
+        repeats_of_last = -(-(train.tokens - self.repeats * before) // last_tokens)
+        return (batches - 1) * self.repeats + max(repeats_of_last, 0)
 
 
 def make_plan(
@@ -176,6 +178,15 @@ def replay_gaps(plan: BatchPlan, step: int) -> dict[str, dict[str, float]]:
         for name, share in shares.items()
         if abs(share["realised"] - share["decided"]) > GAP * share["decided"] + 1e-9
     }
+
+
+def planned_epochs(plan: BatchPlan, steps: int) -> float:
+    """Epochs of a training of `steps` steps; of new text mixed with replay, as `describe_parts` counts."""
+    if isinstance(plan, RepeatedPlan):
+        return planned_epochs(plan.plan, -(-steps // plan.repeats))
+    if isinstance(plan, MixedPlan) and plan.shares[0]:
+        return plan.composition(steps)[0].epochs
+    return plan.epoch_at(steps)
 
 
 def describe_parts(plan: BatchPlan, steps: int) -> dict[str, str]:

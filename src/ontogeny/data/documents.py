@@ -49,8 +49,13 @@ class GeneratedCorpus(DescribedCorpus):
     """Which checkpoint of that run; by default the last."""
 
     @abstractmethod
-    def write(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast") -> Iterable[Document]:
-        """Generate all documents, in a fixed order; the model is in evaluation mode afterwards."""
+    def write(
+        self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerFast", bos: Sequence[int] = ()
+    ) -> Iterable[Document]:
+        """Generate all documents, in a fixed order; the model is in evaluation mode afterwards.
+
+        `bos`: ids that stood before the texts that the model was trained on; they are no part of a document.
+        """
 
     def documents(self) -> Iterable[Document]:
         """Raises DataError: without a model there are no documents."""

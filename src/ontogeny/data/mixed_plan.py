@@ -1,7 +1,7 @@
 """New text and replayed text mixed in every batch, in stated shares."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,11 +137,10 @@ class MixedPlan:
             if self.mixing.budget == "compute" or not self.shares[0]:
                 return max(math.ceil(round(train.epochs * self.steps_per_epoch, 9)), 1)
             examples = train.epochs * len(self.parts[0])
-            return _first_step(lambda step: bool(self.counts.examples_before(step)[0] >= examples - 1e-9))
+            return self.counts.first_step(lambda step: float(self.counts.examples_before(step)[0]), examples - 1e-9)
         assert train.tokens is not None
-        tokens = train.tokens
         budgeted = slice(0, 1) if self.mixing.budget == "new" and self.shares[0] else slice(None)
-        return _first_step(lambda step: bool(self.counts.tokens_before(step)[budgeted].sum() >= tokens))
+        return self.counts.first_step(lambda step: int(self.counts.tokens_before(step)[budgeted].sum()), train.tokens)
 
     def composition(self, step: int) -> list[PartTotals]:
         """Where the tokens before state `step` come from."""
@@ -188,10 +187,3 @@ class MixedPlan:
     def _next_size(self, part: int, position: int) -> float:
         """What the next example of a part counts for: 1, or its tokens."""
         return float(self.counts.next_size(part, position)) if self.mixing.by == "tokens" else 1.0
-
-
-def _first_step(reached: Callable[[int], bool]) -> int:
-    step = 1
-    while not reached(step):
-        step += 1
-    return step

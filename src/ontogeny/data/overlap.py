@@ -138,7 +138,9 @@ def _texts(passages: Sequence[Passage]) -> Iterator[str]:
                 yield "".join(pieces)
             pieces = []
         content = passage.text.encode()
-        pieces.append(passage.text if passage.supervised.all() else _supervised_text(passage, content))
+        pieces.append(
+            passage.text if passage.supervised[passage.bos_tokens :].all() else _supervised_text(passage, content)
+        )
         continuation = (document, int(start) + len(content))
     if pieces:
         yield "".join(pieces)

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ontogeny.core.errors import DataError
 from ontogeny.data.example_streams import ExampleStreams
+
+COUNTED_EXAMPLES = 20_000
+"""Examples that are counted one by one where a plan is described; further ones are taken to be like them."""
+MOST_COUNTED_EXAMPLES = 2_000_000
+"""Examples that are counted one by one to find the length of a training; that of a longer one is extrapolated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +42,11 @@ class PartCounts:
         self._examples = [np.zeros(len(streams.parts), dtype=np.int64)]
         self._tokens = [np.zeros(len(streams.parts), dtype=np.int64)]
 
+    @property
+    def counted_steps(self) -> int:
+        """Steps that are counted so far."""
+        return len(self._examples) - 1
+
     def examples_before(self, step: int) -> NDArray[np.int64]:
         """Examples of each part before a step: int64 `[parts]`."""
         self._extend(step)
@@ -59,24 +70,52 @@ class PartCounts:
         return {name: float(count / tokens.sum()) for name, count in zip(self.streams.names, tokens, strict=True)}
 
     def composition(self, step: int, shares: Sequence[float] | NDArray[np.float64]) -> list[PartTotals]:
-        """Where the tokens before state `step` come from; `shares`: what the recipe asks for, by part."""
+        """Where the tokens before state `step` come from; `shares`: what the recipe asks for, by part.
+
+        Beyond `COUNTED_EXAMPLES`, in proportion to those before: a plan of any length is described at once.
+        """
+        counted = 0
+        while counted < step and self.examples_before(counted).sum() < COUNTED_EXAMPLES:
+            counted += 1
+        times = step / counted if counted else 1.0
         return [
             PartTotals(
                 name=name,
                 share=float(share),
-                examples=int(examples),
-                tokens=int(tokens),
-                epochs=float(examples / max(len(part), 1)),
+                examples=round(int(examples) * times),
+                tokens=round(int(tokens) * times),
+                epochs=float(examples / max(len(part), 1)) * times,
             )
             for name, share, examples, tokens, part in zip(
                 self.streams.names,
                 shares,
-                self.examples_before(step),
-                self.tokens_before(step),
+                self.examples_before(counted),
+                self.tokens_before(counted),
                 self.streams.parts,
                 strict=True,
             )
         ]
+
+    def first_step(self, amount_before: Callable[[int], float], asked: float) -> int:
+        """The first step, from 1, before which an amount that grows with the steps is at least `asked`.
+
+        Counted step by step. If that would take more than `MOST_COUNTED_EXAMPLES`, extrapolated from the first
+        `COUNTED_EXAMPLES`. Raises DataError if nothing comes in these.
+        """
+        step, counted = 1, False
+        while (amount := amount_before(step)) < asked:
+            examples = int(self.examples_before(step).sum())
+            if not counted and examples >= COUNTED_EXAMPLES:
+                counted = True
+                if amount <= 0:
+                    raise DataError(
+                        f"train: of what its length is counted in, nothing comes in the first {step:,} steps: "
+                        "give the length in steps"
+                    )
+                if examples * (asked / amount) > MOST_COUNTED_EXAMPLES:
+                    return int(-(-step * asked // amount))
+            step += 1
+        return step
 
     def next_size(self, part: int, position: int) -> int:
         """Tokens of the example at a position of a part's stream."""

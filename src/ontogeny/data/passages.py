@@ -11,6 +11,7 @@ from ontogeny.core.corpora import Document
 from ontogeny.core.errors import DataError
 from ontogeny.core.passages import Passage
 from ontogeny.core.recipe_data import Data
+from ontogeny.data.bos import FROM_SCRATCH, Bos
 from ontogeny.data.chat import render
 from ontogeny.data.joined_text import JoinedText, Offsets, passage_of, refuse_sides, whole_characters
 from ontogeny.data.tokenizer import Encoded, encode_batch, end_of_text_id
@@ -31,15 +32,27 @@ class _Row:
     source: str
 
 
-def cut(documents: Sequence[Document], tokenizer: "PreTrainedTokenizerFast", data: Data, corpus: str) -> list[Passage]:
-    """Passages of the documents, in their order; `source` is `corpus:document#byte_offset`.
+def cut(
+    documents: Sequence[Document],
+    tokenizer: "PreTrainedTokenizerFast",
+    data: Data,
+    corpus: str,
+    bos: Bos = FROM_SCRATCH,
+) -> list[Passage]:
+    """Passages of the documents, in their order; `source` is `corpus:document#byte_offset`. `bos` stands before each.
 
     Plain documents are cut every `data.length` tokens, all of them supervised; a remainder shorter than
     `data.min_length` is dropped. With `boundary: document` no token is added; with `boundary: stream` documents are
     first joined by the end-of-text token. A cut never falls into a multi-byte character: such a passage is up to three
     tokens shorter. Rows (prompt and completion, chat) are one passage each, closed by the end-of-text token; a token is
-    supervised if its first byte lies in the completion. Raises DataError for a row of more than `data.length` tokens.
+    supervised if its first byte lies in the completion. What `bos` adds counts in both lengths. Raises DataError for a
+    row of more than `data.length` tokens, or if `data.length` leaves no room for text.
     """
+    length, min_length = data.length - len(bos.token_ids), max(data.min_length - len(bos.token_ids), 1)
+    if length < 1:
+        raise DataError(
+            f"data.length is {data.length}, of which {len(bos.token_ids)} stand before the text: write a larger length"
+        )
     if data.boundary == "stream":
         refuse_sides(documents, corpus)
     rows: dict[int, _Row] = {}
@@ -55,16 +68,20 @@ def cut(documents: Sequence[Document], tokenizer: "PreTrainedTokenizerFast", dat
         plain = [i for i in range(len(documents)) if i not in rows]
         sources = [f"{corpus}:{documents[i].source}" for i in plain]
         joined = JoinedText([texts[i] for i in plain], [encoded[i] for i in plain], sources, end)
-        ranges = _token_ranges(joined.content, joined.offsets, data.length, data.min_length)
-        plain_passages = [joined.passage(start, stop) for start, stop in ranges]
-        return [*plain_passages, *(_from_row(row, encoded[i], end, data.length, corpus) for i, row in rows.items())]
+        ranges = _token_ranges(joined.content, joined.offsets, length, min_length)
+        plain_passages = [bos.before(joined.passage(start, stop)) for start, stop in ranges]
+        return [
+            *plain_passages,
+            *(_from_row(row, encoded[i], end, data.length, corpus, bos) for i, row in rows.items()),
+        ]
     passages: list[Passage] = []
     for i, document in enumerate(documents):
         before = len(passages)
         if i in rows:
-            passages.append(_from_row(rows[i], encoded[i], end, data.length, corpus))
+            passages.append(_from_row(rows[i], encoded[i], end, data.length, corpus, bos))
         else:
-            passages += _from_document(texts[i], encoded[i], f"{corpus}:{document.source}", data)
+            whole = _from_document(texts[i], encoded[i], f"{corpus}:{document.source}", length, min_length)
+            passages += [bos.before(passage) for passage in whole]
         if document.sides:
             sides = {name: _side(name, side, f"{corpus}:{document.source}") for name, side in document.sides.items()}
             passages[before:] = [replace(passage, sides=sides) for passage in passages[before:]]
@@ -87,10 +104,10 @@ def _side(name: str, side: object, source: str) -> NDArray[np.float32]:
     return values
 
 
-def _from_document(text: str, encoded: Encoded, source: str, data: Data) -> Iterator[Passage]:
+def _from_document(text: str, encoded: Encoded, source: str, length: int, min_length: int) -> Iterator[Passage]:
     ids, offsets = encoded
     content = text.encode()
-    for start, stop in _token_ranges(content, offsets, data.length, data.min_length):
+    for start, stop in _token_ranges(content, offsets, length, min_length):
         yield passage_of(content, ids, offsets, start, stop, f"{source}#{offsets[start]}")
 
 
@@ -109,7 +126,7 @@ def _token_ranges(content: bytes, offsets: Offsets, length: int, min_length: int
         start = stop
 
 
-def _from_row(row: _Row, encoded: Encoded, end: int, length: int, corpus: str) -> Passage:
+def _from_row(row: _Row, encoded: Encoded, end: int, length: int, corpus: str, bos: Bos) -> Passage:
     ids, offsets = encoded
     byte_at = _byte_at(row.text)
     supervised = np.zeros(len(ids), dtype=bool)
@@ -118,13 +135,15 @@ def _from_row(row: _Row, encoded: Encoded, end: int, length: int, corpus: str) -
     if not row.closed:
         ids, offsets = np.append(ids, np.int32(end)), np.append(offsets, offsets[-1])
         supervised = np.append(supervised, True)
-    if len(ids) > length:
+    if len(ids) + bos.added_to(ids) > length:
         raise DataError(
-            f"{corpus}:{row.source} has {len(ids)} tokens, data.length allows {length}: "
+            f"{corpus}:{row.source} has {len(ids) + bos.added_to(ids)} tokens, data.length allows {length}: "
             "raise data.length, or shorten or remove the row (rows are never cut)"
         )
-    return Passage(
-        text=row.text, token_ids=ids, byte_offsets=offsets, source=f"{corpus}:{row.source}#0", supervised=supervised
+    return bos.before(
+        Passage(
+            text=row.text, token_ids=ids, byte_offsets=offsets, source=f"{corpus}:{row.source}#0", supervised=supervised
+        )
     )
 
 

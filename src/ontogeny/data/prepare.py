@@ -14,6 +14,7 @@ from ontogeny.core.recipe_data import Data
 from ontogeny.core.takes import Take
 from ontogeny.core.windows import windows_of
 from ontogeny.data import overlap
+from ontogeny.data.bos import FROM_SCRATCH, Bos, Trained, decide
 from ontogeny.data.documents import DescribedCorpus, corpus_fingerprint, read_documents, size_of
 from ontogeny.data.passages import cut
 from ontogeny.data.selection import Selection
@@ -39,6 +40,8 @@ class Prepared:
     replay: dict[str, tuple[range, float]]
     """By replay corpus: the range of its examples, and its share of a batch."""
     probes: dict[str, ProbeSet]
+    bos: Bos
+    """What stands before every passage, and before every prompt."""
     generated: Mapping[str, list[Document]]
     """Documents that a model generated, by corpus."""
     anchor_passages: dict[str, list[Passage]]
@@ -67,12 +70,14 @@ def prepare(
     context_length: int | None = None,
     announce: Announce = lambda message: None,
     generated: Mapping[str, list[Document]] | None = None,
+    trained: Trained = FROM_SCRATCH,
 ) -> Prepared:
     """Read the recipe's corpora, split them by document, tokenize, cut, select and check for leaks.
 
     `tokenizer`: used as it is; by default the one that the recipe names, or one trained on the training splits.
     `vocab_limit`: rows of the model's embedding. `context_length`: the model's longest input in tokens.
-    `generated`: documents of the corpora that a model writes. `announce` gets one line before each slow stage.
+    `generated`: documents of the corpora that a model writes. `trained`: what the model's texts began with when it was
+    trained, which `data.bos` may override. `announce` gets one line before each slow stage.
     Deterministic: the same recipe, files and versions give the same result.
     Raises DataError for a tokenizer that cannot pad, an empty corpus, too few documents or passages, a passage longer
     than the context, token ids beyond the embedding, and splits that share text.
@@ -83,30 +88,28 @@ def prepare(
     trained_on: list[str] = []
     if tokenizer is None:
         tokenizer, trained_on = _make_tokenizer(recipe, corpora, announce)
-    if tokenizer.pad_token_id is None:
-        raise DataError(
-            f"the tokenizer '{tokenizer.name_or_path}' has no pad or end-of-text token: set one with "
-            "tokenizer.add_special_tokens({'eos_token': …}), and save it again"
-        )
+    _require_padding(tokenizer)
+    bos = decide(data.bos, tokenizer, trained)
     compared = list(dict.fromkeys(take.of for take in (*data.train, *data.replay.values(), *data.probes.values())))
     anchor_takes = _anchor_takes(recipe)
     needed = dict.fromkeys((*compared, *(take.of for take in anchor_takes.values())))
-    passages = {split: _cut_split(split, corpora, tokenizer, data, announce) for split in needed}
-    selection = Selection(recipe, corpora.documents_of, passages, tokenizer)
+    passages = {split: _cut_split(split, corpora, tokenizer, data, bos, announce) for split in needed}
+    selection = Selection(recipe, corpora.documents_of, passages, tokenizer, bos)
     probes = {name: selection.probe(name, take) for name, take in data.probes.items()}
-    probes |= {name: make_twins(name, twins, probes[twins.of], tokenizer, data) for name, twins in data.twins.items()}
+    for name, twins in data.twins.items():
+        probes[name] = make_twins(name, twins, probes[twins.of], tokenizer, data, bos)
     anchor_passages = {
         label: selection.passages(take, f"objective.{label}.text") for label, take in anchor_takes.items()
     }
     in_use = [selection.examples, *anchor_passages.values(), *(probe.passages for probe in probes.values())]
     _check_passages(in_use, vocab_limit, context_length)
     announce(f"looking for text that {len(compared)} splits share")
-    overlaps = overlap.check(
-        {split: selection.texts(split) for split in compared}, selection.trained, data.allow_overlap
-    )
+    texts = {split: selection.texts(split) for split in compared}
+    overlaps = overlap.check(texts, selection.trained, data.allow_overlap)
     provenance: dict[str, Json] = {
         "corpora": _describe_corpora(data, corpora, passages),
         "tokenizer": _describe_tokenizer(tokenizer, recipe, trained_on),
+        "bos": bos.described(tokenizer),
         **_describe_selection(data, selection, probes, anchor_passages),
         "overlap": [pair.as_json() for pair in overlaps],
     }
@@ -115,10 +118,19 @@ def prepare(
         examples=selection.examples,
         replay=selection.replay,
         probes=probes,
+        bos=bos,
         anchor_passages=anchor_passages,
         generated=generated or {},
         provenance=provenance,
     )
+
+
+def _require_padding(tokenizer: "PreTrainedTokenizerFast") -> None:
+    if tokenizer.pad_token_id is None:
+        raise DataError(
+            f"the tokenizer '{tokenizer.name_or_path}' has no pad or end-of-text token: set one with "
+            "tokenizer.add_special_tokens({'eos_token': …}), and save it again"
+        )
 
 
 def _anchor_takes(recipe: Recipe) -> dict[str, Take]:
@@ -182,11 +194,11 @@ def _plain_texts(documents: Iterable[Document]) -> Iterable[str]:
 
 
 def _cut_split(
-    split: str, corpora: _SplitCorpora, tokenizer: "PreTrainedTokenizerFast", data: Data, announce: Announce
+    split: str, corpora: _SplitCorpora, tokenizer: "PreTrainedTokenizerFast", data: Data, bos: Bos, announce: Announce
 ) -> list[Passage]:
     documents = corpora.documents_of(split)
     announce(f"tokenizing {split}: {sum(map(size_of, documents)):,} characters")
-    passages = cut(documents, tokenizer, data, split.partition("/")[0])
+    passages = cut(documents, tokenizer, data, split.partition("/")[0], bos)
     if not passages:
         raise DataError(
             f"{split}: {len(documents)} document(s) of {sum(map(size_of, documents))} characters give no passage of "

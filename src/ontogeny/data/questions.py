@@ -1,12 +1,12 @@
 """Questions with known answers: from a file, from a corpus that contains the facts, or ten that are shipped."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from ontogeny.core.errors import DataError
+from ontogeny.data.files import json_lines
 
 TEN = Path(__file__).with_name("ten_questions.jsonl")
 """Ten questions of general knowledge, each a sentence to be completed."""
@@ -38,23 +38,16 @@ def read_questions(path: Path) -> list[Question]:
     """
     if not path.is_file():
         raise DataError(f"questions: no such file '{path}'")
-    questions = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if line.strip():
-            questions.append(_question(line, f"{path}, line {number}"))
+    questions = [_question(row, f"{path}, line {number}") for number, row in json_lines(path)]
     if not questions:
         raise DataError(f"{path}: holds no question")
     return questions
 
 
-def _question(line: str, where: str) -> Question:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{where}: this is not JSON ({error.msg})") from None
-    complete = isinstance(row, dict) and all(
-        isinstance(row.get(key), str) and row[key] for key in ("question", "answer")
-    )
+def _question(row: object, where: str) -> Question:
+    if not isinstance(row, dict):
+        row = {}
+    complete = all(isinstance(row.get(key), str) and row[key] for key in ("question", "answer"))
     choices = row.get("choices", []) if complete else None
     if not isinstance(choices, list) or not all(isinstance(choice, str) and choice for choice in choices):
         raise DataError(f'{where}: write {{"question": "…", "answer": "…"}}, and "choices": ["…", …] if there are some')

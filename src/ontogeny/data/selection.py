@@ -13,6 +13,7 @@ from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_data import NewText, is_trained
 from ontogeny.core.takes import Take
 from ontogeny.core.windows import Windows, windows_of
+from ontogeny.data.bos import FROM_SCRATCH, Bos
 from ontogeny.data.joined_text import join_documents, passage_spans
 from ontogeny.data.splits import choose
 
@@ -34,12 +35,14 @@ class Selection:
         documents: Callable[[str], list[Document]],
         passages: Mapping[str, Sequence[Passage]],
         tokenizer: "PreTrainedTokenizerFast",
+        bos: Bos = FROM_SCRATCH,
     ) -> None:
-        """`documents`: gives a split's documents; `passages`: all passages of each split, in order.
+        """`documents`: gives a split's documents; `passages`: all passages of each split, in order, after `bos`.
 
         Raises DataError if a split has fewer passages or windows than the recipe takes.
         """
         self._recipe, self._documents, self._passages, self._tokenizer = recipe, documents, passages, tokenizer
+        self._bos = bos
         self.examples: list[Passage] = []
         """Training examples, new text first."""
         self.trained: dict[str, set[int]] = {}
@@ -103,9 +106,14 @@ class Selection:
     def _add_windows(self, take: NewText, windows: Windows) -> None:
         split = take.of
         joined = join_documents(self._documents(split), self._tokenizer, split.partition("/")[0])
-        passages, spans = joined.windows(windows)
+        text_tokens = windows.length - len(self._bos.token_ids)  # what stands before a window counts in its length
+        if text_tokens < 1:
+            raise DataError(f"data.train: a window of {windows.length} tokens has no room for text: write a longer one")
+        passages, spans = joined.windows(Windows(text_tokens, min(windows.step, text_tokens)))
+        passages = [self._bos.before(passage) for passage in passages]
         if split not in self._tiles:
-            self._tiles[split] = joined.windows(Windows(windows.length, windows.length))[0]
+            tiles = joined.windows(Windows(text_tokens, text_tokens))[0]
+            self._tiles[split] = [self._bos.before(passage) for passage in tiles]
         indices = np.flatnonzero(self._lies_in_part(take, spans))
         what = f"windows of {windows.length} tokens"
         indices = indices[: _count(take, len(indices), "data.train", what)]

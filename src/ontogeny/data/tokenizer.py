@@ -111,11 +111,11 @@ def encode_batch(tokenizer: "PreTrainedTokenizerFast", texts: Sequence[str]) -> 
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
-    token_bytes = _token_bytes(tokenizer, len(tokenizer))
+    spelled = token_bytes(tokenizer, len(tokenizer))
     results: list[Encoded] = []
     for batch in _batches(texts):
         for text, encoding in zip(batch, backend.encode_batch_fast(batch, add_special_tokens=False), strict=True):
-            encoded = _encode_by_bytes(text, encoding.ids, token_bytes)
+            encoded = _encode_by_bytes(text, encoding.ids, spelled)
             # encode_batch_fast gives no character offsets, so a text that needs them is encoded again
             results.append(encoded or _encode_by_characters(text, backend.encode(text, add_special_tokens=False)))
     return results
@@ -134,9 +134,9 @@ def _batches(texts: Sequence[str]) -> Iterable[list[str]]:
         yield batch
 
 
-def _encode_by_bytes(text: str, ids: list[int], token_bytes: Sequence[bytes | None]) -> Encoded | None:
+def _encode_by_bytes(text: str, ids: list[int], spelled: Sequence[bytes | None]) -> Encoded | None:
     """Exact boundaries if the tokens' bytes, concatenated, are the text; else None."""
-    pieces = [piece for i in ids if (piece := token_bytes[i]) is not None]
+    pieces = [piece for i in ids if (piece := spelled[i]) is not None]
     if len(pieces) < len(ids) or b"".join(pieces) != text.encode():
         return None
     offsets = np.zeros(len(ids) + 1, dtype=np.int32)
@@ -166,7 +166,7 @@ def _encode_by_characters(text: str, encoding: "Encoding") -> Encoded:
 
 
 @lru_cache(maxsize=8)
-def _token_bytes(tokenizer: "PreTrainedTokenizerFast", size: int) -> tuple[bytes | None, ...]:
+def token_bytes(tokenizer: "PreTrainedTokenizerFast", size: int) -> tuple[bytes | None, ...]:
     """The bytes of every id, decoded from byte-level symbols (added tokens: as spelled); None where impossible."""
     alphabet = byte_symbols()
     added = {i: token.content.encode() for i, token in tokenizer.added_tokens_decoder.items()}

@@ -1,6 +1,5 @@
 """Twins of passages: the same content in another form, to tell verbatim memory from learning of the content."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +13,9 @@ from ontogeny.core.errors import DataError
 from ontogeny.core.passages import Passage, ProbeSet, document_of
 from ontogeny.core.recipe_data import Data, Twins
 from ontogeny.core.seeds import derive_seed
+from ontogeny.data.bos import FROM_SCRATCH, Bos
 from ontogeny.data.documents import DescribedCorpus
+from ontogeny.data.files import json_lines
 from ontogeny.data.passages import cut
 
 if TYPE_CHECKING:
@@ -24,7 +25,12 @@ _WORD = re.compile(r"\S+")
 
 
 def make_twins(
-    name: str, twins: Twins, originals: ProbeSet, tokenizer: "PreTrainedTokenizerFast", data: Data
+    name: str,
+    twins: Twins,
+    originals: ProbeSet,
+    tokenizer: "PreTrainedTokenizerFast",
+    data: Data,
+    bos: Bos = FROM_SCRATCH,
 ) -> ProbeSet:
     """A probe set of twins of the passages of `originals`, in their order; each has the `source` of its original.
 
@@ -34,7 +40,7 @@ def make_twins(
     passages = []
     for passage in originals.passages:
         where = f"data.twins.{name}: the passage {passage.source}"
-        if not passage.supervised.all():
+        if not passage.supervised[passage.bos_tokens :].all():
             raise DataError(f"{where} is a row of prompt and completion or of chat: twins are of plain text")
         if twins.by == "swapped":
             text = swap_words(passage.text, twins.share, derive_seed(data.split_seed, "twins", passage.fingerprint))
@@ -42,7 +48,7 @@ def make_twins(
             text = _twin_from_file(twins_by_text, passage, where, twins.path or "")
         else:
             text = _reword(data.corpora, passage, where)
-        passages.append(_twin_passage(text, passage, tokenizer, data))
+        passages.append(_twin_passage(text, passage, tokenizer, data, bos))
     about = f"{len(passages)} passages of {twins.of}, {twins.by}"
     return ProbeSet(name=name, passages=passages, about=about)
 
@@ -77,17 +83,11 @@ def _reword(corpora: Mapping[str, Corpus], passage: Passage, where: str) -> str:
 
 def _read(path: Path) -> dict[str, str]:
     """Twins by the text of their originals, from JSON lines with `text` and `twin`."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from None
     twins = {}
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-            twins[str(row["text"]).strip()] = str(row["twin"])
-        except (ValueError, KeyError, TypeError):
-            raise DataError(f'{path}:{number}: not a line of {{"text": …, "twin": …}}') from None
+    for number, row in json_lines(path):
+        if not isinstance(row, dict) or not {"text", "twin"} <= row.keys():
+            raise DataError(f'{path}, line {number}: not a line of {{"text": …, "twin": …}}')
+        twins[str(row["text"]).strip()] = str(row["twin"])
     return twins
 
 
@@ -98,9 +98,9 @@ def _twin_from_file(twins_by_text: Mapping[str, str], passage: Passage, where: s
         raise DataError(f"{where} has no twin in {path}: it needs a line whose text is the passage's own") from None
 
 
-def _twin_passage(text: str, original: Passage, tokenizer: "PreTrainedTokenizerFast", data: Data) -> Passage:
+def _twin_passage(text: str, original: Passage, tokenizer: "PreTrainedTokenizerFast", data: Data, bos: Bos) -> Passage:
     whole = data.model_copy(update={"boundary": "document", "min_length": 1})
-    first: Sequence[Passage] = cut([Document(text=text, source="twin")], tokenizer, whole, "twin")
+    first: Sequence[Passage] = cut([Document(text=text, source="twin")], tokenizer, whole, "twin", bos)
     if not first:
         raise DataError(f"the twin of {original.source} is empty")
     return replace(first[0], source=original.source, sides=original.sides)

@@ -74,10 +74,7 @@ class WindowPlan:
             return max(int(np.ceil(round(train.epochs * self.steps_per_epoch, 9))), 1)
         assert train.tokens is not None
         budgeted = slice(0, 1) if self.mixing.budget == "new" else slice(None)
-        step = 1
-        while self.counts.tokens_before(step)[budgeted].sum() < train.tokens:
-            step += 1
-        return step
+        return self.counts.first_step(lambda step: int(self.counts.tokens_before(step)[budgeted].sum()), train.tokens)
 
     def composition(self, step: int) -> list[PartTotals]:
         """Where the tokens before state `step` come from."""

@@ -7,6 +7,7 @@ import numpy as np
 
 from ontogeny.core.errors import DataError
 from ontogeny.core.passages import Passage, ProbeSet
+from ontogeny.data.bos import Bos, decide
 from ontogeny.data.tokenizer import encode
 
 if TYPE_CHECKING:
@@ -44,12 +45,16 @@ def probe_set(
 
 
 def _passage(row: Row, source: str, tokenizer: "PreTrainedTokenizerFast", length: int) -> Passage:
+    bos = bos_of(tokenizer)
     if isinstance(row, str):
         ids, offsets = encode(tokenizer, row)
-        ids, offsets = ids[:length], offsets[: length + 1]
+        room = max(length - bos.added_to(ids), 1)
+        ids, offsets = ids[:room], offsets[: room + 1]
         text = row.encode()[: int(offsets[-1])].decode("utf-8", "ignore")
-        return Passage(
-            text=text, token_ids=ids, byte_offsets=offsets, source=source, supervised=np.ones(len(ids), dtype=bool)
+        return bos.before(
+            Passage(
+                text=text, token_ids=ids, byte_offsets=offsets, source=source, supervised=np.ones(len(ids), dtype=bool)
+            )
         )
     if "input_ids" not in row:
         raise DataError(f"probe set row {source}: give texts, or rows with input_ids; this one has {sorted(row)}")
@@ -57,8 +62,18 @@ def _passage(row: Row, source: str, tokenizer: "PreTrainedTokenizerFast", length
     keep = np.asarray(row.get("attention_mask", np.ones(len(ids))), dtype=bool).reshape(-1)
     labels = np.asarray(row.get("labels", ids), dtype=np.int64).reshape(-1)
     ids, labels = ids[keep][:length], labels[keep][:length]
-    text, offsets = _read_back(ids, tokenizer)
-    return Passage(text=text, token_ids=ids, byte_offsets=offsets, source=source, supervised=labels != -100)
+    before = len(bos.token_ids) - bos.added_to(ids)  # as many stand there already
+    text, offsets = _read_back(ids[before:], tokenizer)
+    supervised = (labels != -100) & (np.arange(len(ids)) >= before)
+    offsets = np.concatenate([np.zeros(before, dtype=np.int32), offsets])
+    return Passage(
+        text=text, token_ids=ids, byte_offsets=offsets, source=source, supervised=supervised, bos_tokens=before
+    )
+
+
+def bos_of(tokenizer: "PreTrainedTokenizerFast") -> Bos:
+    """What stands before texts in a loop that is not ours: what the tokenizer adds when it is called."""
+    return decide(None, tokenizer, "pretrained")
 
 
 def _read_back(ids: np.ndarray, tokenizer: "PreTrainedTokenizerFast") -> tuple[str, np.ndarray]:

@@ -28,9 +28,10 @@ from ontogeny.core.progress import Place, Progress
 from ontogeny.core.recipe_file import validate_component
 from ontogeny.core.schedule import Cadence
 from ontogeny.core.version import __version__
+from ontogeny.integrations.audit.listening import optimizer_name
 from ontogeny.integrations.audit.report import keep
 from ontogeny.integrations.audit.session import Audit
-from ontogeny.integrations.foreign_texts import Rows, probe_set
+from ontogeny.integrations.foreign_texts import Rows, bos_of, probe_set
 from ontogeny.looking.guard import untouched
 from ontogeny.looking.observer import Measure, Observer, check_probes
 from ontogeny.looking.weights_history import WeightsHistory
@@ -140,6 +141,8 @@ class OntogenyCallback(TrainerCallback):
         assert args.output_dir is not None  # TrainingArguments fills it in
         self.path = self._folder(Path(args.output_dir) / "ontogeny", resumes=state.global_step > 0)
         writer = self._open(args, state, model, probes)
+        if kwargs.get("optimizer") is not None:  # not always that of `args.optim`: Trainer(optimizers=…)
+            writer.update_provenance(optimizer=optimizer_name(kwargs["optimizer"]))
         if tokenizer is not None:
             tokenizer.save_pretrained(str(self.path / TOKENIZER_FOLDER))
             writer.list_files(TOKENIZER_FOLDER)
@@ -173,6 +176,7 @@ class OntogenyCallback(TrainerCallback):
                 for measure in self.measures
             },
             history=self._held,
+            bos=bos_of(tokenizer).token_ids,
         )
         self._look(state, model)
 

@@ -76,7 +76,7 @@ class OntogenyAudit(Callback):
         )
         audit.watch(accumulation=trainer.accumulate_grad_batches)
         if trainer.gradient_clip_val and trainer.gradient_clip_algorithm != "value":
-            audit.watch(max_grad_norm=trainer.gradient_clip_val)
+            audit.watch(max_grad_norm=trainer.gradient_clip_val, clip_key="gradient_clip_val")
         if 0 < trainer.estimated_stepping_batches < float("inf"):
             audit.watch(total_steps=int(trainer.estimated_stepping_batches))
         for scheduled in trainer.lr_scheduler_configs[:1]:

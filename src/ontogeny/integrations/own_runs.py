@@ -45,7 +45,9 @@ def _configure(run: Run, builder: Builder) -> None:
         "weight_decay": _table(train.get("optimizer")).get("weight_decay"),
         "max_grad_norm": train.get("clip") or arguments.get("max_grad_norm"),
         "clip_key": "train.clip" if train.get("clip") else None,
-        "optimizer": _table(train.get("optimizer")).get("kind") or arguments.get("optim"),
+        "optimizer": _table(train.get("optimizer")).get("kind")
+        or run.provenance.get("optimizer")
+        or arguments.get("optim"),
         "peft": "lora" if train.get("lora") else None,
         "from_scratch": True if model == "ladder" else None,
         "pretrained": True if model in ("from_run", "pretrained") else None,

@@ -68,6 +68,8 @@ class FlatAxes:
     probes: dict[str, ProbeSet]
     lengths: dict[str, np.ndarray]
     """By probe set, int64: tokens of each passage."""
+    bos_tokens: dict[str, np.ndarray]
+    """By probe set, int64: how many tokens of each passage stand before its text."""
     first_passage: dict[str, int]
     """By probe set: index of its first passage on the axis `passage`."""
     first_token: dict[str, np.ndarray]
@@ -81,6 +83,10 @@ class FlatAxes:
             name: np.array([len(passage) for passage in probe.passages], dtype=np.int64)
             for name, probe in chosen.items()
         }
+        bos_tokens = {
+            name: np.array([passage.bos_tokens for passage in probe.passages], dtype=np.int64)
+            for name, probe in chosen.items()
+        }
         first_passage, first_token = {}, {}
         passages = tokens = 0
         for name, probe_lengths in lengths.items():
@@ -88,7 +94,21 @@ class FlatAxes:
             first_token[name] = tokens + np.cumsum(probe_lengths) - probe_lengths
             passages += len(probe_lengths)
             tokens += int(probe_lengths.sum())
-        return cls(probes=chosen, lengths=lengths, first_passage=first_passage, first_token=first_token)
+        return cls(
+            probes=chosen, lengths=lengths, bos_tokens=bos_tokens, first_passage=first_passage, first_token=first_token
+        )
+
+    def predicted(self, name: str) -> np.ndarray:
+        """int64: of each passage of a probe set, the tokens that are predicted: all but the first, and but BOS."""
+        return np.maximum(self.lengths[name] - np.maximum(self.bos_tokens[name], 1), 0)
+
+    def text_rows(self, batch: ForwardBatch, values: np.ndarray) -> np.ndarray:
+        """A batch's `values` [B, T] moved to the left by what stands before each text, so that texts begin at 0."""
+        before = self.bos_tokens[batch.probe][batch.rows]
+        if not before.any():
+            return values
+        places = np.minimum(np.arange(values.shape[1]) + before[:, None], values.shape[1] - 1)
+        return np.take_along_axis(values, places, axis=1)
 
     @property
     def tokens(self) -> int:
@@ -105,6 +125,14 @@ class FlatAxes:
         lengths = self.lengths[batch.probe][batch.rows]
         real = inside(batch, np.zeros_like(lengths), lengths)
         places = self.first_token[batch.probe][batch.rows][:, None] + np.arange(values.shape[1])
+        out[places[real]] = values[real]
+
+    def put_text_tokens(self, batch: ForwardBatch, values: np.ndarray, out: np.ndarray) -> None:
+        """The same for `values` [B, T] whose rows begin with the text's first token (`text_rows`)."""
+        before = self.bos_tokens[batch.probe][batch.rows]
+        lengths = self.lengths[batch.probe][batch.rows] - before
+        real = inside(batch, np.zeros_like(lengths), lengths)
+        places = (self.first_token[batch.probe][batch.rows] + before)[:, None] + np.arange(values.shape[1])
         out[places[real]] = values[real]
 
     def put_passages(self, batch: ForwardBatch, values: np.ndarray, out: np.ndarray) -> None:

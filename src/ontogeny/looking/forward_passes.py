@@ -17,7 +17,7 @@ from ontogeny.looking.predictions import PREDICTIONS, Predictor
 from ontogeny.models.body_and_head import BodyAndHead
 
 if TYPE_CHECKING:
-    pass
+    from torch import Tensor
 
 FORWARD = "forward"
 """Under this name stand the seconds of the passes themselves."""
@@ -87,7 +87,7 @@ def _forward(model: BodyAndHead, predictor: Predictor, batch: Batch, needs: Set[
     wanted: dict[str, Any] = {name: name in needs for name in _BODY}
     body = model.body(ids, sides=batch.sides, **wanted)
     outputs: dict[str, Any] = {name: getattr(body, name) for name in _BODY if name in needs}
-    predicted = batch["attention_mask"][:, 1:].bool()
+    predicted = _predicted(batch)
     values = predictor(body.last_hidden[:, :-1][predicted], ids[:, 1:][predicted])
     for key, value in values.items():
         missing = float("nan") if value.is_floating_point() else -1
@@ -96,6 +96,15 @@ def _forward(model: BodyAndHead, predictor: Predictor, batch: Batch, needs: Set[
     if "logits" in needs:
         outputs["logits"] = model.head(body.last_hidden)
     return outputs
+
+
+def _predicted(batch: Batch) -> "Tensor":
+    """bool [B, T - 1]: is the token after this position predicted? Not so padding, nor what stands before a text."""
+    import torch
+
+    predicted = batch["attention_mask"][:, 1:].bool()
+    first = torch.tensor([passage.first_predicted for passage in batch.passages], device=predicted.device)
+    return predicted & (torch.arange(1, predicted.shape[1] + 1, device=predicted.device) >= first[:, None])
 
 
 def run_stream_looks(

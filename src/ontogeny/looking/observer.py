@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ontogeny.core.errors import StoreError
 from ontogeny.core.live import LiveTraining
-from ontogeny.core.measures import Context, Observation, PassMeasure, StateMeasure
+from ontogeny.core.measures import PRECISION, Context, Observation, PassMeasure, StateMeasure
 from ontogeny.core.passages import ProbeSet
 from ontogeny.core.progress import Place, Progress
 from ontogeny.looking.forward_passes import run_stream_looks
@@ -37,7 +37,8 @@ class LookEvent:
 class Observer:
     """Lets measures look at states and writes what they saw.
 
-    `due` gives for each measure's group the states at which it looks; `history` the earlier states to compare with.
+    `due` gives for each measure's group the states at which it looks; `history` the earlier states to compare with;
+    `bos` the ids that stand before texts.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Observer:
         seed: int,
         due: Mapping[str, frozenset[int]],
         history: WeightsHistory,
+        bos: tuple[int, ...] = (),
     ) -> None:
         self.writer = writer
         self.measures = tuple(measures)
@@ -60,6 +62,7 @@ class Observer:
         self.seed = seed
         self.due = dict(due)
         self.history = history
+        self.bos = bos
         self.recorded: Container[tuple[int, str, str]] = frozenset()
         """(step, scope, name) of scalars that the metrics hold already: looking again does not double them."""
 
@@ -79,8 +82,9 @@ class Observer:
         seen, seconds = self._see(context, due)
         started = time.perf_counter()
         scalars: dict[tuple[str, str], float] = {}
+        precision = str(next(model.parameters()).dtype).removeprefix("torch.")
         for measure in due:
-            scalars |= self._store(measure, place, seen[measure.group])
+            scalars |= self._store(measure, place, seen[measure.group], precision)
         seconds["store"] = time.perf_counter() - started
         for (scope, name), value in scalars.items():
             if (place.step, scope, name) not in self.recorded:
@@ -104,6 +108,7 @@ class Observer:
             weights=lambda: effective_weights(model),
             first_weights=self.history.first(place.step),
             previous_weights=self.history.before(place.step),
+            bos=self.bos,
             training=training,
         )
 
@@ -119,10 +124,12 @@ class Observer:
                 seconds[measure.group] = time.perf_counter() - started
         return seen, seconds
 
-    def _store(self, measure: Measure, place: Place, seen: Observation) -> dict[tuple[str, str], float]:
+    def _store(self, measure: Measure, place: Place, seen: Observation, precision: str) -> dict[tuple[str, str], float]:
         group = measure.group
-        settings = measure.model_dump_json(exclude={"at", "name"})
+        settings = measure.model_dump_json(exclude={"at", "name", *measure.unused})
         described = seen.arrays.assign_attrs(kind=type(measure).kind, settings=settings)
+        if precision != "float32":
+            described = described.assign_attrs({PRECISION: precision})
         self.writer.put_measure(group, place, described)
         if seen.samples:
             self.writer.add_samples(place.step, group, seen.samples)

@@ -17,10 +17,10 @@ class RateSearch:
     """Relative decreases of a loss at learning rates, and the smallest rate that reaches a target.
 
     The rates given are an equally spaced grid in the logarithm. Where a target may lie beyond one of its ends (the
-    decrease still grows there, or the lowest rate reaches it already), the grid is extended by its own spacing, at
-    least doubling, until the decrease falls or the target is bracketed, by a factor of `BEYOND` at most. Then the
-    largest decrease is narrowed down between the rates (golden section), and each target's rate (bisection), both in
-    the logarithm.
+    decrease still grows there, if only towards a second peak; or the lowest rate reaches it already), the grid is
+    extended by its own spacing, at least doubling, until the decrease falls or the target is bracketed, by a factor of
+    `BEYOND` at most. Then the largest decrease is narrowed down between the rates (golden section), and each target's
+    rate (bisection), both in the logarithm.
     """
 
     def __init__(
@@ -86,14 +86,17 @@ class RateSearch:
 
     @property
     def _grows_upwards(self) -> bool:
-        """Does the highest rate tried lower the loss most, and more than the one before?"""
-        return bool(self.gains.argmax() == len(self.gains) - 1 and self.gains[-1] > self.gains[-2])
+        """Does the highest rate tried lower the loss, and more than the one before? Or is it the best of bad ones?"""
+        best = self.gains.argmax() == len(self.gains) - 1
+        return bool((best or self.gains[-1] > ROUNDING) and self.gains[-1] > self.gains[-2])
 
     @property
     def _grows_downwards(self) -> bool:
         """The same at the lowest one; where no loss is finite, lower rates are the ones to try."""
         lowest, following = self.gains[:2]
-        return bool(self.gains.argmax() == 0 and (lowest > following or not np.isfinite(lowest)))
+        if not np.isfinite(lowest):
+            return bool(self.gains.argmax() == 0)
+        return bool((self.gains.argmax() == 0 or lowest > ROUNDING) and lowest > following)
 
     def _extend(self) -> None:
         """Try rates beyond both ends as long as a target may lie there."""

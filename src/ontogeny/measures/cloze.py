@@ -63,7 +63,7 @@ def _last_word(passage: Passage) -> tuple[int, int] | None:
         past = int(np.searchsorted(offsets, end, side="left"))
         ends_at_token = end < len(raw) and past < len(offsets) and offsets[past] == end
         begins_at_token = offsets[first] == begin or raw[offsets[first] : begin].isspace()
-        if first > 0 and ends_at_token and begins_at_token:
+        if first > passage.bos_tokens and ends_at_token and begins_at_token:
             return first, past
     return None
 

@@ -25,10 +25,11 @@ class Compression(StreamMeasure):
 
     V is the variance of the token's k nearest neighbours at L, computed from their states at L + 1: population
     variance, summed over dimensions. Neighbours are Euclidean, exact, ties broken by index, without the token itself.
-    They come from a pool of all tokens of the probe sets, each distinct passage once. States are the hidden states
-    after each block; n blocks give n - 1 transitions, numbered by L from 0 on the axis `block`. `scale_free` is
-    ln(V at L / V at L + 1) for the same neighbours; it corrects for the drift of norms, and so of V, during training.
-    Both are given per token and as means per passage, NaN if the pool has no more than k tokens.
+    They come from a pool of all tokens of the probe sets, each distinct passage once; BOS is none of them (its state is
+    the same in every passage), and has NaN. States are the hidden states after each block; n blocks give n - 1
+    transitions, numbered by L from 0 on the axis `block`. `scale_free` is ln(V at L / V at L + 1) for the same
+    neighbours; it corrects for the drift of norms, and so of V, during training. Both are given per token and as means
+    per passage, NaN if the pool has no more than k tokens.
 
     In most models the last of the `hidden_states` has passed the final norm, and it is used as it is;
     `final_norm: false` uses the last block's output instead.
@@ -77,7 +78,7 @@ class _CompressionLook:
             for row, passage in enumerate(probe.passages):
                 if passage.fingerprint not in places:
                     places[passage.fingerprint] = tokens
-                    tokens += len(passage)
+                    tokens += len(passage) - passage.bos_tokens
                 first[name][row] = places[passage.fingerprint]
         return first, tokens
 
@@ -85,8 +86,9 @@ class _CompressionLook:
         if batch.probe not in self.axes.probes:
             return
         lengths = self.axes.lengths[batch.probe][batch.rows]
-        real = inside(batch, np.zeros_like(lengths), lengths)
-        places = (self.first[batch.probe][batch.rows][:, None] + np.arange(real.shape[1]))[real]
+        before = self.axes.bos_tokens[batch.probe][batch.rows]
+        real = inside(batch, before, lengths)
+        places = ((self.first[batch.probe][batch.rows] - before)[:, None] + np.arange(real.shape[1]))[real]
         states = list(batch.hidden_states[1:])
         if not self.measure.final_norm:
             states[-1] = batch.last_block
@@ -115,12 +117,15 @@ class _CompressionLook:
 
     def _by_token_and_passage(self, key: str, values: np.ndarray, about: str) -> dict[str, Variable]:
         """From `values` [block, pool token] the variables per token and, as means, per passage."""
-        lengths = np.concatenate(list(self.axes.lengths.values()))
+        before = np.concatenate(list(self.axes.bos_tokens.values()))
+        lengths = np.concatenate(list(self.axes.lengths.values())) - before
         first = np.concatenate(list(self.first.values()))
         starts = np.cumsum(lengths) - lengths
         places = np.repeat(first - starts, lengths) + np.arange(lengths.sum())
-        by_token = values[:, places]
-        means = np.add.reduceat(by_token, starts, axis=1) / lengths
+        of_text = values[:, places]
+        means = np.add.reduceat(of_text, starts, axis=1) / lengths
+        by_token = np.full((len(values), self.axes.tokens), np.nan)
+        by_token[:, np.arange(len(places)) + np.repeat(np.cumsum(before), lengths)] = of_text
         return {
             key: variable(("block", "token"), by_token.astype(np.float32), "nats", about),
             f"passage_{key}": variable(

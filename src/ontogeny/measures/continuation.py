@@ -84,14 +84,15 @@ def make_items(probe: ProbeSet, ending_tokens: int) -> ContinuationItems:
 def _split(passage: Passage, ending_tokens: int) -> int | None:
     """Tokens of the beginning; None if the passage is too short."""
     last = len(passage) - ending_tokens
-    if last < ending_tokens:
+    earliest = passage.bos_tokens + ending_tokens
+    if last < earliest:
         return None
     raw = np.frombuffer(passage.text.encode(), dtype=np.uint8)
-    begins = passage.byte_offsets[ending_tokens : last + 1]
+    begins = passage.byte_offsets[earliest : last + 1]
     inside_text = begins < len(raw)
     spaces = np.zeros(len(begins), dtype=bool)
     spaces[inside_text] = np.isin(raw[begins[inside_text]], list(b" \t\n\r"))
-    return ending_tokens + int(np.flatnonzero(spaces)[-1]) if spaces.any() else last
+    return earliest + int(np.flatnonzero(spaces)[-1]) if spaces.any() else last
 
 
 def _passages(probe: ProbeSet, items: ContinuationItems, ending_tokens: int) -> ProbeSet:
@@ -102,7 +103,8 @@ def _passages(probe: ProbeSet, items: ContinuationItems, ending_tokens: int) -> 
     for row, beginning, donors in zip(items.passage, beginnings, items.donors, strict=True):
         choices = [np.concatenate([beginning, endings[donor]]) for donor in donors]
         made = [passage_of_ids(choice, len(beginning), "continuation") for choice in choices]
-        passages += [replace(passage, sides=probe.passages[row].sides) for passage in made]
+        own = probe.passages[row]
+        passages += [replace(passage, sides=own.sides, bos_tokens=own.bos_tokens) for passage in made]
     return ProbeSet(name=probe.name, passages=passages, about=f"continuations made from {probe.name}")
 
 

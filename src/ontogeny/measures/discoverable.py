@@ -22,7 +22,8 @@ class Discoverable(StreamMeasure):
     is 1 - (1 - p_z)^n = -expm1(n log1p(-p_z)). Per passage: `log_p` = log p_z in nats, -infinity if a token is not
     among the top k; `samples_for_p`, the n at which the probability reaches `p`, infinity in the same case; and
     `discovered`, the probability, on the axis `n`. Per probe set: `share` on the axis `n`, the share of passages whose
-    probability is at least `p`. NaN for passages of fewer than k + m tokens.
+    probability is at least `p`. NaN for passages of fewer than k + m tokens. What stands before a text (BOS) is given
+    and does not count.
 
     It is a measure apart from `extraction` because it needs all logits of the suffix, and that one only ranks.
     """
@@ -56,11 +57,13 @@ class _DiscoverableLook:
 
     def see(self, batch: ForwardBatch) -> None:
         k, m = self.measure.prefix_tokens, self.measure.suffix_tokens
-        rows = np.flatnonzero(self.axes.lengths[batch.probe][batch.rows] >= k + m)
+        before = self.axes.bos_tokens[batch.probe][batch.rows]
+        rows = np.flatnonzero(self.axes.lengths[batch.probe][batch.rows] - before >= k + m)
         log_p = np.full(len(batch.rows), np.nan)
         if len(rows):
-            logits = batch.logits[rows, k - 1 : k + m - 1]
-            targets = batch.input_ids[rows, k : k + m]
+            places = (before[rows] + k)[:, None] + np.arange(m)
+            logits = batch.logits[rows[:, None], places - 1]
+            targets = batch.input_ids[rows[:, None], places]
             log_p_of_tokens = sampler_log_probability(logits, targets, self.measure.temperature, self.measure.top_k)
             log_p[rows] = numpy_of(log_p_of_tokens.sum(dim=1))
         self.axes.put_passages(batch, log_p, self.log_p)

@@ -11,7 +11,8 @@ from ontogeny.looking.axes import FlatAxes, dataset, inside, numpy_of, variable
 class Evaluation(StreamMeasure):
     """NLL, perplexity, bits per byte and top-1 accuracy per probe set, and the objective with the step's weights.
 
-    Over all tokens but each passage's first, whether or not training counts them:
+    Over all tokens but each passage's first, or over its whole text where BOS stands before it, whether or not training
+    counts them:
     `nll` = sum of NLL / tokens (nats per token); `nll_se` its standard error over passages as a ratio of two sums
     (Cochran, "Sampling Techniques", 6.4), which describes this one model; `perplexity` = exp(nll), never clamped;
     `bits_per_byte` = sum of NLL / (ln 2 x bytes of these tokens); `top1` the share that is the model's first choice.
@@ -20,7 +21,8 @@ class Evaluation(StreamMeasure):
     checkpoints are compared on the same passages, paired by document, as `nll_se` cannot.
 
     `objective` is what training minimises at this state, with the same weights, over the tokens that training counts,
-    and `term_<name>` each of its terms unweighted. Perplexity never comes from these.
+    and `term_<name>` each of its terms unweighted; what terms tell besides stands under `<name>_<detail>`. Perplexity
+    never comes from these.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"nll", "rank"})
@@ -43,17 +45,19 @@ class _EvaluationLook:
         self.axes = axes
         self.nll = np.zeros(axes.passages)
         self.hits = np.zeros(axes.passages, dtype=np.int64)
-        nothing = {term.label: (0.0, 0.0) for term in context.objective.terms}
-        self.terms = {name: dict(nothing) for name in axes.probes}
+        terms = context.objective.terms
+        self.labels = [term.label for term in terms]
+        told = [*self.labels, *(name for term in terms for name in term.detail_names().values())]
+        self.terms = {name: dict.fromkeys(told, (0.0, 0.0)) for name in axes.probes}
 
     def see(self, batch: ForwardBatch) -> None:
         lengths = self.axes.lengths[batch.probe][batch.rows]
-        scored = inside(batch, np.ones_like(lengths), lengths)
+        scored = inside(batch, lengths - self.axes.predicted(batch.probe)[batch.rows], lengths)
         nll = np.where(scored, numpy_of(batch.nll).astype(np.float64), 0.0)
         self.axes.put_passages(batch, nll.sum(axis=1), self.nll)
         self.axes.put_passages(batch, (scored & (numpy_of(batch.rank) == 0)).sum(axis=1), self.hits)
         sums = self.terms[batch.probe]
-        for name, (total, units) in self.context.objective.sums(batch).items():
+        for name, (total, units) in self.context.objective.sums(batch, self.context.progress).items():
             sums[name] = (sums[name][0] + float(total), sums[name][1] + float(units))
 
     def result(self) -> Observation:
@@ -63,16 +67,19 @@ class _EvaluationLook:
             variables[name] = variable("probe", [row[name][0] for row in rows], units, about)
         about = "sum of NLL over the scored tokens of a passage"
         variables["passage_nll_nats"] = variable("passage", self.nll, "nats", about, **{ADDED_LATER: 1})
-        lengths = np.concatenate([np.zeros(0, dtype=np.int64), *self.axes.lengths.values()])
-        scored = {"scored_tokens": ("passage", np.maximum(lengths - 1, 0).astype(np.int32))}
+        counts = np.concatenate(
+            [np.zeros(0, dtype=np.int64), *(self.axes.predicted(name) for name in self.axes.probes)]
+        )
+        scored = {"scored_tokens": ("passage", counts.astype(np.int32))}
         coordinates = self.axes.probe_coordinates(), self.axes.passage_coordinates()
         return Observation(arrays=dataset(variables, *coordinates, scored))
 
     def _of(self, name: str) -> dict[str, tuple[Any, str, str]]:
         """One probe set's numbers: value, unit, what it is."""
         part = self.axes.of_probe(name)
-        sums, tokens = self.nll[part], np.maximum(self.axes.lengths[name] - 1, 0)
-        covered = sum(int(p.byte_offsets[-1] - p.byte_offsets[1]) for p in self.axes.probes[name].passages if len(p))
+        sums, tokens = self.nll[part], self.axes.predicted(name)
+        passages = self.axes.probes[name].passages
+        covered = sum(int(p.byte_offsets[-1] - p.byte_offsets[p.first_predicted]) for p in passages if len(p))
         total, count = float(sums.sum()), int(tokens.sum())
         nll = total / count if count else np.nan
         with np.errstate(over="ignore"):
@@ -87,8 +94,11 @@ class _EvaluationLook:
         }
         objective, terms = self.context.objective.combine(self.terms[name], self.context.progress)
         numbers["objective"] = (objective, "nats", "training objective with the weights of this state")
-        for term, value in terms.items():
-            numbers[f"term_{term}"] = (value, "nats", f"loss term {term}, unweighted")
+        for told, value in terms.items():
+            if told in self.labels:
+                numbers[f"term_{told}"] = (value, "nats", f"loss term {told}, unweighted")
+            else:
+                numbers[told] = (value, "nats", f"{told}, told by a loss term")
         return numbers
 
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from ontogeny.core.measures import Context, Observation, StateMeasure
 from ontogeny.core.passages import Passage
 from ontogeny.core.seeds import derive_seed
+from ontogeny.data.bos import Bos
 from ontogeny.looking.axes import FlatAxes, dataset, variable
 
 if TYPE_CHECKING:
@@ -98,13 +99,14 @@ def exposure_of(planted: float, references: np.ndarray, as_likely: int) -> dict[
 def secret_nll(context: Context, body_and_head: "BodyAndHead", prefix: str, secrets: list[str]) -> np.ndarray:
     """NLL of each secret after the prefix, in nats, summed over its tokens: float64 [secrets].
 
-    Prefix and secret are tokenized apart. If the tokenizer splits before a space, as byte-level ones do, the tokens
-    are those of the planted text.
+    What stands before the run's texts stands before the prefix. Prefix and secret are tokenized apart. If the tokenizer
+    splits before a space, as byte-level ones do, the tokens are those of the planted text.
     """
     import torch
 
     encode = context.tokenizer.encode
-    start = encode(prefix, add_special_tokens=False)
+    text = np.array(encode(prefix, add_special_tokens=False), dtype=np.int32)
+    start = Bos(token_ids=context.bos).with_ids(text).tolist()
     rows = [start + encode(secret, add_special_tokens=False) for secret in secrets]
     summed = np.zeros(len(rows))
     size = max(context.batch_tokens // max(map(len, rows)), 1)

@@ -33,6 +33,8 @@ class Extraction(StreamMeasure):
     Per token: `in_extractable_suffix`, 1 inside the suffix of an extractable window. Windows have k + m tokens and
     begin at every `stride`-th token. Windows after the first have the whole passage before them as context, not only k
     tokens. A remainder shorter than a window stays 0.
+
+    Tokens are those of the text: what stands before it (BOS) is part of every prefix and does not count.
     """
 
     prefix_tokens: int = Field(default=32, ge=1)
@@ -43,8 +45,12 @@ class Extraction(StreamMeasure):
     """Tokens between the starts of windows; by default m, so that suffixes follow each other without gaps."""
     score: bool = False
     """Compute the memorization score, which generates the tokens after the first mismatch."""
+    exact: bool = False
+    """For the score: write each suffix alone and from its prefix on, so that it does not depend on the batch (bf16
+    rounds otherwise in one)."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({"rank"})
+    added_later: ClassVar[frozenset[str]] = frozenset({"exact"})
     cost: ClassVar[str] = "the shared forward pass; with `score` it generates at most m tokens per passage"
 
     def needed(self, context: Context) -> frozenset[Need]:
@@ -70,16 +76,19 @@ class _ExtractionLook:
 
     def see(self, batch: ForwardBatch) -> None:
         k, m = self.measure.prefix_tokens, self.measure.suffix_tokens
-        hits = numpy_of(batch.rank) == 0
-        lengths = self.axes.lengths[batch.probe][batch.rows]
+        hits = self.axes.text_rows(batch, numpy_of(batch.rank)) == 0
+        before = self.axes.bos_tokens[batch.probe][batch.rows]
+        lengths = self.axes.lengths[batch.probe][batch.rows] - before
+        hits &= np.arange(hits.shape[1]) < lengths[:, None]
         long_enough = lengths >= k + m
         matched = hits[:, k : k + m].sum(axis=1) / m
         self.axes.put_passages(batch, np.where(long_enough, matched == 1, np.nan), self.extractable)
         self.axes.put_passages(batch, np.where(long_enough, matched, np.nan), self.matched)
-        self.axes.put_passages(batch, strength(hits, lengths), self.strength)
-        self.axes.put_tokens(batch, self._suffixes(hits), self.in_suffix)
+        self.axes.put_passages(batch, strength(hits, lengths, before > 0), self.strength)
+        self.axes.put_text_tokens(batch, self._suffixes(hits), self.in_suffix)
         if self.measure.score:
-            for row, scored, choices in zip(batch.rows, long_enough, numpy_of(batch.top1), strict=True):
+            top1 = self.axes.text_rows(batch, numpy_of(batch.top1))
+            for row, scored, choices in zip(batch.rows, long_enough, top1, strict=True):
                 if scored:
                     self.first_choice[batch.probe, int(row)] = choices[k : k + m].astype(np.int32)
 
@@ -91,19 +100,30 @@ class _ExtractionLook:
         """
         k, m = self.measure.prefix_tokens, self.measure.suffix_tokens
         scores = np.full(self.axes.passages, np.nan, dtype=np.float32)
-        truths = {key: self.axes.probes[key[0]].passages[key[1]].token_ids[: k + m] for key in self.first_choice}
+        passages = [self.axes.probes[name].passages[row] for name, row in self.first_choice]
         prompts, counts = [], []
-        for key, choices in self.first_choice.items():
-            mismatches = np.flatnonzero(choices != truths[key][k:])
-            known = int(mismatches[0]) + 1 if len(mismatches) else m
-            prompts.append(np.concatenate([truths[key][: k + known - 1], choices[known - 1 : known]]))
+        for passage, choices in zip(passages, self.first_choice.values(), strict=True):
+            given = passage.bos_tokens + k
+            truth = passage.token_ids[: given + m]
+            mismatches = np.flatnonzero(choices != truth[given:])
+            known = 0 if self.measure.exact else int(mismatches[0]) + 1 if len(mismatches) else m
+            # All that is known is true but for its last token, the first choice there.
+            prompts.append(np.concatenate([truth[: given + max(known - 1, 0)], choices[max(known - 1, 0) : known]]))
             counts.append(m - known)
         context = self.context
-        sides = [self.axes.probes[name].passages[row].sides for name, row in self.first_choice]
-        generated = continue_greedily(context.model, context.tokenizer, prompts, counts, context.batch_tokens, sides)
-        for ((name, row), truth), prompt, rest in zip(truths.items(), prompts, generated, strict=True):
-            written = np.concatenate([prompt[k:], rest])
-            scores[self.axes.first_passage[name] + row] = (written == truth[k:]).mean()
+        generated = continue_greedily(
+            context.model,
+            context.tokenizer,
+            prompts,
+            counts,
+            context.batch_tokens,
+            [passage.sides for passage in passages],
+            exact=self.measure.exact,
+        )
+        for (name, row), passage, prompt, rest in zip(self.first_choice, passages, prompts, generated, strict=True):
+            given = passage.bos_tokens + k
+            written = np.concatenate([prompt[given:], rest])
+            scores[self.axes.first_passage[name] + row] = (written == passage.token_ids[given : given + m]).mean()
         return scores
 
     def _suffixes(self, hits: np.ndarray) -> np.ndarray:
@@ -158,16 +178,19 @@ class _ExtractionLook:
         return Observation(arrays=arrays)
 
 
-def strength(hits: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def strength(hits: np.ndarray, lengths: np.ndarray, after_bos: np.ndarray | None = None) -> np.ndarray:
     """Extraction strength of each row: float64 [B]. `hits` bool [B, T]: is the token the first choice?
 
     The shortest prefix reaches up to and includes the last token that is not the first choice. It has at least one
-    token, since nothing predicts the first.
+    token where nothing predicts the first; none where the text stands after BOS (`after_bos` bool [B]) alone.
     """
     positions = np.arange(hits.shape[1])
-    missed = ~hits & (positions < lengths[:, None]) & (positions > 0)
-    last_missed = np.where(missed.any(axis=1), hits.shape[1] - 1 - missed[:, ::-1].argmax(axis=1), 0)
-    strengths: np.ndarray = 1 - (last_missed + 1) / lengths
+    first_predicted = np.zeros(len(hits), dtype=bool) if after_bos is None else after_bos
+    missed = ~hits & (positions < lengths[:, None]) & ((positions > 0) | first_predicted[:, None])
+    needed = np.where(
+        missed.any(axis=1), hits.shape[1] - missed[:, ::-1].argmax(axis=1), np.where(first_predicted, 0, 1)
+    )
+    strengths: np.ndarray = 1 - needed / lengths
     return strengths
 
 

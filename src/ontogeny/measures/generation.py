@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -13,7 +13,7 @@ from ontogeny.core.passages import ProbeSet
 from ontogeny.core.seeds import derive_seed
 from ontogeny.looking.axes import dataset, probe_axis, probe_names, variable
 from ontogeny.models.body_and_head import unwrapped
-from ontogeny.models.decoding import Sampling, decoding, pad_id, pad_left, side_tensors
+from ontogeny.models.decoding import Sampling, sample
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 class Generation(StateMeasure):
     """Texts that continue fixed prompts, decoded greedily and sampled, and n-gram statistics of them.
 
-    A prompt is the beginning of a passage, at most half of it. The passage's own continuation, up to `new_tokens`
-    tokens, is the reference and is never shown to the model. Statistics are per probe set, on token ids without the
-    end-of-text token: `distinct_1` and `distinct_2`, different n-grams / all n-grams of all texts together (Li et al.
-    2016); `repetition_4gram`, the share of 4-grams that occurred before in the same text, averaged over texts
-    (seq-rep-4, Welleck et al. 2020); `share_ended`, the share of texts that the model ended itself; `length` in tokens.
-    Plain names stand for greedy decoding, `sampled_…` for sampling, `reference_…` for the references. Special tokens
-    are the tokenizer's, whatever the model's configuration says. Samples are drawn by seed, step and probe set.
+    A prompt is the beginning of a passage, at most half of it, after what stands before it (BOS), which does not count.
+    The passage's own continuation, up to `new_tokens` tokens, is the reference and is never shown to the model.
+    Statistics are per probe set, on token ids without the end-of-text token: `distinct_1` and `distinct_2`, different
+    n-grams / all n-grams of all texts together (Li et al. 2016); `repetition_4gram`, the share of 4-grams that occurred
+    before in the same text, averaged over texts (seq-rep-4, Welleck et al. 2020); `share_ended`, the share of texts
+    that the model ended itself; `length` in tokens. Plain names stand for greedy decoding, `sampled_…` for sampling,
+    `reference_…` for the references. Special tokens are the tokenizer's, whatever the model's configuration says.
+    Samples are drawn by seed, step and probe set.
     """
 
     probes: tuple[str, ...] | None = Field(default=None, min_length=1)
@@ -46,26 +47,27 @@ class Generation(StateMeasure):
     top_p: float = Field(default=0.95, gt=0, le=1)
     """Sample from the smallest set of likeliest tokens that together have this probability (nucleus sampling)."""
 
+    exact: bool = False
+    """Write each text alone, so that it does not depend on the batch (bf16 rounds otherwise in one)."""
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"exact"})
     cost: ClassVar[str] = "generates probe sets x prompts x (1 + draws) texts, with a forward pass per token"
 
     def look(self, context: Context) -> Observation:
         """Generate from every prompt. Raises DataError if a probe set has no passage to take a prompt from."""
-        import torch
-
         context.model.eval()
         samples: list[dict[str, object]] = []
         scores: list[dict[str, float]] = []
         names = probe_names(context, self.probes)
-        with torch.no_grad():
-            for name in names:
-                prompts = self._prompts(name, context.probes[name])
-                texts = {"greedy": self._write(context, prompts, name, sampling=None)}
-                if self.draws:
-                    sampling = Sampling(draws=self.draws, temperature=self.temperature, top_p=self.top_p)
-                    texts["sampled"] = self._write(context, prompts, name, sampling)
-                scores.append(_score(texts, [prompt.reference for prompt in prompts]))
-                for way, written in texts.items():
-                    samples += _sample_rows(context.tokenizer, name, way, prompts, written)
+        for name in names:
+            prompts = self._prompts(name, context.probes[name])
+            texts = {"greedy": self._write(context, prompts, name, sampling=None)}
+            if self.draws:
+                sampling = Sampling(draws=self.draws, temperature=self.temperature, top_p=self.top_p)
+                texts["sampled"] = self._write(context, prompts, name, sampling)
+            scores.append(_score(texts, [prompt.reference for prompt in prompts]))
+            for way, written in texts.items():
+                samples += _sample_rows(context.tokenizer, name, way, prompts, written)
         variables = {}
         for key in scores[0] if scores else ():
             units = "tokens" if key.endswith("length") else "1"
@@ -73,12 +75,12 @@ class Generation(StateMeasure):
         return Observation(arrays=dataset(variables, probe_axis(names)), samples=samples)
 
     def _prompts(self, name: str, probe: ProbeSet) -> "list[_Prompt]":
-        chosen = [(row, p) for row, p in enumerate(probe.passages) if len(p) >= 2][: self.prompts]
+        chosen = [(row, p) for row, p in enumerate(probe.passages) if len(p) - p.bos_tokens >= 2][: self.prompts]
         if not chosen:
             raise DataError(f"generation: probe set '{name}' has no passage of two tokens or more")
         prompts = []
         for row, passage in chosen:
-            given = min(self.prompt_tokens, (len(passage) + 1) // 2)
+            given = passage.bos_tokens + min(self.prompt_tokens, (len(passage) - passage.bos_tokens + 1) // 2)
             reference = passage.token_ids[given : given + self.new_tokens]
             prompts.append(
                 _Prompt(passage=row, token_ids=passage.token_ids[:given], reference=reference, sides=passage.sides)
@@ -89,25 +91,22 @@ class Generation(StateMeasure):
         self, context: Context, prompts: "Sequence[_Prompt]", name: str, sampling: Sampling | None
     ) -> "list[_Written]":
         """Texts in order of prompt, then draw; greedy if `sampling` is None."""
-        import torch
-
-        base: Any = unwrapped(context.model)  # PreTrainedModel does not declare `generate`
-        device = next(base.parameters()).device
-        ids, mask = pad_left([prompt.token_ids for prompt in prompts], pad_id(context.tokenizer))
-        limit = getattr(base.config.get_text_config(), "max_position_embeddings", None)
-        new_tokens = min(self.new_tokens, limit - ids.shape[1]) if limit else self.new_tokens
+        limit = getattr(unwrapped(context.model).config.get_text_config(), "max_position_embeddings", None)
+        longest = max(len(prompt.token_ids) for prompt in prompts)
+        new_tokens = min(self.new_tokens, limit - longest) if limit else self.new_tokens
         if new_tokens < 1:
-            raise DataError(
-                f"generation: a prompt of {ids.shape[1]} tokens fills the model's context: set prompt_tokens"
-            )
-        with decoding(base, context.tokenizer, new_tokens, sampling):
-            torch.manual_seed(derive_seed(context.seed, "generation", self.group, name, context.place.step))
-            output = base.generate(
-                input_ids=torch.from_numpy(ids).to(device),
-                attention_mask=torch.from_numpy(mask).to(device),
-                **side_tensors(base, [prompt.sides for prompt in prompts]),
-            )
-        written = output[:, ids.shape[1] :].cpu().numpy()
+            raise DataError(f"generation: a prompt of {longest} tokens fills the model's context: set prompt_tokens")
+        draw = (context.seed, "generation", self.group, name, context.place.step)
+        written = sample(
+            context.model,
+            context.tokenizer,
+            [prompt.token_ids for prompt in prompts],
+            new_tokens,
+            sampling,
+            [prompt.sides for prompt in prompts],
+            seeds=[derive_seed(*draw, *([prompt.passage] if self.exact else [])) for prompt in prompts],
+            exact=self.exact,
+        )
         return [_cut(row, context.tokenizer.eos_token_id) for row in written]
 
 

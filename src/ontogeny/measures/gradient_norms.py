@@ -7,7 +7,7 @@ from pydantic import Field
 
 from ontogeny.core.measures import Context, Observation, StateMeasure
 from ontogeny.core.passages import ProbeSet
-from ontogeny.core.terms import Unit
+from ontogeny.core.terms import Unit, supervised_bytes
 from ontogeny.looking.axes import dataset, probe_axis, probe_names, variable
 from ontogeny.looking.batch_plan import plan_batches
 
@@ -59,6 +59,7 @@ def _gradients(context: Context, probe: ProbeSet, parameters: "dict[str, nn.Para
     plan = plan_batches([len(passage) for passage in probe.passages], context.batch_tokens)
     units: dict[Unit, float] = {
         "tokens": float(sum(int(passage.supervised[1:].sum()) for passage in probe.passages)),
+        "bytes": supervised_bytes(probe.passages),
         "examples": float(len(probe)),
         "batch": float(len(plan)),
     }

@@ -66,7 +66,12 @@ class LmEval(StateMeasure):
             raise OntogenyError(
                 "measure 'lm_eval' needs the evaluation harness: install it with  pip install 'ontogeny[harness]'"
             ) from None
-        model = HFLM(pretrained=context.model, tokenizer=context.tokenizer, batch_size=self.batch)
+        model = HFLM(
+            pretrained=context.model,
+            tokenizer=context.tokenizer,
+            batch_size=self.batch,
+            add_bos_token=bool(context.bos),
+        )
         results = evaluate(model, _load(self.tasks, self.folder), limit=self.limit, bootstrap_iters=0)
         assert results is not None  # it is None on other processes than the first
         return results["results"], results["samples"]

@@ -1,14 +1,15 @@
 """The loss after one step, or a few, as a function of the learning rate."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from ontogeny.core.component import refusal
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.live import LiveTraining
-from ontogeny.core.measures import Context, Observation, StateMeasure
+from ontogeny.core.measures import ADDED_LATER, Context, Observation, StateMeasure
 from ontogeny.core.optimizers import DirectionUnknownError
 from ontogeny.core.terms import Unit
 from ontogeny.looking.axes import variable
@@ -34,18 +35,21 @@ class LrLandscape(StateMeasure):
     `loss` [batch, learning_rate] and `loss_before` [batch]. `decrease` is (before - after) / before. `rate_for_target`:
     for each target, the smallest rate whose decrease *of new* reaches it (for a negative one: whose increase does; a
     loss that is not finite counts as an increase), refined by bisection in the logarithm between the rates tried;
-    `decrease_at_target` is what was measured there. Where a target may lie beyond `lowest` or `highest`, the search
-    goes on there, by a factor of 1,000 at most (`looking.rate_search`), and before a decrease is declared out of reach,
-    the peak between the rates is searched (golden section in the logarithm). A target that no rate reaches has the rate
-    NaN if it is out of reach, since the largest decrease lies within what was tried; infinity if the decrease was still
-    growing at the highest rate; 0 if it was at the lowest. `best_decrease` and `best_rate`: the largest decrease of new
-    over all rates tried; NaN if no loss was finite. `decrease_at_schedule`: at the rate of the next step.
+    `decrease_at_target` is what was measured there, and `loss_at_target` [batch, target] the loss of every batch at
+    that rate, which says what it costs general text; both are NaN where no rate reaches the target. Where a target may
+    lie beyond `lowest` or `highest`, the search goes on there, by a factor of 1,000 at most (`looking.rate_search`),
+    and before a decrease is declared out of reach, the peak between the rates is searched (golden section in the
+    logarithm). A target that no rate reaches has the rate NaN if it is out of reach, since the largest decrease lies
+    within what was tried; infinity if the decrease was still growing at the highest rate; 0 if it was at the lowest.
+    `best_decrease` and `best_rate`: the largest decrease of new over all rates tried; NaN if no loss was finite.
+    `decrease_at_schedule`: at the rate of the next step.
 
     With horizon 1 an optimizer that cannot tell its direction (`adafactor`) is not assessable: everything but
     `loss_before` is NaN, and the attribute `not_assessable` says why.
 
     Weights, optimizer, gradients and randomness are restored, bit for bit. Only in a training: a checkpoint made
-    elsewhere has no optimizer.
+    elsewhere has no optimizer. A recipe is refused whose `lowest` is not below `highest`, or that has a target of 0 or
+    of 1 and more.
     """
 
     new: str = "novel"
@@ -61,7 +65,7 @@ class LrLandscape(StateMeasure):
     highest: float = Field(default=1e-1, gt=0)
     """The highest."""
     targets: tuple[float, ...] = (0.01, 0.05, 0.10)
-    """Relative decreases asked for; negative ones are increases."""
+    """Relative decreases asked for, below 1; negative ones are increases."""
     horizon: int = Field(default=1, ge=1)
     """Steps taken at each rate: 1 is exact and cheap; more are real steps."""
     refine: int = Field(default=4, ge=0)
@@ -74,14 +78,22 @@ class LrLandscape(StateMeasure):
         "them; a horizon k: k real steps each"
     )
 
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if not self.lowest < self.highest:
+            raise refusal(f"lowest {self.lowest:g} is not below highest {self.highest:g}", "lowest")
+        for i, target in enumerate(self.targets):
+            if target == 0 or target >= 1:
+                message = "a target is a decrease, as 0.01 for 1%, or an increase, as -0.01"
+                raise refusal(f"{message}; found {target:g}", "targets", i)
+        return self
+
     def look(self, context: Context) -> Observation:
         """Measure it at this state."""
         if context.training is None:
             raise OntogenyError(
                 f"'{self.group}' needs the training itself (optimizer, next batch): put it into the recipe's measures"
             )
-        if not 0 < self.lowest < self.highest:
-            raise OntogenyError(f"'{self.group}': lowest {self.lowest:g} is not below highest {self.highest:g}")
         batches = self._batches(context)
         before = _losses(context, batches)
         try:
@@ -95,23 +107,28 @@ class LrLandscape(StateMeasure):
     ) -> Observation:
         rates = self._rates()
         new = batches.index("new")
+        tried: dict[float, Losses] = {}
         with landscape as losses_at:
 
             def gain(rate: float) -> float:
-                value = float((before[new] - losses_at(rate)[new]) / before[new])
+                tried[rate] = losses_at(rate)
+                value = float((before[new] - tried[rate][new]) / before[new])
                 return value if np.isfinite(value) else -np.inf
 
             losses = np.stack([losses_at(rate) for rate in rates], axis=1)
+            tried |= {float(rate): losses[:, i] for i, rate in enumerate(rates)}
             scheduled = losses_at(scheduled_rate)
             decrease = (before[new] - losses[new]) / before[new]
             gains = np.where(np.isfinite(decrease), decrease, -np.inf)
             search = RateSearch(gain, rates, gains, targets=self.targets, refine=self.refine)
             reached = np.array([search.reach(target) for target in self.targets]).reshape(-1, 2)
+        nowhere = np.full(len(before), np.nan)
         return self._observation(
             batches,
             before,
             losses,
             reached=reached,
+            at_targets=np.array([tried.get(float(rate), nowhere) for rate in reached[:, 0]]).reshape(-1, len(before)).T,
             best=search.best if np.isfinite(search.best[1]) else (float("nan"), float("nan")),
             at_schedule=(before[new] - scheduled[new]) / before[new],
         )
@@ -124,6 +141,7 @@ class LrLandscape(StateMeasure):
             before,
             np.full((len(batches), self.rates), nan),
             reached=np.full((len(self.targets), 2), nan),
+            at_targets=np.full((len(batches), len(self.targets)), nan),
             best=(nan, nan),
             at_schedule=nan,
         )
@@ -137,10 +155,13 @@ class LrLandscape(StateMeasure):
         losses: np.ndarray,
         *,
         reached: np.ndarray,
+        at_targets: np.ndarray,
         best: tuple[float, float],
         at_schedule: float,
     ) -> Observation:
-        """`losses` float64 [batch, rate]; `reached` float64 [target, 2] and `best` are pairs of rate and decrease."""
+        """`losses` float64 [batch, rate], `at_targets` float64 [batch, target]; `reached` float64 [target, 2] and
+        `best` are pairs of rate and decrease.
+        """
         import xarray as xr
 
         axes = ("batch", "learning_rate")
@@ -151,6 +172,9 @@ class LrLandscape(StateMeasure):
             "decrease": variable(axes, decrease, "1", "relative decrease of the loss"),
             "rate_for_target": variable("target", reached[:, 0], "1", "smallest rate reaching it"),
             "decrease_at_target": variable("target", reached[:, 1], "1", "decrease measured there"),
+            "loss_at_target": variable(
+                ("batch", "target"), at_targets, "nats", "loss at the rate that reaches it", **{ADDED_LATER: 1}
+            ),
             "best_decrease": variable((), best[1], "1", "largest relative decrease of new"),
             "best_rate": variable((), best[0], "1", "learning rate of the largest decrease of new"),
             "decrease_at_schedule": variable((), at_schedule, "1", "relative decrease of new at the next rate"),

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from ontogeny.core.measures import Context, Observation, StateMeasure
 from ontogeny.core.passages import Passage
 from ontogeny.core.recipe_kinds import AnyCorpus
+from ontogeny.data.bos import Bos
 from ontogeny.looking.axes import dataset, variable
 from ontogeny.looking.batch_plan import plan_batches
 from ontogeny.measures.continuation import passage_of_ids
@@ -33,7 +34,8 @@ class Questions(StateMeasure):
     model. The answers are recorded as samples.
 
     Questions come from JSON lines (`question`, `answer`, optionally `choices`) or from a corpus that planted facts; by
-    default they are ten questions of general knowledge that come with the package.
+    default they are ten questions of general knowledge that come with the package. What stands before the run's texts
+    (BOS) stands before each question.
     """
 
     path: str | None = None
@@ -46,7 +48,10 @@ class Questions(StateMeasure):
     """How a question is put, for instance "Question: {question}\\nAnswer:"."""
     new_tokens: int = Field(default=12, ge=1)
     """Tokens of a written answer."""
+    exact: bool = False
+    """Write each answer alone, so that it does not depend on the batch (bf16 rounds otherwise in one)."""
 
+    added_later: ClassVar[frozenset[str]] = frozenset({"exact"})
     cost: ClassVar[str] = "greedy decoding of `new_tokens` after each question, and a forward pass over its choices"
 
     @model_validator(mode="after")
@@ -84,14 +89,21 @@ class Questions(StateMeasure):
         """What greedy decoding writes after each prompt, up to the end of the line."""
         from ontogeny.models.decoding import continue_greedily
 
-        ids = [_encoded(context.tokenizer, prompt) for prompt in prompts]
+        ids = [_prompt_ids(context, prompt) for prompt in prompts]
         counts = [self.new_tokens] * len(ids)
-        answers = continue_greedily(context.model, context.tokenizer, ids, counts, context.batch_tokens)
+        answers = continue_greedily(
+            context.model, context.tokenizer, ids, counts, context.batch_tokens, exact=self.exact
+        )
         return [_first_line(str(context.tokenizer.decode(answer.tolist()))) for answer in answers]
 
 
 def _encoded(tokenizer: "PreTrainedTokenizerBase", text: str) -> np.ndarray:
     return np.array(tokenizer.encode(text, add_special_tokens=False), dtype=np.int32)
+
+
+def _prompt_ids(context: Context, prompt: str) -> np.ndarray:
+    """A prompt after what stands before the run's texts."""
+    return Bos(token_ids=context.bos).with_ids(_encoded(context.tokenizer, prompt))
 
 
 def _first_line(text: str) -> str:
@@ -108,7 +120,7 @@ def _chosen(context: Context, prompts: Sequence[str], questions: "Sequence[Quest
     """float64 [questions]: 1 if the right choice is likeliest, 1/t in a tie among t, else 0; NaN without choices."""
     passages = []
     for question, prompt in zip(questions, prompts, strict=True):
-        prompt_ids = _encoded(context.tokenizer, prompt)
+        prompt_ids = _prompt_ids(context, prompt)
         gap = "" if prompt[-1:].isspace() else " "
         for choice in question.choices:
             ids = np.concatenate([prompt_ids, _encoded(context.tokenizer, gap + choice)])

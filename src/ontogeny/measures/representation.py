@@ -21,6 +21,7 @@ Chosen = Mapping[str, Mapping[int, np.ndarray]]
 
 class Representation(StateMeasure):
     """Statistics of each layer's states X [n, D], for up to `tokens` tokens that are the same at every checkpoint.
+    (BOS is none of them: its state is the same in every passage.)
 
     `cka_first`, `cka_previous`: debiased linear CKA (Kornblith et al. 2019, with the unbiased HSIC of Song et al. 2012)
     with the states that the first and the previous saved checkpoint give for these tokens; NaN at the first state.
@@ -64,7 +65,7 @@ class Representation(StateMeasure):
             (name, row, position)
             for name in names
             for row, passage in enumerate(context.probes[name].passages)
-            for position in range(len(passage))
+            for position in range(passage.bos_tokens, len(passage))
         ]
         random = np.random.default_rng(derive_seed(context.seed, "representation"))
         drawn = sorted(random.permutation(len(places))[: self.tokens].tolist())

@@ -17,6 +17,8 @@ PREFIXES = (5, 10, 20, 50)
 class Reproduction(StreamMeasure):
     """Greedy decoding continues the first third of a passage's tokens (`len // 3`) to the passage's length.
 
+    Tokens are those of the text: what stands before it (BOS) is part of the prompt and does not count.
+
     Per passage, written against true tokens, t of them:
     `accuracy`, matching positions / t; `exact_matches`, their number; `total` = t;
     `prefix_accuracy_5` (`_10`, `_20`, `_50`), accuracy over the first 5 …, NaN if t is less;
@@ -37,8 +39,12 @@ class Reproduction(StreamMeasure):
     """Shorter passages are skipped."""
     texts: int = Field(default=8, ge=0)
     """Passages per probe set whose written text is recorded."""
+    exact: bool = False
+    """Write each text alone and from its prompt on, so that it does not depend on the batch (bf16 rounds otherwise in
+    one)."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({"nll", "top1"})
+    added_later: ClassVar[frozenset[str]] = frozenset({"exact"})
     cost: ClassVar[str] = "the shared pass; generates what follows the first mismatch, at most 2/3 of each passage"
 
     def look(self, context: Context) -> Look:
@@ -59,9 +65,11 @@ class _ReproductionLook:
         lengths = self.axes.lengths[batch.probe][batch.rows]
         nll = numpy_of(batch.nll).astype(np.float64)
         top1 = numpy_of(batch.top1)
-        self.axes.put_passages(batch, np.nansum(nll, axis=1) / np.maximum(lengths - 1, 1), self.nll)
-        for row, length, choices in zip(batch.rows, lengths, top1, strict=True):
-            if length >= self.measure.min_tokens:
+        predicted = self.axes.predicted(batch.probe)[batch.rows]
+        self.axes.put_passages(batch, np.nansum(nll, axis=1) / np.maximum(predicted, 1), self.nll)
+        before = self.axes.bos_tokens[batch.probe][batch.rows]
+        for row, length, first, choices in zip(batch.rows, lengths, before, top1, strict=True):
+            if length - first >= self.measure.min_tokens:
                 self.first_choice[batch.probe, int(row)] = choices[:length].astype(np.int32)
 
     def result(self) -> Observation:
@@ -94,9 +102,10 @@ class _ReproductionLook:
         return Observation(arrays=arrays, samples=list(self._samples(written)))
 
     def _prompt_and_target(self, name: str, row: int) -> tuple[np.ndarray, np.ndarray]:
-        """Token ids of the first third of a passage, and of the rest."""
-        token_ids = self.axes.probes[name].passages[row].token_ids
-        return token_ids[: len(token_ids) // 3], token_ids[len(token_ids) // 3 :]
+        """Token ids of the first third of a passage, with what stands before it, and of the rest."""
+        passage = self.axes.probes[name].passages[row]
+        given = passage.bos_tokens + (len(passage) - passage.bos_tokens) // 3
+        return passage.token_ids[:given], passage.token_ids[given:]
 
     def _written(self) -> dict[tuple[str, int], np.ndarray]:
         """The greedy continuation of each prompt: int32, as long as the rest of the passage or shorter."""
@@ -105,6 +114,11 @@ class _ReproductionLook:
         end = self.context.tokenizer.eos_token_id
         for (name, row), choices in self.first_choice.items():
             prompt, target = self._prompt_and_target(name, row)
+            if self.measure.exact:
+                known[name, row] = np.zeros(0, dtype=np.int32)
+                prompts.append(prompt)
+                counts.append(len(target))
+                continue
             mismatches = np.flatnonzero(choices[len(prompt) :] != target)
             count = int(mismatches[0]) + 1 if len(mismatches) else len(target)
             start = np.concatenate([target[: count - 1], choices[len(prompt) :][count - 1 : count]]).astype(np.int32)
@@ -115,7 +129,9 @@ class _ReproductionLook:
             counts.append(remaining)
         context = self.context
         sides = [self.axes.probes[name].passages[row].sides for name, row in known]
-        generated = continue_greedily(context.model, context.tokenizer, prompts, counts, context.batch_tokens, sides)
+        generated = continue_greedily(
+            context.model, context.tokenizer, prompts, counts, context.batch_tokens, sides, exact=self.measure.exact
+        )
         written = {}
         for (key, start), rest in zip(known.items(), generated, strict=True):
             text = np.concatenate([start, rest])

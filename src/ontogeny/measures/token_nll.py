@@ -13,7 +13,8 @@ class TokenNll(StreamMeasure):
 
     On the axis `token`: `nll_nats` = -log p(token | tokens before); `rank`, the number of tokens that the model prefers
     to the true one (0 is its first choice; ties are broken by the lower id); `entropy_nats` = -sum p log p over the
-    vocabulary. A passage's first token is not predicted: NaN, rank -1.
+    vocabulary. A passage's first token is not predicted: NaN, rank -1. Where BOS stands before the text, that is BOS,
+    and the text's own first token is predicted.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"nll", "rank", "entropy"})

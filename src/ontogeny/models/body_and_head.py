@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ontogeny.core.errors import DataError, OntogenyError
 from ontogeny.core.terms import ModelShape
+from ontogeny.models.experts import number_of_experts
 
 if TYPE_CHECKING:
     import torch
@@ -67,9 +68,19 @@ def shape_of(model: "nn.Module") -> ModelShape:
     return ModelShape(
         width=int(config.hidden_size),
         blocks=int(config.num_hidden_layers),
-        heads=int(config.num_attention_heads),
+        heads=int(getattr(config, "num_attention_heads", 0)),  # Mamba and RWKV have none
         vocabulary=embedding.num_embeddings,
+        experts=number_of_experts(base),
     )
+
+
+def _decoder_of(base: "PreTrainedModel") -> "nn.Module":
+    """The part of a model below its output projection; the model itself where it names none."""
+    decoder: nn.Module = base.get_decoder() if hasattr(base, "get_decoder") else base.base_model
+    if decoder is not base:
+        return decoder
+    inner = [child for child in base.children() if hasattr(child, "get_input_embeddings")]  # Llama 4 names itself
+    return inner[0] if len(inner) == 1 else base
 
 
 class BodyAndHead:
@@ -92,10 +103,7 @@ class BodyAndHead:
         self.model: Any = model
         self._base: Any = unwrapped(model)
         self.sides = sides_taken(model)
-        if hasattr(self._base, "get_decoder"):
-            self._decoder = self._base.get_decoder()
-        else:
-            self._decoder = self._base.base_model
+        self._decoder = _decoder_of(self._base)
         self._body = getattr(self._base, "text_body", self._decoder)
         self._projection = self._base.get_output_embeddings()
         self.device: torch.device = next(model.parameters()).device
@@ -170,10 +178,16 @@ class BodyAndHead:
         self._base.set_attn_implementation("eager")
         run = self.model if sides else self._decoder
         try:
-            attentions: tuple[Tensor, ...] = run(**asked, **sides, output_attentions=True).attentions
+            attentions = getattr(run(**asked, **sides, output_attentions=True), "attentions", None)
         finally:
             self._base.set_attn_implementation(usual)
-        return attentions
+        blocks = shape_of(self.model).blocks
+        if attentions is None or sum(attention is not None for attention in attentions) < blocks:
+            raise DataError(
+                f"{type(self._base).__name__} has no attention probabilities in each of its {blocks} blocks: leave out "
+                "what reads `attentions`, or take a model of attention alone"
+            )
+        return tuple(attentions)
 
     def _verify(self) -> None:
         """Compare body and head with the whole model, and the past with another future."""

@@ -14,7 +14,7 @@ from ontogeny.core.origin import Origin
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_train import Lora
 from ontogeny.data.tokenizer import looks_local
-from ontogeny.models.body_and_head import shape_of
+from ontogeny.models.body_and_head import BodyAndHead, shape_of
 from ontogeny.models.weights import own_memory
 
 if TYPE_CHECKING:
@@ -69,17 +69,23 @@ def register_architectures() -> None:
 
 
 def read_config(origin: Origin) -> Any:
-    """The model's configuration. Raises RecipeError if there is no model."""
+    """The model's configuration. Raises RecipeError if there is no model, or an encoder with a decoder."""
     from transformers import AutoConfig
 
     register_architectures()
     _require_local_model(origin.path)
     try:
-        return AutoConfig.from_pretrained(
+        config = AutoConfig.from_pretrained(
             origin.path, revision=origin.revision, trust_remote_code=origin.trust_remote_code
         )
     except (OSError, ValueError) as error:
         raise RecipeError(f"model '{origin.path}' cannot be loaded: {_first_line(error)}") from None
+    if config.is_encoder_decoder:
+        raise RecipeError(
+            f"model '{origin.path}' ({config.model_type}) is an encoder with a decoder: Ontogeny trains and measures "
+            "causal language models; write the path of one, such as GPT-2, Llama or Mamba"
+        )
+    return config
 
 
 def read_limits(origin: Origin) -> Limits:
@@ -99,8 +105,10 @@ def load_causal_lm(origin: Origin, *, as_saved: bool = False, **config_overrides
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
-    register_architectures()
-    _require_local_model(origin.path)
+    config = read_config(origin)
+    if hasattr(config, "rescale_every"):
+        # RWKV halves weights in place in evaluation mode, for float16: a checkpoint taken after a look would hold them.
+        config_overrides["rescale_every"] = 0
     try:
         with _no_progress_bars():
             model = AutoModelForCausalLM.from_pretrained(
@@ -150,7 +158,7 @@ def _first_line(error: Exception) -> str:
 def build_model(recipe: Recipe, context: LoadContext) -> "PreTrainedModel":
     """The recipe's model on CPU, ready to train or to be looked at, adapters added.
 
-    Raises DataError if the tokenizer has ids that the model does not know.
+    Raises DataError if the tokenizer has ids that the model does not know, NotCausalError if it sees later tokens.
     """
     model = recipe.model.load(context)
     vocab = shape_of(model).vocabulary
@@ -160,6 +168,7 @@ def build_model(recipe: Recipe, context: LoadContext) -> "PreTrainedModel":
             f"leave out `tokenizer` to use the model's own"
         )
     align_special_tokens(model, context.tokenizer)
+    BodyAndHead(model)  # refuses what is not causal, before anything is trained
     if recipe.train is not None and recipe.train.lora is not None:
         model = add_lora(model, recipe.train.lora, context.seed)
     return model.double() if recipe.train is not None and recipe.train.weights == "float64" else model

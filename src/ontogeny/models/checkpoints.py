@@ -59,5 +59,6 @@ def origin_of_checkpoint(run: Run, step: int | None) -> Origin:
             "weights_sha256": checkpoint.place.weights_sha256,
             "train_hash": run.provenance.get("train_hash"),
             "data": run.recipe.get("data"),
+            "bos": (run.provenance.get("data") or {}).get("bos"),
         },
     )

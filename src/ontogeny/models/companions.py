@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,11 @@ import numpy as np
 
 from ontogeny.core.errors import DataError
 from ontogeny.core.passages import Passage
-from ontogeny.core.terms import ModelShape
+from ontogeny.core.terms import ModelShape, Spelling
+from ontogeny.data.bos import Bos, added_by
 from ontogeny.data.collate import collate
-from ontogeny.data.tokenizer import encode_batch, end_of_text_id
-from ontogeny.models.body_and_head import shape_of
+from ontogeny.data.tokenizer import encode_batch, end_of_text_id, token_bytes
+from ontogeny.models.body_and_head import BodyAndHead, shape_of
 from ontogeny.models.weights import effective_weights, fingerprint
 
 if TYPE_CHECKING:
@@ -31,11 +33,26 @@ class Companion:
     """Its own; None where it is the trained model's."""
     described: Mapping[str, Any]
     """For the provenance: where it came from, fingerprints of weights and tokenizer, number of parameters."""
+    trained_with: "PreTrainedTokenizerFast | None" = None
+    """The trained model's tokenizer."""
 
     @property
     def shape(self) -> ModelShape:
         """Its sizes."""
         return shape_of(self.model)
+
+    @cached_property
+    def body_and_head(self) -> BodyAndHead:
+        """It in two parts, so that logits can be had by the position. Raises NotCausalError as `BodyAndHead` does."""
+        return BodyAndHead(self.model)
+
+    @property
+    def token_bytes(self) -> tuple[Spelling, Spelling]:
+        """What the ids of the trained model's tokenizer and of its own spell. Raises DataError if it knows neither."""
+        if self.trained_with is None:
+            raise DataError(f"the companion '{self.name}' was made without the trained model's tokenizer")
+        ours = token_bytes(self.trained_with, len(self.trained_with))
+        return ours, ours if self.tokenizer is None else token_bytes(self.tokenizer, len(self.tokenizer))
 
     def read(self, batch: "dict[str, Tensor]") -> "dict[str, Tensor]":
         """The batch as it reads it: the same, or the passages' text in its own tokens.
@@ -88,7 +105,8 @@ def freeze(
         "tokenizer_sha256": own,
         "parameters": sum(p.numel() for p in model.parameters()),
     }
-    return Companion(name=name, model=model, tokenizer=None if own == theirs else tokenizer, described=described)
+    own_tokenizer = None if own == theirs else tokenizer
+    return Companion(name=name, model=model, tokenizer=own_tokenizer, described=described, trained_with=trained_with)
 
 
 def tokenizer_sha256(tokenizer: "PreTrainedTokenizerFast") -> str:
@@ -99,14 +117,30 @@ def tokenizer_sha256(tokenizer: "PreTrainedTokenizerFast") -> str:
 def retokenized(passages: Sequence[Passage], tokenizer: "PreTrainedTokenizerFast") -> list[Passage]:
     """The same texts in another tokenizer's tokens; a token is supervised if the byte that it begins with was.
 
-    Where a passage has a token of no bytes (end of text), this tokenizer's stands.
+    Where a passage has a token of no bytes (end of text), this tokenizer's stands; and what it adds before a text
+    stands before those before which something stands.
     """
+    bos = Bos(token_ids=added_by(tokenizer)) if any(passage.bos_tokens for passage in passages) else Bos()
+    begun = [passage.bos_tokens > 0 for passage in passages]
+    passages = [_without_bos(passage) for passage in passages]
     pieces = [_between_ends(passage) for passage in passages]
     encoded = iter(encode_batch(tokenizer, [piece for own in pieces for piece in own]))
-    return [
+    again = [
         _retokenized(passage, [next(encoded) for _ in own], end_of_text_id(tokenizer) if len(own) > 1 else -1)
         for passage, own in zip(passages, pieces, strict=True)
     ]
+    return [bos.before(passage) if begins else passage for passage, begins in zip(again, begun, strict=True)]
+
+
+def _without_bos(passage: Passage) -> Passage:
+    first = passage.bos_tokens
+    return replace(
+        passage,
+        token_ids=passage.token_ids[first:],
+        byte_offsets=passage.byte_offsets[first:],
+        supervised=passage.supervised[first:],
+        bos_tokens=0,
+    )
 
 
 def _between_ends(passage: Passage) -> list[str]:

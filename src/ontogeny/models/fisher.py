@@ -137,7 +137,7 @@ def one_by_one(
 
 
 class _UnknownLayerError(Exception):
-    """A layer whose input and output do not have one row per example."""
+    """A layer whose input and output do not have one row per example, or of a class that is not known."""
 
 
 @dataclass(kw_only=True)
@@ -230,6 +230,8 @@ def _squares(parameter: "Tensor", calls: "Sequence[tuple[_Call, bool]]") -> "Ten
     matrix = torch.empty_like(parameter)
     for example in range(len(calls[0][0].inputs)):
         for number, (call, _) in enumerate(calls):
+            if type(call.layer).__name__ not in _ADD:  # a subclass, such as Gemma's embedding, which scales
+                raise _UnknownLayerError
             _ADD[type(call.layer).__name__](matrix, call, example, 0.0 if number == 0 else 1.0)
         squares.addcmul_(matrix, matrix)
     return squares

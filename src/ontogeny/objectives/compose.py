@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ontogeny.core.errors import OntogenyError, closest
 from ontogeny.core.progress import Progress
 from ontogeny.core.seeds import derive_seed
-from ontogeny.core.terms import ForwardPass, Term, TermContext, TermNeed, Unit
+from ontogeny.core.terms import ForwardPass, Term, TermContext, TermNeed, Unit, supervised_bytes
 from ontogeny.models.body_and_head import unwrapped
 from ontogeny.objectives.forward import CompanionForwards, ModelForward, TermForward
 
@@ -38,8 +38,9 @@ class Objective:
         companions: "Mapping[str, Companion] | None" = None,
     ) -> None:
         labels = [term.label for term in terms]
-        if len(set(labels)) != len(labels):
-            raise ValueError(f"two terms share a name: {', '.join(labels)}")
+        named = [*labels, *(name for term in terms for name in term.detail_names().values())]
+        if len(set(named)) != len(named):
+            raise ValueError(f"two terms share a name: {', '.join(named)}")
         self.terms = tuple(terms)
         self.anchors = anchors or {}
         self.companions = dict(companions or {})
@@ -57,7 +58,7 @@ class Objective:
     @property
     def needs(self) -> Set[TermNeed]:
         """What the terms read of the model's forward pass."""
-        return frozenset[TermNeed]().union(*(type(term).needs for term in self.terms))
+        return frozenset[TermNeed]().union(*(term.needed for term in self.terms))
 
     @property
     def sides(self) -> Set[str]:
@@ -128,32 +129,58 @@ class Objective:
     ) -> "tuple[Tensor, dict[str, Tensor]]":
         """This micro-batch's share of the step's objective, to call `backward` on; and of each unweighted term.
 
-        `units` counts tokens, examples and batches of the whole step (all micro-batches, all processes), so that the
-        shares of all micro-batches add up to the objective, whatever the accumulation.
+        Beside each term stands the share of what it tells besides (`Term.tell`). A term of weight 0 is not computed and
+        has no share; only where all weights are 0 are all computed. `units` counts tokens, examples and batches of the
+        whole step (all micro-batches, all processes), so that the shares of all micro-batches add up to the objective,
+        whatever the accumulation.
         """
         weights = self.weights(progress)
         shares: dict[str, Tensor] = {}
+        told: dict[str, Tensor] = {}
         total: Tensor | None = None
-        for term in self.terms:
-            value, unit = self._value(term, forward)
+        for term in self.optimised(progress) or self.terms:
+            value, unit, details = self._value(term, forward, progress)
             shares[term.label] = value / units[unit]
+            told |= {name: detail / units[unit] for name, detail in details.items()}
             weighted = shares[term.label] * weights[term.label]
             total = weighted if total is None else total + weighted
         assert total is not None
         for listen in self.listeners:
             listen(shares, weights, total)
-        return total, {label: share.detach() for label, share in shares.items()}
+        return total, {label: share.detach() for label, share in shares.items()} | told
 
-    def sums(self, forward: ForwardPass) -> Sums:
-        """Each term's sum over a batch and the number of its units there; add them up over batches."""
+    @property
+    def changing(self) -> list[str]:
+        """Labels of the terms whose weight a schedule or a control changes: the others stand in the recipe."""
+        return [t.label for t in self.terms if not t.weight.is_constant or t.label in self.decided_weights]
+
+    def optimised(self, progress: Progress) -> tuple[Term, ...]:
+        """The terms that have a weight at this progress."""
+        weights = self.weights(progress)
+        return tuple(term for term in self.terms if weights[term.label])
+
+    def value_of(self, term: Term, forward: ForwardPass, progress: Progress) -> "tuple[Tensor, Unit]":
+        """A term's sum over a batch, with its graph, and its unit."""
+        value, unit, _ = self._value(term, forward, progress)
+        return value, unit
+
+    def sums(self, forward: ForwardPass, progress: Progress) -> Sums:
+        """Each term's sum over a batch and the number of its units there, and of its details; add them up over batches.
+
+        Terms of weight 0 are computed, too.
+        """
         counts = count_units(forward)
         sums: Sums = {}
         for term in self.terms:
-            value, unit = self._value(term, forward)
-            sums[term.label] = (float(value.detach()), counts[unit])
+            value, unit, details = self._value(term, forward, progress)
+            for name, amount in {term.label: value.detach(), **details}.items():
+                sums[name] = (float(amount), counts[unit])
         return sums
 
-    def _value(self, term: Term, forward: ForwardPass) -> "tuple[Tensor, Unit]":
+    def _value(
+        self, term: Term, forward: ForwardPass, progress: Progress
+    ) -> "tuple[Tensor, Unit, Mapping[str, Tensor]]":
+        """The term's sum, its unit, and what it tells besides by the names in metrics."""
         if type(term).anchored and term.label not in self.anchors:
             raise OntogenyError(
                 f"the loss term '{term.label}' needs its anchor, the weights at the start: it is missing"
@@ -161,15 +188,24 @@ class Objective:
         module = self.modules.get(term.label)
         if module is not None:
             module.train(forward.model.training)
-        return term.value(TermForward(forward, term, module, self.anchors.get(term.label, {})))
+        own = TermForward(forward, term, progress, module, self.anchors.get(term.label, {}))
+        value, unit = term.value(own)
+        told, names = term.tell(value.detach(), own), term.detail_names()
+        return value, unit, {names[detail]: amount.detach() for detail, amount in told.items()}
 
     def combine(self, sums: Mapping[str, tuple[float, float]], progress: Progress) -> tuple[float, dict[str, float]]:
-        """The objective and each unweighted term from accumulated sums, with the weights of that progress."""
+        """The objective, and each unweighted term and detail, from accumulated sums, with that progress's weights."""
         weights = self.weights(progress)
-        terms = {label: total / units if units else float("nan") for label, (total, units) in sums.items()}
-        return sum(weights[label] * value for label, value in terms.items()), terms
+        parts = {name: total / units if units else float("nan") for name, (total, units) in sums.items()}
+        # 0 times what is no number is no number: a term of weight 0 stays out.
+        return sum(weights[name] * parts[name] for name in weights if weights[name] and name in parts), parts
 
 
 def count_units(forward: ForwardPass) -> dict[Unit, float]:
-    """How many units of each kind a batch holds: supervised tokens, examples, one batch."""
-    return {"tokens": float(forward.supervised.sum()), "examples": float(len(forward.input_ids)), "batch": 1.0}
+    """How many units of each kind a batch holds: supervised tokens, bytes that they cover, examples, one batch."""
+    return {
+        "tokens": float(forward.supervised.sum()),
+        "bytes": supervised_bytes(forward.passages),
+        "examples": float(len(forward.input_ids)),
+        "batch": 1.0,
+    }

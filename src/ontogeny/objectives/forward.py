@@ -4,15 +4,20 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
+from ontogeny.core.errors import OntogenyError
 from ontogeny.core.passages import Passage
 from ontogeny.data.collate import sides_of
+from ontogeny.models.body_and_head import unwrapped
+from ontogeny.models.experts import expert_outputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedModel
     from transformers.modeling_outputs import CausalLMOutput
 
-    from ontogeny.core.terms import ForwardPass, Term, TermNeed
+    from ontogeny.core.progress import Progress
+    from ontogeny.core.terms import CompanionPass, ExpertOutputs, ForwardPass, Spelling, Term, TermNeed
+    from ontogeny.models.body_and_head import Body
     from ontogeny.models.companions import Companion
 
 
@@ -33,7 +38,7 @@ class ModelForward:
         batch: "dict[str, Tensor]",
         *,
         needs: "Set[TermNeed]" = frozenset(),
-        companions: "Mapping[str, ForwardPass] | None" = None,
+        companions: "Mapping[str, CompanionPass] | None" = None,
     ) -> None:
         self.model = model
         self.batch = batch
@@ -42,7 +47,7 @@ class ModelForward:
         self.supervised = batch["supervised"]
         self.passages: Sequence[Passage] = getattr(batch, "passages", ())
         self.sides = sides_of(batch)
-        self.companions: Mapping[str, ForwardPass] = companions or {}
+        self.companions: Mapping[str, CompanionPass] = companions or {}
         self._needs = needs
 
     @cached_property
@@ -65,16 +70,12 @@ class ModelForward:
     @property
     def hidden_states(self) -> "tuple[Tensor, ...]":
         """Embeddings, then the output of each block, the last one after the final norm: `[B, T, D]` each."""
-        states = self.output.hidden_states
-        assert states is not None, "hidden_states are computed where a term declares them in `needs`"
-        return states
+        return given(self.output.hidden_states, "hidden states", self.model)
 
     @property
     def attentions(self) -> "tuple[Tensor, ...]":
         """Attention probabilities of each block: `[B, heads, T, T]` each."""
-        attentions = self.output.attentions
-        assert attentions is not None, "attentions are computed where a term declares them in `needs`"
-        return attentions
+        return given(self.output.attentions, "attention probabilities", self.model)
 
     @cached_property
     def nll(self) -> "Tensor":
@@ -90,8 +91,71 @@ class ModelForward:
         return F.pad(flat.view(targets.shape)[:, :-1], (1, 0))
 
 
+def given(outputs: "tuple[Tensor | None, ...] | None", what: str, model: "PreTrainedModel") -> "tuple[Tensor, ...]":
+    """What a model returned of its inside. Raises OntogenyError if it returned nothing, or not of every block."""
+    complete = tuple(tensor for tensor in outputs or () if tensor is not None)
+    if not complete or len(complete) < len(outputs or ()):
+        raise OntogenyError(
+            f"{type(unwrapped(model)).__name__} returns no {what}, which a loss term reads: choose another model, or "
+            "leave the term out"
+        )
+    return complete
+
+
 class FrozenForward(ModelForward):
     """The same without gradients, in evaluation mode: a companion's."""
+
+    def __init__(self, companion: "Companion", batch: "dict[str, Tensor]", *, needs: "Set[TermNeed]") -> None:
+        super().__init__(companion.model, companion.read(batch), needs=needs)
+        self._companion = companion
+
+    @property
+    def vocabulary(self) -> int:
+        """The ids that it has logits for."""
+        return self._companion.shape.vocabulary
+
+    def logits_at(self, positions: "Tensor") -> "Tensor":
+        """[n, V]: logits at flat positions, int64 [n]. Only what stands below the head is kept of the whole batch."""
+        import torch
+
+        with torch.no_grad():
+            return self._companion.body_and_head.head(self._last_hidden.index_select(0, positions))
+
+    @property
+    def token_bytes(self) -> "tuple[Spelling, Spelling]":
+        """What the ids of the trained model's tokenizer and of its own spell."""
+        return self._companion.token_bytes
+
+    @property
+    def hidden_states(self) -> "tuple[Tensor, ...]":
+        """Embeddings, then the output of each block, the last one after the final norm: `[B, T, D]` each."""
+        return given(self._body.hidden_states, "hidden states", self.model)
+
+    @cached_property
+    def experts(self) -> "ExpertOutputs":
+        """What each expert of the last mixture of experts makes of each position. Raises OntogenyError without one."""
+        import torch
+
+        with torch.no_grad():
+            return expert_outputs(self.model, lambda: self._below_head(hidden_states=False).last_hidden)
+
+    @property
+    def _last_hidden(self) -> "Tensor":
+        """[B * T, D] after the final norm."""
+        return self._body.last_hidden.flatten(0, 1)
+
+    @cached_property
+    def _body(self) -> "Body":
+        """What stands below the head: one pass for logits by the position and hidden states."""
+        import torch
+
+        with torch.no_grad():
+            return self._below_head(hidden_states="hidden_states" in self._needs)
+
+    def _below_head(self, hidden_states: bool) -> "Body":
+        self.model.eval()
+        body = self._companion.body_and_head
+        return body.body(self.input_ids, hidden_states=hidden_states, sides=self.sides)
 
     @cached_property
     def output(self) -> "CausalLMOutput":
@@ -103,7 +167,7 @@ class FrozenForward(ModelForward):
             return super().output
 
 
-class CompanionForwards(Mapping[str, "ForwardPass"]):
+class CompanionForwards(Mapping[str, "CompanionPass"]):
     """The forward pass of each companion over a batch, run when it is first read."""
 
     def __init__(
@@ -112,10 +176,9 @@ class CompanionForwards(Mapping[str, "ForwardPass"]):
         self._companions, self._batch, self._needs = companions, batch, needs
         self._run: dict[str, FrozenForward] = {}
 
-    def __getitem__(self, name: str) -> "ForwardPass":
+    def __getitem__(self, name: str) -> "CompanionPass":
         if name not in self._run:
-            companion = self._companions[name]
-            self._run[name] = FrozenForward(companion.model, companion.read(self._batch), needs=self._needs)
+            self._run[name] = FrozenForward(self._companions[name], self._batch, needs=self._needs)
         return self._run[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -140,9 +203,14 @@ class TermForward:
     """A forward pass as one term reads it: what the term declares and nothing else, whoever ran the pass."""
 
     def __init__(
-        self, forward: "ForwardPass", term: "Term", module: "nn.Module | None", anchor: "Mapping[str, Tensor]"
+        self,
+        forward: "ForwardPass",
+        term: "Term",
+        progress: "Progress",
+        module: "nn.Module | None",
+        anchor: "Mapping[str, Tensor]",
     ) -> None:
-        self._forward, self._term = forward, term
+        self._forward, self._term, self.progress = forward, term, progress
         self.module, self.anchor = module, anchor
 
     @property
@@ -197,7 +265,7 @@ class TermForward:
         return _Declared("sides", {name: self._forward.sides[name] for name in self._term.sides})
 
     @property
-    def companions(self) -> "Mapping[str, ForwardPass]":
+    def companions(self) -> "Mapping[str, CompanionPass]":
         """The forward passes of the companions that the term names."""
         return _Declared("companions", {name: self._forward.companions[name] for name in self._term.companions})
 
@@ -207,7 +275,7 @@ class TermForward:
         return {name.removeprefix("module."): p for name, p in self._forward.model.named_parameters()}
 
     def _needed(self, name: "TermNeed") -> "ForwardPass":
-        if name not in type(self._term).needs:
+        if name not in self._term.needed:
             kind = type(self._term).kind
             raise AttributeError(f"the loss term '{kind}' reads '{name}': add it to its `needs`")
         return self._forward

@@ -42,12 +42,14 @@ class Axis:
     reference: float | None = None
     """Value at which a dashed line stands."""
 
-    def encode(self, top: float) -> alt.Y:
-        """The encoding of the column `value`, whose highest value is `top`; shares begin at 0."""
+    def encode(self, low: float, top: float) -> alt.Y:
+        """The encoding of the column `value`, whose values lie from `low` to `top`; shares begin at 0."""
         share = self.number.endswith("%")
-        # The default rounds by the distance of labels: a constant 0.0005, which has none, would be labelled 0.
-        small = self.scale == "log" or abs(top) < 0.01
-        axis = alt.Axis(format=".0%") if share else alt.Axis(format="~g") if small else alt.Axis()
+        # The default rounds by the distance of labels: a constant 0.05, which has none, would be labelled 0. What
+        # differs by no more than tables are rounded to is constant.
+        constant = np.isclose(low, top, rtol=1e-5, atol=0)
+        short = self.scale == "log" or abs(top) < 0.01 or constant
+        axis = alt.Axis(format=".0%") if share else alt.Axis(format="~g") if short else alt.Axis()
         if self.scale == "log":
             limits = alt.Scale(type="log")
         else:
@@ -139,7 +141,8 @@ def per_step(runs: RunGroup, rows: pd.DataFrame, axis: Axis) -> tuple[Panel, int
     frame, width = _binned(rows)
     domain = [band.label for band in runs.bands]
     colour = alt.Color("band:N", scale=alt.Scale(domain=domain), legend=alt.Legend() if len(domain) > 1 else None)
-    base = alt.Chart().encode(step_axis(runs), axis.encode(float(frame["value"].max())), colour, detail="run:N")
+    vertical = axis.encode(float(frame["value"].min()), float(frame["value"].max()))
+    base = alt.Chart().encode(step_axis(runs), vertical, colour, detail="run:N")
     layers = [base.mark_line(strokeWidth=1.4)]
     hover = tips(axis.number, alt.Tooltip("run:N", title="run"))
     if width > 1:
@@ -227,7 +230,8 @@ def _lines(runs: RunGroup, frame: pd.DataFrame, series: str, domain: list[str], 
     legend = alt.Legend(values=[name for name in domain if name in present]) if len(present) > 1 else None
     colour = alt.Color(f"{series}:N", scale=alt.Scale(domain=domain), legend=legend)
     shape = alt.Shape(f"{series}:N", scale=alt.Scale(domain=domain), legend=legend)
-    x, vertical = step_axis(runs), axis.encode(float(np.nanmax(mean[["value", "high"]].to_numpy(float))))
+    drawn = mean[["value", "low", "high"]].to_numpy(float)
+    x, vertical = step_axis(runs), axis.encode(float(np.nanmin(drawn)), float(np.nanmax(drawn)))
     spread = (x, alt.Y("low:Q", title=axis.title or None), alt.Y2("high:Q"), colour)
     line = alt.Chart().transform_filter("datum.kind == 'mean'").encode(x, vertical, colour)
     layers: list[alt.Chart] = []

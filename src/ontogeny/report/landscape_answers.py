@@ -74,7 +74,8 @@ def _answer(state: "xr.Dataset", title: str) -> LandscapeAnswer:
     rates = [float(rate) for rate in state["rate_for_target"].values]
     best_rate, best = float(state["best_rate"]), float(state["best_decrease"])
     highest = float(state["learning_rate"].values[-1])
-    words = [_reached(rate, best_rate >= highest * (1 - 1e-9)) for rate in rates]
+    ends_there = "loss_at_target" not in state and bool(np.isclose(best_rate, highest, rtol=1e-9, atol=0))
+    words = [_reached(target, rate, ends_there) for target, rate in zip(targets, rates, strict=True)]
     parts = [f"best {rate_in_words(best_rate)} ({_change(-best)})" if best > 0 else "no rate lowers the loss"]
     parts += [
         f"{_target(target)} {word}"
@@ -86,8 +87,8 @@ def _answer(state: "xr.Dataset", title: str) -> LandscapeAnswer:
         title=title,
         summary=f"Step {int(state['step']):,}: {'; '.join(parts)}.",
         rows=tuple(
-            TargetAnswer(target=_target(target), rate=word, general=_cost(state, rate) if general else "")
-            for target, rate, word in zip(targets, rates, words, strict=True)
+            TargetAnswer(target=_target(target), rate=word, general=_cost(state, i) if general else "")
+            for i, (target, word) in enumerate(zip(targets, words, strict=True))
         ),
         general=general,
     )
@@ -97,25 +98,38 @@ def _found(rate: float) -> bool:
     return bool(np.isfinite(rate) and rate > 0)
 
 
-def _reached(rate: float, best_is_highest: bool) -> str:
-    """A target's rate, or why there is none; earlier versions told no edge, and looked no further than their grid."""
+def _reached(target: float, rate: float, ends_there: bool) -> str:
+    """A target's rate, or why there is none.
+
+    `ends_there`: by a version that told no edge and looked no further than its grid, at whose end the decrease is best.
+    """
     if _found(rate):
         return rate_in_words(rate)
+    if target < 0:
+        return "not reached at any rate tried"
     if np.isposinf(rate):
         return "not reached, still growing at the highest rate tried"
     if rate == 0:
         return "not reached, still growing at the lowest rate tried"
-    return "not reached, the highest rate is the best" if best_is_highest else "out of reach"
+    return "not reached, the highest rate is the best" if ends_there else "out of reach"
 
 
 def _target(target: float) -> str:
     return f"{100 * abs(target):g}%" if target > 0 else f"{100 * abs(target):g}% more"
 
 
-def _cost(state: "xr.Dataset", rate: float) -> str:
-    """How much general text's loss changes at a rate, between the rates of the grid; from 0 up to its lowest."""
+def _cost(state: "xr.Dataset", place: int) -> str:
+    """How much general text's loss changes at the rate of a target, given by its place.
+
+    As measured there; of an earlier version, which kept only the rates of the grid, between those; from 0 up to its
+    lowest.
+    """
+    rate = float(state["rate_for_target"][place])
     if not _found(rate):
         return "–"
+    if "loss_at_target" in state:
+        before = float(state["loss_before"].sel(batch="general"))
+        return _change(float(state["loss_at_target"].sel(batch="general")[place]) / before - 1)
     grid = state["learning_rate"].values.astype(float)
     change = -state["decrease"].sel(batch="general").values.astype(float)
     if rate > grid[-1] * (1 + 1e-9):
@@ -126,5 +140,8 @@ def _cost(state: "xr.Dataset", rate: float) -> str:
 
 
 def _change(relative: float) -> str:
-    """A relative change of a loss with its sign: +0.31%."""
-    return f"{100 * relative:+.2g}%".replace("-", "−") if np.isfinite(relative) else "not a number"
+    """A relative change of a loss with its sign and two digits: +0.31%, +1200%."""
+    if not np.isfinite(relative):
+        return "not a number"
+    digits = np.format_float_positional(float(f"{100 * relative:.2g}"), trim="-", sign=True)
+    return f"{digits}%".replace("-", "−")

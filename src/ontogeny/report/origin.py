@@ -11,17 +11,21 @@ Rows = list[tuple[str, str]]
 """(label, value)."""
 Json = Mapping[str, Any]
 """A part of provenance.json or status.json. Runs of other versions and loops record other keys: none is certain."""
+_SIZE = {"passages": "passage", "tokens": "token"}
+"""What of a text is counted, and the word for one of them."""
 
 
 def facts(run: RunView) -> Rows:
     """The few things to know first."""
     origin, status, train = run.provenance, run.status, run.recipe.get("train") or {}
     model: Json = origin.get("model") or {}
-    trained: Json = (origin.get("data") or {}).get("train") or {}
-    rows = [("Model", _model(run)), ("Trained on", _trained(run, trained)), ("Length", _length(run, status))]
+    rows = [("Model", _model(run)), ("Trained on", _trained(run)), ("Length", _length(run, status))]
     if train:
         rows.append(("Batch and seed", f"{train.get('batch', '?')} passages, seed {train.get('seed', '?')}"))
     rows.append(("Started from", _parent(model.get("parent"), run)))
+    bos = (origin.get("data") or {}).get("bos")
+    if isinstance(bos, Mapping) and bos.get("token_ids"):
+        rows.append(("Before every text", before_texts(bos)))
     environment = origin.get("environment") or {}
     rows.append(("Machine", _joined([environment.get("device"), _count(environment.get("threads"), "thread")])))
     rows.append(("Recipe", _joined([run.recipe.get("name"), origin.get("recipe_hash")])))
@@ -132,9 +136,17 @@ def _text_rows(data: Json) -> Rows:
         rows.append(
             ("tokenizer", _lines([f"{_count(tokenizer.get('size'), 'token')}, from {source}", _fingerprint(tokenizer)]))
         )
+    if isinstance(data.get("bos"), Mapping):
+        rows.append(("before every text", before_texts(data["bos"])))
     if data.get("train"):
         rows.append(("training passages", _passages(data["train"])))
     return rows
+
+
+def before_texts(bos: Json) -> str:
+    """What stands before every passage and prompt, and why."""
+    tokens = " ".join(map(str, bos.get("tokens") or ()))
+    return f"{tokens or 'nothing'}: {bos.get('why', 'nobody said why')}"
 
 
 def _overlap_rows(overlaps: Iterable[Json]) -> Rows:
@@ -171,10 +183,29 @@ def _model(run: RunView) -> str:
     return _joined([size, model.get("class"), _count(model.get("parameters"), "parameter"), lora])
 
 
-def _trained(run: RunView, trained: Json) -> str:
-    takes = [str(take.get("of")) for take in (run.recipe.get("data") or {}).get("train") or ()]
-    size = f"{_count(trained.get('passages'), 'passage')}, {_count(trained.get('tokens'), 'token')}" if trained else ""
-    return _joined([", ".join(takes), size])
+def _trained(run: RunView) -> str:
+    """The new text with its size; then what is replayed, with that of each corpus."""
+    asked: Json = run.recipe.get("data") or {}
+    recorded: Json = run.provenance.get("data") or {}
+    trained, replayed = recorded.get("train") or {}, recorded.get("replay") or {}
+    new = {key: _without(trained.get(key), [part.get(key) for part in replayed.values()]) for key in _SIZE}
+    text = _joined([", ".join(str(take.get("of")) for take in asked.get("train") or ()), _size(new)])
+    again = [
+        _joined([str(take.get("of")), _size(replayed.get(name) or {})])
+        for name, take in (asked.get("replay") or {}).items()
+        if take.get("share")
+    ]
+    return f"{text}; replayed: {'; '.join(again)}" if again else text
+
+
+def _size(part: Json) -> str:
+    return _joined([_count(part.get(key), word) for key, word in _SIZE.items() if part.get(key) is not None])
+
+
+def _without(whole: int | None, parts: list[int | None]) -> int | None:
+    """What is left of a number; None where one is not recorded."""
+    known = [part for part in parts if part is not None]
+    return None if whole is None or len(known) < len(parts) else whole - sum(known)
 
 
 def _length(run: RunView, status: Json) -> str:

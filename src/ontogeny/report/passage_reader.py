@@ -257,6 +257,6 @@ def _first_choice(run: RunView, losses: PassageLosses, kept: np.ndarray) -> tupl
                 return max((i for i in candidates if long[i]), key=lambda i: sign * change[i])
         return int(kept[0])
 
-    order = ("trained", "held out", "another part", "other")
+    order = ("trained", "held out", "another part", "replayed", "other")
     pair = pick(order[::-1], 1), pick(order, -1)
     return tuple((str(losses.probe[i]), int(losses.passage[i])) for i in pair)

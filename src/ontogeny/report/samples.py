@@ -1,12 +1,16 @@
 """Generated texts, cut to what a page can hold."""
 
+import json
 from typing import TypedDict
 
 import pandas as pd
 
+from ontogeny.core.measures import PRECISION
 from ontogeny.report.passage_reader import evenly_spread
 from ontogeny.store.run_group import RunView
 
+WRITING = ("generation", "reproduction", "questions")
+"""Kinds of measures that record texts."""
 MOST_CHARACTERS = 400_000
 MOST_PROMPTS = 24
 MOST_DRAWS = 2
@@ -39,6 +43,22 @@ class Samples(TypedDict):
 
     name: str
     items: list[SampledPrompt]
+
+
+def rounding_notes(run: RunView) -> list[str]:
+    """What must be known of texts that were written in half precision: which others shared their batch matters."""
+    notes = []
+    for group in run.measures:
+        measured = run.measure(group)
+        precision, settings = measured.attrs.get(PRECISION), json.loads(measured.attrs.get("settings") or "{}")
+        writes = measured.attrs.get("kind") in WRITING
+        if writes and precision in ("bfloat16", "float16") and not settings.get("exact"):
+            notes.append(
+                f"{group} of {run.name} was written in {precision}, several prompts at a time. Products are rounded "
+                "otherwise in another batch, so a text may change with the prompts beside it; with  exact: true  each "
+                "is written alone."
+            )
+    return notes
 
 
 def samples_of(run: RunView, most_characters: int = MOST_CHARACTERS) -> tuple[Samples | None, list[str]]:

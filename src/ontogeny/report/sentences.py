@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from ontogeny.report.learned_tasks import LearnedTask, learned_tasks
+from ontogeny.report.learned_tasks import TaskChange, forgotten_tasks, learned_tasks
 from ontogeny.report.loss_changes import Extracted, LossChange, accuracy_changes, extracted, loss_change, with_role
 from ontogeny.report.rounding import rounded_away
 from ontogeny.statistics.estimates import SEEDS_FOR_T, UNPAIRED, Estimate, sample
@@ -116,8 +116,23 @@ def _learned_unseen(band: Band) -> Sentence:
     )
 
 
-def _of_stage(task: LearnedTask) -> str:
-    """A task's change within its stage, with its interval where it has one."""
+def _of_tasks_before(tasks: list[TaskChange]) -> str:
+    """What became of each task after its own stage."""
+    worse = [task for task in tasks if task.rose]
+    start = "It forgot of the tasks before the last" if worse else "It forgot nothing measurable of earlier tasks"
+    went = [f"from {nats(task.before)} to {nats(task.after)} on {task.probe}" for task in worse or tasks]
+    verb = "rose" if worse else "went"
+    return f"{start}: after its own stage the loss {verb} {_joined(went)}, in nats per token"
+
+
+def _small_of_tasks(tasks: list[TaskChange]) -> str:
+    """The evidence of it."""
+    changes = "; ".join(f"{task.probe} {_of_stage(task)}" for task in tasks)
+    return f"Change from the end of the task's stage to that of training, from the matrix R: {changes}."
+
+
+def _of_stage(task: TaskChange) -> str:
+    """A task's change, with its interval where it has one."""
     value = signed(task.after - task.before)
     if task.low is None or task.high is None:
         return f"{value} (no interval)"
@@ -136,7 +151,10 @@ def _carried(change: LossChange) -> str:
 
 
 def _forgot(band: Band) -> Sentence:
-    others = [*_changes(band, "another part"), *_changes(band, "other")]
+    others = [change for role in ("another part", "replayed", "other") for change in _changes(band, role)]
+    tasks_before = forgotten_tasks(band.runs[0]) if len(band.runs) == 1 else []
+    if not others and tasks_before:
+        return Sentence(about="forgot", text=f"{_of_tasks_before(tasks_before)}.", small=_small_of_tasks(tasks_before))
     if not others:
         return _unknown(band, "forgot", "other", "text of a corpus that it does not train on")
     if bad := _not_finite(others):
@@ -150,6 +168,9 @@ def _forgot(band: Band) -> Sentence:
         accuracy = [f"{t.task} in {percent(t.last)} of cases, down from {percent(t.first)}" for t in worse]
         text += f"; it finds {_joined(accuracy)}"
     small = [_small(band, others)]
+    if tasks_before:
+        text += f". {_of_tasks_before(tasks_before)}"
+        small.append(_small_of_tasks(tasks_before))
     small += [
         f"On {t.probe}, {t.task}: {percent(t.first)} to {percent(t.last)}, {_points(t.difference)}." for t in tasks
     ]
@@ -206,7 +227,7 @@ def _memory(trained: list[Extracted], controls: list[Extracted]) -> str:
         return f"Nothing was memorized verbatim: {_joined([f'{_of(share)}{_bound(share)}' for share in trained])}"
     text = f"It memorized {_joined([_of(share) for share in known])}{_criterion(known)}"
     control = _joined([_of(share) for share in controls])
-    return f"{text}; of text it never trained on, it completes {control}" if control else text
+    return f"{text}; of text that this run did not train on, it completes {control}" if control else text
 
 
 def _of(share: Extracted) -> str:

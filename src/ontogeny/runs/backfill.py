@@ -10,6 +10,7 @@ from ontogeny.core.measures import BatchMeasure
 from ontogeny.core.progress import Progress
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_kinds import TERMS
+from ontogeny.data.bos import recorded
 from ontogeny.data.tokenizer import load_tokenizer
 from ontogeny.looking.observer import LookEvent, Measure, Observer, check_probes
 from ontogeny.looking.weights_history import WeightsHistory, saved_weights
@@ -132,6 +133,7 @@ def observer_for(
         seed=recipe.train.seed if recipe and recipe.train else 0,
         due=due,
         history=history,
+        bos=recorded(writer.run.provenance.get("data") or {}).token_ids,
     )
 
 

@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from ontogeny.core.recipe import Recipe
-from ontogeny.data.batch_plans import describe_parts
+from ontogeny.data.batch_plans import describe_parts, planned_epochs
 from ontogeny.runs.trial import trial, trial_materials
 from ontogeny.train.loop import training_steps
 from ontogeny.train.training import Training
@@ -73,7 +73,7 @@ def _summary(
     return {
         RAW: (total_s, float(disk)),
         "steps": session.total_steps,
-        "epochs": round(session.plan.epoch_at(session.total_steps), 2),
+        "epochs": round(planned_epochs(session.plan, session.total_steps), 2),
         **({"tokens": tree} if (tree := describe_parts(session.plan, session.total_steps)) else {}),
         "parameters": parameters,
         "time": f"{duration(total_s)} ({step_s * 1000:.0f} ms a step; "

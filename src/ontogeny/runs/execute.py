@@ -82,9 +82,8 @@ def resume(path: Path, *, steps: int | None = None, runs_dir: Path | None = None
     """Continue a run from its last checkpoint, bit for bit as if it had not stopped; `steps` extends it.
 
     It computes on as many threads as the run began with. `runs_dir`: where parent runs are looked for, by default where
-    they were when it began. Raises StoreError if a checkpoint is
-    damaged or a companion is another one now, DataError if the texts have changed, OntogenyError if the run was not
-    trained here.
+    they were when it began. Raises StoreError if a checkpoint is damaged or a companion is another one now, DataError
+    if the texts have changed, OntogenyError if the run was not trained here.
     """
     run = open_run(path)
     recipe = _recipe_to_continue(run)
@@ -114,9 +113,9 @@ def _go_on(recipe: Recipe, run: Run, total: int | None, steps: int | None, runs_
     require_same_companions(run, companions)
     with RunWriter.attach(path) as writer:
         writer.rewind(last.step, last.manifest["extra"]["metrics_rows"])
-        _note_resume(writer, last.step, total, steps)
         with keep_status(writer):
             session = open_at(run, recipe, prepared, companions, last, steps or total)
+            _note_resume(writer, last.step, total, steps)  # a run that cannot go on was not extended
             Training(recipe, session, writer, prepared, listen).carry_out()
 
 

@@ -97,7 +97,7 @@ def measure_series(
     first = stations[0].origin
     limits = read_limits(first)
     tokenizer = load_tokenizer(first.tokenizer or first.path, first.revision)
-    prepared = prepare(recipe, tokenizer=tokenizer, vocab_limit=limits.vocab_size, context_length=limits.context_length)
+    prepared = prepare(recipe, tokenizer, limits.vocab_size, limits.context_length, trained="pretrained")
     model = load_causal_lm(first)
     provenance = describe(recipe, prepared.provenance, model)
     provenance["stations"] = [

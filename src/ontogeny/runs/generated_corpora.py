@@ -9,6 +9,7 @@ from ontogeny.core.corpora import Document
 from ontogeny.core.errors import DataError, StoreError
 from ontogeny.core.origin import Origin
 from ontogeny.core.recipe import Recipe
+from ontogeny.data.bos import decide, recorded
 from ontogeny.data.documents import GeneratedCorpus
 from ontogeny.data.prepare import used_corpora
 from ontogeny.data.tokenizer import load_tokenizer
@@ -21,8 +22,8 @@ from ontogeny.train.session import to_device
 
 Written = Mapping[str, list[Document]]
 """Documents by corpus."""
-Author = tuple[Any, Any]
-"""A model and its tokenizer."""
+Author = tuple[Any, Any, tuple[int, ...]]
+"""A model, its tokenizer, and the ids that stood before the texts that it was trained on."""
 
 
 def written_corpora(recipe: Recipe) -> dict[str, GeneratedCorpus]:
@@ -44,9 +45,9 @@ def write_corpora(
             generated[name] = _read(run, name)
             continue
         if corpus.run is not None:
-            model, tokenizer = author_of(origin_of_checkpoint(open_run(Path(corpus.run)), corpus.step))
+            model, tokenizer, bos = author_of(origin_of_checkpoint(open_run(Path(corpus.run)), corpus.step))
         elif author is not None:
-            model, tokenizer = author()
+            model, tokenizer, bos = author()
         else:
             raise DataError(
                 f"corpus '{name}': a model from scratch has nothing to write: start from a run (model: {{kind: "
@@ -54,7 +55,7 @@ def write_corpora(
             )
         tell(f"writing corpus {name}")
         try:
-            generated[name] = list(corpus.write(model, tokenizer))
+            generated[name] = list(corpus.write(model, tokenizer, bos))
         except DataError as error:
             raise DataError(f"corpus '{name}': {error}") from None
     return generated
@@ -62,7 +63,9 @@ def write_corpora(
 
 def author_of(origin: Origin) -> Author:
     """A model that exists, as it would be looked at, and its tokenizer."""
-    return to_device(load_causal_lm(origin)), load_tokenizer(origin.tokenizer or origin.path, origin.revision)
+    tokenizer = load_tokenizer(origin.tokenizer or origin.path, origin.revision)
+    bos = decide(None, tokenizer, "pretrained" if origin.parent is None else recorded(origin.parent))
+    return to_device(load_causal_lm(origin)), tokenizer, bos.token_ids
 
 
 def keep_written(run: Path, written: Written) -> None:

@@ -11,6 +11,7 @@ from ontogeny.core.origin import Origin
 from ontogeny.core.passages import side_widths
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.seeds import derive_seed
+from ontogeny.data.bos import FROM_SCRATCH, Trained, recorded
 from ontogeny.data.prepare import Prepared, prepare
 from ontogeny.data.tokenizer import load_tokenizer
 from ontogeny.models.build import Limits, LoadContext, align_special_tokens, build_model, read_limits
@@ -57,7 +58,8 @@ def gather(
         check_held_out(recipe, origin.parent)
     tokenizer, limits = _given(recipe, source)
     generated = write_corpora(recipe, _author(source), tell, begun)
-    prepared = prepare(recipe, tokenizer, limits.vocab_size, limits.context_length, tell, generated)
+    trained = _trained(source) if begun is None else recorded(open_run(begun).provenance["data"])
+    prepared = prepare(recipe, tokenizer, limits.vocab_size, limits.context_length, tell, generated, trained)
     tell("building the model")
     model = (
         source.model if isinstance(source, StandIn) else build_model(recipe, _load_context(recipe, prepared, origin))
@@ -174,6 +176,15 @@ def _given(recipe: Recipe, source: Origin | StandIn | None) -> "tuple[PreTrained
     return tokenizer, read_limits(source)
 
 
+def _trained(source: Origin | StandIn | None) -> Trained:
+    """What stood before the texts that an existing model was trained on."""
+    if isinstance(source, StandIn):
+        return source.bos
+    if source is None:
+        return FROM_SCRATCH
+    return "pretrained" if source.parent is None else recorded(source.parent)
+
+
 def _recorded_origin(begun: Run, name: str, runs_dir: Path) -> Origin | None:
     """The checkpoint that a companion was taken from, where its run still lies beside this one."""
     parent = begun.provenance.get("companions", {}).get(name, {}).get("parent")
@@ -192,7 +203,7 @@ def _author(source: Origin | StandIn | None) -> Callable[[], Author] | None:
         case None:
             return None
         case StandIn():
-            return lambda: (source.model, source.tokenizer)
+            return lambda: (source.model, source.tokenizer, source.bos.token_ids)
         case Origin():
             return lambda: author_of(source)
 

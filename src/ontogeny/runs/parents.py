@@ -12,6 +12,7 @@ from ontogeny.core.model_sources import ModelSource
 from ontogeny.core.origin import Origin
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import load_recipe, validate
+from ontogeny.data.bos import Bos
 from ontogeny.models.checkpoints import origin_of_checkpoint
 from ontogeny.store.run import Run, open_run
 from ontogeny.store.schema import RECIPE_JSON, TOKENIZER_FOLDER
@@ -105,6 +106,8 @@ class StandIn:
 
     model: "PreTrainedModel"
     tokenizer: "PreTrainedTokenizerFast"
+    bos: Bos
+    """What stands before its texts."""
 
 
 Missing = Callable[[Recipe], Path | StandIn]

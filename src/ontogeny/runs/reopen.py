@@ -5,6 +5,7 @@ from typing import Any
 from ontogeny.core.errors import DataError
 from ontogeny.core.recipe import Recipe
 from ontogeny.data.batch_plans import REPLAY_CARRIED, count_anew
+from ontogeny.data.bos import recorded
 from ontogeny.data.prepare import Prepared, prepare
 from ontogeny.data.tokenizer import load_tokenizer
 from ontogeny.models.checkpoints import load_verified
@@ -23,7 +24,9 @@ def prepare_again(run: Run, recipe: Recipe) -> Prepared:
     """The run's texts, read again. Raises DataError if they have changed since it began."""
     written = read_written(recipe, run.path)
     run.verify_files(TOKENIZER_FOLDER)
-    prepared = prepare(recipe, tokenizer=load_tokenizer(str(run.path / TOKENIZER_FOLDER)), generated=written)
+    tokenizer = load_tokenizer(str(run.path / TOKENIZER_FOLDER))
+    began_with = recorded(run.provenance["data"])
+    prepared = prepare(recipe, tokenizer=tokenizer, generated=written, trained=began_with)
     require_same_texts(run, prepared)
     return prepared
 

@@ -36,6 +36,6 @@ def trial_materials(recipe: Recipe, runs_dir: Path) -> tuple[Materials, list[Rec
         if parent.train_hash not in {known.train_hash for known in lacking}:
             lacking.append(parent)
         before, _ = trial_materials(parent, runs_dir)
-        return StandIn(model=before.model, tokenizer=before.prepared.tokenizer)
+        return StandIn(model=before.model, tokenizer=before.prepared.tokenizer, bos=before.prepared.bos)
 
     return gather(recipe, runs_dir, stand_in), lacking

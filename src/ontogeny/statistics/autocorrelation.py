@@ -110,8 +110,13 @@ def lacks(stretches: float) -> str:
     """What a series of that many independent stretches is short of; empty if nothing."""
     if stretches >= LEAST:
         return ""
-    count = f"about {int(stretches)}" if stretches >= 1 else "less than 1"
+    count = about(stretches)
     return f"{LEAST:.0f} independent stretches: neighbours are so alike that there {_is(count)}; record more steps"
+
+
+def about(stretches: float) -> str:
+    """How many independent stretches, rounded down, ready to print: about 11, less than 1."""
+    return f"about {int(stretches)}" if stretches >= 1 else "less than 1"
 
 
 def _is(count: str) -> str:

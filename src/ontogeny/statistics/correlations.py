@@ -7,11 +7,11 @@ from typing import NotRequired, TypedDict
 import numpy as np
 
 from ontogeny.statistics import autocorrelation
+from ontogeny.statistics.estimates import shortage
 from ontogeny.statistics.intervals import t_quantile, two_sided_p
 
 LEAST_INTERVALS = 32
 """Between checkpoints: with fewer, shifts claim too much where neighbours are alike (docs/statistics.md)."""
-LEAST_STRETCHES = 12
 LEAST_RUNS = 5
 
 
@@ -37,21 +37,24 @@ def correlation_along_run(step: np.ndarray, curves: np.ndarray, other: np.ndarra
     each, because two curves that both rise fast at first go together whatever they are. `p` compares |r| with the
     largest |r| over the rows under every circular shift of one series against the others. That holds for series whose
     neighbours are alike if enough shifts differ: n (1 - c) / (1 + c) of them, c the product of the two series'
-    correlations r of neighbours (Bartlett 1935), averaged over the rows, must be at least `LEAST_STRETCHES`. The bias
-    of r due to the q columns of the trend is corrected by adding (q + (q + 2) r) / n (Kendall 1954, for q = 1).
+    correlations r of neighbours (Bartlett 1935), averaged over the rows, must be at least `autocorrelation.LEAST`. The
+    bias of r due to the q columns of the trend is corrected by adding (q + (q + 2) r) / n (Kendall 1954, for q = 1).
     """
     n = len(step) - 1
     if n < LEAST_INTERVALS:
-        return {"assessable": False, "lacks": f"{LEAST_INTERVALS + 1} common checkpoints, it has {n + 1}"}
+        return {
+            "assessable": False,
+            "lacks": shortage(LEAST_INTERVALS + 1, "common checkpoint", n + 1, "measure both more often"),
+        }
     rates = np.diff(np.vstack([curves, other]), axis=1) / np.diff(step)
     if (np.ptp(rates, axis=1) == 0).any():
-        return {"assessable": False, "lacks": "any change of what is to go together"}
+        return {"assessable": False, "lacks": "any change of one of the two between checkpoints"}
     time = np.log1p((step[1:] + step[:-1]) / 2)
     trend = np.stack([np.ones(n), time, time**2], axis=1)
     detrended = rates - (trend @ np.linalg.lstsq(trend, rates.T, rcond=None)[0]).T
     stretches = _independent_pairs(detrended, trend)
-    if stretches < LEAST_STRETCHES:
-        return {"assessable": False, "lacks": f"{LEAST_STRETCHES} independent stretches, it has about {stretches:.1f}"}
+    if lack := autocorrelation.lacks(stretches):
+        return {"assessable": False, "lacks": lack}
     shifted = np.stack([np.roll(detrended[-1], shift) for shift in range(n)])
     r = _pearson(detrended[:-1], shifted)
     largest = np.abs(r).max(axis=0)

@@ -10,6 +10,15 @@ LEAST_DOCUMENTS = 4
 """Documents, below which one half cannot choose for the other."""
 
 
+def effective_number(weight: np.ndarray) -> float:
+    """Documents of equal weight that say as much: (sum w)^2 / sum w^2 (Kish, "Survey Sampling", 1965); 0 of none.
+
+    `weight` float [D]: tokens or items of each document. D where all weigh alike, near 1 where one holds nearly all.
+    """
+    squares = float(np.square(weight).sum())
+    return float(weight.sum()) ** 2 / squares if squares > 0 else 0.0
+
+
 def means_by_document(values: np.ndarray, document: np.ndarray) -> np.ndarray:
     """Means over the passages of each document: [..., passages] -> [..., documents], in order of the document's id.
 

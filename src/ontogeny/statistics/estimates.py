@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ontogeny.statistics.documents import effective_number
 from ontogeny.statistics.intervals import Z, t_quantile
 from ontogeny.statistics.paired import PairedDifference, paired_difference
 
@@ -105,7 +106,7 @@ def difference_of_means(first: PairedDifference, second: PairedDifference) -> tu
     value, squares = first.value - second.value, (first.error**2, second.error**2)
     if not np.isfinite(squares).all():
         return float("nan"), float("nan")
-    below = squares[0] ** 2 / (first.documents - 1) + squares[1] ** 2 / (second.documents - 1)
+    below = squares[0] ** 2 / first.degrees + squares[1] ** 2 / second.degrees
     half = t_quantile(sum(squares) ** 2 / below) * float(np.sqrt(sum(squares))) if below > 0 else 0.0
     return value - half, value + half
 
@@ -115,16 +116,16 @@ def share_interval(share: float, weight: np.ndarray) -> tuple[float, float]:
 
     `share`: of all items; `weight` float `[D]`: items of each document. Passages of one document are memorized
     together, at worst all or none, so that D documents of equal size say as much as D independent items; of unequal
-    size, as m = sum(weight)^2 / sum(weight^2) (Kish, "Survey Sampling", 1965). Ends are those of Clopper and Pearson
-    (1934) with m for n. Shares of 0 and 1 have one end, at a probability of 5%: 1 - 0.05^(1 / m), about 3 / m (the rule
-    of three, Hanley and Lippman-Hand 1983). Wide where the items of a document differ as those of different ones do.
+    size, as their `effective_number` m. Ends are those of Clopper and Pearson (1934) with m for n. Shares of 0 and 1
+    have one end, at a probability of 5%: 1 - 0.05^(1 / m), about 3 / m (the rule of three, Hanley and Lippman-Hand
+    1983). Wide where the items of a document differ as those of different ones do.
     """
     from scipy.special import betaincinv  # here, so that `ontogeny diagnose` starts without scipy
 
     weight = weight[weight > 0]
     if len(weight) < 2 or not np.isfinite(share):
         return float("nan"), float("nan")
-    m = float(weight.sum() ** 2 / np.square(weight).sum())
+    m = effective_number(weight)
     if share <= 0:
         return 0.0, float(1 - 0.05 ** (1 / m))
     if share >= 1:
@@ -208,8 +209,9 @@ def unpaired(value: float, errors: tuple[float, float], basis: str) -> Estimate:
 
 
 def counted(n: int, what: str) -> str:
-    """1 seed, 3 seeds."""
-    return f"{n} {what}{'' if n == 1 else 's'}"
+    """1 seed, 3 seeds, 2 batches."""
+    plural = "es" if what.endswith(("ch", "sh", "s", "x")) else "s"
+    return f"{n} {what}{'' if n == 1 else plural}"
 
 
 def sample(n: int, unit: str, documents: int) -> str:

@@ -39,9 +39,11 @@ def t_quantile(degrees: float) -> float:
 
 
 def two_sided_p(value: float, error: float, degrees: float) -> float:
-    """P of a value with a standard error, by t; without any error 1 if the value is 0, else 0."""
+    """P of a value with a standard error, by t; without any error 1 if the value is 0, else 0; NaN of what is NaN."""
     from scipy.special import stdtr
 
+    if np.isnan(value) or np.isnan(error):
+        return float("nan")
     return float(2 * stdtr(degrees, -abs(value) / error)) if error > 0 else float(value == 0)
 
 

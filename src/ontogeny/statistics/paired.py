@@ -5,8 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ontogeny.statistics.documents import LEAST_DOCUMENTS, SPLITS, reporting_halves
+from ontogeny.statistics.documents import LEAST_DOCUMENTS, SPLITS, effective_number, reporting_halves
 from ontogeny.statistics.intervals import ValueInterval, t_quantile, two_sided_p
+
+LEAST_DEGREES = 0.5
+"""Of freedom, where one document holds nearly all: fewer would give an interval no ends that can be printed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +23,14 @@ class PairedDifference:
     """Two-sided, uncorrected."""
     error: float
     """Standard error."""
+    degrees: float
+    """Of freedom of the t interval."""
     documents: int
 
 
 def _without_interval(documents: int, value: float = float("nan")) -> PairedDifference:
     nan = float("nan")
-    return PairedDifference(value=value, low=nan, high=nan, p=nan, error=nan, documents=documents)
+    return PairedDifference(value=value, low=nan, high=nan, p=nan, error=nan, degrees=nan, documents=documents)
 
 
 def interval_text(difference: PairedDifference | ValueInterval, form: str = "+.3f") -> str:
@@ -40,18 +45,23 @@ def interval_text(difference: PairedDifference | ValueInterval, form: str = "+.3
 
 
 def paired_difference(total: np.ndarray, weight: np.ndarray) -> PairedDifference:
-    """sum(total) / sum(weight) over documents, float64 [D] each, with a t interval (D - 1 degrees of freedom).
+    """sum(total) / sum(weight) over documents, float64 [D] each, with a t interval.
 
     `total`: the change summed over the items of each document; `weight`: what the mean is per, such as its tokens. The
     standard error is the jackknife's: with m_g the ratio without document g, and m their mean,
     se^2 = (D - 1) / D * sum (m_g - m)^2 (Efron and Tibshirani, "An Introduction to the Bootstrap", 11). It keeps the
-    passages of a document together, and is the usual standard error of a mean where all weights are equal.
+    passages of a document together, and is the usual standard error of a mean where all weights are equal. Degrees of
+    freedom: `effective_number` of documents minus 1, which is D - 1 where all weights are equal, and fewer where a few
+    documents weigh most, since the error then rests on these few (coverage: docs/statistics.md). Documents without
+    weight, such as those of which no token counts, are left out.
     """
+    counts = weight > 0
+    total, weight = total[counts], weight[counts]
     n = len(weight)
     value = float(total.sum() / weight.sum()) if n and weight.sum() > 0 else float("nan")
     if n < 2 or not np.isfinite(value):
         return _without_interval(n, value)
-    return _by_t(value, jackknife_error(total, weight), n - 1, n)
+    return _by_t(value, jackknife_error(total, weight), max(effective_number(weight) - 1, LEAST_DEGREES), n)
 
 
 def mean_of_differences(parts: Sequence[PairedDifference]) -> PairedDifference:
@@ -60,13 +70,15 @@ def mean_of_differences(parts: Sequence[PairedDifference]) -> PairedDifference:
     value, squares = float(np.mean([part.value for part in parts])), np.square([part.error / m for part in parts])
     if not np.isfinite(squares).all():
         return _without_interval(documents, value)
-    below = sum(square**2 / (part.documents - 1) for square, part in zip(squares, parts, strict=True))
+    below = sum(square**2 / part.degrees for square, part in zip(squares, parts, strict=True))
     return _by_t(value, float(np.sqrt(squares.sum())), squares.sum() ** 2 / below if below > 0 else 1.0, documents)
 
 
 def _by_t(value: float, error: float, degrees: float, documents: int) -> PairedDifference:
     half, p = t_quantile(degrees) * error, two_sided_p(value, error, degrees)
-    return PairedDifference(value=value, low=value - half, high=value + half, p=p, error=error, documents=documents)
+    return PairedDifference(
+        value=value, low=value - half, high=value + half, p=p, error=error, degrees=degrees, documents=documents
+    )
 
 
 def jackknife_error(total: np.ndarray, weight: np.ndarray) -> float:
@@ -81,8 +93,9 @@ def chosen_by_others(
 ) -> np.ndarray:
     """Each document's total at the checkpoint that other documents choose: float64 [D], the mean over halvings.
 
-    `total` [C, D], `weight` [D]; `choose` takes a mean curve [C] and gives a checkpoint, as `np.argmin` does. The half
-    that a document is in never chooses for it, so that its noise cannot make its own checkpoint look best.
+    `total` [C, D], `weight` [D], none of them 0; `choose` takes a mean curve [C] and gives a checkpoint, as `np.argmin`
+    does. The half that a document is in never chooses for it, so that its noise cannot make its own checkpoint look
+    best.
     """
     chosen = np.zeros(total.shape[1])
     for half in reporting_halves(total.shape[1], random):
@@ -107,7 +120,8 @@ def mean_since_best(
 ) -> tuple[list[PairedDifference], PairedDifference]:
     """`since_best` of each of several disjoint sets of documents (cost [C, D] and weight [D]), and their mean."""
     chosen, upper_bounds = [], []
-    for cost, weight in sets:
+    for all_cost, all_weight in sets:
+        cost, weight = all_cost[:, all_weight > 0], all_weight[all_weight > 0]
         if cost.shape[1] < LEAST_DOCUMENTS:
             chosen.append(_without_interval(cost.shape[1]))
             upper_bounds.append(chosen[-1])

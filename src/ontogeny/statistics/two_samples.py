@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ontogeny.statistics.intervals import t_quantile, two_sided_p
+from ontogeny.statistics.intervals import ValueInterval, t_quantile, two_sided_p
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +45,39 @@ def group_difference(first: np.ndarray, second: np.ndarray) -> GroupDifference:
     r = float(np.corrcoef(label, both)[0, 1]) if both.std() > 0 else float("nan")
     p = two_sided_p(value, error, degrees)
     return GroupDifference(value=value, low=value - half, high=value + half, t=t, p=p, r=r, n=sizes)
+
+
+def ratio_of_differences(first: np.ndarray, second: np.ndarray) -> ValueInterval:
+    """Ratio of two differences between two groups of documents, with Fieller's 95% interval; NaN without one.
+
+    `first` and `second` float [2, documents] without NaN: of each document, what is above the line and what is below,
+    which may go together. The interval holds the ratios r for which the difference of `above - r below` between the
+    groups is not significant by Welch's t (Fieller 1954; degrees of freedom: the fewer of Satterthwaite's for that
+    difference at the ratio, and for `below`). NaN ends unless `below` differs significantly. A percentile bootstrap
+    would be too narrow for few documents.
+    """
+    above, below = (float(mean) for mean in first.mean(axis=1) - second.mean(axis=1))
+    nan, sizes = float("nan"), (first.shape[1], second.shape[1])
+    if below == 0 or min(sizes) < 2:
+        return {"value": above / below if below else nan, "low": nan, "high": nan}
+    covariances = [np.cov(group) / n for group, n in zip((first, second), sizes, strict=True)]
+    degrees = min(
+        _satterthwaite([float(row @ covariance @ row) for covariance in covariances], sizes)
+        for row in (np.array([1, -above / below]), np.array([0.0, 1]))
+    )
+    (aa, ab), (_, bb) = (covariances[0] + covariances[1]) * t_quantile(degrees) ** 2
+    lead = below**2 - bb
+    if not lead > 0:
+        return {"value": above / below, "low": nan, "high": nan}
+    middle = (above * below - ab) / lead
+    half = np.sqrt(max(middle**2 - (above**2 - aa) / lead, 0.0))
+    return {"value": above / below, "low": float(middle - half), "high": float(middle + half)}
+
+
+def _satterthwaite(squares: list[float], sizes: tuple[int, int]) -> float:
+    """Degrees of freedom of a difference, from the squared standard errors of two means."""
+    parts = sum(square**2 / (n - 1) for square, n in zip(squares, sizes, strict=True))
+    return sum(squares) ** 2 / parts if parts > 0 else float(sum(sizes) - 2)
 
 
 def _welch(

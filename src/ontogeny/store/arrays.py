@@ -24,11 +24,21 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from ontogeny.core.errors import StoreError
 from ontogeny.core.json_types import JsonObject
-from ontogeny.core.measures import ADDED_LATER
+from ontogeny.core.measures import ADDED_LATER, PRECISION
 from ontogeny.core.progress import Place
 from ontogeny.store import durable, schema
 from ontogeny.store.group_store import GroupStore
-from ontogeny.store.slots import BEGUN, Slots, check_metadata, metadata_sums, read_slots, refuse_lost_slots
+from ontogeny.store.slots import (
+    BEGUN,
+    CHUNK_SUMS,
+    METADATA_SUMS,
+    Slots,
+    check_metadata,
+    expected_chunks,
+    metadata_sums,
+    read_slots,
+    refuse_lost_slots,
+)
 
 if TYPE_CHECKING:
     from zarr.core.array_spec import ArrayConfigLike
@@ -46,7 +56,7 @@ def open_group(group: Path) -> xr.Dataset:
     """
     slots = read_slots(group)
     check_metadata(group)
-    store = GroupStore(group, read_only=True, length=max(slots, default=-1) + 1)
+    store = GroupStore(group, read_only=True, length=max(slots, default=-1) + 1, sums=expected_chunks(group))
     try:
         dataset = xr.open_zarr(store, consolidated=False, chunks=None, decode_cf=False)
         coordinates, variables = _pop_names(dataset.attrs)
@@ -87,6 +97,7 @@ class GroupWriter:
     def __init__(self, group: Path) -> None:
         self._path = group
         self._slots = read_slots(group)
+        self._sums = expected_chunks(group)
         self._forget()
         if group.exists() and not self._slots:
             refuse_lost_slots(group)
@@ -222,8 +233,11 @@ class GroupWriter:
         group = self._opened()
         attributes = dict(group.attrs)
         coordinates, variables = _pop_names(attributes)
-        if attributes != _plain(dataset.attrs):
-            raise self._refusal("its attributes", attributes, _plain(dataset.attrs))
+        said = _plain(dataset.attrs)
+        if PRECISION not in attributes:  # an earlier version began the group, which did not say it
+            said.pop(PRECISION, None)
+        if attributes != said:
+            raise self._refusal("its attributes", attributes, said)
         for kind, before, now in (
             ("coordinate", set(coordinates), set(map(str, dataset.coords))),
             ("variable", set(variables), set(map(str, dataset.data_vars))),
@@ -261,11 +275,24 @@ class GroupWriter:
     def _write_slots(self, slots: Slots) -> None:
         entries = [{"slot": slot, **asdict(place)} for slot, place in slots.items()]
         content = {"format_version": schema.FORMAT_VERSION, "slots": entries}
-        metadata = self._metadata or metadata_sums(self._path)
-        durable.write_json(self._path / schema.SLOTS, {**content, "metadata_sha256": metadata})
+        metadata, sums = self._metadata or metadata_sums(self._path), self._sums_of(slots)
+        durable.write_json(self._path / schema.SLOTS, {**content, METADATA_SUMS: metadata, CHUNK_SUMS: sums})
         if not self._slots:
             durable.remove_files([self._path / BEGUN])
-        self._slots, self._metadata = slots, metadata
+        self._slots, self._metadata, self._sums = slots, metadata, sums
+
+    def _sums_of(self, slots: Slots) -> dict[str, str]:
+        """Sums of the chunks that hold those slots, and of the coordinates."""
+        group = self._opened()
+        assert isinstance(group.store, GroupStore)
+        coordinates = _pop_names(dict(group.attrs))[0]
+        kept = {}
+        for key, sum_of_chunk in {**(self._sums if self._slots else {}), **group.store.written}.items():
+            name, _, chunk = key.partition("/")
+            match = _CHUNK.fullmatch(chunk)
+            if name in coordinates or (match and int(match[1]) in slots):
+                kept[key] = sum_of_chunk
+        return kept
 
     def _truncate(self) -> None:
         """Remove what no slot refers to: torn writes, replaced and rewound states."""

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from ontogeny.core.errors import OntogenyError, RunFailedError, StoreError
 from ontogeny.core.json_types import JsonObject
-from ontogeny.store import checksums
+from ontogeny.store import checksums, parquet_bounds
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -195,6 +195,11 @@ def _finite(value: object) -> object:
     return value
 
 
+def is_there(path: Path) -> bool:
+    """Is there an entry of that name? True, too, for a link to nowhere: its file is lost, not yet to be written."""
+    return os.path.lexists(path)
+
+
 def read_bytes(path: Path) -> bytes:
     """A file's bytes. Raises StoreError naming it if it is missing or cannot be read."""
     try:
@@ -242,13 +247,17 @@ def parse_labels(path: Path, data: bytes) -> dict[str, str]:
         raise _damaged(path, error) from None
 
 
-def parse_table(path: Path, data: bytes, schema: pa.Schema) -> pa.Table:
-    """The table of a Parquet file that was read, every page checked.
+def parse_table(path: Path, data: bytes, schema: pa.Schema, rows: int | None = None) -> pa.Table:
+    """The table of a Parquet file that was read, every page checked; `rows`: how many it must have.
 
-    Raises StoreError if it is damaged or has another schema.
+    Raises StoreError if it is damaged, has another schema, other or too many rows; the latter before it is decoded.
     """
     try:
         with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
+            if rows is not None and file.metadata.num_rows != rows:
+                raise StoreError(f"{path} holds {file.metadata.num_rows} rows, not the {rows} of its name")
+            if why := parquet_bounds.excess(file.metadata):
+                raise StoreError(f"{path} is damaged: it {why}")
             table = file.read()
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
         raise _damaged(path, error) from None

@@ -8,13 +8,14 @@ manifest.
 
 import contextlib
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from ontogeny.core.errors import StoreError
-from ontogeny.store import durable
-from ontogeny.store.schema import FORMAT_VERSION, MANIFEST
+from ontogeny.store import checksums, durable
+from ontogeny.store.schema import FORMAT_VERSION, MANIFEST, PROVENANCE
 
 _ATTEMPTS = 5
 
@@ -79,13 +80,30 @@ def _changed(path: Path) -> StoreError:
 
 
 def _read(path: Path) -> dict[str, FileEntry]:
-    if not path.exists():
+    if not durable.is_there(path):
         return {}
     content = durable.read_json(path)
     try:
         return {name: FileEntry(int(entry["bytes"]), str(entry["sha256"])) for name, entry in content["files"].items()}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise StoreError(f"{path} is damaged: {error}") from None
+
+
+def has_checksums(run: Path) -> bool:
+    """Was the run begun, or continued, by a version that keeps checksums? Its provenance carries one then."""
+    try:
+        return checksums.KEY in json.loads((run / PROVENANCE).read_bytes())
+    except (OSError, ValueError, TypeError, RecursionError):
+        return durable.is_there(run / MANIFEST)
+
+
+def require_manifest(run: Path) -> None:
+    """Raise StoreError if a run had a manifest and has none now."""
+    if has_checksums(run) and not durable.is_there(run / MANIFEST):
+        raise StoreError(
+            f"{run / MANIFEST} is missing, which lists the run's files: bring it back, or write "
+            '{"files": {}} into it to go on without knowing whether a file is lost'
+        )
 
 
 def steadily(read: Callable[[], Value]) -> Value:
@@ -97,9 +115,13 @@ def steadily(read: Callable[[], Value]) -> Value:
 
 
 class ManifestWriter:
-    """Keeps the manifest of one run. One writer per run: the run's lock is held."""
+    """Keeps the manifest of one run. One writer per run: the run's lock is held.
+
+    Raises StoreError if the manifest is damaged or lost: a new one would hide which files are.
+    """
 
     def __init__(self, run: Path) -> None:
+        require_manifest(run)
         self._run = run
         self._entries = _read(run / MANIFEST)
         self._saved = dict(self._entries)
@@ -119,6 +141,11 @@ class ManifestWriter:
     def save(self) -> None:
         """Make the list durable, if it has changed. Raises RunFailedError if the disk is full, else StoreError."""
         if self._entries != self._saved:
+            self._write(self._entries)
+
+    def begin(self) -> None:
+        """Have a manifest, if only an empty one: the run's provenance is about to say that there is one."""
+        if not durable.is_there(self._run / MANIFEST):
             self._write(self._entries)
 
     def lists(self, path: Path) -> bool:

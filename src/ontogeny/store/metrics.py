@@ -98,10 +98,7 @@ def to_frame(table: pa.Table) -> "pd.DataFrame":
 def _read(parts: Sequence[PartFile], listed: Listed) -> pa.Table:
     tables = []
     for part in parts:
-        table = durable.parse_table(part.path, listed.read(part.path), METRICS)
-        if len(table) != part.end - part.first:
-            raise StoreError(f"{part.path} holds {len(table)} rows, not the {part.end - part.first} of its name")
-        tables.append(table)
+        tables.append(durable.parse_table(part.path, listed.read(part.path), METRICS, rows=part.end - part.first))
     return pa.concat_tables(tables).unify_dictionaries() if tables else METRICS.empty_table()
 
 

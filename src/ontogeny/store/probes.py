@@ -45,6 +45,8 @@ def write_probes(folder: Path, probes: ProbeSet) -> Path:
     place = len(StoredProbes(folder))
     about = {"name": probes.name, "about": probes.about, "fingerprint": probes.fingerprint, "place": str(place)}
     about |= {"sides": json.dumps(widths)} if widths else {}
+    if any(passage.bos_tokens for passage in passages):
+        about["bos_tokens"] = json.dumps([passage.bos_tokens for passage in passages])
     durable.make_folder(folder)
     durable.write_table(path, pa.table(columns, schema=probes_schema(widths)).replace_schema_metadata(about))
     return path
@@ -62,6 +64,9 @@ def read_probes(path: Path) -> ProbeSet:
     about = durable.parse_labels(path, data)
     widths: dict[str, int] = durable.parse_json(path, about.get("sides", "{}").encode())
     table = durable.parse_table(path, data, probes_schema(widths)).combine_chunks()
+    bos_tokens = durable.parse_json(path, about.get("bos_tokens", "[]").encode()) or [0] * len(table)
+    if len(bos_tokens) != len(table):
+        raise StoreError(f"{path} is damaged: it says of {len(bos_tokens)} of its {len(table)} passages how they begin")
     texts, sources = table["text"].to_pylist(), table["source"].to_pylist()
     columns = [_split(table[name]) for name in ("token_ids", "byte_offsets", "supervised")]
     sides = {name: _split(table[SIDE_COLUMN + name]) for name in widths}
@@ -76,6 +81,7 @@ def read_probes(path: Path) -> ProbeSet:
                 source=source,
                 supervised=supervised,
                 sides={name: sides[name][row].reshape(-1, width) for name, width in widths.items()},
+                bos_tokens=int(bos_tokens[row]),
             )
             for row, (text, source, ids, offsets, supervised) in enumerate(zip(texts, sources, *columns, strict=True))
         ),

@@ -3,6 +3,7 @@
 Reading needs no lock, executes nothing, and works while a run is being written: every property reads the present state.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ def open_run(path: str | Path) -> "Run":
     Raises StoreError if it is not a run, naming what is missing and any runs below it, or if its format is another.
     """
     folder = Path(path)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # False, too, for what can be no path: of Path, it raises OSError
         raise StoreError(f"{folder}: no such directory")
     if not (folder / schema.PROVENANCE).is_file():
         depths = (f"*/{schema.PROVENANCE}", f"*/*/{schema.PROVENANCE}")
@@ -36,10 +37,19 @@ def open_run(path: str | Path) -> "Run":
         hint = f"; runs below it: {', '.join(map(str, below))}" if below else ""
         raise StoreError(f"{folder} is not a run: it has no {schema.PROVENANCE}{hint}")
     run = Run(folder)
-    version = run.provenance.get("format_version")
-    if version != schema.FORMAT_VERSION:
-        raise StoreError(f"{folder} has format {version}, this version reads {schema.FORMAT_VERSION}: update ontogeny")
+    check_format(run)
     return run
+
+
+def check_format(run: "Run") -> None:
+    """Raise StoreError if a run's provenance names no format, or one that this version does not read."""
+    version = run.provenance.get("format_version")
+    if version is None:
+        raise StoreError(f"{run.path / schema.PROVENANCE} is damaged: it has no format_version")
+    if version != schema.FORMAT_VERSION:
+        raise StoreError(
+            f"{run.path} has format {version}, this version reads {schema.FORMAT_VERSION}: update ontogeny"
+        )
 
 
 def read_verdicts(path: Path) -> list[JsonObject]:
@@ -95,8 +105,10 @@ class Run:
         Empty in a run of an earlier version that has no status.
         """
         path = self.path / schema.STATUS
-        must_be_there = (self.path / schema.MANIFEST).exists()
-        status = durable.read_object(path) if must_be_there or path.exists() else {}
+        must_be_there = durable.is_there(self.path / schema.MANIFEST)
+        status = durable.read_object(path) if must_be_there or durable.is_there(path) else {}
+        if status and not isinstance(status.get("state"), str):
+            raise StoreError(f"{path} is damaged: it names no state")
         if status.get("state") == "running" and lock.holder_is_gone(self.path / schema.LOCK):
             return {**status, "state": "interrupted", "message": "its process ended without a word"}
         return status
@@ -105,7 +117,7 @@ class Run:
     def findings(self) -> list[JsonObject]:
         """Findings of the last diagnosis, then those of an audit of the live training; empty if there was neither."""
         files = (self.path / schema.FINDINGS, self.path / schema.AUDIT)
-        return [finding for path in files if path.exists() for finding in read_verdicts(path)]
+        return [finding for path in files if durable.is_there(path) for finding in read_verdicts(path)]
 
     def verify_files(self, folder: str) -> None:
         """Raise StoreError naming the first file below a folder of the run that is lost or changed.

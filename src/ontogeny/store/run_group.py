@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from ontogeny.core.analyses import PlainResult, RecordedRun
     from ontogeny.store.run import Run
 
-Role = Literal["trained", "held out", "another part", "other", "twins"]
+Role = Literal["trained", "held out", "another part", "replayed", "other", "twins"]
 """Another part: text of a split that is trained on in another part; an earlier run may have learned it."""
 _TRAINED_WORDS = frozenset({"train", "trained", "training"})
 _HELD_OUT_WORDS = frozenset(
     {"novel", "held", "heldout", "val", "valid", "validation", "test", "testing", "eval", "evaluation", "dev", "unseen"}
 )
+_NEGATIONS = frozenset({"not", "never", "non", "no", "un", "without"})
+"""Beside a word of training: `never_trained`, `non-train`."""
 
 
 class RunView:
@@ -309,26 +311,33 @@ def _nothing() -> pd.DataFrame:
 
 def roles(run: "RecordedRun") -> dict[str, Role]:
     """What each probe set is to the run: trained on, held-out text of the same corpus, another part of a text that is
-    trained on, another corpus, twins of others.
+    trained on, text that is replayed, another corpus, twins of others.
 
     Read from the recipe; a run whose recipe does not say (recorded in somebody else's loop) is judged by the whole
-    words of names: `train_rows` is trained on, `latest_news` is no test.
+    words of names: `train_rows` is trained on, `never_trained` is held out, `latest_news` is no test.
     """
     data: Mapping[str, Any] = run.recipe.get("data") or {}
     trained_on: list[Mapping[str, Any]] = list(data.get("train") or ())
+    replayed = [take for take in (data.get("replay") or {}).values() if take.get("share")]
     takes: Mapping[str, Any] = data.get("probes") or {}
     twins = set(data.get("twins") or ())
-    by_recipe = {name: _role(name, takes.get(name) or {}, trained_on) for name in run.probes}
+    by_recipe = {name: _role(name, takes.get(name) or {}, trained_on, replayed) for name in run.probes}
     return {name: "twins" if name in twins else role for name, role in by_recipe.items()}
 
 
-def _role(name: str, take: Mapping[str, Any], trained_on: list[Mapping[str, Any]]) -> Role:
+def _role(
+    name: str, take: Mapping[str, Any], trained_on: list[Mapping[str, Any]], replayed: list[Mapping[str, Any]]
+) -> Role:
     of = take.get("of")
     if of is None:
         words = set(re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()))
+        if words & _TRAINED_WORDS and words & _NEGATIONS:
+            return "held out"
         return "trained" if words & _TRAINED_WORDS else "held out" if words & _HELD_OUT_WORDS else "other"
     if is_trained(take, trained_on):
         return "trained"
     splits = {str(take.get("of")) for take in trained_on}
+    if is_trained(take, replayed):
+        return "replayed"
     same_corpus = of.partition("/")[0] in {split.partition("/")[0] for split in splits}
     return "other" if not same_corpus else "another part" if of in splits else "held out"

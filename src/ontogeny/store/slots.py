@@ -17,6 +17,9 @@ Slots = dict[int, Place]
 BEGUN: Final = "begun"
 """Lies in a group until its first state is complete."""
 METADATA: Final = "zarr.json"
+METADATA_SUMS: Final = "metadata_sha256"
+CHUNK_SUMS: Final = "chunks_crc32c"
+"""Keys of `slots.json`."""
 CHUNK_KEY: Final = re.compile(r"[^/]+/c(?:\.\d+)*")
 
 
@@ -79,9 +82,22 @@ def check_metadata(group: Path, name: str | None = None) -> None:
 
 def expected_metadata(group: Path) -> dict[str, str]:
     """The sums that `slots.json` names, by array; empty in groups of earlier versions. Raises StoreError if damaged."""
+    return _sums(group, METADATA_SUMS)
+
+
+def expected_chunks(group: Path) -> dict[str, str]:
+    """The CRC-32C, 8 hex digits, of chunks by key such as `nll/c.3.0`; those of earlier versions are not among them.
+
+    A chunk ends with that number, too; this one tells whether it is the chunk that was written there. Raises StoreError
+    if `slots.json` is damaged.
+    """
+    return _sums(group, CHUNK_SUMS)
+
+
+def _sums(group: Path, kind: str) -> dict[str, str]:
     path = group / schema.SLOTS
     content = durable.read_json(path) if path.exists() else {}
-    metadata = content.get("metadata_sha256", {}) if isinstance(content, dict) else None
-    if not isinstance(metadata, dict):
-        raise StoreError(f"{path} is damaged: it holds no sums of metadata")
-    return metadata
+    sums = content.get(kind, {}) if isinstance(content, dict) else None
+    if not isinstance(sums, dict):
+        raise StoreError(f"{path} is damaged: it holds no {kind}")
+    return sums

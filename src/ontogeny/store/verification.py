@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from ontogeny.core.errors import OntogenyError, StoreError
 from ontogeny.store import checkpoints, durable, metrics, samples, schema, slots
-from ontogeny.store.manifest import Listed
+from ontogeny.store.manifest import Listed, require_manifest
 from ontogeny.store.probes import read_probes
-from ontogeny.store.run import Run, read_verdicts
+from ontogeny.store.run import Run, check_format, read_verdicts
 
 
 class Problem(NamedTuple):
@@ -35,7 +35,9 @@ _AGAIN = {
     "before it",
     schema.STATUS: "bring the file back from a copy, or write {} into it: ontogeny resume RUN  then goes on from the "
     "last checkpoint",
-    schema.LOCK: "remove the link",
+    schema.MANIFEST: 'bring the file back from a copy, or write {"files": {}} into it: then nobody notices what '
+    "else is lost of what was written before",
+    schema.LOCK: "remove it; the next writer makes a new one",
 }
 
 
@@ -77,14 +79,14 @@ Check = tuple[Path, Callable[[], object]]
 
 def _checks(run: Run) -> Iterator[Check]:
     path = run.path
-    for name in (schema.PROVENANCE, schema.STATUS):
-        if (path / name).exists() or (path / schema.MANIFEST).exists():
-            yield path / name, partial(durable.read_object, path / name)
-    yield path / schema.LOCK, partial(_no_link, path / schema.LOCK)
+    yield path / schema.PROVENANCE, partial(check_format, run)
+    if durable.is_there(path / schema.STATUS) or durable.is_there(path / schema.MANIFEST):
+        yield path / schema.STATUS, lambda: run.status
+    yield path / schema.LOCK, partial(_lockable, path / schema.LOCK)
     yield from _listed(run)
     yield path / schema.RECIPE_JSON, partial(_recipe, run)
     for name in (schema.FINDINGS, schema.AUDIT):
-        if (path / name).exists():
+        if durable.is_there(path / name):
             yield path / name, partial(read_verdicts, path / name)
     for file in sorted((path / schema.ANALYSES_FOLDER).glob("*.json")):
         yield file, partial(durable.read_object, file)
@@ -108,14 +110,17 @@ def _recipe(run: Run) -> None:
         raise StoreError(f"{run.path / schema.RECIPE_JSON} is damaged: its hash is not that of the provenance")
 
 
-def _no_link(lock: Path) -> None:
+def _lockable(lock: Path) -> None:
     if lock.is_symlink():
         raise StoreError(f"{lock} is a symbolic link, and no writer follows it")
+    if lock.exists() and not lock.is_file():
+        raise StoreError(f"{lock} is no file, and no writer can lock it")
 
 
 def _listed(run: Run) -> Iterator[Check]:
     """The manifest, and what it lists."""
     manifest = run.path / schema.MANIFEST
+    yield manifest, partial(require_manifest, run.path)
     yield manifest, partial(Listed, run.path)
     try:
         listed = Listed(run.path)

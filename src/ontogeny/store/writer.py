@@ -60,10 +60,11 @@ class RunWriter:
             durable.write_bytes(folder / schema.RECIPE_JSON, durable.json_bytes(dict(recipe)))
             durable.write_bytes(folder / schema.RECIPE_YAML, recipe_yaml.encode())
             durable.write_json(folder / schema.STATUS, {"state": "created", "updated_unix_s": time.time()})
+            manifest = ManifestWriter(folder)
+            manifest.add([folder / schema.RECIPE_JSON, folder / schema.RECIPE_YAML])
+            manifest.save()
             durable.write_json(folder / schema.PROVENANCE, {**provenance, "format_version": schema.FORMAT_VERSION})
-            writer = cls(folder, lock)
-            writer.list_files(schema.RECIPE_JSON, schema.RECIPE_YAML)
-            return writer
+            return cls(folder, lock)
         except BaseException:
             lock.release()
             raise
@@ -223,6 +224,7 @@ class RunWriter:
 
     def update_provenance(self, **fields: object) -> None:
         """Change fields of provenance.json, atomically."""
+        self._manifest.begin()
         durable.write_json(self.path / schema.PROVENANCE, {**self.run.provenance, **fields})
 
 

@@ -26,15 +26,15 @@ class BatchLooks:
         self._before: dict[int, float] = {}
         terms = session.objective.terms
         dropout = any(getattr(module, "p", 0) for module in session.model.modules() if "Drop" in type(module).__name__)
-        plain = [type(term).kind for term in terms] == ["next_token"] and session.train.precision == "fp32"
-        self._is_plain = plain and not dropout
+        plain = len(terms) == 1 and terms[0].is_plain_nll and session.train.precision == "fp32"
+        self._plain_term = terms[0].label if plain and not dropout else None
 
     def before_step(self) -> None:
         """Evaluate the next batch at the present state."""
         session = self.session
         if session.step < session.total_steps:
             ids = session.plan.batch_at(session.step)
-            whole = len(ids) if self._is_plain else -1  # its loss comes with the step
+            whole = len(ids) if self._plain_term else -1  # its loss comes with the step
             counts = {self._count(measure, ids) for measure in self._sampled(session.step)} - {whole}
             self._before = {count: self._nll(ids[:count]) for count in counts}
 
@@ -42,7 +42,7 @@ class BatchLooks:
         """Evaluate the batch after its step; returns metrics by name."""
         ids = np.array(event.example_ids)
         counts = {measure.group: self._count(measure, ids) for measure in self._sampled(event.step)}
-        before = {len(ids): event.terms["next_token"], **self._before} if self._is_plain else self._before
+        before = {len(ids): event.terms[self._plain_term], **self._before} if self._plain_term else self._before
         after = {count: self._nll(ids[:count]) for count in set(counts.values())}
         return {
             f"{group}_{name}": values[count]

@@ -9,7 +9,7 @@ import numpy as np
 from ontogeny.core.errors import RunFailedError
 from ontogeny.core.progress import StepEvent
 from ontogeny.core.seeds import derive_seed
-from ontogeny.core.terms import Unit
+from ontogeny.core.terms import Unit, supervised_bytes
 from ontogeny.data.collate import collate
 from ontogeny.objectives.forward import ModelForward
 from ontogeny.train.parameter_groups import set_learning_rate
@@ -48,7 +48,8 @@ def _take_step(session: Session) -> StepEvent:
     step = session.step
     ids = session.plan.batch_at(step)
     learning_rate = session.learning_rate(step)
-    loss, terms, grad_norm, supervised = step_gradients(session)
+    loss, told, grad_norm, supervised = step_gradients(session)
+    weights = session.objective.weights(session.progress())
     if not np.isfinite(loss) or not np.isfinite(grad_norm):
         session.optimizer.zero_grad(set_to_none=True)
         what = f"loss is {loss}" if not np.isfinite(loss) else f"gradient norm is {grad_norm}"
@@ -59,7 +60,9 @@ def _take_step(session: Session) -> StepEvent:
         step=step,
         progress=session.progress(step),
         loss=loss,
-        terms=terms,
+        terms={name: value for name, value in told.items() if name in weights},
+        details={name: value for name, value in told.items() if name not in weights},
+        weights=weights,
         learning_rate=learning_rate,
         grad_norm=grad_norm,
         tokens=session.plan.tokens_through(step + 1) - session.plan.tokens_through(step),
@@ -71,7 +74,10 @@ def _take_step(session: Session) -> StepEvent:
 
 
 def step_gradients(session: Session) -> tuple[float, dict[str, float], float, int]:
-    """Fill `.grad` as the next step needs it, clipped: the loss, its terms, the norm before clipping, target tokens."""
+    """Fill `.grad` as the next step needs it, clipped.
+
+    Returns the loss, its terms and what they tell besides, the norm before clipping, the number of target tokens.
+    """
     ids = session.plan.batch_at(session.step)
     units = _units(session, ids)
     session.optimizer.zero_grad(set_to_none=True)
@@ -83,7 +89,12 @@ def _units(session: Session, ids: np.ndarray) -> dict[Unit, float]:
     """Units of the whole step, over all micro-batches and processes: known beforehand, nothing to communicate."""
     supervised = sum(int(session.examples[i].supervised[1:].sum()) for i in ids)
     pieces = min(len(ids), session.train.accumulate * session.accelerator.num_processes)
-    return {"tokens": float(max(supervised, 1)), "examples": float(len(ids)), "batch": float(pieces)}
+    return {
+        "tokens": float(max(supervised, 1)),
+        "bytes": max(supervised_bytes([session.examples[i] for i in ids]), 1.0),
+        "examples": float(len(ids)),
+        "batch": float(pieces),
+    }
 
 
 def _accumulate_gradients(

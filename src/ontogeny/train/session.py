@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ontogeny.core.errors import DataError
+from ontogeny.core.errors import DataError, OntogenyError
 from ontogeny.core.passages import Passage, side_widths
 from ontogeny.core.progress import Place, Progress
 from ontogeny.core.recipe import Recipe
@@ -111,6 +111,7 @@ def open_session(
         companion.model.to(device)
     widths = side_widths(examples)
     check_sides(widths, model, objective, "data.train")
+    check_whole_batches(objective, accelerator.num_processes)
     objective.prepare(model)
     objective.build(term_context(model, objective.companions, widths, train.seed))
     modules = nn.ModuleDict(objective.modules)
@@ -138,6 +139,16 @@ def open_session(
     )
 
 
+def check_whole_batches(objective: Objective, processes: int) -> None:
+    """Raise OntogenyError if a term compares the passages of a batch, and processes have a part of it each."""
+    for term in objective.terms:
+        if term.whole_batch and processes > 1:
+            raise OntogenyError(
+                f"'{term.label}' compares the passages of a batch with one another, and {processes} processes cut it "
+                "into pieces: train in one process"
+            )
+
+
 def torch_dtype(weights: str) -> "torch.dtype":
     """`float32` or `float64` as torch names it."""
     import torch
@@ -155,7 +166,8 @@ def term_context(
 ) -> TermContext:
     """What terms know when they build their trainable parts."""
     shapes = {name: companion.shape for name, companion in companions.items()}
-    return TermContext(model=shape_of(model), companions=shapes, sides=sides, seed=seed)
+    own = frozenset(name for name, companion in companions.items() if companion.tokenizer is not None)
+    return TermContext(model=shape_of(model), companions=shapes, own_tokens=own, sides=sides, seed=seed)
 
 
 def check_sides(carried: Mapping[str, int], model: "PreTrainedModel", objective: Objective, where: str) -> None:

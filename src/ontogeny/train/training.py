@@ -66,6 +66,7 @@ def observer_of(
         seed=recipe.train.seed if recipe.train else 0,
         due=due,
         history=saved_weights(writer.run),
+        bos=prepared.bos.token_ids,
     )
 
 
@@ -115,6 +116,10 @@ class Training:
         add(step, "loss", "train", event.loss)
         for name, value in event.terms.items():
             add(step, f"term_{name}", "train", value)
+        for name, value in event.details.items():
+            add(step, name, "train", value)
+        for name in self.session.objective.changing:
+            add(step, f"weight_{name}", "train", event.weights[name])
         add(step, "learning_rate", "train", event.learning_rate)
         add(step, "grad_norm", "train", event.grad_norm)
         add(step, "supervised_tokens", "train", event.supervised_tokens)

@@ -53,7 +53,7 @@ def _watched(recipe: Recipe, training: Training, *, steps: int, skip: Iterable[s
     train = session.train
     audit.watch(accumulation=train.accumulate, evaluate=lambda: _evaluation(training))
     if train.clip is not None:
-        audit.watch(max_grad_norm=train.clip)
+        audit.watch(max_grad_norm=train.clip, clip_key="train.clip")
     session.objective.listeners.append(
         lambda terms, weights, total: audit.watch(terms=terms, weights=weights, total=total)
     )

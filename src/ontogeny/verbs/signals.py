@@ -38,10 +38,12 @@ def ended_by_signals() -> Iterator[None]:
 
 
 def end_with(parent: int) -> bool:
-    """Have this process interrupted when its parent, a process id, ends in whatever way. Does nothing but on Linux.
+    """Have this process interrupted when its parent, a process id, says so, or (on Linux) ends in whatever way.
 
-    Returns False if the parent has ended already.
+    Interrupts count again: of the background of a shell, where sweeps run, too, processes inherit that they are
+    ignored. Returns False if the parent has ended already.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
     return os.getppid() == parent

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
+from ontogeny.store.manifest import has_checksums
 from ontogeny.store.run import Run, open_run
 from ontogeny.store.schema import MANIFEST, PROVENANCE, RECIPE_JSON
 from ontogeny.store.verification import Problem, problems_of
@@ -24,11 +25,7 @@ def verify(path: Path) -> Verification:
     if not any((path / name).exists() for name in (PROVENANCE, RECIPE_JSON, MANIFEST)):
         open_run(path)  # says why it is no run
     problems = problems_of(Run(path))
-    return {
-        "run": str(path),
-        "checksums": (path / MANIFEST).exists(),
-        "problems": [problem._asdict() for problem in problems],
-    }
+    return {"run": str(path), "checksums": has_checksums(path), "problems": [problem._asdict() for problem in problems]}
 
 
 def text(verification: Verification, *, repair: bool) -> str:

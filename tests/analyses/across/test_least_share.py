@@ -40,7 +40,7 @@ def test_one_seed_and_a_loss_that_is_not_finite() -> None:
     one = least_share([0, 0.5], np.array([[0.1], [0.0]]), 0.02)
     assert one.words == "between 0 and 0.5; on a straight line 0.4; one seed: no interval, no claim"
     broken = least_share([0, 0.5], np.array([[0.1, np.nan, 0.1], [0.0, 0.01, 0.0]]), 0.02)
-    assert broken.words == "not assessable: a loss is not finite at 0"
+    assert broken.words == "not assessable: a loss is not finite at 0: leave out what diverged"
 
 
 @pytest.mark.parametrize("bend", [0.2, 1.0, 5.0])

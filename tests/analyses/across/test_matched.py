@@ -80,15 +80,21 @@ def test_levels_by_hand() -> None:
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
 def test_losses_that_are_not_finite_are_not_assessable(broken: float) -> None:
     good = [path([6, 4], [2, 3])] * 2
-    assert matched(good, [path([6, 4], [2, broken])] * 2) == ["a loss is not finite"]
-    assert matched([path([6, broken, 4], [2, 2, 3])] * 2, good, [5.0]) == ["a loss is not finite"]
+    assert matched(good, [path([6, 4], [2, broken])] * 2) == ["a loss is not finite: leave out what diverged"]
+    assert matched([path([6, broken, 4], [2, 2, 3])] * 2, good, [5.0]) == [
+        "a loss is not finite: leave out what diverged"
+    ]
 
 
 def test_what_learned_nothing_cannot_be_matched() -> None:
     nothing = matched([path([5, 5.1], [2, 3])] * 2, [path([5, 4], [2, 3])] * 2)
-    assert nothing == ["no level below the start that all runs reached"]
-    assert matched([path([5, 4], [2, 3])], [path([5, 4], [2, 3])]) == ["fewer than two seeds in common"]
-    assert matched([path([5, 4], [2, 3])] * 2, [path([5, 4], [2, 3])] * 3) == ["fewer than two seeds in common"]
+    assert nothing == ["no level below the start that all runs reached: train longer"]
+    assert matched([path([5, 4], [2, 3])], [path([5, 4], [2, 3])]) == [
+        "fewer than two seeds in common: run both with the same seeds"
+    ]
+    assert matched([path([5, 4], [2, 3])] * 2, [path([5, 4], [2, 3])] * 3) == [
+        "fewer than two seeds in common: run both with the same seeds"
+    ]
 
 
 def test_arms_are_compared_in_words() -> None:
@@ -106,7 +112,9 @@ def test_arms_are_compared_in_words() -> None:
     assert "at a loss of 3.0000" in first
     assert second == "  way=b: not assessable: not all runs reached a loss of 1.5000; 2.0000 they did"
     same = [outcome({"way": way}, seed, curves([4, 4, 4], [2, 2, 2])) for way in "ab" for seed in range(2)]
-    assert MatchedArms().judge(same).verdict == "not assessable: no level below the start that all runs reached"
+    assert MatchedArms().judge(same).verdict == (
+        "not assessable: no level below the start that all runs reached: train longer"
+    )
     with pytest.raises(StoreError, match="lacks losses of new and of general text in way=a 0"):
         MatchedArms().judge([outcome({"way": "a"}, 0, None)])
     with pytest.raises(StoreError, match="lacks two configurations"):

@@ -89,11 +89,11 @@ def test_a_floor_is_found_from_six_sizes_on() -> None:
     assert found.k_low < 0.6 < found.k_high
     assert found.c == pytest.approx(0.5, rel=0.05)
     assert found.floor_high - found.floor_low < 0.1
-    assert shifted_law(x[:5], y[:5]) == "needs 6 different x, has 5"
+    assert shifted_law(x[:5], y[:5]) == "needs 6 different values or more of x: there are 5; run at more"
 
 
 def test_why_there_is_no_law() -> None:
-    assert power_law([1, 1], np.ones((2, 5))) == "needs 2 different x, has 1"
+    assert power_law([1, 1], np.ones((2, 5))) == "needs 2 different values or more of x: there is 1; run at more"
     assert power_law([0, 1], np.ones((2, 5))) == "x holds values that are not positive, which have no logarithm"
     assert power_law([1, 2], np.array([[1, -1], [1, 0]])) == ("2 of 4 values are not positive, which have no logarithm")
     with pytest.raises(ValueError, match="fewer than two seeds"):
@@ -102,4 +102,4 @@ def test_why_there_is_no_law() -> None:
 
 def test_without_any_x_there_is_no_law() -> None:
     """All seeds lack a value, or all x are 0: nothing is fitted, and why is said."""
-    assert power_law([], np.zeros((0, 0))) == "needs 2 different x, has 0"
+    assert power_law([], np.zeros((0, 0))) == "needs 2 different values or more of x: there is none; run at more"

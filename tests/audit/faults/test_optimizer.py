@@ -6,6 +6,10 @@ from typing import Any
 import pytest
 import torch
 
+from ontogeny.diagnosis.rule import Detection
+from ontogeny.integrations.audit.checks.optimizer import clipping
+from ontogeny.integrations.audit.listening import optimizer_name
+from ontogeny.integrations.audit.recording import Recording, Step
 from ontogeny.integrations.audit.session import Audit
 from tests.audit.judging import audited, clears, findings, silent
 from tests.audit.loops import Loop, make_model, rows
@@ -257,3 +261,32 @@ def test_gradients_that_are_cleared_before_the_step(*, to_none: bool) -> None:
     assert "something clears them after backward" in found["tensors_do_not_move"].statement
     assert "between the two" in found["tensors_do_not_move"].remedy
     assert by_hand(lambda loss, _: loss.backward(), kind=torch.optim.SGD) == {}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "key", "certainty", "words"),
+    [
+        ("SGD", "", "certain", "(the bound, max_grad_norm, is 0.5, the largest norm 0.5 in 20 steps)"),
+        ("SGD", "train.clip", "certain", "clipping sets how far each batch moves the weights"),
+        ("AdamW", "gradient_clip_val", "likely", "under adamw, whose steps hardly depend on the size of gradients"),
+        ("Own", "", "possible", "under Adam and its kin it hardly does"),
+    ],
+)
+def test_what_clipping_always_means_depends_on_the_optimizer(
+    optimizer: str, key: str, certainty: str, words: str
+) -> None:
+    """Forty gradients of the bound's own norm, of which the first 20 do not count. The bound has the user's name."""
+    steps = [Step(number=i, backwards=1, learning_rates=(1e-3,), grad_norm=0.5) for i in range(40)]
+    watched = {"max_grad_norm": [(0, 0.5)], **({"clip_key": [(0, key)]} if key else {})}
+    found = clipping.judge(Recording(steps=steps, optimizer=optimizer, watched=watched))
+    assert isinstance(found, Detection)
+    assert found.certainty == certainty
+    assert words in found.statement
+    assert f"raise {key or 'max_grad_norm'} to about the median norm" in found.remedy
+
+
+def test_the_audit_knows_the_optimizer_inside_wrappers() -> None:
+    """Which it names is that of the class which steps."""
+    wrapped = type("Wrapped", (), {"optimizer": torch.optim.SGD(make_model().parameters(), lr=0.1)})()
+    assert [optimizer_name(one) for one in (wrapped, wrapped.optimizer)] == ["SGD", "SGD"]
+    assert audited(Loop())._recorder.seen.optimizer == "AdamW"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ontogeny.core.analyses import LEAST_SEEDS
+from ontogeny.statistics.estimates import shortage
 from ontogeny.statistics.intervals import t_interval, t_quantile
 
 LEAST_SHIFTED = 6
@@ -21,6 +22,8 @@ class Law:
     k: float
     k_low: float
     k_high: float
+    k_p: float
+    """That k is 0, by the same t; uncorrected."""
     c: float
     """Of the mean of log c over seeds (of c, where there is a floor)."""
     floor: float
@@ -71,7 +74,7 @@ def power_law(x: Sequence[float] | np.ndarray, y: np.ndarray) -> Law | str:
     centred = at - at.mean(axis=0)
     k = (centred * logs).sum(axis=0) / (centred**2).sum(axis=0)
     fits = np.stack([logs.mean(axis=0) - k * at.mean(axis=0), k], axis=1)
-    value, low, high, _ = t_interval(k)
+    value, low, high, p = t_interval(k)
     n, seeds = y.shape
     spread = float(((logs - logs.mean(axis=1, keepdims=True)) ** 2).sum())
     scatter = float(np.sqrt(spread / (n * (seeds - 1)))) if seeds > 1 else float("nan")
@@ -81,6 +84,7 @@ def power_law(x: Sequence[float] | np.ndarray, y: np.ndarray) -> Law | str:
         k=value,
         k_low=low,
         k_high=high,
+        k_p=p,
         c=float(np.exp(fits[:, 0].mean())),
         floor=0.0,
         floor_low=0.0,
@@ -99,7 +103,7 @@ def shifted_law(x: Sequence[float], y: np.ndarray) -> Law | str:
     at = np.array(x, dtype=np.float64) / np.exp(np.mean(np.log(x)))
     fits = np.array([_with_floor(at, values) for values in y.T])
     scale = float(np.exp(np.mean(np.log(x))))
-    k, k_low, k_high, _ = t_interval(fits[:, 2])
+    k, k_low, k_high, k_p = t_interval(fits[:, 2])
     floor, floor_low, floor_high, _ = t_interval(fits[:, 0])
     c = float((fits[:, 1] * scale ** fits[:, 2]).mean())
     return Law(
@@ -108,6 +112,7 @@ def shifted_law(x: Sequence[float], y: np.ndarray) -> Law | str:
         k=k,
         k_low=k_low,
         k_high=k_high,
+        k_p=k_p,
         c=c,
         floor=floor,
         floor_low=floor_low,
@@ -138,9 +143,9 @@ def predict(law: Law, x: float, seeds: int) -> Prediction:
 def _lack(x: Sequence[float], y: np.ndarray, least: int) -> str:
     """Why nothing is fitted; empty if something is."""
     if len(set(x)) < least:
-        return f"needs {least} different x, has {len(set(x))}"
+        return f"needs {shortage(least, 'different value', len(set(x)), 'run at more', 'of x')}"
     if not y.size:
-        return "needs a seed that has a value at every x"
+        return "needs a seed that has a value at every x: run the missing ones"
     if min(x) <= 0:
         return "x holds values that are not positive, which have no logarithm"
     if not (y > 0).all():

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 
 from ontogeny.core.analyses import LEAST_SEEDS
 
+BOTH_TEXTS = "losses of new and of general text"
+ADD_THEM = "add probe sets of held-out text and of another corpus to data.probes, and evaluation to measures"
+"""What to do where one of these was not evaluated."""
 NO_CLAIM = f"fewer than {LEAST_SEEDS} seeds: no claim"
 
 

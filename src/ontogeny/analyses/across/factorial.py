@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 NO_SPREAD = 1e-12
 """Of the values' size: less is rounding."""
 LEVEL = 0.05
-_INCOMPLETE = "lacks a complete design with two seeds or more, all finite"
+_INCOMPLETE = (
+    "lacks a complete design with two seeds or more, all finite: run every combination of the settings with the same "
+    "seeds, as a sweep does"
+)
 
 
 class FactorialEffects(AnalysisAcross):
@@ -58,9 +61,9 @@ class FactorialEffects(AnalysisAcross):
     ) -> Result:
         """The same from plain values: of each run its levels and seed, and by probe set the loss of each run."""
         if not losses:
-            raise StoreError("lacks a probe set that was evaluated at two checkpoints")
+            raise StoreError("lacks a probe set that was evaluated at two checkpoints: add evaluation to measures")
         if not levels[0]:
-            raise StoreError("lacks settings that differ between the runs")
+            raise StoreError("lacks settings that differ between the runs: vary one (ontogeny sweep --vary)")
         by_probe = {probe: crossed_effects(levels, values, seeds) for probe, values in losses.items()}
         sentences = [
             block(f"Loss on {probe} at the end, nats per token", _lines(design, len(losses)))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from ontogeny.analyses.across._words import NO_CLAIM, block
+from ontogeny.analyses.across._words import ADD_THEM, BOTH_TEXTS, NO_CLAIM, block
 from ontogeny.analyses.recorded.loss_curves import Outcome, outcomes, replayed_share, results
 from ontogeny.core.analyses import LEAST_SEEDS, AnalysisAcross, Result
 from ontogeny.core.errors import StoreError
@@ -38,12 +38,12 @@ class LeastReplay(AnalysisAcross):
         """The same from what the runs came to."""
         share, rows = replayed_share(table), results(table)
         if share is None:
-            raise StoreError("lacks different replayed shares (data.replay.<corpus>.share)")
+            raise StoreError("lacks different replayed shares: vary data.replay.<corpus>.share")
         if not {"new decay", "general relative"} <= set(rows):
-            raise StoreError("lacks losses of new and of general text")
+            raise StoreError(f"lacks {BOTH_TEXTS}: {ADD_THEM}")
         shares = pd.to_numeric(rows[share], errors="coerce")
         if shares.isna().any():
-            raise StoreError(f"lacks a number for {share} in every run")
+            raise StoreError(f"lacks a number for {share} in every run: leave out runs without")
         others = [name for name in table[0].levels if name != share]
         answers: list[tuple[str, LeastShare, float]] = []
         lines = []
@@ -58,7 +58,9 @@ class LeastReplay(AnalysisAcross):
             answers.append((where, answer, decay))
             lines.append(f"{where}: {answer.words}; new text falls by {decay:.3%} a step at {min(by_share):g}")
         if not answers:
-            raise StoreError("lacks two replayed shares with the same number of seeds and equal other settings")
+            raise StoreError(
+                "lacks two replayed shares with the same number of seeds and equal other settings: sweep them together"
+            )
         first = f"{answers[0][1].words}" if len(answers) == 1 else f"for {len(answers)} combinations of other settings"
         return Result(
             verdict=f"the smallest {share} with general text at most {self.bound:.0%} up: {first}",
@@ -138,7 +140,7 @@ def least_share(shares: Sequence[float], rises: np.ndarray, bound: float) -> Lea
             line=nan,
             tested=tested,
             seeds=seeds,
-            why_not=f"a loss is not finite at {where}",
+            why_not=f"a loss is not finite at {where}: leave out what diverged",
         )
     ends = np.array([t_interval(row)[:3] for row in rises])
     mean = non_increasing(ends[:, 0])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from pydantic import Field
 
-from ontogeny.analyses.across._words import NO_CLAIM, block, p_value
+from ontogeny.analyses.across._words import ADD_THEM, BOTH_TEXTS, NO_CLAIM, block, p_value
 from ontogeny.analyses.recorded.loss_curves import Outcome, outcomes
 from ontogeny.core.analyses import LEAST_SEEDS, AnalysisAcross, Result
 from ontogeny.core.errors import StoreError
@@ -43,11 +43,11 @@ class MatchedArms(AnalysisAcross):
         for outcome in table:
             curves = outcome.curves
             if curves is None or not curves.new or not curves.general:
-                raise StoreError(f"lacks losses of new and of general text in {outcome.run}")
+                raise StoreError(f"lacks {BOTH_TEXTS} in {outcome.run}: {ADD_THEM}")
             run = Trajectory(steps=curves.steps, new=curves.losses[curves.new], general=curves.losses[curves.general])
             arms.setdefault(outcome.label, {})[outcome.seed] = run
         if len(arms) < 2:
-            raise StoreError("lacks two configurations")
+            raise StoreError("lacks two configurations: vary a setting (ontogeny sweep --vary)")
         baseline, *labels = arms
         tests = len(labels) * (len(self.levels) or len(PARTS))
         answers: list[tuple[str, Matched | str]] = []
@@ -150,13 +150,13 @@ def matched(
     """
     runs = [*first, *second]
     if len(first) != len(second) or len(first) < 2:
-        return ["fewer than two seeds in common"]
+        return ["fewer than two seeds in common: run both with the same seeds"]
     if not all(np.isfinite(run.new).all() and np.isfinite(run.general).all() for run in runs):
-        return ["a loss is not finite"]
+        return ["a loss is not finite: leave out what diverged"]
     lowest, start = max(float(run.new.min()) for run in runs), min(float(run.new[0]) for run in runs)
     if not levels:
         if lowest >= start:
-            return ["no level below the start that all runs reached"]
+            return ["no level below the start that all runs reached: train longer"]
         levels = [start - part * (start - lowest) for part in PARTS[:-1]] + [lowest]
     return [_at(first, second, level, lowest, start) for level in levels]
 

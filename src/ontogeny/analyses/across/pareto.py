@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from ontogeny.analyses.across._words import NO_CLAIM, block
+from ontogeny.analyses.across._words import ADD_THEM, BOTH_TEXTS, NO_CLAIM, block
 from ontogeny.analyses.recorded.loss_curves import Outcome, outcomes, replayed_share, results
 from ontogeny.core.analyses import LEAST_SEEDS, AnalysisAcross, Result
 from ontogeny.core.errors import StoreError
@@ -23,6 +23,7 @@ a quarter worse."""
 BOUND = 0.02
 """Rise of the general loss that is accepted, as a share of the untrained model's."""
 DIRECTIONS = 720
+LEVEL = 0.05
 
 
 class ParetoFront(AnalysisAcross):
@@ -44,17 +45,22 @@ class ParetoFront(AnalysisAcross):
         """The same from what the runs came to."""
         rows = results(table)
         if not {"new relative", "general relative"} <= set(rows):
-            raise StoreError("lacks losses of new and of general text")
+            raise StoreError(f"lacks {BOTH_TEXTS}: {ADD_THEM}")
         labels = [outcome.label for outcome in table]
         wide = rows.assign(label=labels).pivot(
             index="label", columns="seed", values=["new relative", "general relative"]
         )
         wide = wide.loc[list(dict.fromkeys(labels))]
         if wide.isna().any(axis=None):
-            raise StoreError("lacks runs of every configuration with the same seeds, their losses finite")
+            raise StoreError(
+                "lacks runs of every configuration with the same seeds, their losses finite: run the missing ones, and "
+                "leave out what diverged"
+            )
         front = pareto(list(wide.index), wide["new relative"].to_numpy(), wide["general relative"].to_numpy())
         if front is None:
-            raise StoreError("lacks two configurations with two seeds each, their losses finite")
+            raise StoreError(
+                "lacks two configurations with two seeds each, their losses finite: sweep them with --seeds 5"
+            )
         idle, slopes = without_progress(front), decay_slopes(rows, replayed_share(table))
         return Result(
             verdict=_verdict(front),
@@ -124,10 +130,13 @@ def _idle_words(front: "Pareto", idle: Sequence[int]) -> list[str]:
     lines = []
     for i in idle:
         general = interval(front.general[i])
-        damage = "up" if general.low > 1 else "down" if general.high < 1 else "neither up nor down beyond chance"
+        damage = "neither up nor down beyond chance"
+        if t_interval(front.general[i] - 1).p * len(idle) < LEVEL:
+            damage = "up" if general.value > 1 else "down"
         new = _words(interval(front.new[i]))
         lines.append(f"{front.labels[i]}: new {new}, general {_words(general)}, {damage}")
     title = "Learned nothing of the new text (its interval reaches 1), against the untrained model"
+    title += f" (up or down: corrected by Bonferroni over these {len(idle)})" if len(idle) > 1 else ""
     return [block(title, lines)] if lines else []
 
 
@@ -205,7 +214,8 @@ class Pareto:
     kept: tuple[int, ...]
     """Configurations that are non-dominated on both halves."""
     held_out: Interval
-    """Hypervolume: which configuration serves which direction is chosen on one half, its area is of the other."""
+    """Hypervolume: which configuration serves which direction is chosen on one half, its area is of the other. The
+    interval allows for halves that go together because they chose for each other."""
     same_seeds: Interval
     """The same chosen and reported on all seeds: too large by what was chosen by chance."""
     within: tuple[Choice, Choice]
@@ -243,7 +253,7 @@ def pareto(labels: Sequence[str], new: np.ndarray, general: np.ndarray) -> Paret
         halves=halves,
         front=tuple(int(i) for i in by_new if everywhere[i]),
         kept=tuple(int(i) for i in by_new if fronts[0][i] and fronts[1][i]),
-        held_out=interval(crossfitted(areas, halves).sum(axis=0)),
+        held_out=_of_halves(crossfitted(areas, halves).sum(axis=0)),
         same_seeds=interval(_best_on(areas, range(new.shape[1])).sum(axis=0)),
         within=(_within(labels, new, general, *halves), _within(labels, new, general, *halves[::-1])),
     )
@@ -319,6 +329,18 @@ def _within(
         new=float(reported[0]),
         general=float(reported[1]),
     )
+
+
+def _of_halves(values: np.ndarray) -> Interval:
+    """Of float [seeds], whose halves chose for each other: the t interval, wider by the square root of 2.
+
+    Where luck favours one configuration on both halves, both report it, and where it does not, neither does: the halves
+    go together. The variance of the mean of two halves is at most the mean of their variances, twice that of
+    independent ones.
+    """
+    mean = interval(values)
+    half = np.sqrt(2) * (mean.high - mean.value)
+    return Interval(value=mean.value, low=float(mean.value - half), high=float(mean.value + half))
 
 
 def interval(values: np.ndarray) -> Interval:

@@ -10,14 +10,16 @@ import numpy as np
 import pandas as pd
 
 from ontogeny.analyses.across._power_laws import LEAST_SHIFTED, Law, power_law, predict, shifted_law
-from ontogeny.analyses.across._words import NO_CLAIM, block
+from ontogeny.analyses.across._words import ADD_THEM, BOTH_TEXTS, NO_CLAIM, block
 from ontogeny.analyses.recorded.loss_curves import new_text, outcomes, results
 from ontogeny.core.analyses import AnalysisAcross, Result
 from ontogeny.core.errors import StoreError
+from ontogeny.statistics.estimates import counted
 
 if TYPE_CHECKING:
     from ontogeny.core.analyses import ComparedRuns
 
+LEVEL = 0.05
 _LENGTH = re.compile(r"train\.(steps|epochs|tokens)")
 _HOW_FAR = re.compile(r"train\.(lr(\.value)?|steps|epochs|tokens)")
 """Settings that change how much of the new text a run learns."""
@@ -57,7 +59,7 @@ class ScalingLaws(AnalysisAcross):
         """The same from the table of results: the settings that differ, and the name of the set of new text."""
         laws = list(fitted_laws(varied, rows, new))
         if not laws:
-            raise StoreError("lacks different sizes, lengths, shares or rates, or losses of new and of general text")
+            raise StoreError(f"lacks different sizes, lengths, shares or rates to vary, or {BOTH_TEXTS}: {ADD_THEM}")
         by_title = groupby(laws, key=lambda law: _title(law, new))
         blocks = [block(title, [_line(law) for law in consecutive]) for title, consecutive in by_title]
         return Result(verdict=_verdict(laws), sentences=(_HEAD, *blocks), reading=_READING, numbers={"laws": laws})
@@ -69,8 +71,9 @@ _HEAD = (
 )
 _READING = (
     "A law describes the range that was run: two x determine it completely, and lack of fit is tested from three x on. "
-    "Intervals of k are not corrected for the number of laws. Whether a law extends further is tested by a prediction "
-    "made before the run (`ontogeny sweep --hold-out`)."
+    "Intervals of k are each by itself; for the verdict the laws are corrected by Bonferroni. Whether a law extends "
+    "further is tested by a prediction made before the run (`ontogeny sweep --hold-out`). Its interval takes the new "
+    "runs to vary as those that were fitted do: noisier ones fall outside more often."
 )
 
 
@@ -234,9 +237,13 @@ def _words(fitted: FittedLaw) -> str:
         return f"no law: {fitted['why_not']}"
     floor = f"{law.floor:.4g} + " if law.floor else ""
     sign = "-" if law.floor else ""
-    text = f"{floor}{law.c:.4g} x^{sign}{law.k:.3g} (k: 95% {law.k_low:.3g} to {law.k_high:.3g}"
-    text += f"; E: {law.floor_low:.4g} to {law.floor_high:.4g})" if law.floor else ")"
-    text += f", n = {law.seeds} seeds at {len(law.x)} x"
+    text = f"{floor}{law.c:.4g} x^{sign}{law.k:.3g} "
+    if law.seeds > 1:
+        text += f"(k: 95% {law.k_low:.3g} to {law.k_high:.3g}"
+        text += f"; E: {law.floor_low:.4g} to {law.floor_high:.4g})" if law.floor else ")"
+    else:
+        text += "(no interval)"
+    text += f", n = {counted(law.seeds, 'seed')} at {len(law.x)} x"
     if law.k_low <= 0 <= law.k_high:
         text += "; no dependence shown"
     if len(law.x) == 2:
@@ -252,5 +259,5 @@ def _verdict(laws: Sequence[FittedLaw]) -> str:
         return f"not assessable: no law ({laws[0]['why_not']})"
     if not any(law.claims for law in fitted):
         return f"{len(fitted)} power law{'s' if len(fitted) > 1 else ''} fitted: {NO_CLAIM}"
-    shown = sum(law.claims and not law.k_low <= 0 <= law.k_high for law in fitted)
-    return f"{shown} of {len(fitted)} power laws show a dependence (intervals not corrected)"
+    shown = sum(law.claims and law.k_p * len(fitted) < LEVEL for law in fitted)
+    return f"{shown} of {len(fitted)} power laws show a dependence (corrected by Bonferroni over the laws)"

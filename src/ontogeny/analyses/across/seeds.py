@@ -26,7 +26,10 @@ class OverSeeds(AnalysisAcross):
         by_label = {band.label: over_seeds([run.analyses for run in band.runs]) for band in runs.bands}
         results = {label: result for label, result in by_label.items() if result is not None}
         if not results:
-            raise StoreError("lacks two seeds of one configuration with analyses groups, shape or rises")
+            raise StoreError(
+                "lacks two seeds of one configuration with analyses groups, shape or rises: carry these out first "
+                "(ontogeny analyze RUN)"
+            )
         if len(runs.bands) == 1:
             return next(iter(results.values()))
         return Result(
@@ -92,6 +95,6 @@ def _overshooting(rises: Sequence[Mapping[str, Any]]) -> str:
 
 _READING = (
     "Each seed is an independent training, so what a single run did by chance at a checkpoint does not recur. A turn "
-    f"counts where it is found in at least 80% of {LEAST_SEEDS} or more seeds; else the most frequent of the simpler "
-    "shapes is named."
+    f"counts where it is found in at least 80% of {LEAST_SEEDS} or more seeds and the opposite turn in none; else the "
+    "most frequent of the simpler shapes is named."
 )

@@ -15,9 +15,10 @@ from ontogeny.store.run_group import roles
 if TYPE_CHECKING:
     import xarray as xr
 
-Role = Literal["trained", "held out", "another part", "general"]
-"""Trained on; other text of the same corpora; of a text that is trained on in part, another part; other corpora."""
-NOT_TRAINED_ON: tuple[Role, ...] = ("another part", "general")
+Role = Literal["trained", "held out", "another part", "replayed", "general"]
+"""Trained on as new; other text of the same corpora; of a text that is trained on in part, another part; trained on as
+replay; other corpora."""
+NOT_NEW: tuple[Role, ...] = ("another part", "replayed", "general")
 """Text that may be known from before, and forgotten."""
 LOWER_IS_BETTER = frozenset({"brier_score", "mse"})
 """Metrics of the harness; of its perplexities, the items hold log-likelihoods."""
@@ -218,7 +219,12 @@ def _by_document(
     weight: np.ndarray,
     quantity: _Quantity,
 ) -> Items:
-    """Sums of `values` [checkpoints, items] and `weight` [items] over the items of each document."""
+    """Sums of `values` [checkpoints, items] and `weight` [items] over the items of each document.
+
+    Items without weight, such as passages of which no token counts, are left out unless there are no others.
+    """
+    if (weight > 0).any():
+        passage, values, weight = passage[weight > 0], values[:, weight > 0], weight[weight > 0]
     passages = run.probes[probe].passages
     sources = [original_document(passages[int(i)].source) for i in passage]
     names, index = np.unique(np.array(sources, dtype=str), return_inverse=True)

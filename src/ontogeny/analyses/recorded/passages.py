@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+NO_LONG_PASSAGES = "trained passages that are long enough to be reproduced: set data.min_length higher"
+"""What is lacking where all of them were skipped, ready to print."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Passages:
     """P passages at C checkpoints (the first is the one before training) and L transitions between blocks."""

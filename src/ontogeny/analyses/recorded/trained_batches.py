@@ -6,6 +6,7 @@ import numpy as np
 
 from ontogeny.core.analyses import RecordedRun
 from ontogeny.core.errors import StoreError
+from ontogeny.statistics.estimates import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,7 @@ def finite(batches: TrainedBatches) -> tuple[TrainedBatches, list[str]]:
         rows = batches.step[~np.isfinite(batches.nll).all(axis=1)]
         checkpoints = f"; at the checkpoints of steps {rows[0]} to {rows[-1]}" if len(rows) else ""
         sentences.append(
-            f"left out: {len(lost)} of {batches.count} batches, whose loss is no number (trained on at steps "
+            f"left out: {len(lost)} of {counted(batches.count, 'batch')}, whose loss is no number (trained on at steps "
             f"{where}{checkpoints})"
         )
     novel = batches.novel

@@ -1,6 +1,6 @@
 """Text sampled from a model, for replay."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -41,18 +41,22 @@ class Dreamed(GeneratedCorpus):
     seed: int = 0
     """Seed of all draws."""
 
-    def write(self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> Iterator[Document]:
+    def write(
+        self, model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", bos: Sequence[int] = ()
+    ) -> Iterator[Document]:
         """Sample the documents. Raises DataError if they are longer than the model's context."""
         import torch
 
         limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        if limit is not None and self.tokens > limit:
-            raise DataError(f"{self.tokens} tokens are more than the model takes: write tokens: {limit} or less")
+        if limit is not None and self.tokens + len(bos) > limit:
+            raise DataError(
+                f"{self.tokens} tokens are more than the model takes: write tokens: {limit - len(bos)} or less"
+            )
         first = self._first(tokenizer)
         model.eval()
         for start in range(0, self.documents_count, BATCH):
             generator = torch.Generator().manual_seed(derive_seed(self.seed, "dreamed", start))
-            rows = self._sample(model, first, min(BATCH, self.documents_count - start), generator)
+            rows = self._sample(model, bos, first, min(BATCH, self.documents_count - start), generator)
             for number, row in enumerate(rows.numpy(), start=start):
                 kept = row[1:] if self.begin == "end_of_text" else row
                 ends = np.flatnonzero(kept == tokenizer.eos_token_id)
@@ -71,18 +75,29 @@ class Dreamed(GeneratedCorpus):
         special = set(tokenizer.all_special_ids)
         return torch.tensor([token for token in range(len(tokenizer)) if token not in special])
 
-    def _sample(self, model: "PreTrainedModel", first: "Tensor", count: int, generator: "torch.Generator") -> "Tensor":
-        """Token ids, int64 `[count, tokens]` on CPU, the first token included."""
+    def _sample(
+        self, model: "PreTrainedModel", bos: Sequence[int], first: "Tensor", count: int, generator: "torch.Generator"
+    ) -> "Tensor":
+        """Token ids, int64 `[count, tokens]` on CPU, the first token included.
+
+        A model that carries states instead of keys and values reads its text again for every token.
+        """
         import torch
 
         device = next(model.parameters()).device
         length = self.tokens + (self.begin == "end_of_text")
         written = [first[torch.randint(len(first), (count, 1), generator=generator)]]
+        before = torch.tensor(bos, dtype=torch.int64).expand(count, -1)
+        states = bool(getattr(model, "_is_stateful", False))
         cache = None
         with torch.no_grad():
             while len(written) < length:
-                output = model(input_ids=written[-1].to(device), past_key_values=cache, use_cache=True)
-                cache = output.past_key_values
+                text = torch.cat([before, *written] if states or cache is None else written[-1:], dim=1).to(device)
+                if states:
+                    output = model(input_ids=text, use_cache=False)
+                else:
+                    output = model(input_ids=text, past_key_values=cache, use_cache=True)
+                    cache = output.past_key_values
                 probabilities = (output.logits[:, -1].float() / self.temperature).softmax(-1).cpu()
                 written.append(torch.multinomial(probabilities, 1, generator=generator))
         return torch.cat(written, dim=1)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ontogeny.core.verdicts import Certainty
+from ontogeny.diagnosis.clipping import DEFAULT_KEY, always_clipped
 from ontogeny.diagnosis.dead_signals import is_dead, is_masked, nan_beside
 from ontogeny.diagnosis.objective import EVERY, LIKELIHOOD, SUPERVISED, ObjectiveKind
 from ontogeny.diagnosis.rule import Detection, Lacks, Nothing, points, rule
@@ -21,8 +21,6 @@ EXPLODED = 100.0
 """Ratio of a gradient norm to the median before it."""
 LEAST_NORM = 10.0
 """Smaller gradient norms do not count as explosions, whatever their ratio."""
-_SCALE_FREE = ("adam", "adafactor", "lion", "muon", "adagrad", "rmsprop", "lamb", "sophia")
-"""Parts of the names of optimizers that divide gradients by their own size."""
 
 
 @rule(
@@ -342,7 +340,7 @@ def _loss_jumps(view: View, step: int) -> bool:
     objectives=LIKELIHOOD,
 )
 def gradient_always_clipped(view: View) -> Detection | Nothing | Lacks:
-    """Every gradient is clipped; under plain gradient descent, that sets the size of every step."""
+    """Every gradient is clipped; under plain gradient descent, that sets how far each batch moves the weights."""
     threshold = view.config.get("max_grad_norm")
     norm = view.grad_norm.clean() if view.grad_norm is not None else None
     if norm is None or len(norm) < 30 or not threshold:
@@ -352,33 +350,14 @@ def gradient_always_clipped(view: View) -> Detection | Nothing | Lacks:
     share = float(above.mean())
     if share < 0.95 or len(later) < 20:
         return Nothing(numbers={"share_clipped": share})
-    key = view.config.get("clip_key", "max_grad_norm")
-    consequence, certainty, remedy = _of_clipping(str(view.config.get("optimizer", "")).lower(), key)
+    key = view.config.get("clip_key", DEFAULT_KEY)
+    clipped = always_clipped(str(view.config.get("optimizer", "")).lower(), key)
     return Detection(
         severity="note",
         statement=f"the gradient norm is above the clipping threshold ({key}) of {threshold:g} at {share:.0%} of "
-        f"{len(later)} entries (median {np.median(later.values):.3g}): {consequence}",
+        f"{len(later)} entries (median {np.median(later.values):.3g}): {clipped.consequence}",
         numbers={"share_clipped": share, "median_norm": float(np.median(later.values)), "entries": len(later)},
         evidence=(points(later, np.arange(min(len(later), 6))),),
-        certainty=certainty,
-        remedy=remedy,
-    )
-
-
-def _of_clipping(optimizer: str, key: str) -> tuple[str, Certainty, str]:
-    """What clipping all gradients means under an optimizer (empty: not known), how sure that is, and what to do."""
-    raise_it = f"raise {key} to about the median norm"
-    if any(name in optimizer for name in _SCALE_FREE):
-        return (
-            f"under {optimizer}, whose steps hardly depend on the size of gradients, every batch counts alike",
-            "likely",
-            f"nothing, if that is meant; else {raise_it}, so that only outliers are clipped",
-        )
-    remedy = f"{raise_it}, or set the learning rate with the clipping in mind"
-    if "sgd" in optimizer:
-        return "clipping sets the size of the steps", "certain", remedy
-    return (
-        "under plain gradient descent clipping then sets the size of the steps, under Adam and its kin it hardly does",
-        "possible",
-        remedy,
+        certainty=clipped.certainty,
+        remedy=clipped.remedy,
     )

@@ -83,6 +83,12 @@ def stepping(optimizer: Any) -> Any:
     return None
 
 
+def optimizer_name(optimizer: object) -> str:
+    """Name of an optimizer's class, inside wrappers."""
+    inner = stepping(optimizer)
+    return type(optimizer if inner is None else inner).__name__
+
+
 def scheduler_steps(scheduler: Any) -> int | None:
     """Steps that a learning-rate scheduler has taken, inside a wrapper or not; None where it does not count them."""
     taken = getattr(getattr(scheduler, "scheduler", scheduler), "last_epoch", None)

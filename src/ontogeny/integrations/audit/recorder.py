@@ -143,6 +143,7 @@ class Recorder:
             self._handles.append(head.register_forward_hook(listening.Hook(self._after_head)))
         stepping = listening.stepping(self.optimizers[0])
         self.seen.hears_steps = stepping is not None
+        self.seen.optimizer = listening.optimizer_name(self.optimizers[0])
         if stepping is not None:
             self._handles.append(stepping.register_step_post_hook(self._after_step))
             self._gradients.choose(self.model, stepping)

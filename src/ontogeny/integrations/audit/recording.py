@@ -144,6 +144,8 @@ class Recording:
     """Of the scheduler that is watched."""
     hears_steps: bool = True
     """Does the optimizer tell of its steps? One that is no torch optimizer, nor wraps one, does not."""
+    optimizer: str = ""
+    """Name of the class of the first one, inside wrappers."""
     dropout: bool = False
     """Has the model dropout that is not 0?"""
     tokenizer: Any = None

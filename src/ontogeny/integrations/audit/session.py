@@ -143,5 +143,6 @@ WATCHED = {
     "shown_learning_rate": "the learning rate that the log shows for the present step",
     "accumulation": "micro-batches per optimizer step",
     "max_grad_norm": "what gradients are clipped to",
+    "clip_key": "what your configuration calls that, for findings to name it; by default max_grad_norm",
 }
 """What `watch` takes, and what it means."""

@@ -2,14 +2,17 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import cast
+from typing import cast, get_type_hints
 
 import numpy as np
 
 from ontogeny.integrations.importers._names import Meaning, understand
+from ontogeny.integrations.importers._numbers import MOST
 from ontogeny.integrations.importers._segments import Cut, cut
 from ontogeny.store.history import Axis, History, LogConfig, Segment, Series
 
+_KINDS: dict[str, type] = get_type_hints(LogConfig)
+"""The type of each setting."""
 MOST_LABELS = 2000
 """Further labels are not read: a table with more columns is no training log."""
 
@@ -61,7 +64,7 @@ class Builder:
         """
         index = len(self._rows)
         self._rows.append(row)
-        if step is not None and 0 <= step < 2**53:  # False for NaN, too; -1 stands for the end of an epoch
+        if step is not None and 0 <= step < MOST:  # False for NaN, too; -1 stands for the end of an epoch
             self._steps.append(int(step))
         else:
             self._steps.append(0)
@@ -94,9 +97,18 @@ class Builder:
         self._ends.add(len(self._rows))
 
     def configure(self, key: str, value: object, *, overwrite: bool = True) -> None:
-        """Record a setting that the log states. `key` is one of `LogConfig`."""
-        assert key in LogConfig.__annotations__, key
+        """Record a setting that the log states. `key` is one of `LogConfig`.
+
+        A value of another type than the setting's, NaN, and numbers too large to be meant are left out.
+        """
+        kind = _KINDS[key]
         settings = cast(dict[str, object], self.config)
+        if kind in (int, float):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < MOST:
+                return
+            value = int(value) if kind is int and value == int(value) else value
+        elif kind in (str, bool) and not isinstance(value, kind):
+            return
         if overwrite or key not in settings:
             settings[key] = value
 
@@ -189,14 +201,17 @@ class Builder:
         return self._counted(epochs), "entry"
 
     def _counted(self, epochs: np.ndarray) -> np.ndarray:
-        """Entries, counted from 1 in each training: one begins where the epoch falls by half. int64 [entries]."""
+        """Entries, counted from 1 in each training: one begins where the epoch falls by half, or after a stated end.
+
+        int64 [entries].
+        """
         starts, highest = [0], -math.inf
         for i, epoch in enumerate(epochs.tolist()):
             if epoch < 0.5 * highest or (i in self._ends and not epoch > highest):
                 starts.append(i)
                 highest = -math.inf
             highest = max(highest, epoch) if math.isfinite(epoch) else highest
-        if len(starts) > 1 + len(epochs) / 10:  # several writers in turn
+        if len(set(starts) - self._ends) > 1 + len(epochs) / 10:  # several writers in turn
             starts = [0]
         counts = np.arange(1, len(epochs) + 1, dtype=np.int64)
         lengths = np.diff([*starts, len(epochs)])

@@ -11,6 +11,8 @@ NUMBER = (
 COUNT = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
 """Pattern of a whole number in text, with or without commas between thousands."""
 _ALL = re.compile(NUMBER)
+MOST = 2**53
+"""Whole numbers from here on are no counts, steps or settings; a comparison with it is also false for NaN."""
 
 
 def number_of(raw: object) -> float | None:
@@ -28,3 +30,9 @@ def number_of(raw: object) -> float | None:
         except ValueError:
             return None
     return None
+
+
+def count_of(text: str) -> int | None:
+    """The whole number that a match of `COUNT` is; None if there is none, or it is too large to count anything."""
+    digits = text.replace(",", "")
+    return int(digits) if 0 < len(digits) < 16 else None

@@ -63,7 +63,7 @@ _NO_STEP = {
 _RANKS = {"timesteps": 1, "batch": 1}
 _EPOCH_WORDS = {"epoch", "epochs", "ep"}
 _NO_EPOCH = {"best", "per", "total", "num", "max", "warmup", "n", "number", "save", "every", "time"}
-_ABOUT_THE_PROCESS = {"pid", "ip", "rank", "node", "gpu", "line", "port", "worker", "device", "cuda"}
+_ABOUT_THE_PROCESS = {"checkpoint", "pid", "ip", "rank", "node", "gpu", "line", "port", "worker", "device", "cuda"}
 _GLOG = re.compile(r"[IWEF]\d{4}")
 _EVALUATION = re.compile(
     r"(?<![\w./-])(?:validation|validating|valid|val|eval|evaluation|evaluating|test|testing|dev)(?![\w/-]|\.py)",

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from ontogeny.integrations.importers._builder import Builder
-from ontogeny.integrations.importers._numbers import COUNT
+from ontogeny.integrations.importers._numbers import COUNT, count_of
 from ontogeny.integrations.importers._source import Source
 
 _LOGGER = re.compile(r"^.{0,160}?(?:\bINFO\b|\bWARNING\b|\bDEBUG\b)[\])]?\s*[-:>|]*\s*")
@@ -117,12 +117,12 @@ def learn(line: str, number: int, builder: Builder) -> None:
     config = builder.config
     if "=" in line or ":" in line:
         for name, value in _SETTING.findall(line):
-            builder.configure(_SETTINGS[name.lower()], int(value.replace(",", "")), overwrite=False)
+            builder.configure(_SETTINGS[name.lower()], count_of(value), overwrite=False)
         match = _TRAINER_LINE.search(line)
         if match:
             key = _TRAINER[match[1]]
             if not (key == "train_examples" and "epochs" in config):  # later blocks are about evaluations
-                builder.configure(key, int(match[2].replace(",", "")))
+                builder.configure(key, count_of(match[2]))
     if "from scratch" in line:
         config.setdefault("from_scratch", True)
     elif "from pretrained" in line or "Loading checkpoint shards" in line or "loading weights file" in line:

@@ -7,7 +7,7 @@ Lines such as ``[CURRICULUM] Step 1000 (4.0%): kd=0.700, feat=0.000``, ``[TOTAL]
 import re
 
 from ontogeny.integrations.importers._builder import Builder
-from ontogeny.integrations.importers._numbers import COUNT, NUMBER, number_of
+from ontogeny.integrations.importers._numbers import COUNT, MOST, NUMBER, number_of
 from ontogeny.integrations.importers._source import Source
 from ontogeny.integrations.importers._text import lines, sample
 
@@ -21,8 +21,6 @@ _PART = re.compile(rf"^\s*(?:[-*]\s+)?([A-Za-z]\w*)_loss:\s*({NUMBER})\s*$")
 _EVAL = re.compile(rf"\[Eval\]\s*loss:\s*({NUMBER})(?:,\s*ppl:\s*({NUMBER}))?", re.IGNORECASE)
 _EVAL_AT = re.compile(rf"\bStep\s+({COUNT}):\s*eval_loss:\s*({NUMBER})(?:,\s*ppl:\s*({NUMBER}))?", re.IGNORECASE)
 _STEP = re.compile(rf"^\W*Step\s+({COUNT})\b", re.IGNORECASE)
-_LAST_STEP = 2.0**53
-"""Larger numbers are no steps; a comparison with it also rejects NaN."""
 
 
 def claim(source: Source) -> float:
@@ -38,7 +36,7 @@ def claim(source: Source) -> float:
     return 0.0
 
 
-class _Reader:
+class _CompositeReader:
     """State of the reader: the current step, whether a block of parts is open, an evaluation still without a step."""
 
     def __init__(self, builder: Builder) -> None:
@@ -63,7 +61,7 @@ class _Reader:
             self.flush()
             self.step = _value(match[1])
             weights = {name: _value(value) for name, value in _WEIGHT.findall(match[2])}
-            if self.step < _LAST_STEP:
+            if self.step < MOST:
                 self.builder.config.setdefault("term_weights", []).append((int(self.step), weights))
         elif match := _TOTAL.search(text):
             self.flush()
@@ -94,7 +92,7 @@ def _evaluation(loss: str, perplexity: str | None) -> dict[str, float]:
 
 def read(source: Source, builder: Builder) -> None:
     """Rows are lines. Parts become `term/<name>`; weights, as printed, go to ``config["term_weights"]``."""
-    reader = _Reader(builder)
+    reader = _CompositeReader(builder)
     for row, text in lines(source):
         reader.line(row, text)
     reader.flush()

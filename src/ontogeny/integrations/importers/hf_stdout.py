@@ -4,14 +4,14 @@ import re
 
 from ontogeny.integrations.importers._builder import Builder
 from ontogeny.integrations.importers._entries import add_evaluation_rate
-from ontogeny.integrations.importers._numbers import number_of
+from ontogeny.integrations.importers._numbers import count_of, number_of
 from ontogeny.integrations.importers._source import Source
 from ontogeny.integrations.importers._text import learn, lines, sample, share
 
 FORM = "Hugging Face Trainer, printed"
 _DICTIONARY = re.compile(r"\{'[\w/.-]+':[^{}]*\}")
 _ITEM = re.compile(r"'([^']+)':\s*(?:'([^']*)'|([^,}]+))")
-_STEP = re.compile(r"'global_step/max_steps': '(\d+)/(\d+)'")
+_STEP = re.compile(r"'global_step/max_steps': '(\d{1,15})/(\d{1,15})'")
 _BAR = re.compile(r"\b(\d+)/(\d+) \[")
 _SUMMARY = ("train_runtime", "train_samples_per_second")
 
@@ -47,8 +47,9 @@ def read(source: Source, builder: Builder) -> None:
     bar: tuple[int, int] | None = None
     for number, line in lines(source):
         for now, total in _BAR.findall(line):
-            if bar is None or int(total) >= bar[1]:
-                bar = int(now), int(total)
+            painted = count_of(now), count_of(total)
+            if painted[0] is not None and painted[1] is not None and (bar is None or painted[1] >= bar[1]):
+                bar = painted[0], painted[1]
         stated = _STEP.search(line)  # ms-swift
         if stated:
             bar = int(stated[1]), int(stated[2])

@@ -23,8 +23,7 @@ def read(source: Source, builder: Builder) -> None:
     for number, entry in objects(source):
         records += 1
         total = number_of(entry.get("total_steps"))
-        if total is not None:
-            builder.config["max_steps"] = int(total)
+        builder.configure("max_steps", total)
         add_entry(number, {key: value for key, value in entry.items() if key not in _PROGRESS}, builder)
     if records and not len(builder):
         builder.nothing = f"none of its {records} records has a loss or another metric: progress only"

@@ -6,12 +6,15 @@ from ontogeny.integrations.importers._builder import MOST_LABELS, Builder
 from ontogeny.integrations.importers._entries import EPOCH_KEYS, STEP_KEYS, TIME_KEYS
 from ontogeny.integrations.importers._source import Source
 from ontogeny.integrations.importers._table import TABLE_OF_RUNS, Header, is_table_of_runs
+from ontogeny.store.parquet_bounds import excess
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 FORM = "Parquet table"
 _BATCH_ROWS = 65_536
+MOST_VALUES = 20_000_000
+"""Rows times columns of a table that is read."""
 
 
 def claim(source: Source) -> float:
@@ -33,8 +36,13 @@ def read(source: Source, builder: Builder) -> None:
         if is_table_of_runs(Header(tuple(schema.names), ",")) and builder.step_label is None:
             builder.nothing = TABLE_OF_RUNS
             return
+        if why := excess(file.metadata, MOST_VALUES):
+            builder.nothing = f"the file {why}: it is no log of a training"
+            return
         row = 0
         for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=names[:MOST_LABELS]):
+            if row * len(names) > MOST_VALUES:
+                raise ValueError("it holds more rows than it says")
             _add(row, batch, names[:MOST_LABELS], builder)
             row += batch.num_rows
     except (pa.ArrowException, OSError, ValueError) as error:

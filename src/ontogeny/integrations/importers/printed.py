@@ -4,7 +4,6 @@
 with a step and its metrics on the lines below it.
 """
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -44,7 +43,7 @@ def claim(source: Source) -> float:
     if not source.is_text:
         return 0.0
     scratch = Builder("", "")
-    reader = _Reader(scratch, _places_of(sample(source)))
+    reader = _PrintedReader(scratch, _places_of(sample(source)))
     for number, line in enumerate(sample(source)):
         reader.line(number, line)
     reader.flush()
@@ -54,7 +53,7 @@ def claim(source: Source) -> float:
 
 def read(source: Source, builder: Builder) -> None:
     """Rows are lines. What has no step of its own belongs to the step before it, or to the epoch that it stands in."""
-    reader = _Reader(builder, _places_of(sample(source)))
+    reader = _PrintedReader(builder, _places_of(sample(source)))
     for number, line in lines(source):
         reader.line(number, line)
     reader.flush()
@@ -114,7 +113,7 @@ class _Block:
     has_header: bool = False
 
 
-class _Reader:
+class _PrintedReader:
     """State of the reader: the place in training, and an open block."""
 
     def __init__(self, builder: Builder, places: frozenset[str]) -> None:
@@ -214,12 +213,11 @@ class _Reader:
             self.builder.add(row, values, epoch=self.place.epoch)
 
     def _learn_totals(self, plan: Plan, numbers: list[str]) -> None:
-        config = self.builder.config
         total, epochs = _at(numbers, plan.step_total), _at(numbers, plan.epoch_total)
-        if total is not None and math.isfinite(total) and plan.rank > 0 and plan.epoch is None:
-            config["max_steps"] = max(int(total * plan.step_factor), int(config.get("max_steps", 0)))
-        if epochs is not None and math.isfinite(epochs):
-            config["epochs"] = int(epochs)
+        if total is not None and plan.rank > 0 and plan.epoch is None:
+            known = self.builder.config.get("max_steps", 0)
+            self.builder.configure("max_steps", max(total * plan.step_factor, known))
+        self.builder.configure("epochs", epochs)
 
     def _count_dialects(self, text: str) -> None:
         if len(self.builder) < 50:

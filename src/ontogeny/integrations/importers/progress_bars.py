@@ -3,7 +3,7 @@
 import re
 
 from ontogeny.integrations.importers._builder import Builder
-from ontogeny.integrations.importers._numbers import NUMBER, number_of
+from ontogeny.integrations.importers._numbers import NUMBER, count_of, number_of
 from ontogeny.integrations.importers._source import Source
 from ontogeny.integrations.importers._text import learn, lines, sample, share
 
@@ -50,7 +50,7 @@ def read(source: Source, builder: Builder) -> None:
         if epoch and first_epoch is None:
             first_epoch = int(epoch[1])
         now = _step_of(match, int(epoch[1]) - (first_epoch or 0) if epoch else None, builder)
-        if step - _BACK < now <= step:
+        if now is None or step - _BACK < now <= step:
             continue
         if waiting is not None:
             builder.add(waiting[0], waiting[1], step=max(step, 0))
@@ -73,10 +73,9 @@ def _title_of(before: str) -> str:
     return _NOT_IN_TITLES.split(before[-_LONGEST_TITLE:])[-1]
 
 
-def _step_of(match: "re.Match[str]", epochs_before: int | None, builder: Builder) -> int:
-    step, total = int(match["step"]), match["total"]
-    if epochs_before is not None and total:
-        return epochs_before * int(total) + step
-    if total:
-        builder.config["max_steps"] = int(total)
+def _step_of(match: "re.Match[str]", epochs_before: int | None, builder: Builder) -> int | None:
+    step, total = count_of(match["step"]), count_of(match["total"] or "")
+    if epochs_before is not None and total and step is not None:
+        return epochs_before * total + step
+    builder.configure("max_steps", total or None)
     return step

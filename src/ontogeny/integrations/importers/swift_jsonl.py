@@ -25,6 +25,5 @@ def read(source: Source, builder: Builder) -> None:
         step, planned = number_of(now), number_of(total)
         if step is None:
             continue
-        if planned is not None:
-            builder.config["max_steps"] = int(planned)
+        builder.configure("max_steps", planned)
         add_entry(number, {key: value for key, value in entry.items() if key not in _PROGRESS}, builder, step=step)

@@ -62,20 +62,20 @@ def _header_of(line: str) -> _Header | None:
 
 
 @dataclass(frozen=True)
-class _Row:
+class _Line:
     line: int
     header: _Header
     cells: list[str]
 
 
-def _rows(numbered: Iterator[tuple[int, str]]) -> Iterator[_Row | tuple[int, str]]:
+def _rows(numbered: Iterator[tuple[int, str]]) -> Iterator[_Line | tuple[int, str]]:
     """Every row of every table; lines that belong to no table as they are."""
     header: _Header | None = None
     for number, line in numbered:
         if header is not None:
             cells = header.row(line)
             if cells is not None:
-                yield _Row(number, header, cells)
+                yield _Line(number, header, cells)
                 continue
             if _RULE.fullmatch(line):
                 continue
@@ -90,7 +90,7 @@ def claim(source: Source) -> float:
     """It has a header with a step or an epoch and a loss or the like, and rows of as many cells."""
     if not source.is_text:
         return 0.0
-    rows = (isinstance(row, _Row) for row in _rows(enumerate(sample(source))))
+    rows = (isinstance(row, _Line) for row in _rows(enumerate(sample(source))))
     return 1.2 * share(source, (is_row for is_row in rows if is_row))
 
 
@@ -99,7 +99,7 @@ def read(source: Source, builder: Builder) -> None:
     tables, header, last = 0, None, -1.0
     names: list[str] = []
     for row in _rows(lines(source)):
-        if not isinstance(row, _Row):
+        if not isinstance(row, _Line):
             learn(row[1], row[0], builder)
             continue
         places = [row.header.place(words) for words in (_STEP, _EPOCH)]

@@ -14,6 +14,12 @@ from ontogeny.store.run_group import RunGroup, RunView
 
 Settings = Mapping[str, Any]
 """A control as the recipe has it."""
+_DECREASES = (
+    "Decreases of the loss: as predicted before a step, and as measured on the same passages after it (a mean per step "
+    "where decisions are some steps apart)."
+)
+_SHARES = "Shares of replay: the mean of those decided so far, and the share replayed so far."
+_AIM = "Dashed: what the control aims at, or the value at which it acts."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,23 +33,26 @@ class _Lines:
     lines: Mapping[str, pd.DataFrame]
     """Columns step, value."""
     aim: float | None = None
+    about: str = ""
+    """What the lines are, for the caption."""
 
 
 def predicted_and_realised(runs: RunGroup) -> Figure | None:
     """Every control of a run: decreases, shares of replay, rise of the general loss, growth and evenness of drift."""
     panels: dict[str, Panel] = {}
+    said: list[str] = []
     for run in runs.runs:
         for lines in _of_run(run):
             title = lines.title if len(runs.runs) == 1 else f"{run.name}, {lines.title}"
             panels[title] = _chart(runs, lines)
+            said += [lines.about, _AIM if lines.aim is not None else ""]
     if not panels:
         return None
     return Figure(
         title="What was decided, and what came of it",
-        caption="Decreases of the loss: as predicted before a step, and as measured on the same passages after it (a "
-        "mean per step where decisions are some steps apart). Shares of replay: the mean of those decided so far, and "
-        "the share replayed so far. Dashed: what the control aims at, or the value at which it acts. One "
-        "run's own numbers: no interval.",
+        caption=" ".join(
+            [text for text in (_DECREASES, _SHARES, _AIM) if text in said] + ["One run's own numbers: no interval."]
+        ),
         chart=panels,
         section="forgetting",
         order=5,
@@ -83,12 +92,14 @@ def _decrease(run: RunView, kind: str, control: Settings) -> _Lines | None:
         share=True,
         lines={"predicted": predicted, "realised": realised},
         aim=control.get("target"),
+        about=_DECREASES,
     )
 
 
 def _shares(run: RunView, kind: str) -> Iterator[_Lines]:
     """Decided and realised share of each replay corpus, as means so far, in the unit in which shares are decided."""
     tokens = _series(run, "tokens_seen")
+    repeats = int((run.recipe.get("train") or {}).get("repeats") or 1)
     for name in run.metrics:
         corpus = name.removeprefix(f"{kind}_share_")
         decided, of_tokens = _series(run, name), _series(run, f"replayed_{corpus}")
@@ -99,14 +110,16 @@ def _shares(run: RunView, kind: str) -> Iterator[_Lines]:
         size = pd.Series(np.diff(tokens["value"].to_numpy()), index=tokens["step"].to_numpy()[:-1])
         steps = np.array([step for step in replayed["step"] if step in size.index])
         weight = size[steps].to_numpy() if of_examples is None else np.ones(len(steps))  # batches are equally large
-        in_force = decided["value"].to_numpy()[np.searchsorted(decided["step"].to_numpy(), steps, side="right") - 1]
+        from_step = -(-decided["step"].to_numpy() // repeats) * repeats  # repeats of a batch that has begun stay
+        in_force = decided["value"].to_numpy()[np.searchsorted(from_step, steps, side="right") - 1]
         got = replayed.set_index("step")["value"][steps].to_numpy()
         lines = {
             what: pd.DataFrame({"step": steps, "value": np.cumsum(values * weight) / np.cumsum(weight)})
             for what, values in (("decided", in_force), ("realised", got))
         }
         unit = "tokens" if of_examples is None else "examples"
-        yield _Lines(title=f"{kind}: share of {corpus}", axis=f"of the {unit} so far", share=True, lines=lines)
+        title, axis = f"{kind}: share of {corpus}", f"of the {unit} so far"
+        yield _Lines(title=title, axis=axis, share=True, lines=lines, about=_SHARES)
 
 
 def _series(run: RunView, name: str) -> pd.DataFrame | None:

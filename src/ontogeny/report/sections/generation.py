@@ -1,7 +1,7 @@
 """Section: texts that the model generated."""
 
 from ontogeny.report.rendering import render_template
-from ontogeny.report.samples import MOST_CHARACTERS, samples_of
+from ontogeny.report.samples import MOST_CHARACTERS, rounding_notes, samples_of
 from ontogeny.report.section import Recorded, Section, SectionContent
 from ontogeny.store.run_group import RunGroup
 
@@ -15,7 +15,7 @@ def _content(runs: RunGroup) -> SectionContent | None:
     samples = [samples for samples, _ in selected if samples]
     if not samples:
         return None
-    notes = [note for _, notes in selected for note in notes]
+    notes = [note for run in shown for note in rounding_notes(run)] + [note for _, notes in selected for note in notes]
     return SectionContent(
         html=render_template("samples.html.j2", notes=notes), data={"samples": samples}, scripts=("samples.js",)
     )

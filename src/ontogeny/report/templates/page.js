@@ -15,7 +15,7 @@ document.querySelectorAll(".links a").forEach((link) => link.addEventListener("c
 }));
 
 function drawCharts() {
-  const options = { renderer: "svg", actions: false, config: pageData.chartConfig, tooltip: { disableDefaultStyle: false } };
+  const options = { renderer: "svg", actions: false, ast: true, defaultStyle: false, config: pageData.chartConfig, tooltip: { disableDefaultStyle: true } };
   return Promise.all(Object.entries(pageData.charts).map(async ([id, spec]) =>
     [id, await window.vegaEmbed(document.getElementById(id), spec, options)]));
 }

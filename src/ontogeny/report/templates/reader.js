@@ -194,7 +194,7 @@
     out.append(line(series.nll, x, y, "var(--c2)", ""));
     series.nll.forEach((v, t) => {
       if (Number.isFinite(v)) out.append(svg("circle", { cx: x(t), cy: y(v), r: t === at ? 4.5 : 2.5, fill: "var(--c2)" }));
-      const hit = svg("rect", { x: x(t) - (width - left) / n / 2, y: 0, width: (width - left) / n, height, fill: "transparent", style: "cursor:pointer" });
+      const hit = svg("rect", { x: x(t) - (width - left) / n / 2, y: 0, width: (width - left) / n, height, fill: "transparent", class: "pickable" });
       hit.append(svg("title", {}, `step ${whole(book.steps[t])}: NLL ${nats(v)}`));
       hit.addEventListener("click", () => goTo(moments.findIndex((m) => m.step === book.steps[t])));
       out.append(hit);

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ontogeny.diagnosis.clipping import DEFAULT_KEY, always_clipped
 from ontogeny.diagnosis.rule import Detection, Lacks, Nothing
 from ontogeny.integrations.audit.check import Outcome, check
 from ontogeny.integrations.audit.recording import Recording, Step, Tensors
@@ -314,8 +315,9 @@ def _windows(seen: Recording, accumulation: int) -> list[int]:
     "only whether none comes within a hundredth",
     otherwise="the beginning of a training differs from its later steps",
     refuted_by="steps below the bound, or at it, later on",
-    remedy="always: the bound, not the learning rate, sets the step; raise it, or lower the learning rate. never: the "
-    "bound protects against nothing that happens here",
+    remedy="always: under plain gradient descent, raise the bound, or set the learning rate with it in mind; under "
+    "Adam and its kin, nothing, if every batch is to count alike. never: the bound protects against nothing that "
+    "happens here",
 )
 def clipping(seen: Recording) -> Outcome:
     """Clipping is reached always, or never."""
@@ -331,20 +333,24 @@ def clipping(seen: Recording) -> Outcome:
         return Lacks(
             what=f"audit.watch(max_grad_norm=…) and gradients of {LEAST_CLIPPED} steps after the first {SETTLED}"
         )
+    key = str(seen.latest("clip_key") or DEFAULT_KEY)
+    what_it_means = always_clipped(seen.optimizer.lower(), key)
     reached = float((norms >= 0.999 * float(bound)).mean())
     numbers = {"share_reached": reached, "largest_norm": float(norms.max()), "bound": float(bound), "steps": len(norms)}
     if reached == 1.0:
-        word = "every step's gradient is clipped"
+        word, consequence = "every step's gradient is clipped", f": {what_it_means.consequence}"
     elif norms.max() < 0.1 * float(bound):
-        word = "no gradient comes near the bound"
+        word, consequence = "no gradient comes near the bound", ""
     else:
         return Nothing(numbers=numbers)
     return Detection(
         severity="note",
-        statement=f"{word}: the bound is {float(bound):g}, the largest norm {norms.max():.3g} in {len(norms)} steps",
+        statement=f"{word} (the bound, {key}, is {float(bound):g}, the largest norm {norms.max():.3g} in {len(norms)} "
+        f"steps){consequence}",
         numbers=numbers,
         evidence=(),
-        certainty="certain",
+        certainty=what_it_means.certainty if consequence else "certain",
+        remedy=what_it_means.remedy if consequence else "",
     )
 
 

@@ -1,0 +1,175 @@
+"""A step of distillation over the student's own step and the teacher's forward pass, beside TRL's two losses.
+
+Every side takes the same step on the same batch of random tokens: next-token loss and forward KL at temperature 2, full
+vocabulary, in float32. The floor is the student's step without the KL and one forward pass of the teacher, with all its
+logits. Ours is the step that `kd` takes in a run, the numbers that it tells besides included. Liger's kernels need
+Triton, which runs on no CPU. Sides are taken in turn, and ratios are given with intervals.
+"""
+
+import copy
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from benchmarks.ratios import ratio_with_interval
+from ontogeny.core.passages import Passage
+from ontogeny.core.progress import Progress
+from ontogeny.core.schedule import Schedule
+from ontogeny.data.collate import Batch, collate
+from ontogeny.models.companions import Companion
+from ontogeny.models.sources.ladder import shape
+from ontogeny.objectives.compose import Objective, count_units
+from ontogeny.objectives.terms.kd import Kd
+from ontogeny.objectives.terms.next_token import NextToken
+from ontogeny.train.allocator import keep_freed_memory
+
+_LENGTH = 128
+_TEMPERATURE = 2.0
+_CASES = {
+    "vocabulary 2,048, nano from micro": (2048, "nano", "micro", 8, 15),
+    "vocabulary 32,000, micro from mini": (32_000, "micro", "mini", 4, 7),
+}
+"""Vocabulary, student, teacher, passages of a batch, rounds."""
+_HERE = Progress(step=0, total_steps=1, epoch=0.0)
+
+
+class _Tokenizer:
+    """All that a model from scratch asks of its tokenizer."""
+
+    bos_token_id = eos_token_id = pad_token_id = 0
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
+
+def _model(size: Any, vocabulary: int, seed: int) -> Any:
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+    torch.manual_seed(seed)
+    tokenizer: Any = _Tokenizer(vocabulary)
+    return GPTNeoXForCausalLM(GPTNeoXConfig(**shape(size, _LENGTH, tokenizer, 0.0)))
+
+
+def _batch(vocabulary: int, count: int) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(1, vocabulary, (count, _LENGTH), generator=generator).int().numpy()
+    offsets, all_of_them = torch.zeros(_LENGTH + 1).int().numpy(), torch.ones(_LENGTH).bool().numpy()
+    rows = [
+        Passage(text="", token_ids=row, byte_offsets=offsets, source=f"random:{i}", supervised=all_of_them)
+        for i, row in enumerate(ids)
+    ]
+    return collate(rows, 0)
+
+
+class _Side:
+    """A student with its optimizer, and a loss."""
+
+    def __init__(self, student: Any, loss: Callable[[Any], torch.Tensor]) -> None:
+        self.model, self.loss = copy.deepcopy(student).train(), loss
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
+
+    def seconds(self) -> float:
+        """Of one step."""
+        started = time.perf_counter()
+        self.optimizer.zero_grad()
+        self.loss(self.model).backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        return time.perf_counter() - started
+
+
+def _losses(teacher: Any, batch: Batch) -> dict[str, Callable[[Any], torch.Tensor]]:
+    """By side: the loss of a student."""
+    ids = batch["input_ids"]
+    units = {"tokens": float(ids[:, 1:].numel()), "examples": float(len(ids)), "batch": 1.0}
+    companion = Companion(name="teacher", model=teacher, tokenizer=None, described={})
+
+    def composed(**settings: Any) -> Callable[[Any], torch.Tensor]:
+        kd = Kd(temperature=Schedule(value=_TEMPERATURE), **settings)
+        objective = Objective([NextToken(), kd], companions={"teacher": companion})
+        return lambda model: objective.train_loss(objective.forward(model, batch), _HERE, units)[0]
+
+    plain = Objective([NextToken()])
+
+    def next_token(model: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        forward = plain.forward(model, batch)
+        assert count_units(forward) == units
+        return plain.train_loss(forward, _HERE, units)[0], forward.logits
+
+    def floor(model: Any) -> torch.Tensor:
+        with torch.no_grad():
+            teacher(input_ids=ids, use_cache=False)
+        return next_token(model)[0]
+
+    sides = {"floor": floor, "full": composed(compared="full"), "top_k": composed(compared="top_k", top_k=256)}
+    return sides | _peers(teacher, ids, next_token)
+
+
+def _peers(teacher: Any, ids: torch.Tensor, next_token: Callable[[Any], Any]) -> dict[str, Any]:
+    """TRL's losses, where TRL has them: that of GKD on all logits, and the tiled one on hidden states."""
+    sides: dict[str, Any] = {}
+    try:
+        from trl.experimental.gkd import GKDTrainer
+        from trl.trainer.distillation_trainer import _chunked_divergence_loss
+    except ImportError:
+        return sides
+
+    def gkd(model: Any) -> torch.Tensor:
+        with torch.no_grad():
+            theirs = teacher(input_ids=ids, use_cache=False).logits
+        loss, logits = next_token(model)
+        args = (logits[:, :-1], theirs[:, :-1])
+        return loss + _TEMPERATURE**2 * GKDTrainer.generalized_jsd_loss(*args, beta=0.0, temperature=_TEMPERATURE)
+
+    def chunked(model: Any) -> torch.Tensor:
+        with torch.no_grad():
+            theirs = teacher.gpt_neox(input_ids=ids, use_cache=False).last_hidden_state
+        own = model.gpt_neox(input_ids=ids, use_cache=False).last_hidden_state
+        heads = [m.get_output_embeddings().weight for m in (model, teacher)]
+        mask = torch.ones_like(ids[:, 1:])
+        kl = _chunked_divergence_loss(own[:, :-1], theirs[:, :-1], *heads, mask, 0.0, temperature=_TEMPERATURE)[0]
+        logits = model.get_output_embeddings()(own)[:, :-1]
+        return F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten()) + _TEMPERATURE**2 * kl
+
+    return {"trl_gkd": gkd, "trl_chunked": chunked}
+
+
+def beside(vocabulary: int, student: str, teacher: str, count: int, rounds: int) -> dict[str, dict[str, float]]:
+    """By side: its step over the floor's, as a ratio with interval, and milliseconds of both."""
+    keep_freed_memory()  # as a training session does
+    master = _model(teacher, vocabulary, 1).requires_grad_(False).eval()
+    own = _model(student, vocabulary, 0)
+    sides = {name: _Side(own, loss) for name, loss in _losses(master, _batch(vocabulary, count)).items()}
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for turn in range(-2, rounds):
+        order = list(sides) if turn % 2 else list(reversed(sides))
+        for name in order:
+            taken = sides[name].seconds()
+            if turn >= 0:
+                seconds[name].append(taken)
+    floor = seconds.pop("floor")
+    return {
+        name: ratio_with_interval(own_seconds, floor)
+        | {"step_ms": 1000 * median(own_seconds), "floor_ms": 1000 * median(floor)}
+        for name, own_seconds in seconds.items()
+    }
+
+
+def main() -> dict[str, Any]:
+    """Both vocabularies."""
+    return {
+        f"{case}: {side}": figures for case, settings in _CASES.items() for side, figures in beside(*settings).items()
+    }
+
+
+if __name__ == "__main__":
+    import json
+
+    print(json.dumps(main(), indent=1))
