@@ -4,10 +4,11 @@ import codecs
 import json
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import TextIO
 
 from pydantic import JsonValue
 
@@ -20,6 +21,9 @@ LONGEST_LINE = 1 << 20
 """Characters of a line that are read."""
 SAMPLE_LINES = 4000
 """Lines at the beginning, and as many at the end, by which text formats are recognised."""
+_LONG, _TAIL_BYTES = 16 << 20, 2 << 20
+"""Of a file of so many bytes, the sample's last lines are sought in its last bytes only."""
+_BLOCK = 1 << 20
 _MOST_CUTS = 20
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
@@ -101,28 +105,41 @@ class Source:
         contains them.
         """
         for number, line in enumerate(self.open_text("\n"), 1):
-            for part in line.rstrip("\n").split("\r") if "\r" in line else (line.rstrip("\n"),):
-                piece = part
-                if len(piece) > LONGEST_LINE:
-                    self.note(f"line {number} has {len(piece):,} characters: only the beginning was read", partial=True)
-                    piece = piece[:LONGEST_LINE]
-                if "\x1b" in piece:
-                    piece = _ANSI.sub("", piece)
-                if piece and not piece.isspace():
-                    yield number, piece
+            for piece in self.pieces(number, line.rstrip("\n")):
+                yield number, piece
+
+    def pieces(self, number: int, line: str) -> Iterator[str]:
+        r"""The texts that a line holds: parted at ``\r``, without colour codes, cut to 1 Mi characters, none blank."""
+        for part in line.split("\r") if "\r" in line else (line,):
+            piece = part
+            if len(piece) > LONGEST_LINE:
+                self.note(f"line {number} has {len(piece):,} characters: only the beginning was read", partial=True)
+                piece = piece[:LONGEST_LINE]
+            if "\x1b" in piece:
+                piece = _ANSI.sub("", piece)
+            if piece and not piece.isspace():
+                yield piece
+
+    def blocks(self) -> Iterator[str]:
+        """The text in pieces of about 1 Mi characters, each of whole lines. NUL bytes are left out."""
+        yield from self._cleaned(_whole_lines)
 
     def open_text(self, newline: str | None) -> Iterator[str]:
         """Lines with their ends, read one after the other; `newline` as in `open`. NUL bytes are left out."""
+        yield from self._cleaned(iter, newline)
+
+    def _cleaned(self, texts_of: Callable[[TextIO], Iterator[str]], newline: str | None = "\n") -> Iterator[str]:
+        """Texts read from the file, without NUL bytes; a note says how many bytes cannot be decoded."""
         broken = 0
         try:
             with self.path.open(encoding=self.encoding or "utf-8", errors="replace", newline=newline) as file:
-                for line in file:
-                    if "\ufffd" in line:
-                        broken += line.count("\ufffd")
-                    if "\0" in line:
+                for text in texts_of(file):
+                    if "\ufffd" in text:
+                        broken += text.count("\ufffd")
+                    if "\0" in text:
                         self.note("NUL bytes were left out")
-                        line = line.replace("\0", "")  # noqa: PLW2901
-                    yield line
+                        text = text.replace("\0", "")  # noqa: PLW2901
+                    yield text
         except OSError as error:
             raise DataError(f"{self.path}: {error.strerror or error}") from None
         if broken:
@@ -132,7 +149,19 @@ class Source:
     def sample(self) -> list[str]:
         """Lines from the beginning and from the end, by which a format is recognised."""
         lines = (line for _, line in self.lines())
-        return [*islice(lines, SAMPLE_LINES), *deque(lines, SAMPLE_LINES)]
+        first = list(islice(lines, SAMPLE_LINES))
+        if self.size < _LONG or not (self.encoding or "").startswith("utf-8"):
+            return [*first, *deque(lines, SAMPLE_LINES)]
+        return [*first, *deque(self._last_lines(), SAMPLE_LINES)]
+
+    def _last_lines(self) -> Iterator[str]:
+        """The lines in the last 2 MiB of a long file."""
+        with self.path.open("rb") as file:
+            file.seek(-_TAIL_BYTES, 2)
+            file.readline()
+            text = file.read().decode("utf-8", errors="replace").replace("\0", "")
+        for line in text.split("\n"):
+            yield from self.pieces(0, line)
 
     @cached_property
     def json(self) -> JsonValue:
@@ -188,6 +217,11 @@ class Source:
         self.partial = self.partial or partial
         if text not in self.notes:
             self.notes.append(text)
+
+
+def _whole_lines(file: TextIO) -> Iterator[str]:
+    while text := file.read(_BLOCK):
+        yield text + file.readline()
 
 
 _FEW_ZEROS = re.compile(rb"(?<!\0)\0{1,7}(?!\0)")

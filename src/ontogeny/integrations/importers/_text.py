@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 
+from ontogeny.integrations.importers._alike import LineStream
 from ontogeny.integrations.importers._builder import Builder
 from ontogeny.integrations.importers._numbers import COUNT, count_of
 from ontogeny.integrations.importers._source import Source
@@ -62,12 +63,13 @@ _MOST_WRAPPED = 60
 _OPEN = re.compile(r"\{['\"][\w/ .()-]+['\"]: ?")
 
 
-def lines(source: Source) -> Iterator[tuple[int, str]]:
+def lines(source: Source | LineStream) -> Iterator[tuple[int, str]]:
     """Lines with their numbers, cut to 4,096 characters: enough for printed logs, and it keeps the patterns fast.
 
     A dictionary that is wrapped over lines is one line, with the number of its first.
     """
-    return _unwrapped((number, line[:LONGEST_PRINTED]) for number, line in source.lines())
+    stream = source if isinstance(source, LineStream) else LineStream(source)
+    return _unwrapped((number, line[:LONGEST_PRINTED]) for number, line in stream)
 
 
 def sample(source: Source) -> list[str]:

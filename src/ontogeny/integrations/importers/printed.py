@@ -8,8 +8,10 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from ontogeny.integrations.importers._alike import LineStream, pattern_of
 from ontogeny.integrations.importers._builder import Builder
 from ontogeny.integrations.importers._names import understand
+from ontogeny.integrations.importers._numbers import MOST
 from ontogeny.integrations.importers._source import Source
 from ontogeny.integrations.importers._template import NUMBER_IN_LINE, Plan, plan_of
 from ontogeny.integrations.importers._text import REPEATED, is_bar, is_core, learn, lines, sample, share, without_logger
@@ -54,8 +56,12 @@ def claim(source: Source) -> float:
 def read(source: Source, builder: Builder) -> None:
     """Rows are lines. What has no step of its own belongs to the step before it, or to the epoch that it stands in."""
     reader = _PrintedReader(builder, _places_of(sample(source)))
-    for number, line in lines(source):
+    stream = LineStream(source)
+    for number, line in lines(stream):
         reader.line(number, line)
+        alike = reader.alike
+        if alike is not None:
+            reader.take(alike, number, stream.take(number, alike.pattern))
     reader.flush()
     best = max(reader.dialects, key=lambda name: reader.dialects[name])
     if reader.dialects[best]:
@@ -125,9 +131,13 @@ class _PrintedReader:
         self.bars = 0
         self.evaluated: tuple[float | None, set[str]] = (None, set())
         """A step, and what was said of its evaluation in lines without a step."""
+        self.alike: _Alike | None = None
+        """What the line read last and the one before it have in common, if each is an entry of its own."""
+        self._gaps: tuple[str, ...] = ()
 
     def line(self, row: int, text: str) -> None:
         """Read one line."""
+        self.alike = None
         if not _WORDS.search(text):
             learn(text, row, self.builder)
             return
@@ -142,6 +152,35 @@ class _PrintedReader:
             learn(text, row, self.builder)
         else:
             self._entry(row, text, plan, numbers)
+            gaps = tuple(pieces[::2])
+            if gaps == self._gaps and plan.has_core and plan.step is not None:
+                self.alike = _alike(plan, gaps, numbers)
+            self._gaps = gaps
+
+    def take(self, alike: "_Alike", row: int, rows: list[tuple[str, ...]]) -> None:
+        """Read the lines after `row`, which are like it, from their numbers."""
+        if not rows:
+            return
+        columns = {
+            position: [_number(text) for text in column]
+            for position, column in zip(alike.positions, zip(*rows, strict=True), strict=True)
+        }
+        plan = alike.plan
+        assert plan.step is not None
+        offset = self.place.offset if plan.rank < 3 else 0.0
+        steps = [step * plan.step_factor + offset for step in columns[plan.step]]
+        if not all(0 <= step < MOST for step in steps):
+            for i in range(len(rows)):
+                numbers = {position: column[i] for position, column in columns.items()}
+                values = {label: numbers[position] for label, position in alike.labels.items()}
+                self.builder.add(row + 1 + i, values, step=steps[i], epoch=self.place.epoch)
+        else:
+            values_of = {label: columns[position] for label, position in alike.labels.items()}
+            epochs = None if self.place.epoch is None else [self.place.epoch] * len(rows)
+            self.builder.add_steps(range(row + 1, row + 1 + len(rows)), steps, values_of, epochs=epochs)
+        self.place.step = steps[-1]
+        if plan.step_total is not None:
+            self._learn_total(max(columns[plan.step_total]), plan)
 
     def _is_running_mean(self, text: str) -> bool:
         title = text.split("%|", 1)[0]
@@ -213,11 +252,15 @@ class _PrintedReader:
             self.builder.add(row, values, epoch=self.place.epoch)
 
     def _learn_totals(self, plan: Plan, numbers: list[str]) -> None:
-        total, epochs = _at(numbers, plan.step_total), _at(numbers, plan.epoch_total)
-        if total is not None and plan.rank > 0 and plan.epoch is None:
+        total = _at(numbers, plan.step_total)
+        if total is not None:
+            self._learn_total(total, plan)
+        self.builder.configure("epochs", _at(numbers, plan.epoch_total))
+
+    def _learn_total(self, total: float, plan: Plan) -> None:
+        if plan.rank > 0 and plan.epoch is None:
             known = self.builder.config.get("max_steps", 0)
             self.builder.configure("max_steps", max(total * plan.step_factor, known))
-        self.builder.configure("epochs", epochs)
 
     def _count_dialects(self, text: str) -> None:
         if len(self.builder) < 50:
@@ -248,5 +291,35 @@ def _metrics(plan: Plan, numbers: list[str]) -> dict[str, float]:
 def _at(numbers: list[str], position: int | None) -> float | None:
     if position is None or position >= len(numbers) or len(numbers[position]) > 64:
         return None
-    text = numbers[position]
+    return _number(numbers[position])
+
+
+def _number(text: str) -> float:
     return float(text.replace(",", "") if "," in text else text)
+
+
+@dataclass(frozen=True)
+class _Alike:
+    """Lines that are entries of their own, with one plan: their expression, and which group is what."""
+
+    pattern: "re.Pattern[str]"
+    plan: Plan
+    positions: tuple[int, ...]
+    """The position in the line of each group."""
+    labels: Mapping[str, int]
+    """The position of each metric's number."""
+
+
+def _alike(plan: Plan, gaps: tuple[str, ...], numbers: list[str]) -> "_Alike | None":
+    """What is read of lines like this one; None of lines whose meaning depends on more than their numbers."""
+    text = "0".join(gaps)
+    if plan.epoch is not None or plan.ratios or plan.is_cell or plan.is_repaint or "%|" in text or "{" in text:
+        return None
+    labels: dict[str, int] = {}
+    for position, label in plan.labels:
+        labels.setdefault(label, position)
+    places = {position for position in (plan.step, plan.step_total) if position is not None}
+    wanted = frozenset(places | set(labels.values()))
+    not_finite = frozenset(i for i, text in enumerate(numbers) if text[-1].isalpha())
+    pattern = pattern_of(gaps, not_finite, wanted)
+    return None if pattern is None else _Alike(pattern, plan, tuple(sorted(wanted)), labels)
