@@ -14,6 +14,9 @@ from ontogeny.statistics.autocorrelation import geyer_time
 TO_SD = 1.4826
 """Median absolute deviation to standard deviation, for normal noise: 1 / Phi^-1(3/4)."""
 
+WIDEST = 1001
+"""Values of a running median's window that are looked at."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CurveEstimate:
@@ -66,10 +69,18 @@ def _windows(values: np.ndarray, window: int) -> Iterator[tuple[int, np.ndarray]
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
-    """Centred running median over an odd `window`, shortened at the ends. float64 [n]."""
+    """Centred running median over an odd `window`, shortened at the ends. float64 [n].
+
+    Beyond 1,001 values it is the median of every k-th value of the window, at every k-th place, and interpolated
+    between: k = window / 1,000, so that the work grows with n.
+    """
     half = max(window // 2, 0)
     if half == 0 or len(values) < 3:
         return values.astype(np.float64)
+    if window > WIDEST:
+        every = -(-window // WIDEST)
+        thinned = smooth(values[::every], (window // every) | 1)
+        return np.interp(np.arange(len(values)), np.arange(0, len(values), every), thinned)
     padded = np.concatenate([np.full(half, np.nan), values, np.full(half, np.nan)])
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
     return np.nanmedian(windows, axis=1)

@@ -1,13 +1,16 @@
 """Lines that differ only in their numbers, matched many at once by one expression: long logs consist of them."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+
+import numpy as np
 
 from ontogeny.integrations.importers._source import Source
 
-_DIGITS = r"[-+]?(?:\d{1,3}(?:,\d{3})+(?!\d|,\d)|\d{1,18}(?!\d|,\d))(?:\.\d{0,18})?(?:[eE][-+]?\d{1,3})?(?!\.?\d)"
-"""A number as `NUMBER_IN_LINE` has it, with bounded length."""
+_PLAIN = r"[-+]?+\d{1,18}+(?!,\d)(?:\.\d{0,18}+)?+(?:[eE][-+]?\d{1,3}+)?+(?!\.?\d)"
+_WITH_COMMAS = r"[-+]?+\d{1,3}+(?:,\d{3}){1,5}+(?!\d|,\d)(?:\.\d{0,18}+)?+(?!\.?\d)"
+"""Numbers as `NUMBER_IN_LINE` has them, with bounded length."""
 _NOT_FINITE = r"[-+]?(?i:nan|inf(?:inity)?)(?![\w.])"
 _LONGEST = 3000
 """Characters of a line, without its numbers, that is matched in this way: longer lines are cut elsewhere."""
@@ -52,17 +55,33 @@ class LineStream:
         return [match.groups() for match in matches]
 
 
-@lru_cache(maxsize=256)
-def pattern_of(gaps: tuple[str, ...], not_finite: frozenset[int], wanted: frozenset[int]) -> "re.Pattern[str] | None":
+def pattern_of(gaps: tuple[str, ...], numbers: Sequence[str], wanted: frozenset[int]) -> "re.Pattern[str] | None":
     """The expression of all lines with these texts before, between and after their numbers, with the end of the line.
 
-    `not_finite`: positions at which `nan` and infinities are numbers, too. `wanted`: positions of the numbers that are
-    groups. None if a line is too long.
+    `numbers`: those of one such line. Where it has `nan` or an infinity, or commas, others may have these, too.
+    `wanted`: positions of the numbers that are groups. None if a line is too long.
     """
     if sum(map(len, gaps)) + _LONGEST_NUMBER * len(gaps) > _LONGEST:
         return None
+    not_finite = frozenset(i for i, text in enumerate(numbers) if text[-1].isalpha())
+    commas = frozenset(i for i, text in enumerate(numbers) if "," in text)
+    return _compiled(gaps, not_finite, commas, wanted)
+
+
+@lru_cache(maxsize=256)
+def _compiled(
+    gaps: tuple[str, ...], not_finite: frozenset[int], commas: frozenset[int], wanted: frozenset[int]
+) -> "re.Pattern[str]":
     parts = [re.escape(gaps[0])]
     for position, gap in enumerate(gaps[1:]):
-        number = f"(?:{_DIGITS}|{_NOT_FINITE})" if position in not_finite else _DIGITS
+        number = _WITH_COMMAS if position in commas else _PLAIN
+        number = f"(?:{number}|{_NOT_FINITE})" if position in not_finite else number
         parts += [f"({number})" if position in wanted else number, re.escape(gap)]
     return re.compile(rf"{''.join(parts)}\r?\n")
+
+
+def column(texts: Sequence[str]) -> np.ndarray:
+    """The numbers that one group has on many lines. float64 [lines]."""
+    if "," in texts[0]:
+        texts = [text.replace(",", "") for text in texts]
+    return np.array(list(map(float, texts)))

@@ -2,7 +2,7 @@
 
 import math
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import cast, get_type_hints
 
 import numpy as np
@@ -86,25 +86,29 @@ class Builder:
     def add_steps(
         self,
         rows: range,
-        steps: Sequence[float],
-        values: Mapping[str, Sequence[float]],
+        steps: np.ndarray,
+        values: Mapping[str, np.ndarray],
         *,
-        epochs: Sequence[float] | None = None,
-        times_unix_s: Sequence[float] | None = None,
+        epochs: np.ndarray | None = None,
+        times_unix_s: np.ndarray | None = None,
     ) -> None:
-        """Add entries at once: rows, steps (0 or more, below `MOST`), and the numbers of each label."""
-        indices = range(len(self._rows), len(self._rows) + len(rows))
-        self._rows.extend(rows)
-        self._steps.extend(map(int, steps))
+        """Add entries at once: rows, steps (0 or more, below `MOST`), and the numbers of each label.
+
+        All arrays: float64 [entries].
+        """
+        start = len(self._rows)
+        indices = np.arange(start, start + len(rows), dtype=np.int64).tobytes()
+        self._rows.frombytes(np.arange(rows.start, rows.stop, dtype=np.int64).tobytes())
+        self._steps.frombytes(steps.astype(np.int64).tobytes())
         for column, numbers in ((self._epochs, epochs), (self._times, times_unix_s)):
             if numbers is not None:
-                column.extend([math.nan] * (indices[0] - len(column)))
-                column.extend(numbers)
+                column.extend([math.nan] * (start - len(column)))
+                column.frombytes(numbers.tobytes())
         for label, numbers in values.items():
             entries = self._values.get(label) or self._new_label(label)
             if entries is not None:
-                entries[0].extend(indices)
-                entries[1].extend(numbers)
+                entries[0].frombytes(indices)
+                entries[1].frombytes(numbers.tobytes())
 
     def _new_label(self, label: str) -> "tuple[array[int], array[float]] | None":
         """Room for the numbers of a label; None if there are too many labels."""

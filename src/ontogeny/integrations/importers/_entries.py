@@ -1,7 +1,8 @@
 """Entries that are JSON objects: which key is the step, the epoch, the time, and what is a number."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
+import numpy as np
 from pydantic import JsonValue
 
 from ontogeny.integrations.importers._builder import Builder
@@ -52,14 +53,14 @@ def step_key_of(values: Mapping[str, object], builder: Builder) -> str | None:
     return builder.step_label or next((key for key in STEP_KEYS if key in values), None)
 
 
-def add_columns(rows: range, columns: Mapping[str, Sequence[float]], builder: Builder) -> None:
+def add_columns(rows: range, columns: Mapping[str, np.ndarray], builder: Builder) -> None:
     """Add entries that have the same keys at once: what `add_entry` would add of each, as columns."""
     values = dict(columns)
     step_key = step_key_of(values, builder)
     steps = values.pop(step_key, None) if step_key is not None else None
-    if steps is None or not all(0 <= step < MOST for step in steps):
-        for row, *numbers in zip(rows, *columns.values(), strict=True):
-            add_entry(row, dict(zip(columns, numbers, strict=True)), builder)
+    if steps is None or not ((steps >= 0) & (steps < MOST)).all():
+        for i, row in enumerate(rows):
+            add_entry(row, {key: float(numbers[i]) for key, numbers in columns.items()}, builder)
         return
     epochs = next((values.pop(key) for key in EPOCH_KEYS if key in values), None)
     times = next((values.pop(key) for key in TIME_KEYS if key in values), None)

@@ -25,6 +25,8 @@ _LONG, _TAIL_BYTES = 16 << 20, 2 << 20
 """Of a file of so many bytes, the sample's last lines are sought in its last bytes only."""
 _BLOCK = 1 << 20
 _MOST_CUTS = 20
+_LONGEST_TOKEN = 1000
+"""Characters before the end of the head in which a fault of its JSON may come from the cut."""
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
@@ -169,7 +171,7 @@ class Source:
 
         Of a truncated file, the complete part, with a note and `partial` set.
         """
-        if self._begins_as_lines:
+        if self._begins_as_lines or self._begins_as_no_json:
             return None
         text = self.text.lstrip("\ufeff \t\r\n")
         if not text.startswith(("{", "[")):
@@ -194,6 +196,19 @@ class Source:
             return isinstance(json.loads(first), dict)
         except (ValueError, RecursionError):
             return False
+
+    @property
+    def _begins_as_no_json(self) -> bool:
+        """Is there a fault in the head, before the end of any object? Then nothing can be salvaged."""
+        text = self.head.decode(self.encoding or "utf-8", errors="replace").lstrip("\ufeff \t\r\n")
+        try:
+            json.loads(text)
+        except json.JSONDecodeError as error:
+            is_cut = error.pos > len(text) - _LONGEST_TOKEN or error.msg.startswith("Unterminated")
+            return not is_cut and "}" not in text[: error.pos]
+        except (ValueError, RecursionError):
+            return False
+        return False
 
     def _salvage(self, text: str, at: int) -> JsonValue:
         """The complete part of a JSON text with a fault at `at`: cut after the last complete object and closed."""

@@ -6,7 +6,7 @@ from typing import cast
 import numpy as np
 from pydantic import JsonValue
 
-from ontogeny.integrations.importers._alike import LineStream, pattern_of
+from ontogeny.integrations.importers._alike import LineStream, column, pattern_of
 from ontogeny.integrations.importers._builder import Builder
 from ontogeny.integrations.importers._entries import add_columns, add_entry
 from ontogeny.integrations.importers._json_lines import first_objects, printed_objects
@@ -35,11 +35,10 @@ def read(source: Source, builder: Builder) -> None:
         if gaps == before:
             keys = _keys_of(pieces[1::2], entry)
             wanted = frozenset(range(len(keys)))
-            not_finite = frozenset(i for i, text in enumerate(pieces[1::2]) if text[-1].isalpha())
-            pattern = pattern_of(tuple(gaps), not_finite, wanted) if keys else None
+            pattern = pattern_of(tuple(gaps), pieces[1::2], wanted) if keys else None
             rows = stream.take(number, pattern) if pattern is not None else []
             if rows:
-                columns = {key: [*map(float, texts)] for key, texts in zip(keys, zip(*rows, strict=True), strict=True)}
+                columns = {key: column(texts) for key, texts in zip(keys, zip(*rows, strict=True), strict=True)}
                 add_columns(range(number + 1, number + 1 + len(rows)), columns, builder)
         before = gaps
 

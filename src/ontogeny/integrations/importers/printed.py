@@ -8,7 +8,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ontogeny.integrations.importers._alike import LineStream, pattern_of
+import numpy as np
+
+from ontogeny.integrations.importers._alike import LineStream, column, pattern_of
 from ontogeny.integrations.importers._builder import Builder
 from ontogeny.integrations.importers._names import understand
 from ontogeny.integrations.importers._numbers import MOST
@@ -161,26 +163,23 @@ class _PrintedReader:
         """Read the lines after `row`, which are like it, from their numbers."""
         if not rows:
             return
-        columns = {
-            position: [_number(text) for text in column]
-            for position, column in zip(alike.positions, zip(*rows, strict=True), strict=True)
-        }
+        texts = zip(alike.positions, zip(*rows, strict=True), strict=True)
+        columns = {position: column(numbers) for position, numbers in texts}
         plan = alike.plan
         assert plan.step is not None
         offset = self.place.offset if plan.rank < 3 else 0.0
-        steps = [step * plan.step_factor + offset for step in columns[plan.step]]
-        if not all(0 <= step < MOST for step in steps):
+        steps = columns[plan.step] * plan.step_factor + offset
+        if not ((steps >= 0) & (steps < MOST)).all():  # NaN, too
             for i in range(len(rows)):
-                numbers = {position: column[i] for position, column in columns.items()}
-                values = {label: numbers[position] for label, position in alike.labels.items()}
-                self.builder.add(row + 1 + i, values, step=steps[i], epoch=self.place.epoch)
+                values = {label: float(columns[position][i]) for label, position in alike.labels.items()}
+                self.builder.add(row + 1 + i, values, step=float(steps[i]), epoch=self.place.epoch)
         else:
             values_of = {label: columns[position] for label, position in alike.labels.items()}
-            epochs = None if self.place.epoch is None else [self.place.epoch] * len(rows)
+            epochs = None if self.place.epoch is None else np.full(len(rows), self.place.epoch)
             self.builder.add_steps(range(row + 1, row + 1 + len(rows)), steps, values_of, epochs=epochs)
-        self.place.step = steps[-1]
+        self.place.step = float(steps[-1])
         if plan.step_total is not None:
-            self._learn_total(max(columns[plan.step_total]), plan)
+            self._learn_total(float(columns[plan.step_total].max()), plan)
 
     def _is_running_mean(self, text: str) -> bool:
         title = text.split("%|", 1)[0]
@@ -291,10 +290,7 @@ def _metrics(plan: Plan, numbers: list[str]) -> dict[str, float]:
 def _at(numbers: list[str], position: int | None) -> float | None:
     if position is None or position >= len(numbers) or len(numbers[position]) > 64:
         return None
-    return _number(numbers[position])
-
-
-def _number(text: str) -> float:
+    text = numbers[position]
     return float(text.replace(",", "") if "," in text else text)
 
 
@@ -320,6 +316,5 @@ def _alike(plan: Plan, gaps: tuple[str, ...], numbers: list[str]) -> "_Alike | N
         labels.setdefault(label, position)
     places = {position for position in (plan.step, plan.step_total) if position is not None}
     wanted = frozenset(places | set(labels.values()))
-    not_finite = frozenset(i for i, text in enumerate(numbers) if text[-1].isalpha())
-    pattern = pattern_of(gaps, not_finite, wanted)
+    pattern = pattern_of(gaps, numbers, wanted)
     return None if pattern is None else _Alike(pattern, plan, tuple(sorted(wanted)), labels)
