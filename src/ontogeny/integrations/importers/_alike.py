@@ -27,6 +27,7 @@ class LineStream:
         r"""`without`: what is left out of lines that have a ``\r``, such as repaints that say nothing new."""
         self._source, self._without = source, without
         self._block, self._at, self._number = "", 0, 0
+        self._pending = 0
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
         for block in self._source.blocks():
@@ -38,15 +39,17 @@ class LineStream:
                 self._number += 1
                 if self._without is not None and "\r" in line:
                     line = self._without.sub("", line)
-                for piece in self._source.pieces(self._number, line):
+                pieces = list(self._source.pieces(self._number, line))
+                for i, piece in enumerate(pieces):
+                    self._pending = len(pieces) - 1 - i
                     yield self._number, piece
 
     def take(self, number: int, pattern: "re.Pattern[str]") -> list[tuple[str, ...]]:
         """The groups of all lines after line `number`, of this block, up to the first that does not match.
 
-        They are not given again. Nothing is taken if the stream has gone on beyond line `number`.
+        They are not given again. Nothing is taken if the stream has gone on beyond line `number`, or has more of it.
         """
-        if number != self._number:
+        if number != self._number or self._pending:
             return []
         matches = list(iter(pattern.scanner(self._block, self._at).match, None))
         if matches:
