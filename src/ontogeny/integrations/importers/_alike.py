@@ -51,11 +51,12 @@ class LineStream:
         """
         if number != self._number or self._pending:
             return []
-        matches = list(iter(pattern.scanner(self._block, self._at).match, None))
-        if matches:
-            self._at = matches[-1].end()
-            self._number += len(matches)
-        return [match.groups() for match in matches]
+        rows = []
+        while match := pattern.match(self._block, self._at):
+            rows.append(match.groups())
+            self._at = match.end()
+        self._number += len(rows)
+        return rows
 
 
 def pattern_of(gaps: tuple[str, ...], numbers: Sequence[str], wanted: frozenset[int]) -> "re.Pattern[str] | None":
