@@ -86,3 +86,23 @@ def test_a_log_that_ends_at_a_fifth_of_its_plan() -> None:
     assert "a learning rate of 0.0001" in finding.statement
     assert is_clear(cut_short, history({"max_steps": 20}, loss=(steps, [2.0] * 20)))
     assert "planned" in lacks(cut_short, history(loss=(steps, [2.0] * 20)))
+
+
+def test_a_crash_behind_the_last_entry_is_an_error_and_one_before_it_is_not() -> None:
+    steps = list(range(1, 21))
+    ended = history(
+        {"errors": [(21, "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB")]},
+        loss=(steps, [2.0] * 20),
+    )
+    finding = found(cut_short, ended)
+    assert finding.severity == "error"
+    assert "line 21 says: torch.OutOfMemoryError" in finding.statement
+    assert "batch size" in finding.remedy
+    went_on = history({"errors": [(3, "ValueError: retried")]}, loss=(steps, [2.0] * 20))
+    assert lacks(cut_short, went_on)
+
+
+def test_a_run_that_was_stopped_by_hand_is_noted() -> None:
+    steps = list(range(1, 21))
+    log = history({"errors": [(21, "KeyboardInterrupt")]}, loss=(steps, [2.0] * 20))
+    assert found(cut_short, log).severity == "note"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ontogeny.core.verdicts import Clear, Finding, NotAssessable
+from ontogeny.core.verdicts import Clear, Finding
 from ontogeny.diagnosis.examine import examine
 from ontogeny.diagnosis.rules.generalisation import (
     epoch_staircase,
@@ -38,11 +38,40 @@ def test_one_high_last_evaluation_is_no_overfitting() -> None:
     assert isinstance(examine(log, [overfitting]).verdicts[0], Clear)
 
 
-def test_four_evaluations_are_too_few() -> None:
-    log = history(eval_loss=([1, 2, 3, 4], [2.0, 2.1, 2.2, 2.3]))
-    (verdict,) = examine(log, [overfitting]).verdicts
-    assert isinstance(verdict, NotAssessable)
-    assert "evaluation loss" in verdict.lacks
+def test_a_rise_from_the_first_evaluation_on() -> None:
+    # 0.3075 to 0.4679 is +52%; the training loss falls
+    log = history(
+        loss=(range(10, 60, 5), [0.9, 0.5, 0.3, 0.2, 0.1, 0.08, 0.06, 0.04, 0.02, 0.01]),
+        eval_loss=([10, 20, 30, 40, 50], [0.3075, 0.3558, 0.4214, 0.4519, 0.4679]),
+    )
+    finding = found(overfitting, log)
+    assert (finding.severity, finding.certainty) == ("error", "certain")
+    assert round(float(finding.numbers["rise"]), 2) == 0.52
+    assert is_clear(overfitting, history(eval_loss=([10, 20, 30, 40, 50], [2.0, 2.02, 2.03, 2.03, 2.04])))  # 2%
+
+
+def test_a_rise_is_milder_while_the_quality_still_improves() -> None:
+    losses = ([10, 20, 30, 40, 50], [0.3075, 0.3558, 0.4214, 0.4519, 0.4679])
+    finding = found(overfitting, history(eval_loss=losses, eval_wer=(losses[0], [34.6, 33.9, 33.0, 32.4, 32.1])))
+    assert (finding.severity, finding.certainty) == ("warning", "possible")
+    assert finding.statement.endswith("eval_wer still improves")
+    worse = history(eval_loss=losses, eval_wer=(losses[0], [34.6, 35.0, 36.0, 36.5, 37.0]))
+    assert found(overfitting, worse).severity == "error"
+
+
+def test_of_four_evaluations_a_steady_rise_is_possible_and_two_are_too_few() -> None:
+    finding = found(overfitting, history(eval_loss=([1, 2, 3, 4], [2.0, 2.1, 2.2, 2.3])))  # +15%
+    assert (finding.severity, finding.certainty) == ("warning", "possible")
+    assert is_clear(overfitting, history(eval_loss=([1, 2, 3, 4], [2.0, 2.2, 2.1, 2.3])))  # falls in between
+    assert "evaluation loss" in lacks(overfitting, history(eval_loss=([1, 2], [2.0, 2.3])))
+
+
+def test_one_lucky_value_is_no_minimum() -> None:
+    """Nine values about 0.557, one of 0.546: the last is 2% above it, and 0.2% above the lowest median of three."""
+    values = [0.60, 0.58, 0.557, 0.558, 0.556, 0.546, 0.557, 0.558, 0.557, 0.558]
+    assert is_clear(overfitting, history(eval_loss=(range(10), values)))
+    turned = [0.60, 0.58, 0.557, 0.550, 0.547, 0.546, 0.549, 0.553, 0.558, 0.565]
+    assert found(overfitting, history(eval_loss=(range(10), turned))).severity == "warning"
 
 
 def of_epochs(values: list[float], per_epoch: int, **evaluated: float) -> History:

@@ -135,3 +135,52 @@ def test_what_clipping_does_depends_on_the_optimizer(optimizer: str | None, cert
     own = found(gradient_always_clipped, history({**config, "clip_key": "train.clip"}, grad_norm=(STEPS, NORMS)))
     assert "raise train.clip to" in own.remedy
     assert "max_grad_norm" not in own.statement + own.remedy
+
+
+def test_nan_from_the_first_evaluation_on_sends_nobody_back_to_a_checkpoint() -> None:
+    log = history(loss=(range(1, 21), [2.0] * 20), eval_loss=([5, 10, 15, 20], [math.nan] * 4))
+    finding = found(nan_loss, log)
+    assert "labels of one evaluation batch" in finding.remedy
+    assert "go back" not in finding.remedy
+    later = history(loss=(range(1, 21), [2.0] * 20), eval_loss=([5, 10, 15, 20], [2.0, 1.9, math.nan, math.nan]))
+    assert "go back" in found(nan_loss, later).remedy
+
+
+def test_a_loss_that_is_left_out_while_the_norm_is_nan_is_nan() -> None:
+    steps = range(1, 21)
+    log = history(loss=(range(1, 13), FALLING[:12]), grad_norm=(steps, [1.0] * 12 + [math.nan] * 8))
+    finding = found(nan_loss, log)
+    assert finding.numbers == {"not_finite": 8, "entries": 20, "first_step": 13}
+    finite = history(loss=(range(1, 13), FALLING[:12]), grad_norm=(steps, [1.0] * 20))
+    assert is_clear(nan_loss, finite)
+
+
+def test_zero_losses_beside_a_nan_are_masked_labels_and_said_once() -> None:
+    log = history(
+        loss=([50, 100], [0.0, 0.0]), grad_norm=([50, 100], [math.nan] * 2), eval_loss=([28, 56], [math.nan] * 2)
+    )
+    assert "grad_norm is NaN" in found(masked_labels, log).statement
+    assert "masked_labels" in lacks(nan_loss, log)
+    assert lacks(masked_labels, history(loss=([50, 100], [0.0, 0.0]), grad_norm=([50, 100], [1.0, 1.0])))
+
+
+def test_zero_after_one_small_value() -> None:
+    log = history(loss=(range(10, 210, 10), [0.0328] + [0.0] * 19))
+    finding = found(zero_loss, log)
+    assert (finding.severity, finding.numbers["zeros"]) == ("warning", 19)
+    gradual = [0.8, 0.4, 0.2, 0.1, 0.05, 0.01] + [0.0] * 14  # learned by heart: through small values
+    assert is_clear(zero_loss, history(loss=(range(10, 210, 10), gradual)))
+
+
+def test_a_norm_of_zero_throughout_while_the_loss_only_wobbles() -> None:
+    flat = [1.9 + 0.05 * (-1) ** i for i in range(100)]
+    assert found(vanished_gradient, history(loss=(STEPS, flat), grad_norm=(STEPS, [0.0] * 100))).severity == "error"
+
+
+def test_in_reinforcement_learning_a_zero_norm_needs_a_policy_that_stays() -> None:
+    zeros, varied = [0.0] * 20, [0.5 + 0.01 * (-1) ** i for i in range(20)]
+    steps = range(1, 21)
+    log = history(reward=(steps, varied), reward_std=(steps, varied), kl=(steps, zeros), grad_norm=(steps, zeros))
+    assert found(vanished_gradient, log).numbers["longest_run"] == 20
+    moves = history(reward=(steps, varied), reward_std=(steps, varied), kl=(steps, varied), grad_norm=(steps, zeros))
+    assert lacks(vanished_gradient, moves)

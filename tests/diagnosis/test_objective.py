@@ -33,6 +33,13 @@ def _named(name: str, form: str, **values: list[float]) -> History:
         ("eval_wer", ObjectiveKind.SPEECH),
         ("eval_f1", ObjectiveKind.CLASSIFICATION),
         ("eval_matthews_correlation", ObjectiveKind.CLASSIFICATION),
+        ("eval_cosine_pearson", ObjectiveKind.EMBEDDING),
+        ("eval_ndcg@10", ObjectiveKind.EMBEDDING),
+        ("metrics__mAP50-95(B)", ObjectiveKind.VISION),
+        ("eval_mean_iou", ObjectiveKind.VISION),
+        ("eval_fid", ObjectiveKind.DIFFUSION),
+        ("eval_rmse", ObjectiveKind.REGRESSION),
+        ("eval_overall_f1", ObjectiveKind.CLASSIFICATION),
         ("eval_rouge1", ObjectiveKind.LANGUAGE_MODELING),
         ("grad_norm", ObjectiveKind.LANGUAGE_MODELING),
         ("mean_token_accuracy", ObjectiveKind.LANGUAGE_MODELING),
@@ -98,3 +105,18 @@ def test_llama_factory_writes_an_accuracy_for_pairs_alone() -> None:
 )
 def test_foreign_logs(file: str, objective: ObjectiveKind) -> None:
     assert objective_of(read_history(LOGS / file))[0] == objective
+
+
+def test_an_evaluation_accuracy_in_full_precision_counts_examples() -> None:
+    """2/5 and 5/5 of five examples, beside losses with all digits; shares of 180,211 tokens are no such fractions."""
+    losses = ([10, 20], [1.5676361322402954, 0.4512345678912345])
+    examples = history(loss=([10, 20], [1.5561, 0.5]), eval_loss=losses, eval_accuracy=([10, 20], [0.4, 1.0]))
+    expected = (ObjectiveKind.CLASSIFICATION, "its evaluation accuracy is a fraction of 5 examples")
+    assert objective_of(examples) == expected
+    tokens = ([10, 20], [61_223 / 180_211, 91_117 / 180_211])
+    log = history(loss=([10, 20], [3.5, 3.1]), eval_loss=losses, eval_accuracy=tokens)
+    assert objective_of(log)[0] == ObjectiveKind.LANGUAGE_MODELING
+    rounded = history(
+        loss=([10, 20], [3.5, 3.1]), eval_loss=([10, 20], [1.57, 0.45]), eval_accuracy=([10, 20], [0.4, 1.0])
+    )
+    assert objective_of(rounded)[0] == ObjectiveKind.LANGUAGE_MODELING

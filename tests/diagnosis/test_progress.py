@@ -11,6 +11,8 @@ from ontogeny.diagnosis.rules.progress import (
     still_falling,
     stopped_learning,
 )
+from ontogeny.integrations.importers._builder import Builder
+from ontogeny.store.history import History
 from tests.diagnosis.curves import found, history, is_clear, lacks
 
 STEPS = np.arange(1, 101)
@@ -96,3 +98,31 @@ def test_a_loss_that_was_still_falling_with_rate_left() -> None:
     assert np.isclose(float(finding.numbers["change"]), -0.38, atol=0.03)
     assert is_clear(still_falling, history(loss=straight, learning_rate=DECAYED_RATE))
     assert is_clear(still_falling, history(loss=of(2 + NOISE), learning_rate=CONSTANT_RATE))
+
+
+def test_losses_that_come_back_in_each_epoch_are_those_of_a_model_that_does_not_change() -> None:
+    """Four losses per epoch, the same in three epochs; the twin differs in one digit of the last epoch."""
+    values = [0.974, 1.374, 1.239, 0.967] * 3
+
+    def of_four(values: list[float]) -> History:
+        builder = Builder("by hand", "by hand")
+        for i, value in enumerate(values):
+            builder.add(i + 1, {"loss": value}, step=i + 1, epoch=1 + i // 4)
+        return builder.build()
+
+    finding = found(not_learning, of_four(values))
+    assert (finding.severity, finding.numbers) == ("error", {"entries_per_epoch": 4, "epochs": 3})
+    assert lacks(not_learning, of_four([*values[:-1], 0.966]))
+
+
+def test_a_fall_that_ends_early_is_no_noise() -> None:
+    """3.6 to 3.2 (-11%) over a sixth of the log, then flat: the trend must not widen the interval of the change."""
+    values = np.concatenate([np.linspace(3.6, 3.2, 16), np.full(84, 3.2)]) + NOISE
+    assert is_clear(not_learning, history(loss=of(values)))
+
+
+def test_no_vocabulary_is_inferred_from_the_first_loss() -> None:
+    """A first loss of 5.29 is below ln 256 = 5.55, and the plateau at 3.35 is that of a fine-tune of GPT-2."""
+    values = np.concatenate([np.linspace(5.29, 3.35, 10), np.full(90, 3.35)]) + NOISE
+    assert is_clear(plateau_at_frequencies, history(loss=of(values)))
+    assert found(plateau_at_frequencies, history({"vocabulary_size": 65}, loss=of(values))).severity == "warning"

@@ -108,3 +108,10 @@ def test_forty_nine_entries_are_too_few() -> None:
 def test_healthy_grpo_raises_nothing(steps: int) -> None:
     log = read_history(LOGS / f"ijinyu1113__Learned-Remasking-Policy-for-dLLM__grpo-{steps}.json")
     assert examine(log, [one for one in all_rules() if one.family == "reinforcement"]).findings == ()
+
+
+def test_a_steady_rise_is_no_noise() -> None:
+    """0.30 to 0.597 in 100 equal steps: the difference of the quarters is 0.225, and nothing scatters."""
+    (verdict,) = examine(history(reward=(STEPS, 0.3 + 0.003 * np.arange(100))), [reward_does_not_rise]).verdicts
+    assert isinstance(verdict, Clear)
+    assert np.isclose(float(verdict.numbers["change"]), 0.225)

@@ -1,7 +1,9 @@
 """Infer a run's training objective from the metrics that it logs. Rules apply to some objectives and not to others."""
 
+from collections.abc import Iterator
 from enum import StrEnum
-from math import log
+from fractions import Fraction
+from math import lcm, log
 from pathlib import PurePath
 from re import split
 from typing import Final
@@ -21,6 +23,10 @@ class ObjectiveKind(StrEnum):
     DISTILLATION = "distillation"
     CLASSIFICATION = "classification"
     SPEECH = "speech recognition"
+    EMBEDDING = "embedding learning"
+    VISION = "vision"
+    DIFFUSION = "diffusion"
+    REGRESSION = "regression"
 
 
 LANGUAGE_MODELING: Final = frozenset({ObjectiveKind.LANGUAGE_MODELING})
@@ -54,7 +60,33 @@ _CLASSIFICATION_METRICS = {
     "mcc",
     "pearson",
     "spearmanr",
+    "overall_f1",
+    "overall_precision",
+    "overall_recall",
+    "balanced_accuracy",
+    "top_1_accuracy",
+    "accuracy_top_1",
 }
+_EMBEDDING_BEGINNINGS = ("cosine_", "dot_", "euclidean_", "manhattan_", "ndcg", "mrr", "map_", "recall_", "infonce")
+_VISION_BEGINNINGS = (
+    "map50",
+    "m_ap50",
+    "metrics_map50",
+    "miou",
+    "mean_iou",
+    "bbox_map",
+    "coco_",
+    "acc_1",
+    "acc_5",
+    "psnr",
+    "ssim",
+)
+_VISION_TERMS = {"term/box", "term/dfl", "term/cls", "term/rpn_cls", "term/giou", "term/bbox"}
+_DIFFUSION_NAMES = {"fid", "v_loss", "term/vlb", "vlb", "term/denoising", "term/diffusion", "clip_score"}
+_REGRESSION_NAMES = {"mse", "rmse", "mae", "r2", "r_squared", "mean_squared_error", "mean_absolute_error"}
+_DIFFUSION_WORDS = {"diffusion", "ddpm", "unet", "dreambooth", "sdxl", "ddim"}
+_MOST_COUNTED = 20_000
+"""Most evaluation examples of which an accuracy that is printed in full is recognised as a fraction."""
 _TEXT_METRICS = (
     "rouge",
     "bleu",
@@ -78,8 +110,9 @@ def objective_of(history: History) -> tuple[ObjectiveKind, str]:
     """The objective, and in a few words why.
 
     By the metrics logged: chosen and rejected answers mean preference learning; a reward without them, reinforcement
-    learning; a KD term, distillation; a word error rate, speech recognition; F1 and the like without any metric of
-    text, or an accuracy that is a fraction of counted examples, classification. A log of the loss alone is judged by
+    learning; a KD term, distillation; a word error rate, speech recognition; similarities and ranks, embeddings; boxes
+    and overlaps, vision; squared errors, regression; F1 and the like without any metric of text, or an accuracy that
+    is a fraction of counted examples, classification. A log of the loss alone is judged by
     its values (both signs, about zero: a policy gradient), or by the file's name if the loss begins at ln 2 as well.
     Everything else is language modeling.
     """
@@ -118,10 +151,26 @@ def _by_names(names: set[str]) -> tuple[ObjectiveKind, str] | None:
         return ObjectiveKind.DISTILLATION, f"it logs a term {min(distilled).removeprefix('term/')}"
     if error_rates := names & {"wer", "cer"}:
         return ObjectiveKind.SPEECH, f"it logs {max(error_rates)}"
+    for kind, named in _by_beginnings(names):
+        return kind, f"it logs {min(named)}"
     has_text_metric = any(name.startswith(_TEXT_METRICS) for name in names)
     if (classification := names & _CLASSIFICATION_METRICS) and not has_text_metric:
         return ObjectiveKind.CLASSIFICATION, f"it logs {min(classification)}"
     return None
+
+
+def _by_beginnings(names: set[str]) -> Iterator[tuple[ObjectiveKind, set[str]]]:
+    """Objectives that names of metrics imply by their beginnings, each with these names."""
+    if len(terms := names & _VISION_TERMS) >= 2:
+        yield ObjectiveKind.VISION, terms
+    if vision := {name for name in names if name.startswith(_VISION_BEGINNINGS)}:
+        yield ObjectiveKind.VISION, vision
+    if embedding := {name for name in names if name.startswith(_EMBEDDING_BEGINNINGS)}:
+        yield ObjectiveKind.EMBEDDING, embedding
+    if diffusion := names & _DIFFUSION_NAMES:
+        yield ObjectiveKind.DIFFUSION, diffusion
+    if (regression := names & _REGRESSION_NAMES) and not any(name.startswith(_TEXT_METRICS) for name in names):
+        yield ObjectiveKind.REGRESSION, regression
 
 
 def _is_distillation(name: str) -> bool:
@@ -144,19 +193,48 @@ def _by_values(history: History, names: set[str]) -> tuple[ObjectiveKind, str] |
     examples = _examples_counted(accuracy) if accuracy is not None else 0
     if examples and not any(name.startswith(_TEXT_METRICS) for name in names):
         return ObjectiveKind.CLASSIFICATION, f"its accuracy is a fraction of examples (multiples of 1/{examples})"
+    evaluated = [series for segment in history.segments for series in segment if series.scope != TRAIN]
+    if not any(name.startswith((*_TEXT_METRICS, "token_accuracy")) for name in names):
+        counted = _examples_of([series for series in evaluated if series.name == "accuracy"], evaluated)
+        if counted:
+            return ObjectiveKind.CLASSIFICATION, f"its evaluation accuracy is a fraction of {counted} examples"
+    words = set(split(r"[^a-z0-9]+", PurePath(history.path).name.lower()))
+    if diffusion := words & _DIFFUSION_WORDS:
+        return ObjectiveKind.DIFFUSION, f"the file's name says {min(diffusion)}"
     loss = np.concatenate([np.zeros(0), *(series.clean().values for series in train if series.name == "loss")])
     if len(loss) < 10:
         return None
     negative = float(np.mean(loss < 0))
     if 0.05 < negative < 0.95 and float(np.median(np.abs(loss))) < 0.5 and abs(float(loss[0])) < 0.5:
         return (ObjectiveKind.REINFORCEMENT, f"{negative:.0%} of its losses are negative, near 0: a policy gradient")
-    words = set(split(r"[^a-z0-9]+", PurePath(history.path).name.lower()))
     if abs(float(loss[0]) / _LN2 - 1) < _NEAR_LN2:
         if "reward" in words or {"rm"} & words:
             return ObjectiveKind.REWARD_MODEL, "the file's name says reward, and its loss begins at ln 2"
         if methods := words & {"dpo", "ipo", "cdpo"}:
             return ObjectiveKind.PREFERENCE, f"the file's name says {min(methods)}, and its loss begins at ln 2"
     return None
+
+
+def _examples_of(accuracies: list[Series], evaluated: list[Series]) -> int:
+    """The examples of which evaluation accuracies in full precision are fractions; 0 if they are not, or are rounded.
+
+    Of tokens there are more than `_MOST_COUNTED`. A log that does not round its evaluation losses rounds no accuracy.
+    """
+    losses = [series for series in evaluated if series.name == "loss"]
+    values = np.concatenate([np.zeros(0), *(series.clean().values for series in accuracies)])
+    if len(np.unique(values)) < 2 or any(series.decimals is not None for series in losses) or not losses:
+        return 0
+    if values.min() < 0 or values.max() > 1:
+        return 0
+    common = 1
+    for value in values.tolist():
+        fraction = Fraction(value).limit_denominator(_MOST_COUNTED)
+        if abs(float(fraction) - value) > 1e-12:
+            return 0
+        common = lcm(common, fraction.denominator)
+        if common > _MOST_COUNTED:
+            return 0
+    return common
 
 
 def _examples_counted(accuracy: Series) -> int:

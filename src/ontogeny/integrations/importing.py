@@ -6,14 +6,16 @@ list to edit. Reading never executes anything in the file and never imports torc
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Protocol, cast
 
-from ontogeny.core.errors import DataError
+from ontogeny.core.errors import DataError, closest
 from ontogeny.integrations.importers._builder import Builder
-from ontogeny.integrations.importers._names import Meaning, understand
+from ontogeny.integrations.importers._names import KNOWN_NAMES, PREFERENCE_NAMES, Meaning, understand
+from ontogeny.integrations.importers._nearest import nearest
+from ontogeny.integrations.importers._packed import STANDARD_INPUT, plain_files
 from ontogeny.integrations.importers._source import NotReadableError, Source
 from ontogeny.store.history import History
 from ontogeny.store.schema import PROVENANCE
@@ -46,10 +48,11 @@ def importers() -> tuple[Importer, ...]:
 
 
 def read_history(path: Path, mapping: Mapping[str, str] | None = None) -> History:
-    """Read one log: a file, or the directory of one of our runs.
+    """Read one log: a file (also packed, or `-` for standard input), or the directory of one of our runs.
 
     `mapping` names columns or keys of the log by our names: ``{"loss": "obj_2", "eval/loss": "held out"}``; ``step``
-    names the axis. Raises DataError if the file is missing or unreadable, NotReadableError if it has no known format.
+    names the axis. Raises DataError if the file is missing or unreadable, or if `mapping` names a quantity that we
+    do not know or a label that the log does not have; NotReadableError if it has no known format.
     """
     if (path / PROVENANCE).is_file():
         from ontogeny.integrations.own_runs import history_of_run
@@ -57,31 +60,50 @@ def read_history(path: Path, mapping: Mapping[str, str] | None = None) -> Histor
         return history_of_run(path)
     if path.is_dir():
         raise DataError(f"{path} is a directory: name a file in it")
-    source = Source(path)
-    if not source.size:
+    with plain_files(path) as files:
+        history = _read_best(path, [Source(file, name) for name, file in files], mapping)
+    return history
+
+
+def _read_best(path: Path, sources: Sequence[Source], mapping: Mapping[str, str] | None) -> History:
+    """Read the file that is most surely a log; of two that are equally, the larger."""
+    filled = [source for source in sources if source.size]
+    if not filled:
         return History(path=str(path), form="empty file", segments=(), nothing="the file is empty")
-    claims = [(importer.claim(source), importer) for importer in importers()]
-    surest, importer = max(claims, key=lambda pair: pair[0])
+    claims = [(importer.claim(source), source.size, importer, source) for source in filled for importer in importers()]
+    surest, _, importer, source = max(claims, key=lambda claim: claim[:2])
     if surest <= 0:
-        kinds = "; ".join(importer.FORM for importer in importers())
-        raise NotReadableError(
-            f"{path}: its format is not recognised. Known formats: {kinds}. For any other table, name its columns: "
-            "--map step=COLUMN --map loss=COLUMN"
-        )
+        raise NotReadableError(f"{path}: {nearest(source)}")
     builder = Builder(str(path), importer.FORM, meaning=_mapped(mapping) if mapping else understand)
     builder.step_label = (mapping or {}).get("step")
     importer.read(source, builder)
+    if len(sources) > 1:
+        builder.note(f"of {len(sources)} files in the archive, {source.name} was read")
     for note in source.notes:
         builder.note(note)
     builder.partial = builder.partial or source.partial
+    if mapping:
+        _refuse_unknown(path, mapping, builder)
     return builder.build()
 
 
+def _refuse_unknown(path: Path, mapping: Mapping[str, str], builder: Builder) -> None:
+    """Raise DataError if a label that the user names is not in the log."""
+    known = builder.labels
+    for ours, label in mapping.items():
+        is_axis = ours == "step" and label == builder.step_label and builder.has_steps
+        if label not in known and not is_axis and len(builder):
+            raise DataError(f"--map {ours}={label}: {path} has no '{label}': {closest(label, known)}")
+
+
 def logs_under(path: Path) -> Iterator[Path]:
-    """A file itself; the runs and files in a directory, sorted; a directory that is itself a run.
+    """A file itself, or `-`; the runs and files in a directory, sorted; a directory that is itself a run.
 
     Raises DataError if the path does not exist or has more than 2,000 files.
     """
+    if path == STANDARD_INPUT:
+        yield path
+        return
     if not path.exists():
         raise DataError(f"{path}: no such file or directory")
     if not path.is_dir() or (path / PROVENANCE).is_file():
@@ -105,6 +127,8 @@ def _mapped(mapping: Mapping[str, str]) -> Callable[[str], Meaning | None]:
     given = {}
     for ours, label in mapping.items():
         scope, _, name = ours.rpartition("/")
+        if name not in KNOWN_NAMES | {"step"} and ours not in PREFERENCE_NAMES and scope != "term":
+            raise DataError(f"--map {ours}={label}: no quantity '{name}': {closest(name, KNOWN_NAMES | {'step'})}")
         given[label] = Meaning(scope or "train", name)
 
     def meaning(label: str) -> Meaning | None:

@@ -14,6 +14,9 @@ from ontogeny.statistics.autocorrelation import geyer_time
 TO_SD = 1.4826
 """Median absolute deviation to standard deviation, for normal noise: 1 / Phi^-1(3/4)."""
 
+WIDEST = 1001
+"""Values of a running median's window that are looked at."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CurveEstimate:
@@ -66,10 +69,18 @@ def _windows(values: np.ndarray, window: int) -> Iterator[tuple[int, np.ndarray]
 
 
 def smooth(values: np.ndarray, window: int) -> np.ndarray:
-    """Centred running median over an odd `window`, shortened at the ends. float64 [n]."""
+    """Centred running median over an odd `window`, shortened at the ends. float64 [n].
+
+    Beyond 1,001 values it is the median of every k-th value of the window, at every k-th place, and interpolated
+    between: k = window / 1,000, so that the work grows with n.
+    """
     half = max(window // 2, 0)
     if half == 0 or len(values) < 3:
         return values.astype(np.float64)
+    if window > WIDEST:
+        every = -(-window // WIDEST)
+        thinned = smooth(values[::every], (window // every) | 1)
+        return np.interp(np.arange(len(values)), np.arange(0, len(values), every), thinned)
     padded = np.concatenate([np.full(half, np.nan), values, np.full(half, np.nan)])
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)
     return np.nanmedian(windows, axis=1)
@@ -116,6 +127,24 @@ def difference(later: np.ndarray, earlier: np.ndarray) -> CurveEstimate:
     value = end.value - start.value
     half = float(np.hypot((end.high - end.low) / 2, (start.high - start.low) / 2))
     return CurveEstimate(value=value, low=value - half, high=value + half, n=min(end.n, start.n))
+
+
+def change(values: np.ndarray, count: int) -> CurveEstimate:
+    """Mean of the last `count` values minus mean of the first, with a 95% interval. A trend is no noise.
+
+    Noise and its autocorrelation time come from what is left beside a running median over a fifth of the curve. A slow
+    wave is therefore counted as change, not as noise. Infinite ends below 8 values.
+    """
+    first, last = values[:count], values[len(values) - count :]
+    value = float(last.mean() - first.mean()) if count else float("nan")
+    if count < 2 or len(values) < 8:
+        return CurveEstimate(value=value, low=float("-inf"), high=float("inf"), n=count)
+    rest = values - smooth(values, max(len(values) // 5, 3) | 1)
+    time = geyer_time(rest)
+    effective = max(count / time, 2.0)
+    error = float(np.sqrt((np.var(rest[:count]) + np.var(rest[-count:])) / effective))
+    half = _student_quantile(2 * effective - 2) * error
+    return CurveEstimate(value=value, low=value - half, high=value + half, n=count)
 
 
 def trend(steps: np.ndarray, values: np.ndarray) -> CurveEstimate:

@@ -49,3 +49,12 @@ def test_a_header_without_rows_is_no_curve(tmp_path: Path) -> None:
 def test_a_table_of_something_else_is_no_curve(tmp_path: Path) -> None:
     page = "<table><tr><th>Name</th><th>Age</th></tr><tr><td>A</td><td>3</td></tr></table>"
     assert read(tmp_path, notebook(page)).nothing == "it has no table of losses"
+
+
+def test_other_columns_beside_a_validation_loss_are_of_the_evaluation(tmp_path: Path) -> None:
+    with_rouge = TABLE.replace("<th>Validation Loss</th>", "<th>Validation Loss</th><th>Rouge L</th>").replace(
+        "0</td></tr>", "0</td><td>0.125</td></tr>"
+    )
+    assert points(read(tmp_path, with_rouge), "rouge_l", "eval") == [(10, 0.125), (20, 0.125), (30, 0.125)]
+    without = TABLE.replace("Validation Loss", "reward")
+    assert len(points(read(tmp_path, without), "reward")) == 3

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ontogeny.core.errors import DataError
 from tests.integrations.importers.reading import names, points, read
 
 
@@ -62,3 +63,25 @@ def test_a_logs_first_line_is_no_header(tmp_path: Path) -> None:
     """It has as many commas as the next lines, but says a number in each cell."""
     history = read(tmp_path, "step 0: train loss 4.5, val loss 4.6\nstep 10: train loss 4.0, val loss 4.1\n")
     assert points(history, "loss", "eval") == [(0, 4.6), (10, 4.1)]
+
+
+def test_a_step_of_minus_one_stands_for_the_end_of_an_epoch(tmp_path: Path) -> None:
+    text = "epoch,steps,cosine_pearson\n" + "".join(f"{e},-1,0.{80 + e}\n" for e in range(5))
+    (segment,) = read(tmp_path, text).segments
+    assert segment.axis == "epoch"
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [({"los": "obj"}, "no quantity 'los': did you mean 'loss'"), ({"loss": "obi"}, "has no 'obi': did you mean 'obj'")],
+)
+def test_unknown_names_in_a_mapping_are_refused(mapping: dict[str, str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, "t,obj\n1,2.5\n2,2.25\n3,2.0\n", mapping=mapping)
+
+
+def test_log_lines_below_a_sentence_with_a_comma_are_no_table(tmp_path: Path) -> None:
+    text = "v6e1, random data\n" + "".join(
+        f"step {s:05d} | loss: {4 - s / 10:.2f} | tok/s: 107,322\n" for s in (1, 2, 3)
+    )
+    assert points(read(tmp_path, text), "loss") == [(1, 3.9), (2, 3.8), (3, 3.7)]

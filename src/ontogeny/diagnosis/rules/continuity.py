@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ontogeny.core.verdicts import Severity
 from ontogeny.diagnosis.objective import EVERY, LIKELIHOOD, SUPERVISED
 from ontogeny.diagnosis.rule import Detection, Lacks, Nothing, points, rule
 from ontogeny.diagnosis.view import View
@@ -213,36 +214,80 @@ def missing_entries(view: View) -> Detection | Nothing | Lacks:
 
 
 @rule(
-    title="Ended before the plan",
-    needs="the planned number of steps, and a loss with 5 or more entries",
-    statistic="last step over planned steps",
-    threshold="below 95%",
-    origin="foreign logs of runs that ended at 4%, 34% and 63% of their planned steps",
+    title="Ended before the plan, or by a crash",
+    needs="a loss, and the planned number of steps or an error in the log behind its last entry",
+    statistic="last step over planned steps; messages of errors behind the last entry",
+    threshold="below 95% of the plan: note; an error behind the last entry (out of memory, NCCL time-out, exception, "
+    "killed): error, or a warning if 95% of the plan was done",
+    origin="foreign logs of runs that ended at 4%, 34% and 63% of their planned steps; out-of-memory and time-out "
+    "threads",
     otherwise="early stopping, or a log that was copied while the run went on",
     refuted_by="a later log of the same run goes on",
     remedy="judge the run as unfinished: the learning rate had not decayed, and the last loss is not the final one",
     objectives=EVERY,
 )
 def cut_short(view: View) -> Detection | Nothing | Lacks:
-    """The log ends before the planned number of steps."""
+    """The log ends before the planned number of steps, or with an error."""
     planned = view.config.get("max_steps")
     loss = view.loss if view.loss is not None else next(iter(view.eval_losses), None)
-    if not planned or loss is None or len(loss) < 5 or view.axis != "step":
+    crash = _crash(view)
+    is_planned = bool(planned) and loss is not None and len(loss) >= 5 and view.axis == "step"
+    if loss is None or not len(loss) or (not is_planned and crash is None):
         return Lacks(what="the planned number of steps")
     if view.segments[-1].index != view.history.segments[-1].index:
-        return Nothing(numbers={"planned": int(planned)})
-    reached = max(view.last_step, int(view.config.get("last_step") or 0))
-    interval = int(np.median(np.diff(loss.steps)))
-    share = view.last_step / float(planned)
-    if reached >= 0.95 * float(planned) or reached + interval >= float(planned) or share <= 0:
-        return Nothing(numbers={"share_done": share})
+        return Nothing(numbers={"planned": int(planned or 0)})
+    share = _share_done(view, loss, float(planned)) if is_planned and planned else None
+    if crash is None and (share is None or share >= 0.95 or share <= 0):
+        return Nothing(numbers={"share_done": 1.0 if share is None else share})
     rate = view.learning_rate.clean() if view.learning_rate is not None else None
     left = f", with a learning rate of {rate.values[-1]:.3g}" if rate is not None and len(rate) else ""
-    error = next((f"; it says: {text[:80]}" for _, text in view.config.get("errors", ()) if text), "")
+    where = f"step {view.last_step}" if view.axis == "step" else f"{view.axis} {view.last_step}"
+    done = f" of {planned} ({share:.0%} of the plan)" if share is not None else ""
+    numbers: dict[str, float] = {"last_step": view.last_step}
+    if share is not None and planned:
+        numbers |= {"share_done": share, "planned": int(planned)}
+    severity: Severity = "note"
+    said = ""
+    if crash is not None:
+        row, text = crash
+        severity = "note" if "Interrupt" in text else "warning" if share is not None and share >= 0.95 else "error"
+        said = f"; {view.history.row_word} {row} says: {text[:100]}"
     return Detection(
-        severity="note",
-        statement=f"the log ends at step {view.last_step} of {planned} ({share:.0%} of the plan){left}{error}",
-        numbers={"share_done": share, "planned": int(planned), "last_step": view.last_step},
+        severity=severity,
+        statement=f"the log ends at {where}{done}{left}{said}",
+        numbers=numbers,
         evidence=(points(loss, [len(loss) - 1]),),
         certainty="certain",
+        remedy=_remedy_of(crash[1]) if crash is not None else "",
     )
+
+
+def _share_done(view: View, loss: Series, planned: float) -> float:
+    """Last step over planned steps; 1 if the next entry would have come after the plan's end."""
+    reached = max(view.last_step, int(view.config.get("last_step") or 0))
+    interval = int(np.median(np.diff(loss.steps)))
+    if reached >= 0.95 * planned or reached + interval >= planned:
+        return 1.0
+    return view.last_step / planned
+
+
+def _crash(view: View) -> tuple[int, str] | None:
+    """The first error that the log prints behind its last entry: row and text; None without one."""
+    last = max((int(series.rows.max()) for series in view.series.values() if len(series)), default=0)
+    later = [(row, text) for row, text in view.config.get("errors", ()) if row >= last and text]
+    known = [error for error in later if any(word in error[1].lower() for word, _ in _CRASHES)]
+    return next(iter(known or later), None)
+
+
+_CRASHES = (
+    ("out of memory", "lower the batch size or the sequence length, accumulate, or checkpoint activations"),
+    ("outofmemory", "lower the batch size or the sequence length, accumulate, or checkpoint activations"),
+    ("nccl", "look at the other ranks' logs for the first error: the rank that waits is seldom the one that failed"),
+    ("timeout", "look at the other ranks' logs for the first error: the rank that waits is seldom the one that failed"),
+    ("time limit", "the scheduler's time was over: resume from the last checkpoint, with more time"),
+    ("kill", "something outside ended it: the machine's memory (host, not GPU), a scheduler, or a person"),
+)
+
+
+def _remedy_of(text: str) -> str:
+    return next((remedy for word, remedy in _CRASHES if word in text.lower()), "")

@@ -3,7 +3,8 @@
 import numpy as np
 
 from ontogeny.diagnosis.clipping import DEFAULT_KEY, always_clipped
-from ontogeny.diagnosis.objective import EVERY, LIKELIHOOD, SUPERVISED
+from ontogeny.diagnosis.dead_signals import is_dead, is_masked, nan_beside
+from ontogeny.diagnosis.objective import EVERY, LIKELIHOOD, SUPERVISED, ObjectiveKind
 from ontogeny.diagnosis.rule import Detection, Lacks, Nothing, points, rule
 from ontogeny.diagnosis.view import View
 from ontogeny.statistics import robust
@@ -39,6 +40,11 @@ def nan_loss(view: View) -> Detection | Nothing | Lacks:
     losses = [series for (_, name), series in view.series.items() if name == "loss"]
     if not losses:
         return Lacks(what="a loss")
+    if is_masked(view):
+        return Lacks(what="a label that counts (see masked_labels)")
+    left_out = _left_out(view)
+    if left_out is not None:
+        return left_out
     broken = [series for series in losses if not series.finite.all()]
     if not broken:
         return Nothing(numbers={"entries": sum(map(len, losses))})
@@ -53,7 +59,12 @@ def nan_loss(view: View) -> Detection | Nothing | Lacks:
     shown = points(series, np.unique(np.concatenate([[max(first - 1, 0)], bad])))
     if to_end:
         tail = f"{where} and not finite from step {series.steps[_tail_start(series)]} to the end of the log"
-        return Detection(severity="error", statement=tail, numbers=numbers, evidence=(shown,), certainty="certain")
+        remedy = (
+            _REMEDY_OF_EVALUATION if series.scope != TRAIN and first == 0 else _REMEDY_AT_START if not first else ""
+        )
+        return Detection(
+            severity="error", statement=tail, numbers=numbers, evidence=(shown,), certainty="certain", remedy=remedy
+        )
     if late >= LEAST_NAN:
         again = f"{where}, and at {len(bad)} of {len(series)} entries in all"
         return Detection(severity="error", statement=again, numbers=numbers, evidence=(shown,), certainty="certain")
@@ -64,6 +75,34 @@ def nan_loss(view: View) -> Detection | Nothing | Lacks:
         statement=f"{where}, and finite again afterwards",
         numbers=numbers,
         evidence=(shown,),
+        certainty="certain",
+    )
+
+
+_REMEDY_OF_EVALUATION = (
+    "the evaluation gives NaN from its first time on: print the labels of one evaluation batch (if all are -100, the "
+    "mean over no tokens is NaN); evaluate in bf16 or fp32; the checkpoints may be sound"
+)
+_REMEDY_AT_START = (
+    "it is NaN from the first entry on: look at the labels of one batch (if all are -100, the mean over no tokens is "
+    "NaN), at the precision (bf16 instead of fp16), and at the weights that were loaded"
+)
+
+
+def _left_out(view: View) -> Detection | None:
+    """A loss that is no longer printed while the gradient norm is NaN: Megatron leaves a NaN loss out."""
+    loss, norm = view.loss, view.grad_norm
+    if loss is None or norm is None or not len(loss):
+        return None
+    later = norm.where(norm.steps > loss.steps[-1])
+    if len(later) < LEAST_NAN or later.finite.any():
+        return None
+    return Detection(
+        severity="error",
+        statement=f"the {loss.label} is not printed after step {loss.steps[-1]} (it was {loss.values[-1]:.4g}), and "
+        f"the {norm.label} is {later.values[0]} from step {later.steps[0]} to {later.steps[-1]}: the loss is NaN there",
+        numbers={"not_finite": len(later), "entries": len(norm), "first_step": int(later.steps[0])},
+        evidence=(points(loss, [len(loss) - 1]), points(later, np.arange(len(later)))),
         certainty="certain",
     )
 
@@ -88,6 +127,8 @@ def hidden_nan(view: View) -> Detection | Nothing | Lacks:
     """The gradient is NaN or infinite while the printed loss looks normal."""
     if view.grad_norm is None or view.loss is None:
         return Lacks(what="a gradient norm and a training loss")
+    if is_masked(view):
+        return Lacks(what="a label that counts (see masked_labels)")
     norm = view.grad_norm
     bad = ~norm.finite & np.isin(norm.steps, view.loss.steps[view.loss.finite])
     late = np.flatnonzero(bad)[np.flatnonzero(bad) >= BENIGN_SHARE * len(norm)]
@@ -109,7 +150,8 @@ def hidden_nan(view: View) -> Detection | Nothing | Lacks:
     title="Loss falls to exactly 0",
     needs="a training loss at 5 or more steps that was above 0.1",
     statistic="run of entries that are exactly 0, after an entry above 0.1",
-    threshold="2 or more in a row, after 3 finite entries above 0.1 or with a gradient norm of NaN or 0",
+    threshold="2 or more in a row, after 3 finite entries above 0.1 or with a gradient norm of NaN or 0; or from one "
+    "of the first 3 entries on, to the end and at 90% of 10 or more entries: warning",
     origin="LLaMA-Factory#7263, #8088: the printed loss is 0.0 once gradients are NaN",
     otherwise="a memorized set in a log that rounds to few decimals: then the loss approaches 0 gradually",
     refuted_by="the unrounded loss at these steps is above 0",
@@ -136,6 +178,18 @@ def zero_loss(view: View) -> Detection | Nothing | Lacks:
                 evidence=(points(loss, np.arange(max(start - 2, 0), min(start + run, start + 8))),),
                 certainty="certain",
             )
+    start = starts[0] if starts else 0
+    if 0 < start <= 3 and len(loss) >= 10 and zero[start:].all():
+        return Detection(
+            severity="warning",
+            statement=f"the {loss.label} is {loss.values[start - 1]:.4g} at step {loss.steps[start - 1]}, then exactly "
+            f"0 at all {len(loss) - start} entries from step {loss.steps[start]} on: nothing is learned after it",
+            numbers={"zeros": len(loss) - start, "before": float(loss.values[start - 1])},
+            evidence=(points(loss, np.arange(min(start + 6, len(loss)))),),
+            otherwise="a handful of examples known by heart",
+            remedy="print the labels of one batch: does any count (is not -100)? Count the examples: with a handful, "
+            "more steps teach nothing",
+        )
     return Nothing(numbers={"zeros": int(zero.sum())})
 
 
@@ -151,7 +205,8 @@ def _dead_gradient(view: View, loss: Series, start: int) -> bool:
     title="Every label masked",
     needs="a training loss at 5 or more steps",
     statistic="share of entries that are exactly 0",
-    threshold="the first 5 entries and at least 95% of all",
+    threshold="the first 5 entries and at least 95% of all; of fewer entries, all, with a gradient norm or an "
+    "evaluation loss of NaN",
     origin="trl#6668: completion-only masking finds no completion, and the mean over no tokens is 0",
     otherwise="an objective that is 0 by design, in a log that does not show it",
     refuted_by="a batch has labels other than -100",
@@ -161,17 +216,18 @@ def _dead_gradient(view: View, loss: Series, start: int) -> bool:
 def masked_labels(view: View) -> Detection | Nothing | Lacks:
     """The loss is 0 from the first entry: no token is supervised."""
     loss = view.loss.clean() if view.loss is not None else None
-    if loss is None or len(loss) < 5:
+    if loss is None or (len(loss) < 5 and not is_masked(view)):
         return Lacks(what="a training loss at 5 or more steps")
     share = float((loss.values == 0).mean())
     if not (loss.values[:5] == 0).all() or share < 0.95:
         return Nothing(numbers={"share_zero": share})
+    nan = f", and the {nan_beside(view)} is NaN" if nan_beside(view) else ""
     return Detection(
         severity="error",
-        statement=f"the {loss.label} is exactly 0 from its first entry on ({share:.0%} of {len(loss)} entries): no "
-        "token is supervised",
+        statement=f"the {loss.label} is exactly 0 from its first entry on ({share:.0%} of {len(loss)} entries){nan}: "
+        "no token is supervised",
         numbers={"share_zero": share, "entries": len(loss)},
-        evidence=(points(loss, np.arange(5)),),
+        evidence=(points(loss, np.arange(min(5, len(loss)))),),
         certainty="likely",
     )
 
@@ -180,12 +236,13 @@ def masked_labels(view: View) -> Detection | Nothing | Lacks:
     title="Gradient vanished",
     needs="a gradient norm at 10 or more steps",
     statistic="longest run of entries with a gradient norm below 1e-8",
-    threshold="5 or more in a row, at the end of the log or over more than 5% of it",
-    origin="DeepSpeed#7632",
+    threshold="5 or more in a row, at the end of the log or over more than 5% of it; 0 throughout counts if the loss "
+    "does not fall (in reinforcement learning: if the KL divergence is 0 throughout, and rewards differ)",
+    origin="DeepSpeed#7632, ms-swift#5890",
     otherwise="a norm printed with so few decimals that it rounds to 0",
     refuted_by="parameters differ between two checkpoints of that stretch by more than rounding",
     remedy="look for a detached graph, frozen parameters, empty labels or a loss scale that reached 0",
-    objectives=SUPERVISED,
+    objectives=SUPERVISED | {ObjectiveKind.REINFORCEMENT},
 )
 def vanished_gradient(view: View) -> Detection | Nothing | Lacks:
     """The gradient is 0, for a while or to the end."""
@@ -197,8 +254,8 @@ def vanished_gradient(view: View) -> Detection | Nothing | Lacks:
         gone = norm.values == 0
         if np.median(norm.values[~gone]) < 20 * norm.step_size:
             return Lacks(what="a gradient norm with more decimals")
-    if gone.all() and view.loss is not None and robust.spread(view.loss.clean().values) > 0:
-        return Lacks(what="a gradient norm that was computed: it is printed as 0 throughout while the loss changes")
+    if gone.all() and not is_dead(view):
+        return Lacks(what="a gradient norm that was computed: it is printed as 0 throughout while the model changes")
     edges = np.flatnonzero(np.diff(np.concatenate([[0], gone.astype(np.int8), [0]])))
     runs = [(int(b - a), int(a)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
     length, start = max(runs, default=(0, 0))

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from ontogeny.diagnosis.dead_signals import is_dead
 from ontogeny.diagnosis.objective import LANGUAGE_MODELING, LIKELIHOOD, SUPERVISED
 from ontogeny.diagnosis.rule import Detection, Lacks, Nothing, points, rule
 from ontogeny.diagnosis.view import View
@@ -23,7 +24,8 @@ def _loss(view: View, least: int = LEAST) -> Series | None:
     needs="a training loss at 20 or more steps from the beginning, beyond the warm-up",
     statistic="mean of the last fifth minus mean of the first fifth (errors from effective sample sizes), and the "
     "fall of the evaluation loss",
-    threshold="the interval contains 0 or the fall is below 2% of the first fifth, the lowest tenth is less than 5% "
+    threshold="the losses of the first epoch come back in each epoch to the last digit (3 decimals or more): error; or "
+    "the interval contains 0 or the fall is below 2% of the first fifth, the lowest tenth is less than 5% "
     "below the first fifth, and no evaluation loss falls by 2%",
     origin="four foreign logs that end within 2% of their first loss; a training loss at 12.6 for 1,300 steps",
     otherwise="a model that has already converged on such text (continued pretraining); entries of single batches, "
@@ -35,6 +37,11 @@ def _loss(view: View, least: int = LEAST) -> Series | None:
 )
 def not_learning(view: View) -> Detection | Nothing | Lacks:
     """The loss ends at its first value."""
+    repeated = _repeats(view)
+    if repeated is not None:
+        return repeated
+    if is_dead(view):
+        return Lacks(what="a gradient that is not 0 throughout (see vanished_gradient)")
     loss = _loss(view)
     few = view.loss.clean() if view.loss is not None else None
     if loss is None and few is not None and len(few) >= 6 and np.ptp(few.values[1:]) < 1e-3 * abs(few.values[-1]):
@@ -48,7 +55,7 @@ def not_learning(view: View) -> Detection | Nothing | Lacks:
     level = float(np.mean(first))
     if level <= 0:
         return Lacks(what="a positive loss")
-    change = robust.difference(last, first)
+    change = robust.change(loss.values, len(first))
     tenth = max(len(loss) // 10, 3)
     lowest = min(float(np.mean(loss.values[i : i + tenth])) for i in range(0, len(loss) - tenth + 1, tenth))
     falls = [
@@ -71,6 +78,34 @@ def not_learning(view: View) -> Detection | Nothing | Lacks:
         f"{level:.4g} over the first (change {change.value:+.3g}, 95% {change.low:+.3g} to {change.high:+.3g})",
         numbers={"change": change.value, "low": change.low, "high": change.high, "first": level, "entries": len(loss)},
         evidence=(points(loss, [0, len(loss) // 2, len(loss) - 1]),),
+    )
+
+
+def _repeats(view: View) -> Detection | None:
+    """Losses that come back in every epoch, to the last digit: the parameters do not change."""
+    loss = view.loss.clean() if view.loss is not None else None
+    if loss is None or len(loss) < 6 or not np.isfinite(loss.epochs).all():
+        return None
+    if loss.decimals is not None and loss.decimals < 3:
+        return None
+    epochs = np.floor(loss.epochs - (loss.epochs[0] if loss.epochs[0] == np.floor(loss.epochs[0]) else 0.0))
+    length = int((epochs == epochs[0]).sum())
+    if length < 3 or len(loss) < 2 * length or len(np.unique(loss.values[:length])) < 3:
+        return None
+    whole = len(loss) // length * length
+    rounds = loss.values[:whole].reshape(-1, length)
+    if not (rounds == rounds[0]).all():
+        return None
+    return Detection(
+        severity="error",
+        statement=f"the {length} values of the {loss.label} in the first epoch ({rounds[0][0]:.4g}, "
+        f"{rounds[0][1]:.4g}, {rounds[0][2]:.4g} …) come back in each of {len(rounds)} epochs, to the last digit: the "
+        "model does not change",
+        numbers={"entries_per_epoch": length, "epochs": len(rounds)},
+        evidence=(points(loss, [0, 1, 2, length, length + 1, length + 2]),),
+        certainty="certain",
+        remedy="check that parameters require gradients (under LoRA: enable_input_require_grads with gradient "
+        "checkpointing), that the optimizer holds them, and that it steps",
     )
 
 
@@ -98,7 +133,7 @@ def plateau_at_frequencies(view: View) -> Detection | Nothing | Lacks:
     level = float(np.median(tail[-third:]))
     change = float(np.median(tail[:third]) - level) / level if level > 0 else 1.0
     first = float(np.max(values[:3]))
-    characters = float(view.config.get("vocabulary_size") or (256 if first < math.log(256) * 1.02 else 1e9)) <= 256
+    characters = float(view.config.get("vocabulary_size") or 1e9) <= 256
     limit = 3.1 if characters else 6.0
     flat = abs(change) < (0.02 if characters else 0.05)
     if not limit <= level <= 9.5 or not flat or first > 30 or _evaluation_falls(view):

@@ -222,7 +222,8 @@ def _stuck(pair: LossAndQuality) -> Detection | None:
     values, loss = pair.quality.values, pair.loss.values
     moved = float(np.ptp(loss) / np.median(np.abs(loss))) if np.median(np.abs(loss)) > 0 else 0.0
     perfect = values[0] in (1.0, 100.0) if pair.sign > 0 else values[0] == 0
-    if len(np.unique(values)) > 1 or perfect or moved < 0.02:
+    steps = pair.quality.steps
+    if len(np.unique(values)) > 1 or perfect or moved < 0.02 or (len(values) < 8 and steps[-1] - steps[0] <= 7):
         return None
     return Detection(
         severity="warning",

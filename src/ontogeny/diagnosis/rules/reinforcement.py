@@ -49,7 +49,7 @@ def reward_does_not_rise(view: View) -> Detection | Nothing | Lacks:
         return Lacks(what=f"a mean reward of {LEAST_ENTRIES} or more entries")
     count = len(reward) // 4
     first, last = reward.values[:count], reward.values[-count:]
-    change = robust.difference(last, first)
+    change = robust.change(reward.values, count)
     numbers = {
         "first_quarter": float(first.mean()),
         "last_quarter": float(last.mean()),

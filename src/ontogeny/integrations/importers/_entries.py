@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 from pydantic import JsonValue
 
 from ontogeny.integrations.importers._builder import Builder
-from ontogeny.integrations.importers._numbers import number_of
+from ontogeny.integrations.importers._numbers import MOST, number_of
 
 STEP_KEYS = (
     "step",
@@ -47,6 +48,28 @@ def add_evaluation_rate(values: Mapping[str, float], builder: Builder) -> None:
         builder.config.setdefault("eval_examples_per_second", []).append(values["eval_samples_per_second"])
 
 
+def step_key_of(values: Mapping[str, object], builder: Builder) -> str | None:
+    """The key that is the step; None if there is none."""
+    return builder.step_label or next((key for key in STEP_KEYS if key in values), None)
+
+
+def add_columns(rows: range, columns: Mapping[str, np.ndarray], builder: Builder) -> None:
+    """Add entries that have the same keys at once: what `add_entry` would add of each, as columns."""
+    values = dict(columns)
+    step_key = step_key_of(values, builder)
+    steps = values.pop(step_key, None) if step_key is not None else None
+    if steps is None or not ((steps >= 0) & (steps < MOST)).all():
+        for i, row in enumerate(rows):
+            add_entry(row, {key: float(numbers[i]) for key, numbers in columns.items()}, builder)
+        return
+    epochs = next((values.pop(key) for key in EPOCH_KEYS if key in values), None)
+    times = next((values.pop(key) for key in TIME_KEYS if key in values), None)
+    for key in _STEPS & values.keys():
+        del values[key]
+    if values:
+        builder.add_steps(rows, steps, values, epochs=epochs, times_unix_s=times)
+
+
 def add_entry(row: int, entry: Mapping[str, JsonValue], builder: Builder, *, step: float | None = None) -> bool:
     """Add one entry. Keys with null count as absent. Returns whether it has a number that could be a metric."""
     values: dict[str, float] = {}
@@ -55,7 +78,7 @@ def add_entry(row: int, entry: Mapping[str, JsonValue], builder: Builder, *, ste
         value = raw if type(raw) is float else number_of(raw)
         if value is not None:
             values[key] = value
-    step_key = builder.step_label or next((key for key in STEP_KEYS if key in values), None)
+    step_key = step_key_of(values, builder)
     if step is None and step_key is not None:
         step = values.pop(step_key, None)
     epoch = next((values.pop(key) for key in EPOCH_KEYS if key in values), None)

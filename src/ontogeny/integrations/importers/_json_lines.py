@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from pydantic import JsonValue
 
+from ontogeny.integrations.importers._alike import LineStream
 from ontogeny.integrations.importers._source import Source
 
 _FIRST_LINES = 20
@@ -13,11 +14,17 @@ _FIRST_LINES = 20
 
 def objects(source: Source) -> Iterator[tuple[int, dict[str, JsonValue]]]:
     """Line number and object of every line that is a JSON object; a note counts the other lines."""
+    for number, _, entry in printed_objects(source, LineStream(source)):
+        yield number, entry
+
+
+def printed_objects(source: Source, stream: LineStream) -> Iterator[tuple[int, str, dict[str, JsonValue]]]:
+    """The same, with the lines themselves; what the caller takes from `stream` is not given."""
     others, first = 0, 0
-    for number, line in source.lines():
+    for number, line in stream:
         entry = _object(line)
         if entry is not None:
-            yield number, entry
+            yield number, line, entry
             continue
         others += 1
         first = first or number

@@ -1,6 +1,7 @@
 """The meaning of a log's metric names: scope, our name, and unit."""
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -43,9 +44,29 @@ _SYNONYMS = {
         "loss epoch",
         "running loss",
         "loss metrics global avg loss",
+        "loss mean",
+        "mean loss",
+        "cost",
+        "gpt loss",
+        "reduced train loss",
+        "tot loss",
+        "language cross entropy",
+        "crossentropy loss",
+        "objective cross entropy",
+        "lm loss value",
+        "ce mean words",
+        "objective",
     ),
     "nll": ("nll", "nll loss", "negative log likelihood"),
-    "perplexity": ("perplexity", "ppl", "perplexity step", "perplexity epoch", "epoch perplexity"),
+    "perplexity": (
+        "perplexity",
+        "ppl",
+        "perplexity step",
+        "perplexity epoch",
+        "epoch perplexity",
+        "lm loss ppl",
+        "language perplexity",
+    ),
     "bits_per_byte": ("bpb", "bits per byte"),
     "bits_per_character": ("bpc", "bits per character", "bits per char"),
     "learning_rate": (
@@ -58,6 +79,13 @@ _SYNONYMS = {
         "lr 0",
         "lr group 0",
         "lr pg 1",
+        "l r",
+        "actor lr",
+        "optim lr",
+        "optim0 lr0",
+        "optim learning rate",
+        "optim learning rate group 0",
+        "lr cur",
     ),
     "learning_rate_multiplier": ("lrm",),
     "grad_norm": (
@@ -70,10 +98,15 @@ _SYNONYMS = {
         "total grad norm",
         "global grad norm",
         "grad norm total",
+        "g norm",
+        "actor grad norm",
+        "optim total grad norm",
+        "optim grad norm",
+        "policy grad norm",
     ),
     "accuracy": ("accuracy", "acc"),
     "token_accuracy": ("mean token accuracy", "token accuracy", "token acc"),
-    "entropy": ("entropy", "mean entropy", "policy entropy"),
+    "entropy": ("entropy", "mean entropy", "policy entropy", "actor entropy"),
     "tokens_seen": (
         "num tokens",
         "tokens",
@@ -100,9 +133,21 @@ _REINFORCEMENT = {
         "score mean",
         "objective rlhf reward",
         "objective scores",
+        "ep rew mean",
+        "rollout ep rew mean",
+        "return",
     ),
     "reward_std": ("reward std", "rewards std", "std reward", "reward std mean"),
-    "kl": ("kl", "objective kl", "mean kl", "approx kl", "actor kl loss", "kl mean", "policy approxkl avg"),
+    "kl": (
+        "kl",
+        "objective kl",
+        "mean kl",
+        "approx kl",
+        "actor kl loss",
+        "kl mean",
+        "policy approxkl avg",
+        "actor ppo kl",
+    ),
     "completion_length": (
         "completion length",
         "completions mean length",
@@ -115,7 +160,23 @@ _REINFORCEMENT = {
 }
 _BY_WORDS |= {synonym: name for name, synonyms in _REINFORCEMENT.items() for synonym in synonyms}
 
-_PREFERENCE = (
+_QUALITIES = (
+    "bleu",
+    "sacrebleu",
+    "chrf",
+    "meteor",
+    "rouge1",
+    "rouge2",
+    "rougel",
+    "rougelsum",
+    "f1",
+    "exact_match",
+    "wer",
+)
+KNOWN_NAMES = frozenset({*_BY_WORDS.values(), *_QUALITIES, "cer", "precision", "recall", "mrr", "bertscore_f1"})
+"""Our names of the quantities that a log's labels are understood as."""
+
+PREFERENCE_NAMES = (
     "rewards/chosen",
     "rewards/rejected",
     "rewards/accuracies",
@@ -125,6 +186,30 @@ _PREFERENCE = (
     "logits/chosen",
     "logits/rejected",
 )
+
+_OF_TRAINING = {"loss", "learning_rate", "grad_norm", "tokens_seen", "loss_scale"}
+"""Metrics that a table has of training alone."""
+
+_AUXILIARY = {
+    *(
+        "cls",
+        "box",
+        "dfl",
+        "aux",
+        "kl",
+        "mtp",
+        "z",
+        "router",
+        "balance",
+        "balancing",
+        "load",
+        "commitment",
+        "ctc",
+        "att",
+    ),
+    *("simple", "pruned", "l1", "l2", "reg", "moe", "obj", "giou", "bbox", "mask", "rpn", "vq", "contrastive"),
+}
+"""Words of a loss that is a part of another, not one of a further evaluation set."""
 
 _NOT_METRICS = {
     "step",
@@ -163,6 +248,11 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _PARTS = re.compile(r"[\s_/\-.:|()\[\]]+")
 
 
+def words_of(label: str) -> list[str]:
+    """The words of a label in lower case: ``evalLoss/code_set`` has eval, loss, code and set."""
+    return [word for word in _PARTS.split(_CAMEL.sub("_", label).lower()) if word]
+
+
 @lru_cache(maxsize=65_536)
 def understand(label: str) -> Meaning | None:
     """The meaning of a log's label; None if it is no metric (steps, times, memory).
@@ -176,12 +266,16 @@ def understand(label: str) -> Meaning | None:
         return preference
     if stripped.startswith("term/"):  # named by an importer that knows it is a term of a composite loss
         return Meaning(TRAIN, stripped, "nats")
-    words = [word for word in _PARTS.split(_CAMEL.sub("_", stripped).lower()) if word]
+    words = words_of(stripped)
     if not words or " ".join(words) in _NOT_METRICS:
         return None
     if words == ["train", "train", "loss"]:  # the mean over the whole run, as Trainer hands it to its loggers
         return None
     scope, rest = _scope(words)
+    rest = [word for word in rest if word not in _TRAIN_WORDS] or rest
+    rest = rest[1:] if rest[0:1] == ["metrics"] and len(rest) > 1 else rest
+    if len(rest) > 1 and rest[0] == "lr" and rest[-1].startswith("group"):
+        rest = ["lr"]
     phrase = " ".join(rest)
     if phrase in _NOT_METRICS:
         return None
@@ -192,11 +286,24 @@ def understand(label: str) -> Meaning | None:
         return Meaning(scope, "loss", "nats")
     if _TIMING.search(stripped):
         return None
+    if scope == EVAL and len(rest) > 1 and rest[-1] == "loss" and set(rest[:-1]) <= _AUXILIARY:
+        return Meaning(scope, f"term/{'_'.join(rest[:-1])}", "")
     if scope == EVAL and len(rest) > 1 and (name := _BY_WORDS.get(rest[-1])) in ("loss", "perplexity", "accuracy"):
         return Meaning("_".join(rest[:-1]), name, _UNITS.get(name, ""))
     if rest[-1] == "loss" and len(rest) > 1:
         return Meaning(scope, f"term/{'_'.join(rest[:-1])}", "nats")
     return Meaning(scope, "_".join(rest))
+
+
+def of_evaluations(columns: Sequence[str]) -> list[str]:
+    """Labels of the columns of Trainer's table: beside a validation loss, every other metric is of the evaluation."""
+    meanings = [understand(column) for column in columns]
+    if not any(meaning is not None and (meaning.scope, meaning.name) == (EVAL, "loss") for meaning in meanings):
+        return list(columns)
+    return [
+        column if meaning is None or meaning.scope != TRAIN or meaning.name in _OF_TRAINING else f"eval {column}"
+        for column, meaning in zip(columns, meanings, strict=True)
+    ]
 
 
 def _scope(words: list[str]) -> tuple[str, list[str]]:
@@ -220,6 +327,6 @@ def _preference(label: str) -> Meaning | None:
     for prefix in ("eval_", "eval/"):
         if bare.startswith(prefix):
             bare, scope = bare.removeprefix(prefix), EVAL
-    if bare in _PREFERENCE:
+    if bare in PREFERENCE_NAMES:
         return Meaning(scope, bare)
     return None

@@ -55,15 +55,19 @@ def cut(steps: np.ndarray, points: Mapping[Key, Points], writers: Sequence[str] 
         notes.append("the log runs backwards: its order was reversed")
     points, copies = _without_copies(steps, points)
     returns = _returns(steps, points, backward=backward)
-    entries = len(np.unique(np.concatenate([index for index, _ in points.values()]))) if points else 0
     boundaries = _boundaries(returns)
-    if len(boundaries) > INTERLEAVED_RETURNS and len(boundaries) > entries / 10:
+    if len(boundaries) > INTERLEAVED_RETURNS and len(boundaries) > _entries(points) / 10:
         lanes, interleaved = _lanes(steps, points)
         return Cuts(lanes, [*notes, *interleaved, *_note_on_copies(copies)])
     notes += _note_on_copies(copies)
     if backward:
         return Cuts([Cut(0, "first", "", dict(points))], notes)
     return Cuts(_split(steps, points, boundaries), notes)
+
+
+def _entries(points: Mapping[Key, Points]) -> int:
+    """How many entries have a value in some series."""
+    return len(np.unique(np.concatenate([index for index, _ in points.values()]))) if points else 0
 
 
 def _note_on_copies(copies: int) -> list[str]:
@@ -81,6 +85,9 @@ def _without_copies(steps: np.ndarray, points: Mapping[Key, Points]) -> tuple[di
     kept, copies = {}, 0
     for key, (index, values) in points.items():
         same = (np.diff(steps[index]) == 0) & _equal(values[1:], values[:-1])
+        if not same.any():
+            kept[key] = (index, values)
+            continue
         keep = np.concatenate([[True], ~same])
         copies += int(len(keep) - keep.sum())
         kept[key] = (index[keep], values[keep])

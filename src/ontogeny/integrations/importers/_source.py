@@ -3,9 +3,12 @@
 import codecs
 import json
 import re
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
+from typing import TextIO
 
 from pydantic import JsonValue
 
@@ -18,7 +21,12 @@ LONGEST_LINE = 1 << 20
 """Characters of a line that are read."""
 SAMPLE_LINES = 4000
 """Lines at the beginning, and as many at the end, by which text formats are recognised."""
+_LONG, _TAIL_BYTES = 16 << 20, 2 << 20
+"""Of a file of so many bytes, the sample's last lines are sought in its last bytes only."""
+_BLOCK = 1 << 20
 _MOST_CUTS = 20
+_LONGEST_TOKEN = 1000
+"""Characters before the end of the head in which a fault of its JSON may come from the cut."""
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
@@ -31,8 +39,9 @@ class NotReadableError(OntogenyError):
 class Source:
     """A file on disk. `notes` says what could not be read; `partial` is true if there is any such part."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, name: str = "") -> None:
         self.path = path
+        self.name = name or path.name
         self.notes: list[str] = []
         self.partial = False
         try:
@@ -71,7 +80,9 @@ class Source:
             half = max(len(self.head) // 4, 1)
             if odd_zeros > half and even_zeros < half // 8:
                 return "utf-16-le"
-            return "utf-16-be" if even_zeros > half and odd_zeros < half // 8 else None
+            if even_zeros > half and odd_zeros < half // 8:
+                return "utf-16-be"
+            return "utf-8" if _is_text_with_zeros(self.head) else None
         return "utf-8"
 
     @property
@@ -95,23 +106,64 @@ class Source:
         Numbers are those that an editor shows: all repaints of a progress bar have the number of the file's line that
         contains them.
         """
-        for number, line in enumerate(self.text.split("\n"), 1):
-            parts = line.split("\r") if "\r" in line else (line,)
-            for part in parts:
-                piece = part
-                if len(piece) > LONGEST_LINE:
-                    self.note(f"line {number} has {len(piece):,} characters: only the beginning was read", partial=True)
-                    piece = piece[:LONGEST_LINE]
-                if "\x1b" in piece:
-                    piece = _ANSI.sub("", piece)
-                if piece and not piece.isspace():
-                    yield number, piece
+        for number, line in enumerate(self.open_text("\n"), 1):
+            for piece in self.pieces(number, line.rstrip("\n")):
+                yield number, piece
+
+    def pieces(self, number: int, line: str) -> Iterator[str]:
+        r"""The texts that a line holds: parted at ``\r``, without colour codes, cut to 1 Mi characters, none blank."""
+        for part in line.split("\r") if "\r" in line else (line,):
+            piece = part
+            if len(piece) > LONGEST_LINE:
+                self.note(f"line {number} has {len(piece):,} characters: only the beginning was read", partial=True)
+                piece = piece[:LONGEST_LINE]
+            if "\x1b" in piece:
+                piece = _ANSI.sub("", piece)
+            if piece and not piece.isspace():
+                yield piece
+
+    def blocks(self) -> Iterator[str]:
+        """The text in pieces of about 1 Mi characters, each of whole lines. NUL bytes are left out."""
+        yield from self._cleaned(_whole_lines)
+
+    def open_text(self, newline: str | None) -> Iterator[str]:
+        """Lines with their ends, read one after the other; `newline` as in `open`. NUL bytes are left out."""
+        yield from self._cleaned(iter, newline)
+
+    def _cleaned(self, texts_of: Callable[[TextIO], Iterator[str]], newline: str | None = "\n") -> Iterator[str]:
+        """Texts read from the file, without NUL bytes; a note says how many bytes cannot be decoded."""
+        broken = 0
+        try:
+            with self.path.open(encoding=self.encoding or "utf-8", errors="replace", newline=newline) as file:
+                for text in texts_of(file):
+                    if "\ufffd" in text:
+                        broken += text.count("\ufffd")
+                    if "\0" in text:
+                        self.note("NUL bytes were left out")
+                        text = text.replace("\0", "")  # noqa: PLW2901
+                    yield text
+        except OSError as error:
+            raise DataError(f"{self.path}: {error.strerror or error}") from None
+        if broken:
+            self.note(f"{broken} bytes are not valid {self.encoding}", partial=True)
 
     @cached_property
     def sample(self) -> list[str]:
         """Lines from the beginning and from the end, by which a format is recognised."""
-        lines = [line for _, line in self.lines()]
-        return lines if len(lines) <= 2 * SAMPLE_LINES else lines[:SAMPLE_LINES] + lines[-SAMPLE_LINES:]
+        lines = (line for _, line in self.lines())
+        first = list(islice(lines, SAMPLE_LINES))
+        if self.size < _LONG or not (self.encoding or "").startswith("utf-8"):
+            return [*first, *deque(lines, SAMPLE_LINES)]
+        return [*first, *deque(self._last_lines(), SAMPLE_LINES)]
+
+    def _last_lines(self) -> Iterator[str]:
+        """The lines in the last 2 MiB of a long file."""
+        with self.path.open("rb") as file:
+            file.seek(-_TAIL_BYTES, 2)
+            file.readline()
+            text = file.read().decode("utf-8", errors="replace").replace("\0", "")
+        for line in text.split("\n"):
+            yield from self.pieces(0, line)
 
     @cached_property
     def json(self) -> JsonValue:
@@ -119,6 +171,8 @@ class Source:
 
         Of a truncated file, the complete part, with a note and `partial` set.
         """
+        if self._begins_as_lines or self._begins_as_no_json:
+            return None
         text = self.text.lstrip("\ufeff \t\r\n")
         if not text.startswith(("{", "[")):
             return None
@@ -131,6 +185,30 @@ class Source:
             return self._salvage(text, error.pos)
         except ValueError:  # a number with more digits than Python converts
             return None
+
+    @property
+    def _begins_as_lines(self) -> bool:
+        """Is the first line a whole JSON object, and not the only one? Then the file is not one JSON value."""
+        first, end, rest = self.head.lstrip(b"\xef\xbb\xbf \t\r\n").partition(b"\n")
+        if not end or not rest.lstrip().startswith(b"{"):
+            return False
+        try:
+            return isinstance(json.loads(first), dict)
+        except (ValueError, RecursionError):
+            return False
+
+    @property
+    def _begins_as_no_json(self) -> bool:
+        """Is there a fault in the head, before the end of any object? Then nothing can be salvaged."""
+        text = self.head.decode(self.encoding or "utf-8", errors="replace").lstrip("\ufeff \t\r\n")
+        try:
+            json.loads(text)
+        except json.JSONDecodeError as error:
+            is_cut = error.pos > len(text) - _LONGEST_TOKEN or error.msg.startswith("Unterminated")
+            return not is_cut and "}" not in text[: error.pos]
+        except (ValueError, RecursionError):
+            return False
+        return False
 
     def _salvage(self, text: str, at: int) -> JsonValue:
         """The complete part of a JSON text with a fault at `at`: cut after the last complete object and closed."""
@@ -154,6 +232,22 @@ class Source:
         self.partial = self.partial or partial
         if text not in self.notes:
             self.notes.append(text)
+
+
+def _whole_lines(file: TextIO) -> Iterator[str]:
+    while text := file.read(_BLOCK):
+        yield text + file.readline()
+
+
+_FEW_ZEROS = re.compile(rb"(?<!\0)\0{1,7}(?!\0)")
+
+
+def _is_text_with_zeros(head: bytes) -> bool:
+    """Is it text with holes, runs of 8 or more NUL bytes? A log that was cut while it was written to has such."""
+    if _FEW_ZEROS.search(head):
+        return False
+    rest = head.replace(b"\0", b"")[:4096]
+    return sum(32 <= byte < 127 or byte in b"\t\r\n\x1b" for byte in rest) >= 0.98 * len(rest)
 
 
 def _is_truncation(text: str, at: int) -> bool:

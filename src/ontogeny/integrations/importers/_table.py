@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 from ontogeny.integrations.importers._builder import Builder
 from ontogeny.integrations.importers._numbers import number_of
@@ -49,6 +50,8 @@ _SETTINGS = {
 }
 _NAME_WITH_NUMBER = re.compile(r"(?:[:=]\s*[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|\s\d+\.\d+)$")
 """A name followed by a number: this is a line of a log, not a header."""
+_PAIR_IN_CELL = re.compile(r"^[^\"'{]{0,60}\b(?:loss|step|iter|epoch|lr)\s?[:= ]\s*[-+]?\d", re.IGNORECASE)
+"""A cell with a name and its number: this is a line of a log, not a row."""
 _MOST_WORDS = 4
 """Most words in a column's name if no row follows the header."""
 csv.field_size_limit(LONGEST_LINE)
@@ -80,7 +83,7 @@ def _header_of(line: str) -> Header | None:
     if best is None or sum(number_of(name) is not None for name in best.names) > len(best.names) / 4:
         return None
     words = [name for name in best.names if name]
-    fitting = words and all(
+    fitting = len(words) > (best.delimiter == "|") and all(
         len(name) < 200 and "{" not in name and not _NAME_WITH_NUMBER.search(name[-40:]) for name in words
     )
     return best if fitting else None
@@ -98,6 +101,8 @@ def header_of(source: Source) -> Header | None:
     header = _header_of(lines[0]) if lines else None
     if header is None:
         return None
+    if any(_PAIR_IN_CELL.search(cell) for line in lines[1:6] for cell in line.split(header.delimiter)):
+        return None  # lines of a log below a sentence with a comma
     following = [line.count(header.delimiter) for line in lines[1:6]]
     expected = len(header.names) - 1
     if not following and any(len(name.split()) > _MOST_WORDS for name in header.names):  # a sentence with a comma
@@ -109,8 +114,9 @@ def header_of(source: Source) -> Header | None:
 
 def rows_of(source: Source, header: Header) -> Iterator[tuple[int, list[str]]]:
     """Line number (1 is the header) and cells of every row; damaged rows are noted and left out."""
-    text = source.text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
-    reader = csv.reader(text.lstrip("\ufeff\n").split("\n"), delimiter=header.delimiter)
+    lines = source.open_text(None)
+    first = next((line for line in lines if line.strip("\ufeff\n ")), "").lstrip("\ufeff")
+    reader = csv.reader(chain([first], lines), delimiter=header.delimiter)
     short = 0
     seen_header = False
     while True:

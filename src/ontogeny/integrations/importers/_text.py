@@ -1,24 +1,14 @@
-"""Shared by all text formats: pairs of name and number, prefixes of loggers, and the configuration that logs state."""
+"""Shared by all text formats: prefixes of loggers, and the configuration that logs state."""
 
 import re
 from collections.abc import Iterable, Iterator
 
+from ontogeny.integrations.importers._alike import LineStream
 from ontogeny.integrations.importers._builder import Builder
-from ontogeny.integrations.importers._names import understand
-from ontogeny.integrations.importers._numbers import COUNT, NUMBER, count_of, number_of
+from ontogeny.integrations.importers._numbers import COUNT, count_of
 from ontogeny.integrations.importers._source import Source
-from ontogeny.store.history import TRAIN
 
-_LOGGER = re.compile(r"^.{0,160}?(?:\bINFO\b|\bWARNING\b)[\])]?\s*[-:>]*\s*")
-_WORD = r"[A-Za-z][\w/.-]{0,60}"
-_WORDS_BEFORE = rf"\b(?:{_WORD}+[ -]{{1,3}}+){{0,2}}?"
-_PAIR = re.compile(
-    rf"(?:(?P<name>{_WORDS_BEFORE}{_WORD}+)\s*+(?:[:=]\s*+)?|(?P<touching>\b{_WORD}(?<=[/-])))(?<![\w.])"
-    rf"(?P<value>{NUMBER})(?P<unit>[A-Za-z%]+| (?:BPC|BPB|bpc|bpb)\b)?(?![\w(])"
-)
-"""Up to three words and their number; or one word that ends in `/` or `-`, right before it. Words are taken
-whole and never given back (`+`): a hyphen may be part of a word or stand between two, and trying all ways to divide a
-line of hyphens would take minutes."""
+_LOGGER = re.compile(r"^.{0,160}?(?:\bINFO\b|\bWARNING\b|\bDEBUG\b)[\])]?\s*[-:>|]*\s*")
 _CORE_METRICS = {
     "loss",
     "perplexity",
@@ -33,8 +23,6 @@ _CORE_METRICS = {
 _CORE_BEGINNINGS = ("term/", "bleu", "rouge", "f1", "wer")
 REPEATED = re.compile(r"\b(?:best|saved|saving|checkpoint|improved)\b", re.IGNORECASE)
 """Lines that repeat the result of an evaluation."""
-BITS = {"bpc": "bits", "bpb": "bits"}
-_EVALUATION = re.compile(r"(?:\W*)(?:validation|valid|eval|dev|test)\b[^:=]{0,20}:\s*(?=[A-Za-z])", re.IGNORECASE)
 _BAR = re.compile(r"\d+%\|")
 
 _SETTING = re.compile(
@@ -61,18 +49,54 @@ _TRAINER = {
 }
 _TRAINER_LINE = re.compile(rf"({'|'.join(_TRAINER)})\s*=\s*({COUNT})")
 _ERROR = re.compile(r"^(?:\[[^\]]*\]:?\s*)*([\w.]*(?:Error|Exception|Interrupt|OutOfMemory\w*)\b.*)")
+_CRASH = re.compile(
+    r"\b(?:CUDA out of memory|out of memory\. Tried|oom-kill|Out of memory: Kill|Killed\s*$|SIGKILL|Segmentation fault"
+    r"|DUE TO TIME LIMIT|collective operation timeout|NCCL (?:error|timeout|watchdog)|slurmstepd: error).*",
+    re.IGNORECASE,
+)
+"""Ends of a training that are no exceptions of Python, or stand behind a prefix."""
+_MAY_END = ("rror", "xception", "nterrupt", "emory", "ill", "fault", "LIMIT", "imeout", "NCCL")
 MOST_ERRORS = 20
 LONGEST_PRINTED = 4096
+_MOST_WRAPPED = 60
+"""Lines over which a dictionary may be wrapped."""
+_OPEN = re.compile(r"\{['\"][\w/ .()-]+['\"]: ?")
 
 
-def lines(source: Source) -> Iterator[tuple[int, str]]:
-    """Lines with their numbers, cut to 4,096 characters: enough for printed logs, and it keeps the patterns fast."""
-    return ((number, line[:LONGEST_PRINTED]) for number, line in source.lines())
+def lines(source: Source | LineStream) -> Iterator[tuple[int, str]]:
+    """Lines with their numbers, cut to 4,096 characters: enough for printed logs, and it keeps the patterns fast.
+
+    A dictionary that is wrapped over lines is one line, with the number of its first.
+    """
+    stream = source if isinstance(source, LineStream) else LineStream(source)
+    return _unwrapped((number, line[:LONGEST_PRINTED]) for number, line in stream)
 
 
 def sample(source: Source) -> list[str]:
-    """Lines by which a format is recognised, cut in the same way."""
-    return [line[:LONGEST_PRINTED] for line in source.sample]
+    """Lines by which a format is recognised, cut and joined in the same way."""
+    return [line for _, line in _unwrapped(enumerate(line[:LONGEST_PRINTED] for line in source.sample))]
+
+
+def _unwrapped(numbered: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    held: list[tuple[int, str]] = []
+    for number, line in numbered:
+        if held:
+            held.append((number, line))
+            if "{" in line or len(held) > _MOST_WRAPPED:
+                yield from held[:-1]
+                held = held[-1:]
+            elif "}" in line:
+                yield held[0][0], "".join(part for _, part in held)[:LONGEST_PRINTED]
+                held = []
+                continue
+            else:
+                continue
+        if "{" in line and (_OPEN.search(line, max(line.rfind("{"), 0)) if line.rfind("}") < line.rfind("{") else None):
+            held = [(number, line)]
+        else:
+            held = []
+            yield number, line
+    yield from held
 
 
 def without_logger(line: str) -> str:
@@ -85,29 +109,9 @@ def is_bar(line: str) -> bool:
     return _BAR.search(line) is not None
 
 
-def pairs(text: str) -> Iterator[tuple[str, float, str]]:
-    """Name, number and unit of every ``name: 1.5``, ``name=1.5``, ``name 1.5 BPC`` in a line."""
-    for match in _PAIR.finditer(text):
-        value = number_of(match["value"])
-        if value is not None:
-            yield match["name"] or match["touching"], value, (match["unit"] or "").strip().lower()
-
-
-def metrics(text: str, builder: Builder) -> dict[str, float]:
-    """The metrics among the pairs of a line, if one of them is a loss, a learning rate or the like; else none."""
-    values: dict[str, float] = {}
-    has_core = False
-    prefix = _EVALUATION.match(text)
-    for name, value, unit in pairs(text):
-        meaning = understand(name)
-        if meaning is None or unit in ("s", "ms", "m", "h", "gib", "mib", "gb", "it"):
-            continue
-        has_core = has_core or meaning.name in _CORE_METRICS or meaning.name.startswith(_CORE_BEGINNINGS)
-        label = f"{prefix[0].strip(' -:')} {name}" if prefix and meaning.scope == TRAIN else name
-        values.setdefault(label, value)
-        if unit in BITS and meaning.name == "loss":
-            builder.units[name] = BITS[unit]
-    return values if has_core else {}
+def is_core(name: str) -> bool:
+    """Does a metric of this name (ours) show that a line belongs to a training log?"""
+    return name in _CORE_METRICS or name.startswith(_CORE_BEGINNINGS)
 
 
 def learn(line: str, number: int, builder: Builder) -> None:
@@ -125,12 +129,14 @@ def learn(line: str, number: int, builder: Builder) -> None:
         config.setdefault("from_scratch", True)
     elif "from pretrained" in line or "Loading checkpoint shards" in line or "loading weights file" in line:
         config.setdefault("pretrained", True)
-    if "Error" in line or "Exception" in line or "Interrupt" in line:
-        match = _ERROR.match(line)
-        if match:
+    if any(word in line for word in _MAY_END):
+        error, crash = _ERROR.match(line), _CRASH.search(line)
+        text = error[1] if error else crash[0] if crash else ""
+        if text:
             errors = config.setdefault("errors", [])
-            if len(errors) < MOST_ERRORS:
-                errors.append((number, match[1][:200]))
+            if len(errors) == MOST_ERRORS:
+                errors.pop(0)  # the last ones are those that may have ended it
+            errors.append((number, text[:200]))
             config["interrupted"] = True
 
 

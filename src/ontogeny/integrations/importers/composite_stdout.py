@@ -36,7 +36,7 @@ def claim(source: Source) -> float:
     return 0.0
 
 
-class _Reader:
+class _CompositeReader:
     """State of the reader: the current step, whether a block of parts is open, an evaluation still without a step."""
 
     def __init__(self, builder: Builder) -> None:
@@ -92,7 +92,7 @@ def _evaluation(loss: str, perplexity: str | None) -> dict[str, float]:
 
 def read(source: Source, builder: Builder) -> None:
     """Rows are lines. Parts become `term/<name>`; weights, as printed, go to ``config["term_weights"]``."""
-    reader = _Reader(builder)
+    reader = _CompositeReader(builder)
     for row, text in lines(source):
         reader.line(row, text)
     reader.flush()

@@ -2,6 +2,7 @@
 
 import re
 
+from ontogeny.integrations.importers._alike import LineStream
 from ontogeny.integrations.importers._builder import Builder
 from ontogeny.integrations.importers._entries import add_evaluation_rate
 from ontogeny.integrations.importers._numbers import count_of, number_of
@@ -11,7 +12,10 @@ from ontogeny.integrations.importers._text import learn, lines, sample, share
 FORM = "Hugging Face Trainer, printed"
 _DICTIONARY = re.compile(r"\{'[\w/.-]+':[^{}]*\}")
 _ITEM = re.compile(r"'([^']+)':\s*(?:'([^']*)'|([^,}]+))")
+_STEP = re.compile(r"'global_step/max_steps': '(\d{1,15})/(\d{1,15})'")
 _BAR = re.compile(r"\b(\d+)/(\d+) \[")
+_REPAINT = re.compile(r"\r[^\r{]{0,200}?/(\d{1,15}) \[[^\r{\]]{0,80}\](?=\r[^\r{]{0,200}?/\1 \[)")
+"""A bar that is painted anew right after it."""
 _SUMMARY = ("train_runtime", "train_samples_per_second")
 
 
@@ -44,11 +48,14 @@ def read(source: Source, builder: Builder) -> None:
     """
     entries: list[tuple[int, dict[str, float], int | None]] = []
     bar: tuple[int, int] | None = None
-    for number, line in lines(source):
+    for number, line in lines(LineStream(source, _REPAINT)):
         for now, total in _BAR.findall(line):
             painted = count_of(now), count_of(total)
             if painted[0] is not None and painted[1] is not None and (bar is None or painted[1] >= bar[1]):
                 bar = painted[0], painted[1]
+        stated = _STEP.search(line)  # ms-swift
+        if stated:
+            bar = int(stated[1]), int(stated[2])
         logs = [text for text in _DICTIONARY.findall(line) if _is_log(text)] if "{'" in line else []
         if not logs:
             learn(line, number, builder)
@@ -67,6 +74,7 @@ def _add(number: int, values: dict[str, float], bar_step: int | None, builder: B
     if any(key in values for key in _SUMMARY):
         if "train_loss" in values:
             config["final_train_loss"] = values["train_loss"]
+        builder.end_run()
         return
     add_evaluation_rate(values, builder)
     step: float | None = bar_step

@@ -6,6 +6,7 @@ from html import unescape
 from typing import NamedTuple
 
 from ontogeny.integrations.importers._builder import Builder
+from ontogeny.integrations.importers._names import of_evaluations
 from ontogeny.integrations.importers._numbers import number_of
 from ontogeny.integrations.importers._source import Source
 
@@ -106,8 +107,8 @@ def _pages(source: Source) -> Iterator[tuple[str, str]]:
 
 
 def _add(table: list[Row], writer: str, builder: Builder) -> None:
-    names = table[0].cells
-    lower = [name.lower() for name in names]
+    lower = [name.lower() for name in table[0].cells]
+    names = of_evaluations(table[0].cells)
     step = next((i for i, name in enumerate(lower) if name in _STEP), None)
     epoch = next((i for i, name in enumerate(lower) if name in _EPOCH), None)
     for line, cells in table[1:]:

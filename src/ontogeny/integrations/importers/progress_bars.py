@@ -13,7 +13,7 @@ _PAIR = re.compile(rf"([A-Za-z][\w/]{{0,80}}+)=({NUMBER})")
 _EVALUATION = re.compile(r"eval|valid|\bval\b|test", re.IGNORECASE)
 _LONGEST_TITLE = 80
 _NOT_IN_TITLES = re.compile(r"[|\r\n%]")
-_EPOCH = re.compile(r"epoch\W{0,2}(\d+)", re.IGNORECASE)
+_EPOCH = re.compile(r"epoch\W{0,2}(\d{1,9})", re.IGNORECASE)
 _BACK = 50
 """A bar that goes back by more steps than this began anew; by fewer, it is another process that is a little behind."""
 
@@ -32,6 +32,7 @@ def read(source: Source, builder: Builder) -> None:
     Several processes that paint the same bar are read as one: repeated steps are skipped.
     """
     step, repaints = -1, 0
+    first_epoch: int | None = None
     waiting: tuple[int, dict[str, float]] | None = None
     for number, line in lines(source):
         match = _BAR.search(line) if "=" in line else None
@@ -45,7 +46,10 @@ def read(source: Source, builder: Builder) -> None:
         if _EVALUATION.search(title):
             waiting = (number, {f"eval/{name}": value for name, value in metrics.items()})
             continue
-        now = _step_of(match, title, builder)
+        epoch = _EPOCH.search(title)
+        if epoch and first_epoch is None:
+            first_epoch = int(epoch[1])
+        now = _step_of(match, int(epoch[1]) - (first_epoch or 0) if epoch else None, builder)
         if now is None or step - _BACK < now <= step:
             continue
         if waiting is not None:
@@ -69,11 +73,9 @@ def _title_of(before: str) -> str:
     return _NOT_IN_TITLES.split(before[-_LONGEST_TITLE:])[-1]
 
 
-def _step_of(match: "re.Match[str]", title: str, builder: Builder) -> int | None:
+def _step_of(match: "re.Match[str]", epochs_before: int | None, builder: Builder) -> int | None:
     step, total = count_of(match["step"]), count_of(match["total"] or "")
-    epoch = _EPOCH.search(title)
-    if epoch and total and step is not None:
-        epochs = count_of(epoch[1])
-        return None if epochs is None else epochs * total + step
+    if epochs_before is not None and total and step is not None:
+        return epochs_before * total + step
     builder.configure("max_steps", total or None)
     return step
