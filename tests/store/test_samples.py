@@ -50,7 +50,10 @@ def test_the_same_step_and_measure_replaces(writer: RunWriter) -> None:
     ("row", "message"),
     [
         ({**sample("a"), "txt": "b"}, "samples of 'generation': no column 'txt'"),
-        ({key: value for key, value in sample("a").items() if key != "probe"}, "a row lacks 'probe'"),
+        *(
+            ({key: value for key, value in sample("a").items() if key != column}, f"a row lacks '{column}'")
+            for column in ("probe", "passage_id", "decoding", "text")
+        ),
         ({**sample("a"), "ended": None}, "a row lacks 'ended'"),
     ],
 )

@@ -91,3 +91,24 @@ def test_what_is_decided_is_what_is_read_back() -> None:
 def test_a_decision_without_values_is_refused() -> None:
     with pytest.raises(OntogenyError, match="the control 'clip' decided without values"):
         ControlDecisions([_Clip(rate=0.0)], _metrics()).decide(_context(step=0))
+
+
+class _Meddler(_Rate):
+    """Leaves the model and the objective's module in evaluation mode, with a gradient."""
+
+    def decide(self, context: Context, past: Sequence[Decision]) -> Decision:
+        for module in (context.model, *context.objective.modules.values()):
+            module.eval()
+            next(module.parameters()).grad = torch.ones(1, 1)
+        return super().decide(context, past)
+
+
+def test_a_decision_leaves_the_model_and_the_objectives_modules_as_they_were() -> None:
+    context = _context(step=0)
+    context.objective.modules["projection"] = torch.nn.Linear(1, 1)
+    decisions = ControlDecisions([_Meddler()], _metrics())
+    decisions.decide(context)
+    decisions.time(context)
+    for module in (context.model, context.objective.modules["projection"]):
+        assert module.training
+        assert next(module.parameters()).grad is None
