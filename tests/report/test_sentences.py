@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from ontogeny.report.sentences import Sentence, nats, percent, sentences, signed
+from ontogeny.report.sentences import Sentence, nats, percent, points, sentences, signed
+from ontogeny.statistics.estimates import Estimate
 from ontogeny.store import durable
 from ontogeny.store.run import Run, open_run
 from ontogeny.store.run_group import RunGroup
@@ -358,3 +359,12 @@ def test_numbers() -> None:
     assert (nats(1.234), nats(0.0512), nats(-2.5), nats(NAN)) == ("1.23", "0.051", "−2.50", "not a number")
     assert (signed(0.5), signed(-0.5)) == ("+0.50", "−0.50")
     assert (percent(0.0741), percent(1.0), percent(0.1)) == ("7.4%", "100%", "10%")
+
+
+def test_a_share_that_no_document_moves_has_no_interval() -> None:
+    """All differences are 0: a t interval would be from 0 to 0, as if others could not differ either."""
+    settings = {"n": 48, "basis": "48 items from 48 documents", "how": "95% t"}
+    still = Estimate(value=0.0, low=0.0, high=0.0, **settings)
+    moved = Estimate(value=0.0, low=-0.021, high=0.021, **settings)
+    assert points(still) == "+0.0 points (no interval, since none differs; 48 items from 48 documents)"
+    assert points(moved) == "+0.0 points (−2.1 to +2.1; 48 items from 48 documents)"

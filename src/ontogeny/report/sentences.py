@@ -172,7 +172,7 @@ def _forgot(band: Band) -> Sentence:
         text += f". {_of_tasks_before(tasks_before)}"
         small.append(_small_of_tasks(tasks_before))
     small += [
-        f"On {t.probe}, {t.task}: {percent(t.first)} to {percent(t.last)}, {_points(t.difference)}." for t in tasks
+        f"On {t.probe}, {t.task}: {percent(t.first)} to {percent(t.last)}, {points(t.difference)}." for t in tasks
     ]
     return Sentence(about="forgot", text=f"{text}.", small=" ".join(small))
 
@@ -199,8 +199,10 @@ def _forgetting(band: Band, others: list[LossChange]) -> str:
     return f"It forgot nothing measurable: {went} nats per token"
 
 
-def _points(difference: Estimate) -> str:
-    """A difference of shares in percentage points."""
+def points(difference: Estimate) -> str:
+    """A difference of shares in percentage points; where no document differs, nothing says how much others might."""
+    if difference.value == 0 and difference.ends == (0, 0):
+        return f"+0.0 points (no interval, since none differs; {difference.basis})"
     points, *ends = (f"{100 * x:+.1f}".replace("-", "−") for x in (difference.value, *(difference.ends or ())))
     kind = "" if difference.how else "range "
     return f"{points} points ({kind}{ends[0]} to {ends[1]}; {difference.basis})" if ends else f"{points} points"
