@@ -28,6 +28,7 @@ def _series(run: Any, name: str) -> np.ndarray:
     return run.series(f"target_decrease_{name}", "train")["value"].to_numpy()
 
 
+@pytest.mark.slow
 def test_what_is_asked_for_is_realised(tmp_path: Path) -> None:
     """Each step's decrease on the held-out batch, measured before the next step, is the one predicted (to 1e-5), and
     the target within the refinement; the rates are those that the steps had. The scheduled rate is never used.
@@ -84,6 +85,7 @@ def test_an_edge_that_remains_is_told_from_a_target_out_of_reach(tmp_path: Path)
     assert why.endswith("decrease still grew at the highest rate tried, 5.12e-06: raise highest")
 
 
+@pytest.mark.slow
 def test_it_stops_when_enough_questions_are_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Shares made to be 0.2 at state 0, 0.8 at 1 (not more than 0.8), 0.9 at 2: training ends at state 2."""
     shares = iter([0.2, 0.8, 0.9])

@@ -34,6 +34,7 @@ def test_the_pages_tests_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, r
 
 
 @pytest.mark.usefixtures("both_in_place")
+@pytest.mark.slow
 def test_the_pages_recipes_train_and_resume_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lion, drift_clip = (read_yaml(text, "page")[0] for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL))
     content = tree(write_text(tmp_path / "words"), measures=["evaluation"])

@@ -68,6 +68,7 @@ def test_the_loop_with_a_fault_prints_it(capsys: pytest.CaptureFixture[str]) -> 
     assert "error tensors_do_not_move" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_trainers_run(tmp_path: Path) -> None:
     from transformers import Trainer, TrainingArguments
 

@@ -74,6 +74,7 @@ def test_what_is_found_was_judged_and_curves_are_told_from_what_is_none(name: st
         assert examination.history.segments
 
 
+@pytest.mark.slow
 def test_few_healthy_logs_are_alarmed_and_most_findings_are_true() -> None:
     judged = {key: true for key, true in verdicts().items() if key[0] == "ontogeny"}
     alarmed = set()

@@ -69,6 +69,7 @@ def test_its_page_and_analyses_are_written(old: Path) -> None:
         assert verdicts[kind] == before[kind]["verdict"]
 
 
+@pytest.mark.slow
 def test_measures_see_what_they_saw(old: Path) -> None:
     kinds = [
         {"kind": "token_nll", "name": "token_nll_again"},

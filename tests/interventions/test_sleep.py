@@ -84,6 +84,7 @@ def test_sleep_of_everything_is_the_start_again(tmp_path: Path) -> None:
     assert run.series("sleep_moved", "train")["value"].item() > 0.5
 
 
+@pytest.mark.slow
 def test_without_it_nothing_goes_back(tmp_path: Path) -> None:
     """The negative control of the test above; and one that is never saturated enough changes no bit."""
     never = {"kind": "sleep", "at": {"every_steps": 1}, "share": 1.0, "saturated": 1.0, "tolerance": 100.0}

@@ -84,6 +84,7 @@ def measured_later(unmeasured: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.mark.parametrize("kind", AFTERWARDS)
+@pytest.mark.slow
 def test_backfill_sees_exactly_what_live_saw(kind: str, measured: Path, measured_later: Path) -> None:
     live, later = open_run(measured).measure(kind).load(), open_run(measured_later).measure(kind).load()
     assert live.identical(later)

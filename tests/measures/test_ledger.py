@@ -78,6 +78,7 @@ def test_training_does_not_notice(tmp_path: Path) -> None:
     assert [c.manifest["files"] for c in with_it.checkpoints] == [c.manifest["files"] for c in without.checkpoints]
 
 
+@pytest.mark.slow
 def test_repeats_of_a_batch_are_one_batch_each_time_recorded(tmp_path: Path) -> None:
     content = _content(tmp_path, repeats=3)
     run = open_run(execute(validate(content, "test"), runs_dir=tmp_path / "runs"))

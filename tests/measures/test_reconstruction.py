@@ -30,6 +30,7 @@ def test_decoding_is_greedy_given_the_latents() -> None:
     assert np.array_equal(_decode(model, latents, rows[:, :1], 5), text[:, 1:].numpy())
 
 
+@pytest.mark.slow
 def test_a_passage_learned_by_heart_is_reconstructed_and_others_are_not() -> None:
     model = make_autoencoder(vocabulary=VOCABULARY).train()
     known, other = _rows(4, 24), _rows(4, 24, seed=1)

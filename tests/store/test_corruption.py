@@ -176,10 +176,10 @@ def carry_out(whole: Path, count: int, seed: int) -> tuple[int, list[str]]:
     return refused, wrong
 
 
-def test_a_hundred_corruptions_are_refused_by_name_or_harmless(whole: Path) -> None:
-    refused, wrong = carry_out(whole, 100, seed=0)
+def test_forty_corruptions_are_refused_by_name_or_harmless(whole: Path) -> None:
+    refused, wrong = carry_out(whole, 40, seed=0)
     assert wrong == []
-    assert refused > 65  # what is left fell on blanks, or zeroed or cut nothing
+    assert refused > 25  # what is left fell on blanks, or zeroed or cut nothing
 
 
 @pytest.mark.slow
@@ -206,6 +206,7 @@ def test_a_whole_run_has_no_problems(whole: Path) -> None:
     assert everything(whole) == everything(whole)
 
 
+@pytest.mark.slow
 def test_a_reader_that_checks_nothing_is_caught(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The test can fail: without the run's manifest, changed files pass."""
     from ontogeny.store import manifest

@@ -17,6 +17,8 @@ from tests.small_runs import write_text
 from tests.verbs.conftest import Call
 from tests.verbs.test_analyze import RECIPE
 
+pytestmark = pytest.mark.slow  # they train models of their own
+
 
 @pytest.fixture(autouse=True)
 def most_learned() -> Iterator[None]:

@@ -18,6 +18,8 @@ from ontogeny.store.run import Run, open_run
 from tests.architecture.planted.planting import planted, run_until_killed
 from tests.small_runs import differences, tree
 
+pytestmark = pytest.mark.slow  # they train models of their own
+
 
 def _recipe(texts: Path, term: str = "l2_start", **train: Any) -> Recipe:
     content = tree(texts, measures=["evaluation"], objective=["next_token", {"kind": "l2_start", "weight": 0.1}])

@@ -18,6 +18,8 @@ from ontogeny.store.run import open_run
 from tests.architecture.planted.planting import planted, run_until_killed
 from tests.small_runs import differences
 
+pytestmark = pytest.mark.slow  # they train models of their own
+
 
 @pytest.fixture(autouse=True)
 def _planted() -> Iterator[None]:

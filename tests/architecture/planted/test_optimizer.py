@@ -16,6 +16,8 @@ from ontogeny.store.run import open_run
 from tests.architecture.planted.planting import planted, run_until_killed
 from tests.small_runs import differences, tree
 
+pytestmark = pytest.mark.slow  # they train models of their own
+
 LANDSCAPE = {"kind": "lr_landscape", "rates": 4, "at": {"steps": [0, 8]}}
 STEPS = {"kind": "lr_landscape", "name": "two_steps", "rates": 4, "horizon": 2, "at": {"steps": [0, 8]}}
 

@@ -16,6 +16,8 @@ from tests.architecture.planted import vocabulary
 from tests.architecture.planted.planting import planted
 from tests.report.hand_made import MakeRun
 
+pytestmark = pytest.mark.slow  # they train models of their own
+
 
 @pytest.fixture(autouse=True)
 def _planted() -> Iterator[None]:

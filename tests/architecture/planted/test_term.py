@@ -24,6 +24,8 @@ from ontogeny.train.training import Training
 from tests.architecture.planted.planting import planted, run_until_killed
 from tests.small_runs import differences
 
+pytestmark = pytest.mark.slow  # they train models of their own
+
 TERM = {"kind": "voiced_distillation", "weight": 0.5}
 
 

@@ -200,6 +200,7 @@ def test_a_licence_and_a_short_answer_are_no_leak() -> None:
     assert findings(Loop(), train_texts=train, validation_texts=validation) == {}
 
 
+@pytest.mark.slow
 def test_few_indices_that_are_clamped() -> None:
     """8 of 96 indices are beyond the last example, once and in two shuffled epochs."""
     loop = Loop(steps=24)

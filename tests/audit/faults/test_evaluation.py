@@ -193,6 +193,7 @@ def test_training_that_never_comes_back_from_evaluation_mode() -> None:
     silent(evaluating(comes_back=True), "trained_in_evaluation_mode")
 
 
+@pytest.mark.slow
 def test_examples_that_are_counted_twice_and_never() -> None:
     assert of(again=2)["evaluation_counts_once"].numbers["repeated"] == 8
     silent(judged(again=0), "evaluation_counts_once")

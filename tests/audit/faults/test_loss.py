@@ -104,6 +104,7 @@ def test_a_loss_that_is_a_sum_over_something_else() -> None:
     silent(audited(times(1)), "loss_is_the_mean")
 
 
+@pytest.mark.slow
 def test_micro_batches_that_are_summed_or_averaged() -> None:
     def four(*, divide: bool) -> Loop:
         return Loop(accumulation=4, divide=divide, data=lambda n: rows(4, n, shortest=20))

@@ -70,6 +70,7 @@ def test_a_frozen_part_is_not_a_finding() -> None:
     silent(audited(Loop(model=model, optimizer=lambda _: torch.optim.AdamW(trained, lr=1e-3))), "tensors_do_not_move")
 
 
+@pytest.mark.slow
 def test_other_accumulation_than_said() -> None:
     found = findings(Loop(accumulation=2), accumulation=4)
     assert found["backwards_per_step"].numbers["backwards_per_step"] == 2.0
@@ -141,6 +142,7 @@ class Zeroes(torch.optim.AdamW):
 
 
 @pytest.mark.parametrize("accumulation", [1, 4])
+@pytest.mark.slow
 def test_gradients_that_are_not_cleared(accumulation: int) -> None:
     def loop(kind: Any) -> Loop:
         return Loop(
@@ -173,6 +175,7 @@ def test_gradients_that_are_cleared_just_before_backward() -> None:
     assert {one.rule for one in audit.report.findings} == set()
 
 
+@pytest.mark.slow
 def test_no_step_while_accumulation_is_not_known() -> None:
     def never(batches: int) -> Any:
         return findings(Loop(steps=batches, should_step=lambda n: False))["no_optimizer_step"]
@@ -226,6 +229,7 @@ def by_hand(backward: Callable[[torch.Tensor, Any], Any], *, kind: Any = torch.o
     return {one.rule: one for one in audit.report.findings}
 
 
+@pytest.mark.slow
 def test_a_loss_that_goes_backward_twice() -> None:
     def twice(loss: torch.Tensor, optimizer: Any) -> None:
         loss.backward(retain_graph=True)

@@ -24,6 +24,7 @@ def test_the_learning_rate_that_is_shown() -> None:
     silent(audited(Loop(), lambda audit, step: audit.watch(shown_learning_rate=1e-3)), "learning_rate_shown")
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_counts_batches() -> None:
     """Four micro-batches a step: stepped beside `backward`, a schedule of 100 steps is over after 25."""
 
@@ -84,6 +85,7 @@ def test_a_scheduler_that_never_steps(kind: str) -> None:
     assert scheduled(kind, 1) == {}
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_steps_once_per_epoch() -> None:
     # 24 steps of 4 rows are 96 examples: one epoch and more of 80, less than one of 1000.
     assert scheduled("epochs", None) == scheduled("epochs", None, examples=1000) == {}
