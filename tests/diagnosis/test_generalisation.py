@@ -31,6 +31,17 @@ def test_overfitting_names_the_turn_and_the_rise() -> None:
     assert verdict.evidence[0].steps == (10, 30, 40, 50, 60)
 
 
+def test_text_of_another_kind_that_rises_from_the_start_is_no_overfitting() -> None:
+    """Held-out text falls to 2.0 and rises to 2.4; general text, which only rises (by more), is forgotten."""
+    steps = [0, 10, 20, 30, 40, 50]
+    novel, general = [3.0, 2.0, 2.1, 2.2, 2.3, 2.4], [2.0, 2.5, 3.0, 3.5, 4.0, 4.5]
+    finding = found(overfitting, history(**{"eval_novel_loss": (steps, novel), "eval_general_loss": (steps, general)}))
+    assert finding.numbers["best"] == 2.0
+    assert finding.numbers["last"] == 2.4
+    alone = found(overfitting, history(eval_loss=(steps, general)))
+    assert alone.numbers["last"] == 4.5
+
+
 def test_one_high_last_evaluation_is_no_overfitting() -> None:
     log = history(
         loss=([10, 20, 30, 40], [3.0, 2.5, 2.2, 2.0]), eval_loss=([10, 20, 30, 40, 50], [2.9, 2.4, 2.1, 2.0, 2.1])

@@ -43,6 +43,8 @@ def overfitting(view: View) -> Detection | Nothing | Lacks:
     assessable = [series for series in view.eval_losses if len(series) >= LEAST_EVALUATIONS]
     if not assessable:
         return Lacks(what=f"an evaluation loss at {LEAST_EVALUATIONS} or more steps")
+    # where one fell at first, a loss that rose from its first value on is of other text: that is forgetting
+    assessable = [series for series in assessable if np.argmin(series.values) > 0] or assessable
     worst: Detection | None = None
     rises = {}
     for series in assessable:
