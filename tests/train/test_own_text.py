@@ -126,10 +126,12 @@ def test_given_text_is_counted_alone(texts: Path) -> None:
     assert taken.told["next_token"] == pytest.approx(total / count, rel=1e-4)
 
 
-def test_accumulation_changes_nothing(texts: Path) -> None:
+@pytest.mark.parametrize("accumulate", [3, 6])
+def test_accumulation_changes_nothing(texts: Path, accumulate: int) -> None:
+    """Of 6 micro-batches of one row, three are of the data alone: next_token's unit is that of the step all the same."""
     whole, cut = (
         step_gradients(session_of(own_recipe(texts, own={"share": 0.5, "prompt": 6}, train=train)))
-        for train in ({"dropout": 0.0}, {"dropout": 0.0, "accumulate": 3})
+        for train in ({"dropout": 0.0}, {"dropout": 0.0, "accumulate": accumulate})
     )
     assert cut.loss == pytest.approx(whole.loss, rel=1e-6)
     for told in ("kd", "next_token", "written_tokens"):
