@@ -1,5 +1,6 @@
 """Tiles give what the whole gives: values and gradients, over all ids and over the most probable ones."""
 
+import math
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -142,6 +143,95 @@ def test_the_gradient_can_be_asked_for_twice() -> None:
     first = torch.autograd.grad(3 * total, student, retain_graph=True)[0]
     second = torch.autograd.grad(total, student)[0]
     assert torch.allclose(first, 3 * second, rtol=1e-12)
+
+
+WEIGHTS = {1: (1.0,), 2: (0.25, 0.75)}
+"""Of so many teachers; unequal, so that top k has one reading where each is certain of an id of its own."""
+
+
+def plain(
+    student: torch.Tensor, teachers: list[torch.Tensor], kind: Direction, temperature: float, k: int | None
+) -> tuple[float, torch.Tensor]:
+    """The sum over all rows and its gradient, by autograd over whole softmaxes in float64, with beta 0.3."""
+    logits = student.detach().double().clone().requires_grad_()
+    log_q = (logits / temperature).log_softmax(-1)
+    weighted = zip(WEIGHTS[len(teachers)], teachers, strict=True)
+    log_p = torch.stack([(t.double() / temperature).log_softmax(-1) + math.log(w) for w, t in weighted]).logsumexp(0)
+    if k is not None:
+        own = torch.zeros_like(log_p, dtype=torch.bool).scatter_(1, log_p.topk(k).indices, True)
+        ids = own.nonzero()[:, 1].view(-1, k)
+
+        def merged(log: torch.Tensor) -> torch.Tensor:
+            rest = log.masked_fill(own, -torch.inf).logsumexp(-1, keepdim=True)
+            return torch.cat([log.gather(1, ids), rest], dim=1)
+
+        log_p, log_q = merged(log_p), merged(log_q)
+
+    def kl(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return (a.exp() * (a - b)).sum()
+
+    if kind == "jensen_shannon":
+        log_m = (log_p + math.log(0.3)).logaddexp(log_q + math.log(0.7))
+        total = 0.3 * kl(log_p, log_m) + 0.7 * kl(log_q, log_m)
+    else:
+        total = kl(log_p, log_q) if kind == "forward" else kl(log_q, log_p)
+    total.backward()
+    assert logits.grad is not None
+    return total.item(), logits.grad
+
+
+def of_all_rows(
+    student: torch.Tensor, teachers: list[torch.Tensor], kind: Direction, temperature: float, k: int | None
+) -> tuple[float, torch.Tensor]:
+    """The same by tiles."""
+    logits = student.detach().clone().requires_grad_()
+    comparison = DivergenceSettings(
+        divergence=Divergence(direction=kind, beta=0.3), temperature=temperature, top_k=k, vocabulary=V
+    )
+
+    def teaching(positions: torch.Tensor) -> Mixture:
+        return Mixture(logits=tuple(t[positions] for t in teachers), weights=WEIGHTS[len(teachers)], vocabulary=V)
+
+    total = both_sums(logits, torch.arange(len(logits)), teaching, comparison)[0]
+    total.backward()
+    assert logits.grad is not None
+    return total.item(), logits.grad
+
+
+@pytest.mark.parametrize("k", [None, 3])
+@pytest.mark.parametrize("shift", [-2e4, 0.0, 2e4])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_shift_of_all_logits_changes_nothing(kind: Direction, shift: float, k: int | None) -> None:
+    """softmax(z + c) = softmax(z), in float32, with logits in eighths, which a shift of 20,000 leaves exact."""
+    student, teacher = ((8 * drawn(seed)).round() / 8 for seed in (0, 1))
+    teacher += torch.arange(V) / 64  # no ties: top k has one reading
+    teacher = (64 * teacher).round() / 64
+    expected, gradient = plain(student, [teacher], kind, 0.5, k)
+    total, own = of_all_rows((student + shift).float(), [(teacher + shift / 4).float()], kind, 0.5, k)
+    assert total == pytest.approx(expected, rel=1e-5)
+    assert torch.allclose(own.double(), gradient, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("teachers", [1, 2])
+@pytest.mark.parametrize("k", [None, 1, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_probabilities_too_small_for_a_number_count_by_their_logs(
+    kind: Direction, k: int | None, teachers: int
+) -> None:
+    """Logits that stand hundreds of nats apart: e^-200 is 0 in float32, its log is not, nor is the pull towards it."""
+    student, *taught = (drawn(seed, scale=150.0).float() for seed in range(1 + teachers))
+    expected, gradient = plain(student, taught, kind, 1.0, k)
+    total, own = of_all_rows(student, taught, kind, 1.0, k)
+    assert total == pytest.approx(expected, rel=1e-5)
+    assert torch.allclose(own.double(), gradient, rtol=1e-4, atol=1e-4)
+
+
+def test_a_second_derivative_is_refused() -> None:
+    """The kept gradient knows nothing of the logits: without refusal its derivative would be taken to be 0."""
+    student, teacher = drawn(0).requires_grad_(), drawn(1)
+    total = compared(student, teacher, Divergence(direction="forward"), 1.0)
+    with pytest.raises(RuntimeError, match="has no second derivative"):
+        torch.autograd.grad(total, student, create_graph=True)
 
 
 def test_half_precision_is_computed_in_float32() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ontogeny.core.errors import OntogenyError, RecipeError
+from ontogeny.core.errors import DataError, RecipeError
 from ontogeny.core.passages import Passage
 from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import validate
@@ -19,7 +19,7 @@ from ontogeny.store.run import open_run
 from ontogeny.train.live_training import LiveSession
 from ontogeny.train.loop import step_gradients
 from ontogeny.train.own_text import passages_of_step
-from ontogeny.train.session import Session
+from ontogeny.train.session import Session, check_own_text
 from tests.small_runs import differences, interrupt_and_resume, texts, tree
 
 __all__ = ["texts"]
@@ -126,10 +126,12 @@ def test_given_text_is_counted_alone(texts: Path) -> None:
     assert taken.told["next_token"] == pytest.approx(total / count, rel=1e-4)
 
 
-def test_accumulation_changes_nothing(texts: Path) -> None:
+@pytest.mark.parametrize("accumulate", [3, 6])
+def test_accumulation_changes_nothing(texts: Path, accumulate: int) -> None:
+    """Of 6 micro-batches of one row, three are of the data alone: next_token's unit is the step's all the same."""
     whole, cut = (
         step_gradients(session_of(own_recipe(texts, own={"share": 0.5, "prompt": 6}, train=train)))
-        for train in ({"dropout": 0.0}, {"dropout": 0.0, "accumulate": 3})
+        for train in ({"dropout": 0.0}, {"dropout": 0.0, "accumulate": accumulate})
     )
     assert cut.loss == pytest.approx(whole.loss, rel=1e-6)
     for told in ("kd", "next_token", "written_tokens"):
@@ -158,7 +160,31 @@ def test_what_nobody_reads_is_not_written(texts: Path) -> None:
 
 def test_a_teacher_with_other_tokens_is_refused(texts: Path) -> None:
     session = session_of(own_recipe(texts, own={"share": 0.5, "prompt": 6}))
+    check_own_text(session.train, session.objective, session.examples)
     teacher = session.objective.companions["teacher"]
     session.objective.companions["teacher"] = replace(teacher, tokenizer=session.tokenizer)
-    with pytest.raises(OntogenyError, match="'teacher' has a tokenizer of its own"):
-        passages_of_step(session)
+    with pytest.raises(DataError, match="'teacher' has a tokenizer of its own"):
+        check_own_text(session.train, session.objective, session.examples)
+
+
+@pytest.mark.parametrize(("prompt", "refused"), [(15, False), (16, True)])
+def test_passages_shorter_than_the_prompt_are_refused_before_training(
+    tmp_path: Path, prompt: int, refused: bool
+) -> None:
+    """Documents of one letter sixteen times: passages of at most 16 tokens where data.length is 24.
+
+    Nothing would ever be written after a prompt of 16, and a share of 0 would be reported as if it had been asked for.
+    """
+    folder = tmp_path / "short"
+    folder.mkdir()
+    for letter in "abcdefghijklmnopqrstuvwxyz":
+        (folder / f"{letter}.txt").write_text(letter * 16, encoding="utf-8")
+    content = own_recipe(folder, own={"share": 0.5, "prompt": prompt}).model_dump(mode="json")
+    content["data"] |= {"train": [{"of": "words/train"}], "probes": {"novel": {"of": "words/novel"}}}
+    content["tokenizer"] = {"vocab_size": 259}
+    recipe = validate(content, "test")
+    if refused:
+        with pytest.raises(DataError, match=r"train\.on_policy\.prompt: a prompt of 16.*longest passage .* has 16"):
+            session_of(recipe)
+    else:
+        assert session_of(recipe).examples

@@ -149,9 +149,11 @@ class Recipe(Settings):
         if not any(term.reads_own_text for term in self.objective):
             message = "no loss term learns from what the student writes: name one that compares with a companion, as kd"
             raise refusal(message, "train", "on_policy")
-        if self.train.on_policy.prompt >= self.data.length:
-            message = f"a prompt of {self.train.on_policy.prompt} tokens leaves nothing to write of data.length "
-            raise refusal(f"{message}{self.data.length}: write less", "train", "on_policy", "prompt")
+        if self.train.on_policy.prompt >= self.longest:
+            message = (
+                f"a prompt of {self.train.on_policy.prompt} tokens leaves nothing to write of passages of at most "
+            )
+            raise refusal(f"{message}{self.longest}: write less", "train", "on_policy", "prompt")
 
     def _check_judge(self) -> None:
         if self._judge is not None and self._judge not in self.companions:

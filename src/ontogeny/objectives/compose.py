@@ -157,7 +157,7 @@ class Objective:
         Beside each term stands the share of what it tells besides (`Term.tell`). A term of weight 0 is not computed and
         has no share; only where all weights are 0 are all computed. `units` counts tokens, examples and batches of the
         whole step (all micro-batches, all processes), so that the shares of all micro-batches add up to the objective,
-        whatever the accumulation.
+        whatever the accumulation; where it names no given tokens, the model wrote none.
         """
         total, _, told = self.summands(forward, progress, units)
         return total, told
@@ -172,8 +172,9 @@ class Objective:
         told: dict[str, Tensor] = {}
         for term in self.optimised(progress) or self.terms:
             value, unit, details = self._value(term, forward, progress)
-            shares[term.label] = value / units[unit]
-            told |= {name: detail / units[unit] for name, detail in details.items()}
+            count = units["tokens"] if unit == "given_tokens" and unit not in units else units[unit]
+            shares[term.label] = value / count
+            told |= {name: detail / count for name, detail in details.items()}
             summands[term.label] = shares[term.label] * weights[term.label]
             if learned:
                 factor, offset = learned[term.label]
@@ -235,8 +236,8 @@ class Objective:
             module.train(forward.model.training)
         own = TermForward(forward, term, progress, module, self.anchors.get(term.label, {}))
         value, unit = term.value(own)
-        if unit == "tokens" and not term.reads_own_text and any(passage.written for passage in forward.passages):
-            unit = "given_tokens"
+        if unit == "tokens" and not term.reads_own_text:
+            unit = "given_tokens"  # of the whole step: this micro-batch may hold no own text, and others some
         told, names = term.tell(value.detach(), own), term.detail_names()
         return value, unit, {names[detail]: amount.detach() for detail, amount in told.items()}
 

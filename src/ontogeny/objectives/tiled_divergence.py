@@ -6,6 +6,7 @@ the model makes, and the gradient into them.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import log
 from typing import Protocol
 
 import numpy as np
@@ -21,7 +22,10 @@ ROWS = 256
 """Positions of a teacher whose logits are made at once. A product of 32 rows with a head of 32,000 ids took twice as
 long a position as one of 128; one of 512, no less."""
 LOWEST = -1e4
-"""Logits are not below this, so that probability 0 on both sides counts 0 and not infinity minus infinity."""
+"""Logits less their row's greatest are not below this, so that probability 0 on both sides counts 0 and not infinity
+minus infinity."""
+SMALL = 1e-30
+"""A mass below this has lost its digits in float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +76,13 @@ class Softmax:
     """
 
     def __init__(self, logits: Tensor, temperature: float, vocabulary: int) -> None:
-        scaled = logits[:, :vocabulary].to(torch.promote_types(logits.dtype, torch.float32))
-        scaled = scaled.clamp(min=LOWEST) if temperature == 1 else (scaled / temperature).clamp_(min=LOWEST)
-        self._probabilities = scaled.softmax(-1)
-        self._log_z = scaled.amax(-1, keepdim=True) - self._probabilities.amax(-1, keepdim=True).log_()
-        self._scaled = scaled
+        wide = logits[:, :vocabulary].to(torch.promote_types(logits.dtype, torch.float32))
+        scaled = wide - wide.amax(-1, keepdim=True)  # first: large logits have no digits to lose afterwards
+        if temperature != 1:
+            scaled /= temperature
+        self._scaled = scaled.clamp_(min=LOWEST)
+        self._probabilities = self._scaled.softmax(-1)
+        self._log_z = -self._probabilities.amax(-1, keepdim=True).log_()
 
     def over_ids(self) -> Distribution:
         """A bucket an id."""
@@ -86,14 +92,43 @@ class Softmax:
         """int64 [n, k]: the ids."""
         return most_probable(self._scaled, k)
 
-    def over_buckets(self, ids: Tensor) -> tuple[Distribution, Tensor]:
-        """A bucket for each of the ids and one for all others; and [n, vocabulary]: probabilities of the others.
+    def over_buckets(self, ids: Tensor) -> "tuple[Distribution, Rest]":
+        """A bucket for each of the ids and one for all others; and what the last is made of.
 
-        The others are added up, not taken off 1, so that a small rest keeps its digits.
+        The others are added up, not taken off 1, so that a small rest keeps its digits. One that is too small even so
+        is worked out from the logits, in the rows that have one.
         """
         kept = self._scaled.gather(1, ids) - self._log_z
-        rest = self._probabilities.scatter_(1, ids, 0.0)
-        return Distribution(log=torch.cat([kept, log_of_mass(rest.sum(-1, keepdim=True))], dim=1)), rest
+        probabilities = self._probabilities.scatter_(1, ids, 0.0)
+        mass = probabilities.sum(-1, keepdim=True)
+        log_mass, small = mass.clamp(min=SMALL).log_(), mass[:, 0] < SMALL
+        others = None
+        if bool(small.any()):
+            others = self._scaled[small].scatter_(1, ids[small], -torch.inf)
+            log_mass[small] = others.logsumexp(-1, keepdim=True) - self._log_z[small]
+        rest = Rest(probabilities=probabilities, mass=mass, small=small, logits=others)
+        return Distribution(log=torch.cat([kept, log_mass], dim=1)), rest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rest:
+    """The ids that share a bucket."""
+
+    probabilities: Tensor
+    """[n, vocabulary]: 0 of ids with buckets of their own."""
+    mass: Tensor
+    """[n, 1]: the sums of these."""
+    small: Tensor
+    """bool [n]: rows whose mass is below `SMALL`."""
+    logits: Tensor | None
+    """[rows of small mass, vocabulary]: -inf of ids with buckets of their own. None: there is no such row."""
+
+    def times(self, slopes: Tensor) -> Tensor:
+        """[n, vocabulary]: each id's share of the bucket's slope, [n, 1]. Written into the probabilities."""
+        spread = self.probabilities.mul_(slopes / self.mass.clamp(min=SMALL))
+        if self.logits is not None:
+            spread[self.small] = self.logits.softmax(-1) * slopes[self.small]
+        return spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,10 +150,8 @@ class Mixture:
         return Buckets(distribution=mixed.over_buckets(ids)[0], ids=ids)
 
     def _mixed(self, softmaxes: list[Softmax]) -> Softmax:
-        probabilities = torch.stack(
-            [weight * own.over_ids().probabilities for weight, own in zip(self.weights, softmaxes, strict=True)]
-        ).sum(0)
-        return Softmax(log_of_mass(probabilities), 1.0, self.vocabulary)
+        logs = [own.over_ids().log.add_(log(weight)) for weight, own in zip(self.weights, softmaxes, strict=True)]
+        return Softmax(torch.stack(logs).logsumexp(0), 1.0, self.vocabulary)
 
 
 def most_probable(logits: Tensor, k: int) -> Tensor:
@@ -188,7 +221,12 @@ class _Compared(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: FunctionCtx, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        """The kept gradient times what comes from above: in its own memory, unless it may be asked for again."""
+        """The kept gradient times what comes from above: in its own memory, unless it may be asked for again.
+
+        Raises RuntimeError where a graph of it is asked for: it knows nothing of the logits any more.
+        """
+        if torch.is_grad_enabled():
+            raise RuntimeError("kd has no second derivative: take gradients without create_graph")
         gradient: Tensor = ctx.gradient  # type: ignore[attr-defined] # see above
         factor = (upstream[0] * ctx.scale).to(gradient.dtype)  # type: ignore[attr-defined] # see above
         if torch._C._autograd._get_current_graph_task_keep_graph():
@@ -220,10 +258,8 @@ def _tile(
     values = divergence.between(p, q)
     if not with_slopes:
         return values, None
-    mass = q.probabilities[:, -1:].clone()
     slopes = divergence.slopes(p, q)
-    # An id in the rest has its share of the rest's slope.
-    return values, rest.mul_(slopes[:, -1:] / mass).scatter_(1, buckets.ids, slopes[:, :-1])
+    return values, rest.times(slopes[:, -1:]).scatter_(1, buckets.ids, slopes[:, :-1])
 
 
 def _kl_at_1(taught: Taught, sampled: slice, logits: Tensor, block: Tensor, vocabulary: int) -> Tensor:

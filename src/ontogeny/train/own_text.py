@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ontogeny.core.errors import OntogenyError
 from ontogeny.core.passages import Passage
 from ontogeny.core.recipe_train import OnPolicy
 from ontogeny.core.seeds import derive_seed
@@ -23,13 +22,12 @@ def passages_of_step(session: Session) -> list[Passage]:
     """The batch of the next step, a stated share of its rows continued by the model as it is now.
 
     A function of the step, the seed and the weights: a resumed run writes the same again. Order and number of rows are
-    those of the plan. Raises OntogenyError where a companion could not read such text.
+    those of the plan.
     """
     passages = [session.examples[i] for i in session.plan.batch_at(session.step)]
     asked = session.train.on_policy
     if asked is None:
         return passages
-    _require_readable(session, passages)
     seed = derive_seed(session.train.seed, "on-policy", session.step)
     rows = _rows(passages, asked, session.step, seed)
     if rows:
@@ -106,15 +104,3 @@ def _continued(passage: Passage, prompt: int, ids: np.ndarray, session: Session)
         supervised=np.arange(prompt + len(ids)) >= prompt,
         written=len(ids),
     )
-
-
-def _require_readable(session: Session, passages: Sequence[Passage]) -> None:
-    """Raise OntogenyError where own text would lack side inputs, or a companion would have to tokenize it."""
-    for name, companion in session.objective.companions.items():
-        if companion.tokenizer is not None:
-            raise OntogenyError(
-                f"train.on_policy: the companion '{name}' has a tokenizer of its own, and what the student writes need "
-                "not be text: choose one with the student's tokenizer"
-            )
-    if any(passage.sides for passage in passages):
-        raise OntogenyError("train.on_policy: the passages carry side inputs, which own text would not: leave out one")

@@ -21,7 +21,8 @@ class SeparateGradients:
         self._parameters = [p for p in parameters if id(p) in own]
         self._others = [p for p in parameters if id(p) not in own]
         """What terms trained for themselves: it has one gradient, which is not combined."""
-        self._gradients: dict[str, list[Tensor]] = {}
+        self._gradients: dict[str, list[Tensor | None]] = {}
+        """By label; None of a parameter that the term does not reach."""
 
     def add(self, summands: "Mapping[str, Tensor]") -> None:
         """Take the gradients of a micro-batch. Their graph is gone afterwards."""
@@ -31,24 +32,23 @@ class SeparateGradients:
         for place, (label, summand) in enumerate(summands.items(), start=1):
             more = place < len(summands)
             taken = torch.autograd.grad(summand, every, retain_graph=more, allow_unused=True)
-            gradients = [torch.zeros_like(p) if g is None else g for g, p in zip(taken, every, strict=True)]
-            if label in self._gradients:
-                torch._foreach_add_(self._gradients[label], gradients)
-            else:
-                self._gradients[label] = gradients
+            earlier = self._gradients.get(label, [None] * len(every))
+            self._gradients[label] = [_sum(old, new) for old, new in zip(earlier, taken, strict=True)]
 
     def combine(self) -> dict[str, float]:
-        """Fill `.grad`; returns the coefficient of each term's gradient."""
-        import torch
+        """Fill `.grad`; returns the coefficient of each term's gradient.
 
+        What no term reaches has none, as after one backward pass: the optimizer leaves it alone.
+        """
         session, shared = self._session, len(self._parameters)
         seed = derive_seed(session.train.seed, "weighting", session.step)
         combined = session.objective.weighting.coefficients(self._products(), seed)
         coefficients = dict(zip(self._gradients, map(float, combined), strict=True))
         for i, p in enumerate([*self._parameters, *self._others]):
-            p.grad = torch.zeros_like(p)
+            p.grad = None
             for label, gradients in self._gradients.items():
-                p.grad.add_(gradients[i], alpha=coefficients[label] if i < shared else 1.0)
+                if (gradient := gradients[i]) is not None:
+                    p.grad = _sum(p.grad, gradient * (coefficients[label] if i < shared else 1.0))
         return coefficients
 
     def _products(self) -> "np.ndarray":
@@ -57,7 +57,15 @@ class SeparateGradients:
         import torch
 
         total = np.zeros((len(self._gradients), len(self._gradients)))
-        for i in range(len(self._parameters)):
-            rows = torch.stack([gradients[i].flatten() for gradients in self._gradients.values()]).float()
+        for i, p in enumerate(self._parameters):
+            of_terms = [gradients[i] for gradients in self._gradients.values()]
+            rows = torch.stack([(torch.zeros_like(p) if g is None else g).flatten() for g in of_terms]).float()
             total += (rows @ rows.T).double().cpu().numpy()
         return total
+
+
+def _sum(total: "Tensor | None", more: "Tensor | None") -> "Tensor | None":
+    """Added into `total`, where there is one."""
+    if total is None or more is None:
+        return more if total is None else total
+    return total.add_(more)

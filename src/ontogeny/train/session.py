@@ -112,6 +112,7 @@ def open_session(
     widths = side_widths(examples)
     check_sides(widths, model, objective, "data.train")
     check_whole_batches(objective, accelerator.num_processes)
+    check_own_text(train, objective, examples)
     objective.prepare(model)
     objective.build(term_context(model, objective.companions, widths, train.seed))
     modules = nn.ModuleDict(objective.modules)
@@ -151,6 +152,26 @@ def check_whole_batches(objective: Objective, processes: int) -> None:
         raise OntogenyError(
             f"weighting: {objective.weighting.kind} compares the gradients of the whole step, and {processes} "
             "processes have a part of it each: train in one process"
+        )
+
+
+def check_own_text(train: Train, objective: Objective, examples: Sequence[Passage]) -> None:
+    """Raise DataError if train.on_policy has nothing to write, or writes what a companion or the model cannot read."""
+    if train.on_policy is None:
+        return
+    for name, companion in objective.companions.items():
+        if companion.tokenizer is not None:
+            raise DataError(
+                f"train.on_policy: the companion '{name}' has a tokenizer of its own, and what the student writes need "
+                "not be text: choose one with the student's tokenizer"
+            )
+    if any(passage.sides for passage in examples):
+        raise DataError("train.on_policy: the passages carry side inputs, which own text would not: leave out one")
+    longest = max(map(len, examples), default=0)
+    if longest <= train.on_policy.prompt:
+        raise DataError(
+            f"train.on_policy.prompt: a prompt of {train.on_policy.prompt} tokens leaves nothing to write, since the "
+            f"longest passage of data.train has {longest}: write less than that"
         )
 
 

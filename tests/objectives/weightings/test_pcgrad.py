@@ -94,6 +94,17 @@ def test_one_gradient_of_all_terms_is_the_plain_one(texts: Path) -> None:
     assert SeparateGradients(session)._others, "hidden has a projection of its own"
 
 
+@pytest.mark.parametrize("weighting", ["pcgrad", "fixed"])
+def test_what_a_term_of_weight_0_trains_for_itself_stays_as_it_is(texts: Path, weighting: str) -> None:
+    """The projection of `hidden` gets no gradient, so that neither decay nor momentum moves it; the model gets one."""
+    silent = [term | {"weight": 0.0} if term["kind"] == "hidden" else term for term in TERMS]
+    train = {"steps": 4, "batch": 6, "accumulate": 2}
+    session = session_of(weighted_recipe(texts, weighting=weighting, objective=silent, train=train))
+    step_gradients(session)
+    assert [p.grad for p in session.modules["hidden"].parameters()] == [None] * len(list(session.modules.parameters()))
+    assert all(p.grad is not None for p in session.model.parameters())
+
+
 @pytest.mark.slow
 def test_a_run_records_effective_weights_and_resumes_exactly(
     texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
