@@ -105,7 +105,7 @@ def story(tell: Tell) -> Story:
         was_so="asking_counts alone makes the rate 0 and every term stand still to the digit: no step was ever taken. "
         "Their sum stands still where its weights do, as evaluated_in_full makes them; evaluated_in_full alone is off "
         "the training's loss, and falls. Mended as the document says, the loss would have moved with the weights of "
-        "the curriculum, and still nothing would have been trained (the row of asking_counts). The format prints 2.01e-05 "
+        "the curriculum, and still nothing would have been trained (row asking_counts). The format prints 2.01e-05 "
         "as 2.010e-05, so a rate of 0.000e+00 was 0. The size of the distillation loss is kd_by_rows, a sum over the "
         "places of a row; e^20 needs it together with perplexity_of_all.",
         as_it_was=tried["all together"].telling,
