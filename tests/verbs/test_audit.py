@@ -8,7 +8,7 @@ import pytest
 
 from ontogeny.integrations.audit.report import Report
 from ontogeny.integrations.audit.stories import story as telling
-from ontogeny.integrations.audit.stories.story import Story, Telling
+from ontogeny.integrations.audit.stories.story import Story, Table, Telling
 from tests.small_runs import write_text
 from tests.verbs.conftest import Call
 from tests.verbs.test_cli import RECIPE
@@ -73,6 +73,7 @@ def test_a_story_with_its_page(ontogeny: Call, monkeypatch: pytest.MonkeyPatch, 
             was_so="So.",
             as_it_was=Telling(title="As it was", **one),
             mended=Telling(title="Mended", **one),
+            table=Table(title="Compared", columns=("fault", "found"), rows=(("a <fault>", "its check"),)),
         )
 
     monkeypatch.setattr("ontogeny.verbs.audit.tell_story", told)
@@ -83,8 +84,11 @@ def test_a_story_with_its_page(ontogeny: Call, monkeypatch: pytest.MonkeyPatch, 
     page = (tmp_path / "audit.html").read_text()
     assert "It was &lt;otherwise&gt;." in page
     assert "<script" not in page
+    assert "<td>a &lt;fault&gt;</td><td>its check</td>" in page
+    assert "a <fault>\n      found: its check" in found.out
     plain = ontogeny("audit", "postmortem/x", "--json", "-q").json()
     assert plain["as_it_was"]["log"] == [{"step": "1", "loss": "2.5"}]
+    assert plain["table"] == [{"fault": "a <fault>", "found": "its check"}]
 
 
 def test_wrong_use_is_one_line(ontogeny: Call, recipe: Path) -> None:

@@ -38,6 +38,8 @@ class AuditPage:
     """What the author of the first log concluded from it."""
     was_so: str = ""
     """What the cause really was; empty outside a post-mortem."""
+    table: tuple[str, tuple[str, ...], tuple[tuple[str, ...], ...]] | None = None
+    """What trainings are compared by, of a post-mortem with more than two: title, columns, rows."""
 
 
 def render(page: AuditPage, titles: Mapping[str, str]) -> str:

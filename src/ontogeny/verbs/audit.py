@@ -114,14 +114,24 @@ def story_text(story: Story, *, verbose: bool) -> str:
     """A post-mortem for the terminal."""
     lines = [story.title, f"  {story.about}"]
     for telling in (story.as_it_was, story.mended):
-        table = [telling.columns, *telling.rows]
-        widths = [max(len(row[place]) for row in table) for place in range(len(telling.columns))]
-        lines += ["", telling.title.upper()]
-        lines += ["  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
+        lines += ["", telling.title.upper(), *_aligned(telling.columns, telling.rows)]
         if telling is story.as_it_was:
             lines += ["", "  What its author concluded:", *(f"  - {conclusion}" for conclusion in story.concluded)]
         lines += ["", terminal(telling.report, verbose=verbose)]
+    if story.table is not None:
+        lines += ["", story.table.title.upper()]
+        for row in story.table.rows:
+            lines += [f"  {row[0]}"]
+            lines += [
+                f"      {name}: {cell}" for name, cell in zip(story.table.columns[1:], row[1:], strict=True) if cell
+            ]
     return "\n".join([*lines, "", f"What was so: {story.was_so}"])
+
+
+def _aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    table = [columns, *rows]
+    widths = [max(len(row[place]) for row in table) for place in range(len(columns))]
+    return ["  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
 
 
 def story_plain(story: Story) -> dict[str, object]:
@@ -130,6 +140,8 @@ def story_plain(story: Story) -> dict[str, object]:
     for name, telling in (("as_it_was", story.as_it_was), ("mended", story.mended)):
         log = [dict(zip(telling.columns, row, strict=True)) for row in telling.rows]
         values[name] = {"log": log, "audit": plain(telling.report)}
+    if story.table is not None:
+        values["table"] = [dict(zip(story.table.columns, row, strict=True)) for row in story.table.rows]
     return values
 
 
@@ -139,8 +151,14 @@ def write_story_page(story: Story, out: Path) -> Path:
         _part(telling.report, title=telling.title, columns=telling.columns, rows=telling.rows, series=telling.series)
         for telling in (story.as_it_was, story.mended)
     )
+    table = {} if story.table is None else {"table": (story.table.title, story.table.columns, story.table.rows)}
     page = AuditPage(
-        title=story.title, about=story.about, concluded=story.concluded, was_so=story.was_so, trainings=trainings
+        title=story.title,
+        about=story.about,
+        concluded=story.concluded,
+        was_so=story.was_so,
+        trainings=trainings,
+        **table,
     )
     return _write(page, out)
 

@@ -15,8 +15,10 @@ VOCABULARY = 256
 LENGTH = 48
 
 
-def tiny_model(*, width: int, seed: int, vocabulary: int = VOCABULARY, end: int | None = None) -> Any:
-    """GPT-NeoX of two layers, without dropout; `end` is the id of its end token."""
+def tiny_model(
+    *, width: int, seed: int, vocabulary: int = VOCABULARY, end: int | None = None, dropout: float = 0.0
+) -> Any:
+    """GPT-NeoX of two layers; `end` is the id of its end token, `dropout` the rate behind attention and MLP."""
     import torch
     from transformers import AutoModelForCausalLM, GPTNeoXConfig
 
@@ -30,6 +32,7 @@ def tiny_model(*, width: int, seed: int, vocabulary: int = VOCABULARY, end: int 
         bos_token_id=end,
         eos_token_id=end,
         pad_token_id=end,
+        hidden_dropout=dropout,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

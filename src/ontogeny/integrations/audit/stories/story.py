@@ -26,6 +26,15 @@ class Telling:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Table:
+    """What several trainings are compared by."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Story:
     """A post-mortem."""
 
@@ -39,6 +48,8 @@ class Story:
     """What was so, in two or three sentences."""
     as_it_was: Telling
     mended: Telling
+    table: Table | None = None
+    """Which fault explains which symptom, where the story tries its faults one by one."""
 
 
 def stories() -> dict[str, str]:
