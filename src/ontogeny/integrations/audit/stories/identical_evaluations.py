@@ -18,7 +18,7 @@ CLEAN = "none (the clean twin)"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
+class FaultyTraining:
     """One training with some of the faults."""
 
     name: str
@@ -65,13 +65,13 @@ def symptoms(loop: Distillation) -> tuple[str, ...]:
     return tuple(name for name, is_seen in seen.items() if is_seen)
 
 
-def trials(tell: Tell) -> tuple[Trial, ...]:
+def trials(tell: Tell) -> tuple[FaultyTraining, ...]:
     """The clean twin, each fault alone, and all together; then all but what was found, until nothing is left."""
     teacher = taught(TEACHER_BATCHES, tell)
 
-    def trial(faults: frozenset[str], name: str, did: str) -> Trial:
+    def trial(faults: frozenset[str], name: str, did: str) -> FaultyTraining:
         loop = Distillation(teacher=teacher, faults=faults, batches=BATCHES, every=EVERY)
-        return Trial(name=name, did=did, loop=loop, telling=telling(loop, name, tell))
+        return FaultyTraining(name=name, did=did, loop=loop, telling=telling(loop, name, tell))
 
     tried = [trial(frozenset(), CLEAN, "")]
     tried += [trial(frozenset({fault.name}), fault.name, fault.did) for fault in FAULTS]
