@@ -18,7 +18,8 @@ class Settings(BaseModel):
     """
 
     added_later: ClassVar[frozenset[str]] = frozenset()
-    """Settings that an earlier version did not have: they count in hashes only where they are used."""
+    """Settings that an earlier version did not have: recorded, and counted in hashes, only where they are used, so that
+    runs from before they existed compare with later ones."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -33,7 +34,8 @@ class Settings(BaseModel):
     def unused(self) -> frozenset[str]:
         """Of the settings that came later those that stand at their default."""
         fields = type(self).model_fields
-        return frozenset(key for key in self.added_later if getattr(self, key) == fields[key].default)
+        defaults = {key: fields[key].get_default(call_default_factory=True) for key in self.added_later}
+        return frozenset(key for key, default in defaults.items() if getattr(self, key) == default)
 
 
 class Component(Settings):

@@ -26,7 +26,7 @@ _FIXED = "fixed"
 class Recipe(Settings):
     """One experiment."""
 
-    added_later: ClassVar[frozenset[str]] = frozenset({"companions"})
+    added_later: ClassVar[frozenset[str]] = frozenset({"companions", "weighting"})
 
     extends: str | None = Field(default=None, exclude=True)
     """Another recipe, by its shipped name or by a path relative to this file, over which this file's keys are laid."""
@@ -167,22 +167,14 @@ class Recipe(Settings):
         return max([self.data.length, *(windows.length for windows in rolling if windows)])
 
     def as_json(self) -> dict[str, Any]:
-        """The whole recipe, defaults written out, as plain JSON values.
-
-        `weighting` and `train.on_policy` only where they act: runs from before they existed compare with later ones.
-        """
+        """The whole recipe, defaults written out but for keys that came later, as plain JSON values."""
         content = self.model_dump(mode="json")
-        if self.weighting.kind == _FIXED:
-            del content["weighting"]
-        if self.train is not None and self.train.on_policy is None:
-            del content["train"]["on_policy"]
+        leave_out_unused(self, content)
         return content
 
     def _content(self) -> dict[str, Any]:
-        """What hashes cover. Keys that came later count only where they are used, so that older hashes still hold."""
-        content = self.as_json()
-        leave_out_unused(self, content)
-        content["model"] = self.model.identity()
+        """What hashes cover: parents by what they are, not by how they are named."""
+        content = {**self.as_json(), "model": self.model.identity()}
         if self.companions:
             content["companions"] = {name: source.identity() for name, source in self.companions.items()}
         if self.train is not None and self.train.optimizer.kind == OPTIMIZERS.default_kind:

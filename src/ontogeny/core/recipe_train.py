@@ -1,6 +1,6 @@
 """The part of a recipe that says how training goes: how long, with what step, in which order."""
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -80,6 +80,8 @@ class Mixing(Settings):
 
 class Train(Settings):
     """How long, with what step."""
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"on_policy"})
 
     seed: int = 0
     """Initial weights, order and dropout are drawn from it."""

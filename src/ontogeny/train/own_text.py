@@ -2,20 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ontogeny.core.passages import Passage
 from ontogeny.core.recipe_train import OnPolicy
 from ontogeny.core.seeds import derive_seed
+from ontogeny.data.sampling import continuations
 from ontogeny.data.tokenizer import token_bytes
 from ontogeny.looking.guard import looking
 from ontogeny.train.session import Session
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
 
 
 def passages_of_step(session: Session) -> list[Passage]:
@@ -57,36 +53,16 @@ def _sample(session: Session, passages: Sequence[Passage], asked: OnPolicy, seed
 
     generator = torch.Generator().manual_seed(seed)
     prompts = torch.tensor(np.stack([p.token_ids[: asked.prompt] for p in passages]), dtype=torch.int64)
+    known = min(len(session.tokenizer), session.model.config.get_text_config().vocab_size)  # others spell nothing
+    longest = max(map(len, passages)) - asked.prompt
     with looking(session.model):
-        rows = _continuations(session, prompts, max(len(p) for p in passages), asked.temperature, generator).numpy()
+        rows = continuations(session.model, prompts, longest, asked.temperature, generator, known).numpy()
     written = []
     for passage, row in zip(passages, rows, strict=True):
         ids = row[: len(passage) - asked.prompt]
         ends = np.flatnonzero(ids == session.tokenizer.eos_token_id)
         written.append(ids[: ends[0] + 1] if len(ends) else ids)
     return [ids.astype(np.int32) for ids in written]
-
-
-def _continuations(
-    session: Session, prompts: "Tensor", length: int, temperature: float, generator: "torch.Generator"
-) -> "Tensor":
-    """int64 [B, length - prompt] on CPU. A model that carries states reads its text again for every token."""
-    import torch
-
-    model, device = session.model, session.accelerator.device
-    known = min(len(session.tokenizer), model.config.get_text_config().vocab_size)
-    states = bool(getattr(model, "_is_stateful", False))
-    written, cache = [prompts], None
-    for _ in range(length - prompts.shape[1]):
-        text = torch.cat(written if states or cache is None else written[-1:], dim=1).to(device)
-        if states:
-            output = model(input_ids=text, use_cache=False)
-        else:
-            output = model(input_ids=text, past_key_values=cache, use_cache=True)
-            cache = output.past_key_values
-        logits = output.logits[:, -1, :known].float()  # ids beyond the tokenizer's spell nothing
-        written.append(torch.multinomial((logits / temperature).softmax(-1).cpu(), 1, generator=generator))
-    return torch.cat(written[1:], dim=1)
 
 
 def _continued(passage: Passage, prompt: int, ids: np.ndarray, session: Session) -> Passage:

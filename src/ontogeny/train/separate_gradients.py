@@ -65,7 +65,7 @@ class SeparateGradients:
 
 
 def _sum(total: "Tensor | None", more: "Tensor | None") -> "Tensor | None":
-    """Added into `total`, where there is one."""
+    """None where there is neither. Not in place: autograd may give one tensor as the gradient of two parameters."""
     if total is None or more is None:
         return more if total is None else total
-    return total.add_(more)
+    return total + more

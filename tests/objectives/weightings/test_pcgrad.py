@@ -1,6 +1,8 @@
 """Gradients are given by hand; a step is compared with one that projects whole vectors."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,3 +123,21 @@ def test_a_run_records_effective_weights_and_resumes_exactly(
 def test_one_term_has_nothing_to_be_weighed_against(texts: Path) -> None:
     with pytest.raises(RecipeError, match=r"pcgrad weighs terms against one another.*one term"):
         validate(tree(texts, weighting="pcgrad"), "test")
+
+
+def test_parameters_that_are_added_have_gradients_of_their_own() -> None:
+    """a + b gives both one gradient tensor. Two micro-batches, of 1 and of 2 per entry, make 3 for each of them."""
+    model = torch.nn.Module()
+    model.a, model.b = torch.nn.Parameter(torch.zeros(2)), torch.nn.Parameter(torch.zeros(2))
+    session: Any = SimpleNamespace(
+        model=model,
+        optimizer=SimpleNamespace(param_groups=[{"params": list(model.parameters())}]),
+        objective=SimpleNamespace(weighting=PcGrad()),
+        train=SimpleNamespace(seed=0),
+        step=0,
+    )
+    separate = SeparateGradients(session)
+    for factor in (1.0, 2.0):
+        separate.add({"one term": ((model.a + model.b) * factor).sum()})
+    separate.combine()
+    assert [p.grad.tolist() for p in model.parameters() if p.grad is not None] == [[3.0, 3.0], [3.0, 3.0]]

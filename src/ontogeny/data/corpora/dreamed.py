@@ -10,6 +10,7 @@ from ontogeny.core.corpora import Document
 from ontogeny.core.errors import DataError
 from ontogeny.core.seeds import derive_seed
 from ontogeny.data.documents import GeneratedCorpus
+from ontogeny.data.sampling import continuations
 
 if TYPE_CHECKING:
     import torch
@@ -78,26 +79,13 @@ class Dreamed(GeneratedCorpus):
     def _sample(
         self, model: "PreTrainedModel", bos: Sequence[int], first: "Tensor", count: int, generator: "torch.Generator"
     ) -> "Tensor":
-        """Token ids, int64 `[count, tokens]` on CPU, the first token included.
-
-        A model that carries states instead of keys and values reads its text again for every token.
-        """
+        """Token ids, int64 `[count, tokens]` on CPU, the first token included."""
         import torch
 
-        device = next(model.parameters()).device
-        length = self.tokens + (self.begin == "end_of_text")
-        written = [first[torch.randint(len(first), (count, 1), generator=generator)]]
+        drawn = first[torch.randint(len(first), (count, 1), generator=generator)]
         before = torch.tensor(bos, dtype=torch.int64).expand(count, -1)
-        states = bool(getattr(model, "_is_stateful", False))
-        cache = None
+        more = self.tokens + (self.begin == "end_of_text") - 1
         with torch.no_grad():
-            while len(written) < length:
-                text = torch.cat([before, *written] if states or cache is None else written[-1:], dim=1).to(device)
-                if states:
-                    output = model(input_ids=text, use_cache=False)
-                else:
-                    output = model(input_ids=text, past_key_values=cache, use_cache=True)
-                    cache = output.past_key_values
-                probabilities = (output.logits[:, -1].float() / self.temperature).softmax(-1).cpu()
-                written.append(torch.multinomial(probabilities, 1, generator=generator))
-        return torch.cat(written, dim=1)
+            prompts = torch.cat([before, drawn], dim=1)
+            written = continuations(model, prompts, more, self.temperature, generator)
+        return torch.cat([drawn, written], dim=1)
