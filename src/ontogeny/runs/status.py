@@ -15,8 +15,10 @@ def keep_status(writer: RunWriter) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        writer.flush()
-        writer.set_status(state="interrupted", message="stopped by the user")
+        try:
+            writer.flush()
+        finally:
+            writer.set_status(state="interrupted", message="stopped by the user")
         raise
     except Exception as error:
         kind = "" if isinstance(error, OntogenyError) else f"{type(error).__name__}: "

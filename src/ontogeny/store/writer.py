@@ -14,6 +14,7 @@ from ontogeny.core.json_types import Json
 from ontogeny.core.passages import ProbeSet
 from ontogeny.core.progress import Place
 from ontogeny.store import checkpoints, durable, probes, samples, schema
+from ontogeny.store.interrupts import held_back
 from ontogeny.store.lock import RunLock
 from ontogeny.store.manifest import ManifestWriter
 from ontogeny.store.metrics import MetricsWriter, Row
@@ -116,11 +117,13 @@ class RunWriter:
         finally:
             self._lock.release()
 
+    @held_back()
     def put_probes(self, probe_set: ProbeSet) -> None:
         """Store a probe set. The same set again changes nothing; another set of that name is a StoreError."""
         self._manifest.add([probes.write_probes(self.path / schema.PROBES_FOLDER, probe_set)])
         self._manifest.save()
 
+    @held_back()
     def list_files(self, *names: str) -> None:
         """Put files, or all files below folders, on the run's manifest: they are written and do not change any more.
 
@@ -143,6 +146,7 @@ class RunWriter:
         """Number of metrics rows on the disk, which a checkpoint stores for `rewind`."""
         return self._metrics.rows
 
+    @held_back()
     def flush(self) -> None:
         """Make all metrics and samples durable. After a failure (RunFailedError: disk full) they are kept in memory."""
         self._flush_at = time.monotonic() + FLUSH_SECONDS
@@ -156,6 +160,7 @@ class RunWriter:
         self._metrics.merge_small()
         self._manifest.save()
 
+    @held_back()
     def put_measure(self, group: str, place: Place, arrays: "xr.Dataset") -> None:
         """Store a measure's result at one state, in any order of states; durable on return.
 
@@ -194,6 +199,7 @@ class RunWriter:
         """Drop the checkpoints of these states, and nothing else that was recorded there."""
         checkpoints.drop(self.path / schema.CHECKPOINTS_FOLDER, steps)
 
+    @held_back()
     def rewind(self, step: int, metrics_rows: int) -> None:
         """Drop everything later than state `step`, and all metrics but the first `metrics_rows` rows.
 
@@ -222,10 +228,12 @@ class RunWriter:
         kept = rows[(rows["step"] <= step) & of_measures]
         return list(kept.itertuples(index=False, name=None))
 
+    @held_back()
     def set_status(self, **fields: object) -> None:
         """Change fields of status.json, atomically."""
         durable.write_json(self.path / schema.STATUS, {**self.run.status, **fields, "updated_unix_s": time.time()})
 
+    @held_back()
     def update_provenance(self, **fields: object) -> None:
         """Change fields of provenance.json, atomically."""
         self._manifest.begin()

@@ -51,5 +51,8 @@ def _keys_of(texts: Sequence[str], entry: Mapping[str, JsonValue]) -> list[str]:
     values = [cast(float, value) for value in numbers.values()]
     if len(values) != len(texts) or any("," in text for text in texts):
         return []
-    is_same = np.array_equal(np.array(texts, dtype=float), np.array(values, dtype=float), equal_nan=True)
+    try:
+        is_same = np.array_equal(np.array(texts, dtype=float), np.array(values, dtype=float), equal_nan=True)
+    except OverflowError:  # an integer beyond every float
+        return []
     return list(numbers) if is_same else []
