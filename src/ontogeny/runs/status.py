@@ -11,8 +11,8 @@ from ontogeny.store.writer import RunWriter
 @contextmanager
 def keep_status(writer: RunWriter) -> Iterator[None]:
     """Say `running` before, and `finished`, `interrupted` or `failed` after."""
-    writer.set_status(state="running", message="", started_unix_s=time.time())
     try:
+        writer.set_status(state="running", message="", started_unix_s=time.time())
         yield
     except KeyboardInterrupt:
         try:
