@@ -46,13 +46,17 @@ def test_an_interrupt_in_a_flush_loses_and_doubles_no_row(
     """Two calls each: the status `running`, the rows, the manifest that lists them, and the status again."""
     writer = scenarios.create(tmp_path / "run")
     before = len(writer.run.metrics)
+
+    def record() -> None:
+        with writer, keep_status(writer):
+            for step in range(ROWS):
+                writer.add_metric(step, "loss", "train", 1.0)
+            writer.flush()
+            writer.set_status(progress=0.5)
+
     interrupted_at(number)
-    with writer, pytest.raises(KeyboardInterrupt), keep_status(writer):
-        for step in range(ROWS):
-            writer.add_metric(step, "loss", "train", 1.0)
-        writer.flush()
-        writer.set_status(progress=0.5)
-        pytest.fail("it was not interrupted")
+    with pytest.raises(KeyboardInterrupt):
+        record()
     run = open_run(tmp_path / "run")
     assert run.status["state"] == "interrupted"
     written = run.metrics["step"].tolist()[before:]
@@ -65,9 +69,13 @@ def test_the_status_is_told_when_nothing_can_be_flushed(tmp_path: Path, monkeypa
     def full(*_: object) -> None:
         raise RunFailedError("disk full")
 
-    with pytest.raises(RunFailedError), keep_status(writer):
-        monkeypatch.setattr(writer, "flush", full)
-        raise KeyboardInterrupt
+    def interrupt() -> None:
+        with keep_status(writer):
+            monkeypatch.setattr(writer, "flush", full)
+            raise KeyboardInterrupt
+
+    with pytest.raises(RunFailedError):
+        interrupt()
     assert writer.run.status["state"] == "interrupted"
 
 
