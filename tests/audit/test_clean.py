@@ -20,7 +20,10 @@ STEPPING = ("no_optimizer_step", "tensors_do_not_move", "gradients_outside_the_o
 TARGETS = ("label_shift", "supervised_share", "initial_loss")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family",
+    [family if i % 3 == 0 else pytest.param(family, marks=pytest.mark.slow) for i, family in enumerate(FAMILIES)],
+)
 @pytest.mark.parametrize("own_loss", [False, True], ids=["own_loss", "models_loss"])
 def test_families(family: str, *, own_loss: bool) -> None:
     loop = Loop(model=make(family), own_loss=own_loss, steps=STEPS)
@@ -102,6 +105,7 @@ def test_z_loss() -> None:
     silent(train(make("gpt2"), loss), *STEPPING, *TARGETS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tied", [True, False])
 def test_weight_tying(*, tied: bool) -> None:
     silent(train(make("llama", tie_word_embeddings=tied), of_rows), *STEPPING, *TARGETS)
@@ -115,6 +119,7 @@ def test_gradient_checkpointing(*, reentrant: bool) -> None:
     silent(train(model, of_rows), *STEPPING, *TARGETS, "backwards_per_step")
 
 
+@pytest.mark.slow
 def test_accumulation_over_tokens() -> None:
     """Micro-batches of different lengths, each divided by the tokens of the whole step."""
 
@@ -133,6 +138,7 @@ def test_accumulation_over_tokens() -> None:
     )
 
 
+@pytest.mark.slow
 def test_clipping_that_is_reached_at_times() -> None:
     silent(train(make("gpt_neox"), of_rows, clip=1.0, max_grad_norm=1.0, steps=115), "clipping")
 
@@ -181,6 +187,7 @@ OPTIMIZERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_optimizers(optimizer: Callable[[Any], Any]) -> None:
     model = make("gpt_neox")

@@ -64,6 +64,7 @@ def copies(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100)
 
 
+@pytest.mark.slow
 def test_a_compiled_model_is_judged_and_trained_as_without() -> None:
     """In one graph (a hook inside it would break it), by position, and to the same losses."""
     expected, _ = train(None)
@@ -75,6 +76,7 @@ def test_a_compiled_model_is_judged_and_trained_as_without() -> None:
     assert "label_shift" in found
 
 
+@pytest.mark.slow
 def test_a_compiled_model_is_evaluated() -> None:
     compiled: list[Any] = []
 

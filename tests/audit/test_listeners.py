@@ -44,6 +44,7 @@ def distilled(**settings: Any) -> Any:
     return state(one.student), state(one.teacher)
 
 
+@pytest.mark.slow
 def test_a_distillation_is_left_alone() -> None:
     assert distilled(kd_function=mean_kl) == distilled(watcher=Bare)
 
@@ -108,6 +109,7 @@ def test_a_listener_that_breaks_is_noted_and_the_others_listen() -> None:
     assert called == ["next"]
 
 
+@pytest.mark.slow
 def test_a_distillation_goes_on_when_its_listener_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = distilled(watcher=Bare)
 

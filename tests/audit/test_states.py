@@ -84,6 +84,7 @@ def trained(make: Callable[[], nn.Module], *, watched: bool) -> tuple[list[bytes
     return [one.detach().numpy().tobytes() for one in (*model.parameters(), *model.buffers())], audit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [Remembers, Observes, Samples])
 def test_a_forward_pass_that_is_not_the_same_twice(make: Callable[[], nn.Module]) -> None:
     weights, audit = trained(make, watched=True)
@@ -101,6 +102,7 @@ def test_the_same_model_without_a_state_is_assessed() -> None:
     silent(audit, "row_depends_on_batch", "saved_model_differs")
 
 
+@pytest.mark.slow
 def test_a_call_of_dropout_that_does_not_know_of_evaluation() -> None:
     audit = trained(lambda: Drops(always=True), watched=True)[1]
     assert audit is not None

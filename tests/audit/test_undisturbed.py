@@ -27,6 +27,7 @@ def run(watch: bool, **settings: Any) -> tuple[list[bytes], bytes]:
     return weights(loop), torch.get_rng_state().numpy().tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"own_loss": True}, {"accumulation": 3, "clip": 0.5}])
 def test_bit_identical_with_and_without(settings: dict[str, Any]) -> None:
     assert run(True, **settings) == run(False, **settings)
@@ -123,6 +124,7 @@ def test_what_cannot_be_audited_is_one_line() -> None:
         Audit(model, None)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_copied_and_written_as_a_whole_in_the_loop() -> None:
     """The copy may run in training mode: it is not heard, and nothing of the audit is in it."""
     model = make_model()
@@ -172,6 +174,7 @@ class Fused(torch.autograd.Function):
         return gradient, None, None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hidden", [False, True], ids=["fails", "doubles"])
 def test_a_loss_whose_backward_pass_can_be_run_once(*, hidden: bool) -> None:
     def trained(heard: bool) -> list[bytes]:

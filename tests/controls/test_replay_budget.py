@@ -96,6 +96,7 @@ def test_what_is_decided_is_what_batches_hold(
     assert "replay_gaps" not in run.provenance
 
 
+@pytest.mark.slow
 def test_a_gap_that_remains_is_told_and_recorded(tmp_path: Path) -> None:
     """A tenth of three batches of one is 0.3 examples: none is replayed. Of twelve, where 0.9 are decided, one is."""
     content, told = _content(tmp_path, control={"every": 1}, steps=3, batch=1, lr=0.0), []

@@ -63,7 +63,9 @@ def examined(name: str) -> Examination:
     return examine(read_history(LOGS / name))
 
 
-@pytest.mark.parametrize("name", states())
+@pytest.mark.parametrize(
+    "name", [name if i % 3 == 0 else pytest.param(name, marks=pytest.mark.slow) for i, name in enumerate(states())]
+)
 def test_what_is_found_was_judged_and_curves_are_told_from_what_is_none(name: str) -> None:
     examination = examined(name)
     judged = verdicts()

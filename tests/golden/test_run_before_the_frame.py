@@ -88,6 +88,7 @@ def test_measures_see_what_they_saw(old: Path) -> None:
             assert np.allclose(now[variable], was[variable], equal_nan=True, **ALIKE), variable
 
 
+@pytest.mark.slow
 def test_stopped_at_its_second_checkpoint_it_resumes_to_the_same_end(old: Path) -> None:
     end = open_run(old)
     metrics = end.metrics[end.metrics["scope"] != "timing"]

@@ -92,6 +92,7 @@ def recorded(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     return folder, trainer, callback
 
 
+@pytest.mark.slow
 def test_training_is_bit_identical_with_and_without(
     recorded: tuple[Path, Trainer, OntogenyCallback], tokenizer: Any, tmp_path: Path
 ) -> None:

@@ -46,11 +46,13 @@ def trainings_differ(left: Path, right: Path) -> bool:
     return weights[0] != weights[1] or losses[0] != losses[1] or files[0] != files[1]
 
 
+@pytest.mark.slow
 def test_measures_leave_the_training_bit_identical(measured: Path, unmeasured: Path) -> None:
     assert open_run(measured).measures
     assert not trainings_differ(measured, unmeasured)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["randomness", "weights", "mode"])
 def test_a_measure_that_touches_would_be_noticed(
     fault: str, unmeasured: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -116,6 +116,7 @@ def test_it_agrees_with_the_model_and_with_the_training_loss(model: Any, probes:
         assert float(seen["objective"][row]) == pytest.approx(loss.item(), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_standard_error_is_the_spread_over_draws_of_passages() -> None:
     # 400 sets of 30 passages with lengths of 5 to 40 tokens and a passage effect: the mean of the estimated errors is
     # near the standard deviation of the 400 means, which one without the passage effect (token by token) would miss

@@ -87,6 +87,7 @@ def test_repeats_of_a_batch_are_one_batch_each_time_recorded(tmp_path: Path) -> 
     assert steps.tolist() == [3 * n + repeat for n in numbers for repeat in range(3)]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_has_the_same_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = validate(_content(tmp_path, dropout=0.1), "test")
     whole = open_run(execute(recipe, runs_dir=tmp_path / "whole"))
@@ -97,6 +98,7 @@ def test_an_interrupted_run_has_the_same_ledger(tmp_path: Path, monkeypatch: pyt
     assert whole.measure("ledger").load().identical(parts.measure("ledger").load())
 
 
+@pytest.mark.slow
 def test_place_and_content_of_batches(tmp_path: Path) -> None:
     """One passage a step, the same random order in all three epochs: batch n + 22 is batch n again."""
     content = _content(tmp_path, batch=1, accumulate=1, order="cyclic")
@@ -110,6 +112,7 @@ def test_place_and_content_of_batches(tmp_path: Path) -> None:
     assert np.array_equal(ledger["nll"].values[:, 22:44], ledger["nll"].values[:, :22])
 
 
+@pytest.mark.slow
 def test_new_text_alone(tmp_path: Path) -> None:
     """Half of each batch of six is replayed: only the three new passages are looked at, before, after and later."""
     content = _content(tmp_path, dropout=0.0, accumulate=1)

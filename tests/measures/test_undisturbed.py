@@ -128,6 +128,7 @@ def test_what_is_seen_does_not_depend_on_who_else_looks(model: Any, probes: list
         assert list(alone.samples) == list(together[kind].samples)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_look_twice_gives_the_same_bits(kind: str, model: Any, probes: list[ProbeSet]) -> None:
     first = look(context_of(model, probes), kind)

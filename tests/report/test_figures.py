@@ -354,6 +354,7 @@ def test_a_constant_rate_is_not_labelled_zero(tmp_path: Path, rate: float) -> No
     assert "~g" in formats["loss-probe-loss"]
 
 
+@pytest.mark.slow
 def test_the_landscape_is_drawn_from_a_real_run(tmp_path: Path) -> None:
     from ontogeny.core.recipe_file import validate
     from ontogeny.runs.execute import execute
@@ -377,6 +378,7 @@ def test_the_landscape_is_drawn_from_a_real_run(tmp_path: Path) -> None:
     assert min(cell["decrease"] for cell in cells) == pytest.approx(-most, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_ledger_is_drawn_from_a_real_run(tmp_path: Path) -> None:
     from ontogeny.core.recipe_file import validate
     from ontogeny.runs.execute import execute

@@ -175,6 +175,7 @@ def test_shares_count_documents(page: Page) -> None:
     assert f"of 24 passages from {documents} documents" in memorized.small
 
 
+@pytest.mark.slow
 def test_means_alone_are_not_paired_and_say_so(old: Page) -> None:
     change = change_of(old, "general")
     assert change.difference.how == "intervals from standard errors, not paired"

@@ -176,6 +176,7 @@ def carry_out(whole: Path, count: int, seed: int) -> tuple[int, list[str]]:
     return refused, wrong
 
 
+@pytest.mark.slow
 def test_forty_corruptions_are_refused_by_name_or_harmless(whole: Path) -> None:
     refused, wrong = carry_out(whole, 40, seed=0)
     assert wrong == []

@@ -68,7 +68,7 @@ def attempt(action: Callable[[RunWriter], None], writer: RunWriter) -> RunFailed
     return None
 
 
-@pytest.mark.parametrize("name", ["write_all", "sync"])
+@pytest.mark.parametrize("name", ["write_all", pytest.param("sync", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("action", scenarios.ACTIONS)
 def test_every_action_survives_a_full_disk(base: Path, action: str, name: str, tmp_path: Path) -> None:
     before = scenarios.snapshot(base)

@@ -53,7 +53,10 @@ def test_a_killed_writer_leaves_each_part_as_before_or_after(killed: Path, actio
                 assert value in (before[part], after[part]), f"{part} after a kill at call {run.name}"
 
 
-@pytest.mark.parametrize("action", scenarios.ACTIONS)
+@pytest.mark.parametrize(
+    "action",
+    [name if name == "checkpoint_new" else pytest.param(name, marks=pytest.mark.slow) for name in scenarios.ACTIONS],
+)
 def test_going_on_after_a_kill_gives_the_uninterrupted_run(killed: Path, action: str, tmp_path: Path) -> None:
     dead, alive = runs_of(killed, action)
     after = scenarios.snapshot(alive)

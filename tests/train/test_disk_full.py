@@ -41,6 +41,7 @@ def fill(folder: Path, leave_bytes: int) -> Path:
     return ballast
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leave_bytes", [0, *(pytest.param(one, marks=pytest.mark.slow) for one in (60_000, 250_000))])
 def test_a_full_disk_loses_nothing(leave_bytes: int, small_disk: Path, recipe: Recipe, tmp_path: Path) -> None:
     """It fills up after the checkpoint at step 4: with no space at all, in a measure, or in the next checkpoint."""

@@ -102,7 +102,7 @@ def arm(monkeypatch: pytest.MonkeyPatch, where: str, number: int) -> Callable[[A
     return lambda event: None
 
 
-OFTEN = ("mid-accumulation", "at an epoch boundary", "inside a checkpoint write")
+OFTEN = ("mid-accumulation", "inside a checkpoint write")
 """Where it is killed in the default suite; elsewhere among the slow tests."""
 
 

@@ -37,6 +37,7 @@ def test_one_window_in_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert differences(whole.path, parts.path) == []
 
 
+@pytest.mark.slow
 def test_the_ladder_makes_room_for_windows(tmp_path: Path) -> None:
     """Passages of 24, windows of 60: the model from scratch holds 60; one that is told to hold 59 is refused."""
     made = content(tmp_path, window=60)

@@ -44,6 +44,7 @@ def test_a_sound_recipe_is_clear_and_leaves_nothing(ontogeny: Call, recipe: Path
     assert {path.name for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_a_learning_rate_of_zero_fails(ontogeny: Call, recipe: Path, tmp_path: Path) -> None:
     page = tmp_path / "audit.html"
     settings = ("train.lr=0.0", "train.steps=8", "train.accumulate=2")

@@ -79,6 +79,7 @@ def test_overrides_make_another_run(run: Path, recipe_file: Path, ontogeny) -> N
     assert open_run(other).status["step"] == 2
 
 
+@pytest.mark.slow
 def test_a_recipe_that_extends_a_shipped_one_is_run(recipe_file: Path, tmp_path: Path, ontogeny) -> None:  # type: ignore[no-untyped-def]
     own = tmp_path / "own.yaml"
     own.write_text(f"""\
@@ -117,12 +118,14 @@ def test_list_and_json(run: Path, ontogeny) -> None:  # type: ignore[no-untyped-
     assert "begin with  ontogeny demo" in ontogeny("list", "--runs", run / "nowhere").out
 
 
+@pytest.mark.slow
 def test_measure_looks_afterwards(run: Path, ontogeny) -> None:  # type: ignore[no-untyped-def]
     called = ontogeny("measure", run, "prefix_tokens=4", "suffix_tokens=4", "--kind", "extraction", "--quiet", "--json")
     assert called.code == 0, called.err
     assert open_run(run).measure("extraction")["step"].values.tolist() == [0, 3, 6]
 
 
+@pytest.mark.slow
 def test_resume_extends(run: Path, recipe_file: Path, ontogeny) -> None:  # type: ignore[no-untyped-def]
     first = ontogeny("run", recipe_file, "train.steps=3", "--runs", run.parent, "--quiet", "--json").json()["run"]
     assert ontogeny("resume", first, "--steps", 5, "--quiet").code == 0
@@ -208,6 +211,7 @@ def test_a_length_of_ones_own_replaces_the_length_of_text(recipe_file: Path) -> 
     assert (train.steps, train.epochs) == (5, None)
 
 
+@pytest.mark.slow
 def test_a_run_without_probe_sets_is_not_looked_at_with_them(recipe_file: Path, tmp_path: Path, ontogeny) -> None:  # type: ignore[no-untyped-def]
     blind = tmp_path / "blind.yaml"
     tree = read_yaml(recipe_file.read_text(), "")[0]

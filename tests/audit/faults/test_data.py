@@ -18,6 +18,7 @@ def texts(count: int, seed: int, *, template: str = "", words: int = 40) -> list
     return [template + " ".join(draw.choice(WORDS, words)) for _ in range(count)]
 
 
+@pytest.mark.slow
 def test_a_validation_text_that_is_trained_on() -> None:
     train, validation = texts(50, 0), texts(20, 1)
     found = findings(Loop(), train_texts=train, validation_texts=[*validation, train[3].upper()])
@@ -27,6 +28,7 @@ def test_a_validation_text_that_is_trained_on() -> None:
     silent(audited(Loop(), train_texts=train, validation_texts=others), "validation_in_training")
 
 
+@pytest.mark.slow
 def test_a_passage_that_is_trained_on() -> None:
     train, validation = texts(50, 0), texts(20, 1)
 
@@ -47,6 +49,7 @@ def test_a_template_that_all_texts_share_is_no_leak() -> None:
     silent(audited(Loop(), train_texts=train, validation_texts=validation), "validation_in_training")
 
 
+@pytest.mark.slow
 def test_two_beginnings_of_text() -> None:
     def data(number: int, *, twice: bool) -> dict[str, torch.Tensor]:
         batch = rows(4, number)
@@ -58,6 +61,7 @@ def test_two_beginnings_of_text() -> None:
     silent(audited(Loop(data=lambda n: data(n, twice=False))), "double_begin")
 
 
+@pytest.mark.slow
 def test_truncation_that_eats_the_answer() -> None:
     def data(number: int, longest: int) -> dict[str, torch.Tensor]:
         """Prompts of 2 to 30 tokens and an answer of 6, cut at `longest`."""
@@ -100,6 +104,7 @@ def test_documents_that_see_each_other() -> None:
     silent(audited(Loop(own_loss=True, data=lambda n: packed(n, anew=True))), "packing_leaks")
 
 
+@pytest.mark.slow
 def test_documents_one_behind_the_other_as_in_pretraining_are_a_note() -> None:
     found = findings(Loop(own_loss=True, data=lambda n: packed(n, anew=False)))
     assert set(found) == {"packing_leaks"}
@@ -144,6 +149,7 @@ def test_examples_that_are_never_seen() -> None:
     silent(audited(Loop(steps=10), showing(ids), examples=20), "examples_in_an_epoch")
 
 
+@pytest.mark.slow
 def test_indices_beyond_the_examples_and_clamped_ones() -> None:
     ids = np.arange(48).reshape(12, 4)
     assert set(findings_with(Loop(), showing(ids.tolist()), examples=40)) == {"index_out_of_range"}
@@ -184,6 +190,7 @@ def test_an_epoch_that_begins_again() -> None:
     assert seen(Loop(steps=30), whole[6:], examples=48) == {}  # a resume in the middle of an epoch goes on
 
 
+@pytest.mark.slow
 def test_a_licence_and_a_short_answer_are_no_leak() -> None:
     licence = " this work is licensed under the terms of a licence of sixteen words and may be shared"
     train, validation = texts(200, 0), texts(40, 1)
@@ -214,6 +221,7 @@ def test_few_indices_that_are_clamped() -> None:
     assert seen(loop, np.random.default_rng(0).integers(0, 40, (24, 4)).tolist()) == {}  # drawn with replacement
 
 
+@pytest.mark.slow
 def test_indices_that_are_clamped_after_they_were_watched() -> None:
     def data(number: int, last: int) -> dict[str, torch.Tensor]:
         parts = [rows(1, min(at, last)) for at in range(4 * number, 4 * number + 4)]
@@ -249,6 +257,7 @@ def test_an_index_within_a_split_that_is_used_on_the_whole() -> None:
     assert paired(own) == {}
 
 
+@pytest.mark.slow
 def test_vectors_of_another_file_and_of_the_last_text() -> None:
     own, of_train = encode(texts(48, 0)), encode(texts(48, 5))
     assert set(paired(of_train)) == {"pairing_broken"}  # the vectors of the training file for validation's texts

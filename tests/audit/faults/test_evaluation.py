@@ -76,6 +76,7 @@ def test_an_accuracy_of_the_rows_of_the_loss() -> None:
     silent(audited(Loop(model=model), evaluate=evaluation), *CHECKS - {"evaluation_objective"})
 
 
+@pytest.mark.slow
 def test_losses_of_two_splits() -> None:
     """Which rows belong to which is not seen; a single one that is off is told as ever."""
 
@@ -87,6 +88,7 @@ def test_losses_of_two_splits() -> None:
     assert set(of(after=lambda numbers: {"val_loss": numbers["eval_loss"] + 1})) == {"evaluation_objective"}
 
 
+@pytest.mark.slow
 def test_weights_that_are_moved_to_an_average_and_back() -> None:
     def judged_after(back: float) -> Audit:
         model = make_model()
@@ -114,6 +116,7 @@ def weights(model: Any) -> list[bytes]:
     return [p.detach().numpy().tobytes() for p in model.parameters()]
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_moves_weights_is_caught_and_undone() -> None:
     model, plain = make_model(), make_model()
 
@@ -129,6 +132,7 @@ def test_an_evaluation_that_moves_weights_is_caught_and_undone() -> None:
     silent(judged(), "evaluation_leaves_alone")
 
 
+@pytest.mark.slow
 def test_gradients_that_are_left_behind() -> None:
     model = make_model()
     left = of(model, gradients=True)
@@ -142,6 +146,7 @@ def test_gradients_that_are_left_behind() -> None:
     silent(judged(model, gradients=True, after=clears), "evaluation_leaves_alone")
 
 
+@pytest.mark.slow
 def test_a_seed_that_is_set_and_one_that_is_put_back() -> None:
     assert of(seed=42)["evaluation_leaves_alone"].numbers["reseeded"] == 1
 
@@ -153,12 +158,14 @@ def test_a_seed_that_is_set_and_one_that_is_put_back() -> None:
     silent(judged(before=lambda: torch.rand(3)), "evaluation_leaves_alone")  # a data loader draws, too
 
 
+@pytest.mark.slow
 def test_dropout_while_the_model_is_judged() -> None:
     assert of(mode=True)["evaluation_in_training_mode"].numbers["in_training_mode"] == 5
     silent(judged(mode=False), "evaluation_in_training_mode")
     silent(judged(make_model(dropout=0.0), mode=True), "evaluation_in_training_mode")
 
 
+@pytest.mark.slow
 def test_passes_without_gradients_inside_the_loop() -> None:
     def validating(*, mode: bool) -> Audit:
         model = make_model()
@@ -176,6 +183,7 @@ def test_passes_without_gradients_inside_the_loop() -> None:
     silent(validating(mode=False), "evaluation_in_training_mode")
 
 
+@pytest.mark.slow
 def test_training_that_never_comes_back_from_evaluation_mode() -> None:
     def evaluating(*, comes_back: bool) -> Audit:
         model = make_model()
@@ -215,6 +223,7 @@ def against(tokens: Any, by: float) -> Any:
     return model
 
 
+@pytest.mark.slow
 def test_a_mean_of_means() -> None:
     # Every row has one end of text, so that one that is hard weighs most in short rows, which come first.
     wrong = of(against(END, 10), by_batch=True)
@@ -246,6 +255,7 @@ def test_a_perplexity_that_is_cut_off() -> None:
     silent(evaluating(math.inf), "perplexity_of_nll", "evaluation_objective")
 
 
+@pytest.mark.slow
 def test_the_perplexity_of_a_composite() -> None:
     def evaluating(*, of_the_whole: bool) -> Audit:
         """The loss is 1 x lm + 0.05 x z in training and in evaluation, where z = 40 stands for any."""
@@ -264,6 +274,7 @@ def test_the_perplexity_of_a_composite() -> None:
     silent(evaluating(of_the_whole=False), "perplexity_of_nll", "evaluation_objective")
 
 
+@pytest.mark.slow
 def test_a_mean_of_perplexities() -> None:
     def evaluating(factor: float) -> Audit:
         return judged(after=lambda numbers: numbers | {"perplexity": numbers["perplexity"] * factor})
@@ -272,6 +283,7 @@ def test_a_mean_of_perplexities() -> None:
     silent(evaluating(1.0), "perplexity_of_nll")
 
 
+@pytest.mark.slow
 def test_other_weights_in_evaluation() -> None:
     def evaluating(feature: float, feature_in_training: float) -> Audit:
         training = {"lm": 0.3, "kd": 0.7, "feature": feature_in_training}
@@ -297,6 +309,7 @@ def test_other_weights_in_evaluation() -> None:
     silent(evaluating(0.1, feature_in_training=0.1), "evaluation_objective", "weight_of_zero")
 
 
+@pytest.mark.slow
 def test_returned_terms_that_do_not_add_up_as_in_training() -> None:
     def returning(loss: float) -> Audit:
         composite, returned = Composite(), {"val/loss": loss, "val/lm": 4.0, "val/z": 16.0}
@@ -307,6 +320,7 @@ def test_returned_terms_that_do_not_add_up_as_in_training() -> None:
     silent(returning(4.8), "evaluation_objective")
 
 
+@pytest.mark.slow
 def test_a_plain_training_and_an_evaluation_of_something_else() -> None:
     def evaluating(more: float) -> Audit:
         return judged(after=lambda numbers: {"eval_loss": numbers["eval_loss"] + more})
@@ -327,6 +341,7 @@ def averaged(decay: float, *, used: bool = True) -> Audit:
     return audited(Loop(model=model), follows, evaluate=Evaluation(model=ema if used else model), ema=ema)
 
 
+@pytest.mark.slow
 def test_an_average_that_lags() -> None:
     lagging = found(averaged(0.9999))
     assert set(lagging) == {"average_lags"}
@@ -337,6 +352,7 @@ def test_an_average_that_lags() -> None:
     silent(averaged(0.9999, used=False), "average_lags")
 
 
+@pytest.mark.slow
 def test_weights_that_are_swapped_in_for_the_evaluation() -> None:
     def swapping(decay: float) -> Audit:
         model = make_model()

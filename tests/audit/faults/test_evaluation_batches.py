@@ -52,6 +52,7 @@ def answers(model: Any, *, of_means: bool) -> Callable[[int], Mapping[str, float
     return evaluate
 
 
+@pytest.mark.slow
 def test_a_mean_of_means_of_an_own_loss() -> None:
     model = make_model()
     found = of(model, answers(model, of_means=True))
@@ -87,6 +88,7 @@ def padded(model: Any, *, left: bool, mask: bool) -> Callable[[], Mapping[str, f
     return evaluate
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_pads_on_the_left_without_a_mask() -> None:
     """Training pads on the right, where no later token is seen: only the evaluation sees the padding."""
     model = make_model()
@@ -99,6 +101,7 @@ def test_an_evaluation_that_pads_on_the_left_without_a_mask() -> None:
         assert of(model, padded(model, **clean)) == {}
 
 
+@pytest.mark.slow
 def test_seeds_that_are_set_and_that_are_put_back() -> None:
     def seeds() -> None:
         random.seed(0)
@@ -127,6 +130,7 @@ def test_seeds_that_are_set_and_that_are_put_back() -> None:
     assert (random.seed, np.random.seed) == functions
 
 
+@pytest.mark.slow
 def test_a_perplexity_alone_that_is_cut_off() -> None:
     model = make_model()
     found = of(model, Evaluation(model=model, after=lambda numbers: {"perplexity": 485165195.4097903}))

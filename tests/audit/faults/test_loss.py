@@ -68,6 +68,7 @@ def test_labels_of_a_model_that_returns_hidden_states_first(shift: int) -> None:
     assert verdicts["label_shift"] == ("finding" if shift == 0 else "clear")
 
 
+@pytest.mark.slow
 def test_every_label_masked_but_a_few() -> None:
     def data(number: int, *, masked: bool) -> dict[str, torch.Tensor]:
         batch = rows(16, number, length=60, shortest=55)
@@ -132,6 +133,7 @@ def test_a_first_loss_far_above_guessing() -> None:
     silent(audited(scaled(1)), "initial_loss")
 
 
+@pytest.mark.slow
 def test_every_label_masked() -> None:
     """A template that does not match: the labels of no token are left."""
 
@@ -154,6 +156,7 @@ def padded_to_the_longest(number: int) -> dict[str, torch.Tensor]:
     return rows(4, number, length=14 + number % 7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", [lambda n: rows(4, n), padded_to_the_longest], ids=["fixed", "dynamic"])
 def test_a_hand_written_loss_that_is_a_sum(data: Callable[[int], dict[str, torch.Tensor]]) -> None:
     found = findings(Loop(loss=summed, data=data))
@@ -195,6 +198,7 @@ def test_a_sum_whose_gradient_is_divided_after_backward_is_right() -> None:
     assert "loss_scale" in findings(Loop(loss=summed, clip=30.0))
 
 
+@pytest.mark.slow
 def test_first_tokens_that_have_labels_are_counted_by_some_trainers() -> None:
     """Mean over labels before they are shifted: of 4 rows of n + 1 labels, n are targets."""
 
@@ -228,6 +232,7 @@ def test_logits_and_labels_laid_flat_along_different_axes() -> None:
     silent(audited(Loop()), "label_shift")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_mask_that_masks_nothing_hides_no_padding(masked: bool) -> None:
     """Ones everywhere, and labels that are the ids: runs of the padding token are trained on."""

@@ -37,6 +37,7 @@ class Stepper:
         return first
 
 
+@pytest.mark.slow
 def test_a_question_that_counts_never_steps() -> None:
     found = findings(Loop(accumulation=2, should_step=Stepper(2).asked_twice), accumulation=2)
     assert set(found) == {"no_optimizer_step"}
@@ -45,6 +46,7 @@ def test_a_question_that_counts_never_steps() -> None:
     silent(audited(Loop(accumulation=2, should_step=lambda _: once.should_step()), accumulation=2), "no_optimizer_step")
 
 
+@pytest.mark.slow
 def test_a_module_outside_the_optimizer_gets_gradients_in_vain() -> None:
     def optimizer(model: Any, *, head_trained: bool) -> Any:
         head = set(model.get_output_embeddings().parameters())
@@ -56,6 +58,7 @@ def test_a_module_outside_the_optimizer_gets_gradients_in_vain() -> None:
     silent(audited(Loop(optimizer=lambda model: optimizer(model, head_trained=True))), *found)
 
 
+@pytest.mark.slow
 def test_an_optimizer_of_another_model_moves_nothing() -> None:
     model, other = make_model(), make_model(seed=1)
     found = findings(Loop(model=model, optimizer=lambda _: torch.optim.AdamW(other.parameters(), lr=1e-3)))
@@ -89,6 +92,7 @@ def test_clipping_always_never_and_sometimes() -> None:
     silent(audited(Loop(clip=1e-3), max_grad_norm=1e-3))  # 12 steps are too few to say
 
 
+@pytest.mark.slow
 def test_steps_that_are_too_small() -> None:
     adam = findings(Loop(optimizer=lambda model: torch.optim.AdamW(model.parameters(), lr=1e-12)))
     assert adam["steps_too_small"].severity == "error"
@@ -187,6 +191,7 @@ def test_no_step_while_accumulation_is_not_known() -> None:
     assert findings(Loop(accumulation=12, steps=2, data=lambda n: rows(4, n, shortest=20)), accumulation=12) == {}
 
 
+@pytest.mark.slow
 def test_a_bound_far_above_all_gradients_of_the_first_steps() -> None:
     found = findings(Loop(clip=1e6, steps=20), max_grad_norm=1e6)
     assert "no gradient comes near" in found["clipping"].statement
@@ -207,6 +212,7 @@ class Evaluating(torch.nn.Module):
         return self.inner(*args, **kwargs)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_never_set_to_train() -> None:
     found = findings(Loop(model=Evaluating(make_model())))
     assert set(found) == {"trained_in_evaluation_mode"}
@@ -255,6 +261,7 @@ def test_a_loss_that_goes_backward_twice() -> None:
         assert by_hand(right) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to_none", [False, True])
 def test_gradients_that_are_cleared_before_the_step(*, to_none: bool) -> None:
     def cleared(loss: torch.Tensor, optimizer: Any) -> None:

@@ -11,6 +11,7 @@ from tests.audit.judging import audited, findings, findings_with, silent
 from tests.audit.loops import Loop, make_model, rows
 
 
+@pytest.mark.slow
 def test_a_learning_rate_of_zero() -> None:
     assert set(findings(Loop(optimizer=lambda model: torch.optim.AdamW(model.parameters(), lr=0.0)))) == {
         "learning_rate_zero"
@@ -18,6 +19,7 @@ def test_a_learning_rate_of_zero() -> None:
     silent(audited(Loop(optimizer=lambda model: torch.optim.AdamW(model.parameters(), lr=1e-3))), "learning_rate_zero")
 
 
+@pytest.mark.slow
 def test_the_learning_rate_that_is_shown() -> None:
     found = findings_with(Loop(), lambda audit, step: audit.watch(shown_learning_rate=2e-3))
     assert "learning_rate_shown" in found
@@ -77,6 +79,7 @@ def scheduled(kind: str, each: int | None, *, before: bool = False, **watched: A
     return findings_with(loop, step, scheduler=scheduler, **watched)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["linear", "cosine", "chain", "transformers"])
 def test_a_scheduler_that_never_steps(kind: str) -> None:
     found = scheduled(kind, None)
@@ -94,6 +97,7 @@ def test_a_scheduler_that_steps_once_per_epoch() -> None:
     assert scheduled("plateau", None, examples=80) == {}
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_steps_before_the_optimizer() -> None:
     found = scheduled("linear", 1, before=True)
     assert set(found) == {"scheduler_out_of_step"}
@@ -101,6 +105,7 @@ def test_a_scheduler_that_steps_before_the_optimizer() -> None:
     assert scheduled("linear", 1) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["linear", "cosine", "chain", "transformers"])
 def test_a_schedule_that_is_planned_for_micro_batches(kind: str) -> None:
     found = scheduled(kind, 1, total_steps=100)
@@ -109,6 +114,7 @@ def test_a_schedule_that_is_planned_for_micro_batches(kind: str) -> None:
     assert scheduled(kind, 1, total_steps=400) == {}
 
 
+@pytest.mark.slow
 def test_one_cycle_that_steps_beside_backward() -> None:
     """12 steps of 4 micro-batches are to be taken: right for a plan of 48; one of 24 is over at half of them."""
 
@@ -132,6 +138,7 @@ def test_one_cycle_that_steps_beside_backward() -> None:
     assert "ends 2 times too early" in found.statement
 
 
+@pytest.mark.slow
 def test_a_long_schedule_that_steps_once_per_epoch() -> None:
     """400 epochs are planned, and the first is not over after 96 of 400 examples; after 96 of 80 it is."""
     assert scheduled("cosine", None, examples=400) == {}

@@ -66,6 +66,7 @@ def test_padding_on_the_left_without_a_mask() -> None:
     silent(audited(Loop(own_loss=True, data=left)), "row_depends_on_batch", "row_depends_on_padding")
 
 
+@pytest.mark.slow
 def test_padding_on_the_left_counted_by_absolute_positions() -> None:
     found = findings(Loop(model=gpt2(), own_loss=True, data=left))
     assert {"row_depends_on_batch", "row_depends_on_padding"} <= set(found)
@@ -115,6 +116,7 @@ def test_a_loss_divided_by_all_places() -> None:
     silent(audited(by_targets), "divided_by_padding")
 
 
+@pytest.mark.slow
 def test_an_end_of_text_that_is_never_a_target() -> None:
     def ending(*, masked: bool = False, missing: bool = False) -> Loop:
         def data(number: int) -> dict[str, torch.Tensor]:
@@ -168,6 +170,7 @@ def test_prompts_of_known_length_among_the_targets() -> None:
     silent(audited(Loop(data=lambda n: prompted(n, PROMPT)), known), "prompt_supervised")
 
 
+@pytest.mark.slow
 def test_an_example_of_another_kind() -> None:
     def data(number: int, *, planted: bool) -> dict[str, torch.Tensor]:
         batch = rows(4, number)
@@ -212,6 +215,7 @@ def padded_with(pad: int) -> Any:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mask", ["none", "of ids"])
 @pytest.mark.parametrize("pad", [PAD, END], ids=["a_token_of_its_own", "end_of_text"])
 def test_padding_supervised_without_a_mask_or_with_one_of_ids(pad: int, mask: str) -> None:
@@ -281,6 +285,7 @@ def test_a_divergence_over_the_prompt_does_not_train_on_it() -> None:
     assert "prompt_supervised" in {one.rule for one in run(mask=False).report.findings}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["cross entropy", "nll", "right"])
 def test_a_softmax_that_is_taken_twice(how: str) -> None:
     def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -170,6 +170,7 @@ def test_an_interrupted_run_remembers(whole: Path, tmp_path: Path, monkeypatch: 
     assert differences(whole, parts.path) == []
 
 
+@pytest.mark.slow
 def test_training_and_looks_report_it_beside_the_plain_loss(whole: Path) -> None:
     run = open_run(whole)
     seen = run.measure("evaluation").sel(probe="train")
