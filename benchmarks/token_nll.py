@@ -256,7 +256,7 @@ def _fastest(seconds: dict[str, list[float]], names: Iterable[str]) -> str:
     return min(names, key=lambda name: float(np.median(seconds[name])))
 
 
-def main(documents: int = 20, repeats: int = 4) -> dict[str, Any]:
+def main(documents: int = 8, repeats: int = 5) -> dict[str, Any]:
     """Measure, print a table, and return what it holds."""
     model, texts = _model(), _documents(documents)
     tokens = sum(len(text) for text in texts)
@@ -308,8 +308,8 @@ def _print(result: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--documents", type=int, default=20)
-    parser.add_argument("--repeats", type=int, default=4)
+    parser.add_argument("--documents", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--memory-of", metavar="SIDE", default=None, help="print the peak KiB that one side adds")
     parser.add_argument("--json", action="store_true", help="print the result as JSON, last")
     arguments = parser.parse_args()

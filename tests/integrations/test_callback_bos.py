@@ -1,4 +1,4 @@
-"""In somebody's trainer, texts begin with what their tokenizer adds: losses are those of the model called on its ids."""
+"""In somebody's trainer, texts begin with what their tokenizer adds: losses are the model's on its ids."""
 
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def test_losses_are_those_of_the_model_on_the_tokenizers_ids(adds: bool, tmp_pat
             counts[name] += len(given) - 1
     run = ontogeny.open(tmp_path / "run")
     last = run.metrics[run.metrics["step"] == 2]
-    for name in sums:
+    for name, nll in sums.items():
         row = last[(last["name"] == "evaluation/loss") & (last["scope"] == name)]
-        np.testing.assert_allclose(row["value"], sums[name] / counts[name], rtol=1e-5)
+        np.testing.assert_allclose(row["value"], nll / counts[name], rtol=1e-5)
         assert all((p.bos_tokens == 1) == adds for p in run.probes[name].passages)

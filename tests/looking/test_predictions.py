@@ -79,7 +79,7 @@ def test_nothing_to_predict() -> None:
 
 
 def test_random_logits_over_many_tiles_agree_with_float64() -> None:
-    # 300 rows are two tiles of rows, 5000 ids two and a half of vocabulary; quantised, so that many logits are equal
+    # 300 rows are three tiles of rows, 5000 ids two and a half of vocabulary; quantised, so that many logits are equal
     generator = torch.Generator().manual_seed(0)
     logits = (torch.randn(300, 5000, generator=generator) * 6).round() / 2
     targets = torch.randint(0, 5000, (300,), generator=generator)
@@ -102,3 +102,33 @@ def test_the_entropy_of_a_sure_prediction_keeps_its_digits() -> None:
     total = 1 + 2 * p
     exact = np.log(total) + 2 * p / total * (50 - np.float64(np.float32(rest)))
     assert abs(float(found["entropy"][0]) / exact - 1) < 1e-2
+
+
+class OneLayer:
+    """BodyAndHead of a linear head."""
+
+    whole, device = True, torch.device("cpu")
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        self.projection = weight, None
+
+
+def test_the_bits_do_not_depend_on_the_number_of_threads() -> None:
+    """700 rows are six tiles of rows, which one, two and three threads divide among themselves."""
+    generator = torch.Generator().manual_seed(0)
+    weight, hidden = torch.randn(5000, 32, generator=generator), torch.randn(700, 32, generator=generator)
+    targets = torch.randint(0, 5000, (700,), generator=generator)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            predictor = Predictor(OneLayer(weight), ALL)  # type: ignore[arg-type]
+            found.append([predictor(hidden, targets) for _ in range(2)])
+    finally:
+        torch.set_num_threads(before)
+    exact = hidden.double() @ weight.double().T
+    log_p = torch.log_softmax(exact, dim=-1)
+    nll = -log_p.gather(1, targets[:, None])[:, 0]
+    torch.testing.assert_close(found[0][0]["nll"], nll.float(), atol=2e-5, rtol=1e-6)
+    for again in (again for each in found for again in each):
+        assert all(torch.equal(again[name], found[0][0][name]) for name in ALL)
