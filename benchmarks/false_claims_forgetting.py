@@ -128,7 +128,7 @@ def _collapse() -> dict[str, Any]:
 
 
 def _together() -> dict[str, Any]:
-    from tests.analyses.test_association import rough
+    from tests.statistics.test_correlations import rough
 
     def claims(count: int, correlation: float, shared: float) -> float:
         step = np.arange(count + 1) * 5

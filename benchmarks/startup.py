@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.ratios import asked
 from ontogeny.store.writer import RunWriter
 
 _REPEATS = 10
@@ -53,6 +54,6 @@ def open_large_run() -> dict[str, float]:
 def main() -> dict[str, Any]:
     """Both waiting times."""
     return {
-        "`ontogeny --help` (asked: < 0.5 s)": show_help(),
-        "opening a run of 1,000,000 metrics rows and reading them (asked: < 2 s)": open_large_run(),
+        "`ontogeny --help`, seconds": asked(show_help(), at_most=0.5),
+        "opening a run of 1,000,000 metrics rows and reading them, seconds": asked(open_large_run(), at_most=2),
     }
