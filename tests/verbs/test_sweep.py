@@ -20,7 +20,8 @@ from ontogeny.store.writer import RunWriter
 from ontogeny.verbs import sweep as verb
 from ontogeny.verbs import sweep_processes
 from ontogeny.verbs.signals import ended_by_signals
-from ontogeny.verbs.sweep import Point, _digest, points_of, split_values, sweep
+from ontogeny.verbs.sweep import _digest, sweep
+from ontogeny.verbs.sweep_points import Point, points_of, split_values
 from ontogeny.verbs.sweep_processes import Command, SweepInterruptedError, run_all
 from tests.small_runs import write_text
 from tests.store import scenarios
@@ -118,7 +119,7 @@ def test_a_second_sweep_in_the_folder_is_told_in_one_line(recipe: Path, tmp_path
     folder.mkdir()
     lock = RunLock(folder / LOCK)
     with pytest.raises(StoreError, match="is being written by process"):
-        sweep(str(recipe), points, runs_dir=tmp_path, jobs=1, tell=print)
+        sweep(points, runs_dir=tmp_path, jobs=1, tell=print)
     lock.release()
 
 
@@ -132,7 +133,7 @@ def test_an_interrupted_sweep_says_how_to_go_on(recipe: Path, tmp_path: Path, mo
 
     monkeypatch.setattr(verb, "run_all", stop)
     with pytest.raises(SweepInterruptedError, match="interrupted after 1 of 2 runs; the same command goes on"):
-        sweep(str(recipe), points, runs_dir=tmp_path, jobs=1, tell=print)
+        sweep(points, runs_dir=tmp_path, jobs=1, tell=print)
     (listed,) = tmp_path.glob("tiny-sweep-*/sweep.json")
     assert [point["error"] for point in json.loads(listed.read_text())["points"]] == [None, "not finished"]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -304,7 +305,7 @@ def test_a_damaged_run_does_not_stop_the_others(recipe: Path, tmp_path: Path, mo
 
     monkeypatch.setattr(verb, "run_all", run)
     with pytest.raises(RunFailedError, match=r"2 of 2 runs failed, the first with: .* is damaged"):
-        sweep(str(recipe), points, runs_dir=tmp_path, jobs=1, tell=print)
+        sweep(points, runs_dir=tmp_path, jobs=1, tell=print)
     assert ran == [points[1].run.name]
 
 
