@@ -25,8 +25,8 @@ def nll_at_cost(runs: RunGroup) -> Figure | None:
     passages = f"{read.passages} passages from {len(read.weight)} documents"
     return Figure(
         title="What a teacher gains, and costs",
-        caption=f"Plain NLL of {read.probe} ({passages}) at the states that were evaluated, a line for each seed; the first "
-        "state, before training, is left out. The dashed line is the teacher. FLOPs and seconds count the teacher's "
+        caption=f"Plain NLL of {read.probe} ({passages}) at the states that were evaluated, a line for each seed; the "
+        "first, before training, is left out. The dashed line is the teacher. FLOPs and seconds count the teacher's "
         "forward passes; in the panels that say so its training, too.",
         chart=charts,
         section="distillation",
