@@ -17,7 +17,7 @@ from ontogeny.analyses.across.matched import MatchedArms
 from ontogeny.analyses.across.pareto import REFERENCE, ParetoFront
 from ontogeny.analyses.across.scaling import ScalingLaws
 from ontogeny.analyses.across.seeds import over_seeds
-from ontogeny.analyses.recorded.distillation_arms import AXES, Arm, Curve, Distillation, Teacher
+from ontogeny.analyses.recorded.distillation_arms import AXES, Arm, ComparedArms, CostCurve, Teacher
 from ontogeny.analyses.recorded.loss_curves import LossCurves, Outcome, new_text, results
 from ontogeny.analyses.shape import shape_of
 
@@ -188,7 +188,7 @@ def _distillation(null: SweepNull, seed: int) -> Drawn:
                 label=str(arm),
                 teachers=("t",) if arm else (),
                 curves={
-                    run: Curve(total=np.stack([np.full(20, 7.0), 5 + noise[:, arm, run]]), costs=costs)
+                    run: CostCurve(total=np.stack([np.full(20, 7.0), 5 + noise[:, arm, run]]), costs=costs)
                     for run in range(null.seeds)
                 },
             )
@@ -196,7 +196,7 @@ def _distillation(null: SweepNull, seed: int) -> Drawn:
         ]
         own = teacher_nll + 0.1 * random.normal(0, 1, 20)
         teacher = Teacher(run="t", weights_sha256="t", total=own, flops=0.0, flops_per_token=0.0, seconds=0.0)
-        read = Distillation(probe="novel", weight=np.ones(20), passages=20, arms=tuple(arms), teachers=(teacher,))
+        read = ComparedArms(probe="novel", weight=np.ones(20), passages=20, arms=tuple(arms), teachers=(teacher,))
         return DistillationArms().judge(read).verdict
 
     verdict, weak = judged(4.0), judged(5.0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ontogeny.analyses.across.distillation import DistillationArms
-from ontogeny.analyses.recorded.distillation_arms import AXES, Arm, Axis, Curve, Distillation, Teacher
+from ontogeny.analyses.recorded.distillation_arms import AXES, Arm, Axis, ComparedArms, CostCurve, Teacher
 
 DOCUMENTS = 20
 
@@ -21,7 +21,7 @@ def arm(
 ) -> Arm:
     """An arm whose NLL falls from 7 to `last` in two steps, with noise of seeds and documents of 0.02."""
     random = np.random.default_rng((draw, sum(map(ord, label))))
-    curves: dict[int | str, Curve] = {}
+    curves: dict[int | str, CostCurve] = {}
     of_documents = random.normal(0, 0.02, DOCUMENTS)
     for seed in range(seeds):
         end = last + of_documents + random.normal(0, 0.02) + random.normal(0, 0.02, DOCUMENTS)
@@ -29,21 +29,21 @@ def arm(
         costs: dict[Axis, np.ndarray] = {axis: cost * np.arange(3.0) for axis in AXES}
         costs["steps"] = np.arange(3.0)
         costs["FLOPs with the teacher's training"] = begins + cost * np.arange(3.0)
-        curves[seed] = Curve(total=total, costs=costs)
+        curves[seed] = CostCurve(total=total, costs=costs)
     return Arm(label=label, teachers=("t",) if taught else (), curves=curves)
 
 
-def read(*arms: Arm, teacher_nll: float = 4.0) -> Distillation:
+def read(*arms: Arm, teacher_nll: float = 4.0) -> ComparedArms:
     own = teacher_nll + np.random.default_rng(5).normal(0, 0.02, DOCUMENTS)
     teacher = Teacher(run="t", weights_sha256="t", total=own, flops=9.0, flops_per_token=1.0, seconds=9.0)
     weight = np.ones(DOCUMENTS)
-    return Distillation(probe="novel", weight=weight, passages=DOCUMENTS, arms=arms, teachers=(teacher,))
+    return ComparedArms(probe="novel", weight=weight, passages=DOCUMENTS, arms=arms, teachers=(teacher,))
 
 
 def test_read_on_straight_lines_by_hand() -> None:
     """Costs 0, 2, 4; losses 8, 6, 5: at 3 half way from 6 to 5; at the ends exactly what was there."""
     costs: dict[Axis, np.ndarray] = {"steps": np.array([0.0, 2.0, 4.0])}
-    curve = Curve(total=np.array([[8.0], [6.0], [5.0]]), costs=costs)
+    curve = CostCurve(total=np.array([[8.0], [6.0], [5.0]]), costs=costs)
     assert [float(curve.at("steps", x)[0]) for x in (0, 2, 3, 4)] == [8, 6, 5.5, 5]
 
 

@@ -13,7 +13,7 @@ from ontogeny.analyses.recorded.distillation_arms import (
     WITH_TRAINING,
     Arm,
     Axis,
-    Distillation,
+    ComparedArms,
     Teacher,
     read_distillation,
 )
@@ -46,7 +46,7 @@ class DistillationArms(AnalysisAcross):
         """Compare them. Raises StoreError for what `read_distillation` lacks."""
         return self.judge(read_distillation(runs))
 
-    def judge(self, read: Distillation) -> Result:
+    def judge(self, read: ComparedArms) -> Result:
         """The same from what was read."""
         baseline = next(arm for arm in read.arms if not arm.teachers)
         taught = [arm for arm in read.arms if arm.teachers]
@@ -106,7 +106,7 @@ class Lead:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class ArmComparison:
     """One arm against another at equal cost, or why they cannot be compared."""
 
     axis: Axis
@@ -139,7 +139,7 @@ class Comparison:
         return "better" if self.difference.value < 0 else "worse"
 
 
-def _lead(read: Distillation, baseline: Arm, taught: Sequence[Arm], teacher: Teacher) -> Lead:
+def _lead(read: ComparedArms, baseline: Arm, taught: Sequence[Arm], teacher: Teacher) -> Lead:
     mine = [arm for arm in taught if teacher.weights_sha256 in arm.teachers]
     steps = min(curve.costs["steps"][-1] for arm in [baseline, *mine] for curve in arm.curves.values())
     ours = np.array([curve.at("steps", steps) for curve in baseline.curves.values()])
@@ -147,7 +147,7 @@ def _lead(read: Distillation, baseline: Arm, taught: Sequence[Arm], teacher: Tea
     return Lead(teacher=teacher.run, baseline=baseline.label, steps=float(steps), difference=difference)
 
 
-def _compared(read: Distillation, pairs: Sequence[tuple[Arm, Arm]]) -> Iterator[Comparison]:
+def _compared(read: ComparedArms, pairs: Sequence[tuple[Arm, Arm]]) -> Iterator[ArmComparison]:
     """Every pair at every cost. The training of a teacher that both have changes nothing between them."""
     planned = [
         (axis, first, second)
@@ -159,7 +159,7 @@ def _compared(read: Distillation, pairs: Sequence[tuple[Arm, Arm]]) -> Iterator[
         yield _comparison(read, axis, first, second, len(planned))
 
 
-def _comparison(read: Distillation, axis: Axis, first: Arm, second: Arm, tests: int) -> Comparison:
+def _comparison(read: ComparedArms, axis: Axis, first: Arm, second: Arm, tests: int) -> ArmComparison:
     seeds = [seed for seed in first.curves if seed in second.curves]
     curves = [[arm.curves[seed] for seed in seeds] for arm in (first, second)]
     ranges = [
@@ -177,7 +177,7 @@ def _comparison(read: Distillation, axis: Axis, first: Arm, second: Arm, tests: 
         why_not = (
             "" if np.isfinite(difference.p) else "a loss is not finite, or there are not two seeds and two documents"
         )
-    return Comparison(
+    return ArmComparison(
         axis=axis,
         first=first.label,
         second=second.label,
@@ -204,7 +204,7 @@ def _why_not(axis: Axis, ranges: Sequence[tuple[Arm, float, float]]) -> str:
     )
 
 
-def _verdict(baseline: Arm, against: Sequence[Comparison]) -> str:
+def _verdict(baseline: Arm, against: Sequence[ArmComparison]) -> str:
     compared = [each for each in against if each.difference is not None and not each.why_not]
     if not compared:
         return f"not assessable: {against[0].why_not}"
@@ -219,7 +219,7 @@ def _verdict(baseline: Arm, against: Sequence[Comparison]) -> str:
 
 
 def _sentences(
-    read: Distillation, baseline: Arm, lead: Sequence[Lead], comparisons: Sequence[Comparison]
+    read: ComparedArms, baseline: Arm, lead: Sequence[Lead], comparisons: Sequence[ArmComparison]
 ) -> Iterator[str]:
     for entry in lead:
         yield entry.words
@@ -234,7 +234,7 @@ def _sentences(
             yield block(f"NLL at equal {axis}, nats per token, on {passages}", lines)
 
 
-def _line(each: Comparison) -> str:
+def _line(each: ArmComparison) -> str:
     if each.difference is None or each.why_not:
         return f"not assessable: {each.why_not}"
     return (

@@ -28,7 +28,7 @@ matrices for each one of the forward pass."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Curve:
+class CostCurve:
     """One run at the C states at which it was evaluated, on D documents."""
 
     total: np.ndarray
@@ -52,7 +52,7 @@ class Arm:
     label: str
     teachers: tuple[str, ...]
     """Fingerprints of the weights of the models that teach it; none of an arm that learns from the text alone."""
-    curves: Mapping[int | str, Curve]
+    curves: Mapping[int | str, CostCurve]
     """By seed."""
 
 
@@ -74,7 +74,7 @@ class Teacher:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Distillation:
+class ComparedArms:
     """Arms that were judged by the same documents, and their teachers."""
 
     probe: str
@@ -85,7 +85,7 @@ class Distillation:
     teachers: tuple[Teacher, ...]
 
 
-def read_distillation(runs: "ComparedRuns") -> Distillation:
+def read_distillation(runs: "ComparedRuns") -> ComparedArms:
     """Read it from runs of which some are taught by models from runs of their own, and some are not.
 
     Judged by the first probe set of held-out text, as `evaluation` recorded it by passage. FLOPs are the counted ones
@@ -107,7 +107,7 @@ def read_distillation(runs: "ComparedRuns") -> Distillation:
     if all(arm.teachers for arm in arms):
         raise StoreError("lacks runs without a teacher to compare with: add an arm whose objective is next_token alone")
     items = reader.losses(runs.runs[0])
-    return Distillation(
+    return ComparedArms(
         probe=probe, weight=items.weight, passages=items.items, arms=arms, teachers=tuple(reader.teachers.values())
     )
 
@@ -153,7 +153,7 @@ class _Reader:
         curves = {seed: self._curve(run, read, seconds) for seed, run in zip(band.seeds, band.runs, strict=True)}
         return Arm(label=band.label, teachers=tuple(each.weights_sha256 for each in read.values()), curves=curves)
 
-    def _curve(self, run: "ComparedRun", read: Mapping[str, Teacher], seconds: np.ndarray) -> Curve:
+    def _curve(self, run: "ComparedRun", read: Mapping[str, Teacher], seconds: np.ndarray) -> CostCurve:
         items, data = self.losses(run), of_kind(run, "evaluation")
         assert data is not None
         tokens = data["tokens_seen"].to_numpy().astype(np.float64)
@@ -171,7 +171,7 @@ class _Reader:
             "seconds": elapsed,
             "seconds with the teacher's training": elapsed + sum(teacher.seconds for teacher in trained),
         }
-        return Curve(total=items.total, costs=costs)
+        return CostCurve(total=items.total, costs=costs)
 
     def _teacher(self, run: "ComparedRun", name: str) -> Teacher:
         """Raises StoreError where its run is not there, or was not judged by the same passages."""

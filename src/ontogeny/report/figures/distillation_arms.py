@@ -4,7 +4,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from ontogeny.analyses.recorded.distillation_arms import AXES, Axis, Distillation, read_distillation
+from ontogeny.analyses.recorded.distillation_arms import AXES, Axis, ComparedArms, read_distillation
 from ontogeny.core.errors import StoreError
 from ontogeny.report.charts import HEIGHT, rounded
 from ontogeny.report.figure import Figure
@@ -34,7 +34,7 @@ def nll_at_cost(runs: RunGroup) -> Figure | None:
     )
 
 
-def _chart(read: Distillation, axis: Axis) -> alt.LayerChart | None:
+def _chart(read: ComparedArms, axis: Axis) -> alt.LayerChart | None:
     weight = read.weight.sum()
     rows = [
         {"arm": arm.label, "seed": str(seed), "cost": cost, "nll": nll}
