@@ -6,7 +6,7 @@ import pandas as pd
 
 from ontogeny.analyses.recorded.distillation_arms import AXES, Axis, ComparedArms, read_distillation
 from ontogeny.core.errors import StoreError
-from ontogeny.report.charts import HEIGHT, rounded
+from ontogeny.report.charts import HEIGHT, Panel, rounded
 from ontogeny.report.figure import Figure
 from ontogeny.store.run_group import RunGroup
 
@@ -34,7 +34,7 @@ def nll_at_cost(runs: RunGroup) -> Figure | None:
     )
 
 
-def _chart(read: ComparedArms, axis: Axis) -> alt.LayerChart | None:
+def _chart(read: ComparedArms, axis: Axis) -> Panel | None:
     weight = read.weight.sum()
     rows = [
         {"arm": arm.label, "seed": str(seed), "cost": cost, "nll": nll}
