@@ -10,12 +10,14 @@ from benchmarks.nulls import draws
 from benchmarks.nulls.draws import Null, deviations
 from benchmarks.nulls.entries import LEVEL, Drawn, within
 from ontogeny.analyses.across._power_laws import power_law, predict
+from ontogeny.analyses.across.distillation import DistillationArms
 from ontogeny.analyses.across.factorial import FactorialEffects
 from ontogeny.analyses.across.least_share import LeastReplay
 from ontogeny.analyses.across.matched import MatchedArms
 from ontogeny.analyses.across.pareto import REFERENCE, ParetoFront
 from ontogeny.analyses.across.scaling import ScalingLaws
 from ontogeny.analyses.across.seeds import over_seeds
+from ontogeny.analyses.recorded.distillation_arms import AXES, Arm, ComparedArms, CostCurve, Teacher
 from ontogeny.analyses.recorded.loss_curves import LossCurves, Outcome, new_text, results
 from ontogeny.analyses.shape import shape_of
 
@@ -172,6 +174,42 @@ def _least_share(null: SweepNull, seed: int) -> Drawn:
     return Drawn(_claims(null, one_is_enough=claimed[0], one_is_not=claimed[1]))
 
 
+def _distillation(null: SweepNull, seed: int) -> Drawn:
+    """Three taught arms that are no better than the fourth, on 20 documents that differ from arm to arm, too; the
+    teacher is better, or is as good."""
+    random = np.random.default_rng((seed, 8))
+    noise = 0.1 * _noise(null, seed, 4)[None] + 0.1 * random.normal(0, 1, (20, 4, 1))
+    noise = noise + 0.1 * random.normal(0, 1, (20, 4, null.seeds))
+    costs = {axis: np.array([0.0, 1.0]) for axis in AXES}
+
+    def judged(teacher_nll: float) -> str:
+        arms = [
+            Arm(
+                label=str(arm),
+                teachers=("t",) if arm else (),
+                curves={
+                    run: CostCurve(total=np.stack([np.full(20, 7.0), 5 + noise[:, arm, run]]), costs=costs)
+                    for run in range(null.seeds)
+                },
+            )
+            for arm in range(4)
+        ]
+        own = teacher_nll + 0.1 * random.normal(0, 1, 20)
+        teacher = Teacher(run="t", weights_sha256="t", total=own, flops=0.0, flops_per_token=0.0, seconds=0.0)
+        read = ComparedArms(probe="novel", weight=np.ones(20), passages=20, arms=tuple(arms), teachers=(teacher,))
+        return DistillationArms().judge(read).verdict
+
+    verdict, weak = judged(4.0), judged(5.0)
+    return Drawn(
+        _claims(
+            null,
+            a_difference=" better" in verdict or " worse" in verdict,
+            a_teacher_that_is_better=not weak.startswith("not assessable"),
+        ),
+        {},
+    )
+
+
 def _seeds(null: SweepNull, seed: int) -> Drawn:
     """Flat curves of four blocks, in every seed by twenty documents that share a shock at each checkpoint."""
     shocks = 0.2 * _noise(null, seed, 4, len(draws.EPOCHS))
@@ -191,6 +229,7 @@ def _seeds(null: SweepNull, seed: int) -> Drawn:
 
 
 ENTRIES_ACROSS: dict[str, Callable[[SweepNull, int], Drawn]] = {
+    "distillation": _distillation,
     "factorial": _factorial,
     "least_share": _least_share,
     "matched": _matched,

@@ -114,7 +114,7 @@ def run(
 
 @app.command()
 def sweep(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe by name, or a file by path.")],
+    recipe: Annotated[str, typer.Argument(help="A recipe by name or path, or a folder of recipes to compare.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="Overrides of every run.")] = None,
     vary: Annotated[
         list[str] | None,
@@ -136,25 +136,28 @@ def sweep(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run every combination of some settings with several seeds, and show all on one page. Continues where it stopped.
+    """Run every combination of some settings, or several recipes, with several seeds, and show all on one page.
+    Continues where it stopped.
 
     Writes the table of results, main effects and interaction, what is learned against what is lost (Pareto front), and
     power laws over sizes, lengths and shares, with intervals over seeds. Values are separated by commas, except in
     brackets: [],[{a: 1}]
 
     Examples:  ontogeny sweep mine.yaml --vary train.lr=0.001,0.003 --vary data.replay.general.share=0.05,0.25  |
-    ontogeny sweep forgetting/replay --vary base.model.size=nano,micro --base-seeds
+    ontogeny sweep forgetting/replay --vary base.model.size=nano,micro --base-seeds  |
+    ontogeny sweep distillation/comparison
     """
     require_training_extra("ontogeny sweep")
     from ontogeny.verbs import sweep as verb
+    from ontogeny.verbs.sweep_points import points_of
 
-    points = verb.points_of(recipe, overrides or [], vary or [], seeds, runs, base_seeds)
+    points = points_of(recipe, overrides or [], vary or [], seeds, runs, base_seeds)
     compared = verb.levels_of(levels)
     if plan:
         tell(verb.plan(points, runs, jobs), as_json)
         return
     say = (lambda _: None) if quiet else partial(echo, err=True)
-    folder = verb.sweep(recipe, points, runs_dir=runs, jobs=jobs, tell=say, hold_out=hold_out, levels=compared)
+    folder = verb.sweep(points, runs_dir=runs, jobs=jobs, tell=say, hold_out=hold_out, levels=compared)
     tell(verb.described(folder), as_json)
 
 

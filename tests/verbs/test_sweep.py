@@ -20,7 +20,8 @@ from ontogeny.store.writer import RunWriter
 from ontogeny.verbs import sweep as verb
 from ontogeny.verbs import sweep_processes
 from ontogeny.verbs.signals import ended_by_signals
-from ontogeny.verbs.sweep import Point, _digest, points_of, split_values, sweep
+from ontogeny.verbs.sweep import _digest, sweep
+from ontogeny.verbs.sweep_points import Point, points_of, split_values
 from ontogeny.verbs.sweep_processes import Command, SweepInterruptedError, run_all
 from tests.small_runs import write_text
 from tests.store import scenarios
@@ -118,7 +119,7 @@ def test_a_second_sweep_in_the_folder_is_told_in_one_line(recipe: Path, tmp_path
     folder.mkdir()
     lock = RunLock(folder / LOCK)
     with pytest.raises(StoreError, match="is being written by process"):
-        sweep(str(recipe), points, runs_dir=tmp_path, jobs=1, tell=print)
+        sweep(points, runs_dir=tmp_path, jobs=1, tell=print)
     lock.release()
 
 
@@ -132,7 +133,7 @@ def test_an_interrupted_sweep_says_how_to_go_on(recipe: Path, tmp_path: Path, mo
 
     monkeypatch.setattr(verb, "run_all", stop)
     with pytest.raises(SweepInterruptedError, match="interrupted after 1 of 2 runs; the same command goes on"):
-        sweep(str(recipe), points, runs_dir=tmp_path, jobs=1, tell=print)
+        sweep(points, runs_dir=tmp_path, jobs=1, tell=print)
     (listed,) = tmp_path.glob("tiny-sweep-*/sweep.json")
     assert [point["error"] for point in json.loads(listed.read_text())["points"]] == [None, "not finished"]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
@@ -304,7 +305,7 @@ def test_a_damaged_run_does_not_stop_the_others(recipe: Path, tmp_path: Path, mo
 
     monkeypatch.setattr(verb, "run_all", run)
     with pytest.raises(RunFailedError, match=r"2 of 2 runs failed, the first with: .* is damaged"):
-        sweep(str(recipe), points, runs_dir=tmp_path, jobs=1, tell=print)
+        sweep(points, runs_dir=tmp_path, jobs=1, tell=print)
     assert ran == [points[1].run.name]
 
 
@@ -412,3 +413,38 @@ def test_seeds_of_the_base(child: Path, tmp_path: Path) -> None:
     assert [point.recipe.model.overrides for point in points] == [(f"train.seed={seed}",) for seed in (0, 0, 1, 1)]
     plain = points_of(str(child), [], ["train.lr=0.1,0.2"], 2, tmp_path)
     assert {point.recipe.model.overrides for point in plain} == {()}
+
+
+def arms_in(folder: Path, recipe: Path, second: str = "train: {lr: 0.02}") -> Path:
+    folder.mkdir()
+    for name, own in (("alone", ""), ("other", second)):
+        (folder / f"{name}.yaml").write_text(f"extends: {recipe}\nname: arms-{name}\n{own}\n", encoding="utf-8")
+    return folder
+
+
+def test_each_recipe_of_a_folder_is_an_arm(recipe: Path, tmp_path: Path) -> None:
+    """Two recipes, two seeds: seed by seed, in order of the files' names, with the overrides in each."""
+    folder = arms_in(tmp_path / "arms", recipe)
+    points = points_of(str(folder), ["train.batch=3"], [], 2, tmp_path)
+    assert [(point.levels, point.seed) for point in points] == [
+        ({"recipe": arm}, seed) for seed in (0, 1) for arm in ("alone", "other")
+    ]
+    assert {point.sweep for point in points} == {f"{tmp_path.name}-arms"}
+    assert [point.source for point in points[:2]] == [str(folder / f"{arm}.yaml") for arm in ("alone", "other")]
+    assert all(point.recipe.train is not None and point.recipe.train.batch == 3 for point in points)
+    assert points_of(str(recipe), [], [], 1, tmp_path)[0].levels == {}  # a single one has no arm
+
+
+def test_arms_that_are_judged_by_other_passages_are_refused(ontogeny: Call, recipe: Path, tmp_path: Path) -> None:
+    folder = arms_in(tmp_path / "arms", recipe, "data: {split_seed: 7}")
+    called = ontogeny("sweep", folder, "--runs", tmp_path / "runs")
+    assert called.code == 2
+    assert "other.yaml has another data.split_seed than" in called.err
+    assert called.err.count("\n") == 1
+
+
+def test_a_folder_without_recipes_is_one_line(ontogeny: Call, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    called = ontogeny("sweep", tmp_path / "empty", "--runs", tmp_path / "runs")
+    assert called.code == 2
+    assert "empty holds no recipe (*.yaml): name a recipe, or a folder with one for each arm" in called.err

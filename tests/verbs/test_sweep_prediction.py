@@ -7,7 +7,8 @@ import pytest
 
 from ontogeny.core.errors import OntogenyError
 from ontogeny.verbs import sweep as verb
-from ontogeny.verbs.sweep import points_of, sweep
+from ontogeny.verbs.sweep import sweep
+from ontogeny.verbs.sweep_points import points_of
 from ontogeny.verbs.sweep_prediction import outcome_text, predict_held_out
 from ontogeny.verbs.sweep_processes import Command
 from tests.analyses.across.test_scaling import SIZES, table
@@ -61,7 +62,7 @@ def test_what_cannot_be_held_out(tmp_path: Path) -> None:
     ):
         points = points_of(str(recipe), [], [vary], 1, tmp_path / "runs")
         with pytest.raises(OntogenyError, match=said):
-            sweep(str(recipe), points, runs_dir=tmp_path / "runs", jobs=1, tell=print, hold_out=hold_out)
+            sweep(points, runs_dir=tmp_path / "runs", jobs=1, tell=print, hold_out=hold_out)
     assert not (tmp_path / "runs").exists()
 
 
@@ -91,7 +92,7 @@ def test_held_out_runs_come_last_and_after_their_prediction(
     monkeypatch.setattr(verb, "run_all", run_all)
     monkeypatch.setattr(verb, "diagnose_and_analyze", lambda paths: None)
     monkeypatch.setattr(verb, "write_report", lambda runs, out: None)
-    folder = sweep(str(recipe), points, runs_dir=tmp_path, jobs=1, tell=print, hold_out="train.steps=40")
+    folder = sweep(points, runs_dir=tmp_path, jobs=1, tell=print, hold_out="train.steps=40")
     assert batches == [(6, False), (3, True)]
     told = json.loads((folder / "prediction.json").read_text())
     assert not told["already_run"]

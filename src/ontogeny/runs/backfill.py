@@ -17,10 +17,11 @@ from ontogeny.looking.weights_history import WeightsHistory, saved_weights
 from ontogeny.models.checkpoints import load_verified
 from ontogeny.objectives.compose import Objective
 from ontogeny.runs.materials import Companions, open_companions, refuse_missing, require_same_companions
-from ontogeny.runs.parents import parents_folder, recipe_of
+from ontogeny.runs.parents import recipe_of
 from ontogeny.runs.provenance import environment
 from ontogeny.runs.reopen import open_at, prepare_again
 from ontogeny.runs.threads import threads_of
+from ontogeny.store.parents import parents_folder
 from ontogeny.store.run import Checkpoint, Run, open_run
 from ontogeny.store.schema import TOKENIZER_FOLDER
 from ontogeny.store.writer import RunWriter

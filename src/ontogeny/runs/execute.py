@@ -22,12 +22,13 @@ from ontogeny.runs.materials import (
     open_training,
     require_same_companions,
 )
-from ontogeny.runs.parents import parents_folder, recipe_of, relative_parents_folder
+from ontogeny.runs.parents import recipe_of
 from ontogeny.runs.provenance import describe, environment
 from ontogeny.runs.reopen import open_at, prepare_again, require_same_texts
 from ontogeny.runs.status import keep_status
 from ontogeny.runs.threads import threads_of
 from ontogeny.store import durable, schema
+from ontogeny.store.parents import parents_folder, relative_parents_folder
 from ontogeny.store.run import Run, open_run
 from ontogeny.store.schema import PROVENANCE
 from ontogeny.store.writer import RunWriter

@@ -1,6 +1,5 @@
 """Earlier runs as sources of models: found by what shaped their weights."""
 
-import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,25 +32,6 @@ def find_finished_run(runs_dir: Path, train_hash: str) -> Path | None:
             if as_the_recipe_says and whole and run.checkpoints:
                 return path.parent
     return None
-
-
-_PARENTS_FOLDER = "parents_folder"
-"""Key in the provenance: the folder below which parent runs were looked for, relative to the run's own directory."""
-
-
-def relative_parents_folder(path: Path, runs_dir: Path) -> dict[str, str]:
-    """What the provenance of a run at `path` says of where its parents are; empty if they lie beside it."""
-    if path.resolve().parent == runs_dir.resolve():
-        return {}
-    return {_PARENTS_FOLDER: os.path.relpath(runs_dir.resolve(), path.resolve())}
-
-
-def parents_folder(run: Run) -> Path:
-    """Where a run's parents are looked for again: where they were when it began, else beside it."""
-    relative = run.provenance.get(_PARENTS_FOLDER)
-    if isinstance(relative, str) and (run.path.resolve() / relative).is_dir():
-        return Path(os.path.normpath(run.path.resolve() / relative))
-    return run.path.parent
 
 
 def check_held_out(recipe: Recipe, parent: Mapping[str, Any]) -> None:

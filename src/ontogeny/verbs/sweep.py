@@ -5,19 +5,15 @@ import hashlib
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 from ontogeny.analyses.across import scaling
 from ontogeny.analyses.recorded.loss_curves import new_text, outcomes, results
 from ontogeny.core.errors import OntogenyError, RunFailedError, StoreError
-from ontogeny.core.overrides import BASE
 from ontogeny.core.recipe import Recipe
-from ontogeny.core.recipe_file import load_recipe
 from ontogeny.report.page import write_report
-from ontogeny.runs.execute import execute, is_finished, run_path
+from ontogeny.runs.execute import execute, is_finished
 from ontogeny.runs.parents import ancestors_of, find_finished_run, model_parent, parents_of
 from ontogeny.runs.threads import VARIABLE, asked_threads, recorded_threads
 from ontogeny.store import durable
@@ -27,87 +23,12 @@ from ontogeny.store.schema import LOCK, PROVENANCE
 from ontogeny.verbs import sweep_results
 from ontogeny.verbs.report import diagnose_and_analyze
 from ontogeny.verbs.signals import ended_by_signals
+from ontogeny.verbs.sweep_points import ARM, Point, words
 from ontogeny.verbs.sweep_prediction import predict_held_out
 from ontogeny.verbs.sweep_processes import Command, SweepInterruptedError, Tell, processes, run_all
 
 LIST = "sweep.json"
 """The points of a sweep, their runs, errors, and the threads of each run."""
-_SEEDS = {"train.seed": "--seeds N", f"{BASE}.train.seed": "--base-seeds"}
-"""Keys that cannot be varied, and the option to use instead."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Point:
-    """One run of a sweep."""
-
-    levels: dict[str, str]
-    """Value of each setting that is varied."""
-    seed: int
-    recipe: Recipe
-    overrides: tuple[str, ...]
-    run: Path
-
-
-def points_of(
-    recipe: str, overrides: Sequence[str], vary: Sequence[str], seeds: int, runs_dir: Path, base_seeds: bool = False
-) -> list[Point]:
-    """All combinations, seed by seed. Raises OntogenyError for a `vary` that is not KEY=VALUE,VALUE.
-
-    `base_seeds`: the run that a model starts from is trained with the same seed, so that seeds vary both models.
-    """
-    factors: dict[str, list[str]] = {}
-    for setting in vary:
-        key, equals, text = setting.partition("=")
-        values = split_values(text)
-        if not equals or not key or not all(values):
-            raise OntogenyError(f"--vary {setting}: write KEY=VALUE,VALUE, for instance  train.lr=0.001,0.003")
-        if key in _SEEDS or key in factors:
-            raise OntogenyError(f"--vary {key}: " + (f"say {_SEEDS[key]}" if key in _SEEDS else "it is varied twice"))
-        factors[key] = values
-    points = []
-    for seed in range(seeds):
-        of_seed = [f"train.seed={seed}", *([f"{BASE}.train.seed={seed}"] if base_seeds else [])]
-        for cell in product(*factors.values()):
-            levels = dict(zip(factors, cell, strict=True))
-            of_point = (*overrides, *(f"{key}={value}" for key, value in levels.items()), *of_seed)
-            loaded = load_recipe(recipe, of_point)
-            run = run_path(loaded, runs_dir)
-            points.append(Point(levels=levels, seed=seed, recipe=loaded, overrides=of_point, run=run))
-    _require_different(points)
-    return points
-
-
-def _require_different(points: Sequence[Point]) -> None:
-    by_run: dict[Path, Point] = {}
-    for point in points:
-        other = by_run.setdefault(point.run, point)
-        if other is not point:
-            raise OntogenyError(
-                f"two points of the sweep are the same run, ({_words(other)}) and ({_words(point)}): leave one out; a "
-                "value is listed twice, or changes nothing"
-            )
-
-
-def split_values(text: str) -> list[str]:
-    """Values between commas; not at commas inside brackets, braces and quotes: ``[],[{kind: x, a: 1}]`` is two values.
-
-    Raises OntogenyError for a bracket or quote that is not closed.
-    """
-    values, depth, quote = [""], 0, ""
-    for character in text:
-        if quote:
-            quote = "" if character == quote else quote
-        elif character in "\"'":
-            quote = character
-        else:
-            depth += (character in "[{") - (character in "]}")
-            if character == "," and depth == 0:
-                values.append("")
-                continue
-        values[-1] += character
-    if depth or quote:
-        raise OntogenyError(f"--vary: a bracket or quote is not closed in  {text}")
-    return [value.strip() for value in values]
 
 
 def levels_of(text: str | None) -> list[float]:
@@ -124,7 +45,6 @@ def levels_of(text: str | None) -> list[float]:
 
 
 def sweep(
-    recipe: str,
     points: Sequence[Point],
     *,
     runs_dir: Path,
@@ -157,7 +77,7 @@ def sweep(
             left = [point for point in points if point.run.name not in errors]
             parents = _parents(left, runs_dir)
             first, then = (
-                [_command(recipe, point, parents) for point in left if (point in last) == held_out]
+                [_command(point, parents) for point in left if (point in last) == held_out]
                 for held_out in (False, True)
             )
             run_all([*parents.values(), *first], runs_dir, jobs, threads, tell, errors)
@@ -196,12 +116,12 @@ def _check_finished(points: Sequence[Point], runs_dir: Path, tell: Tell, into: d
         tell(f"{len(into)} of {len(points)} runs were there before")
 
 
-def _command(recipe: str, point: Point, parents: Mapping[str, Command]) -> Command:
+def _command(point: Point, parents: Mapping[str, Command]) -> Command:
     return Command(
         key=point.run.name,
-        words=_words(point),
+        words=words(point),
         name=point.run.name,
-        arguments=[recipe, *point.overrides],
+        arguments=[point.source, *point.overrides],
         after=_awaited(point.recipe, parents),
     )
 
@@ -265,7 +185,7 @@ def _write(
 
 
 def plan(points: Sequence[Point], runs_dir: Path, jobs: int | None) -> dict[str, int | str]:
-    """What would be run, and its cost if every run costs as much as the first; runs nothing."""
+    """What would be run, and its cost if every run costs as much as the first of its recipe; runs nothing."""
     from ontogeny.verbs.plan import costs, duration, size
 
     def state(point: Point) -> str:
@@ -287,12 +207,21 @@ def plan(points: Sequence[Point], runs_dir: Path, jobs: int | None) -> dict[str,
         return planned
     at_a_time = processes(jobs, len(left))
     threads = threads_of_a_run(points, _folder(points, runs_dir), jobs, lambda text: None)
-    cost, seconds, count = costs(left[0].recipe, runs_dir, threads=threads)
     planned |= {"processes": at_a_time, "threads of each": threads}
-    planned |= {"one run": f"{_words(left[0])}: {cost['steps']} steps, {cost['time']}"}
+    by_recipe: dict[str, list[Point]] = {}
+    for point in left:
+        by_recipe.setdefault(point.levels.get(ARM, ""), []).append(point)
+    seconds = size_bytes = 0.0
+    for recipe, alike in by_recipe.items():
+        cost, of_run_s, of_run_bytes = costs(alike[0].recipe, runs_dir, threads=threads)
+        planned[f"one run of {recipe}" if recipe else "one run"] = (
+            f"{words(alike[0])}: {cost['steps']} steps, {cost['time']}"
+        )
+        seconds, size_bytes = seconds + of_run_s * len(alike), size_bytes + of_run_bytes * len(alike)
     rounds = -(-len(left) // at_a_time)
-    planned["time"] = f"{duration(seconds * rounds)} ({rounds} one after the other, if all take as long)"
-    planned["disk"] = f"{size(count * len(left))} (if all take as much)"
+    each = "all runs of a recipe" if "" not in by_recipe else "all"
+    planned["time"] = f"{duration(seconds * rounds / len(left))} ({rounds} one after the other, if {each} take as long)"
+    planned["disk"] = f"{size(size_bytes)} (if {each} take as much)"
     return planned
 
 
@@ -368,12 +297,8 @@ def _parents(points: Sequence[Point], runs_dir: Path) -> dict[str, Command]:
     return commands
 
 
-def _words(point: Point) -> str:
-    return "  ".join([*(f"{key}={value}" for key, value in point.levels.items()), f"seed {point.seed}"])
-
-
 def _folder(points: Sequence[Point], runs_dir: Path) -> Path:
-    return runs_dir / f"{points[0].recipe.name}-sweep-{_digest(points)}"
+    return runs_dir / f"{points[0].sweep}-sweep-{_digest(points)}"
 
 
 def _digest(points: Sequence[Point]) -> str:

@@ -9,7 +9,8 @@ import pytest
 
 from ontogeny.store.run import Run
 from ontogeny.verbs import sweep as verb
-from ontogeny.verbs.sweep import described, points_of, sweep
+from ontogeny.verbs.sweep import described, sweep
+from ontogeny.verbs.sweep_points import points_of
 from ontogeny.verbs.sweep_processes import Command
 from tests.architecture.planted.planting import planted
 from tests.report.hand_made import MakeRun
@@ -103,7 +104,7 @@ def test_a_sweep_tells_and_keeps_it(make_run: MakeRun, tmp_path: Path, monkeypat
             rest[-1][command.key] = None  # type: ignore[index]
 
     monkeypatch.setattr(verb, "run_all", run_all)
-    folder = sweep(str(recipe), points, runs_dir=tmp_path, jobs=1, tell=print)
+    folder = sweep(points, runs_dir=tmp_path, jobs=1, tell=print)
     best = points[1].run.name
     assert described(folder)["most_learned"][0] == f"{best} learned most"
     assert f"{best} learned most." in (folder / "report.txt").read_text()

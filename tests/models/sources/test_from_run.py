@@ -12,7 +12,8 @@ from ontogeny.core.recipe_file import dump_recipe, load_recipe, validate
 from ontogeny.models.build import load_checkpoint
 from ontogeny.models.weights import effective_weights
 from ontogeny.runs.execute import execute, resume
-from ontogeny.runs.parents import find_finished_run, parents_folder
+from ontogeny.runs.parents import find_finished_run
+from ontogeny.store.parents import parents_folder
 from ontogeny.store.run import open_run
 from ontogeny.store.writer import RunWriter
 from ontogeny.train.training import StageEvent

@@ -105,7 +105,7 @@ def losses_of(run: RecordedRun, *, twins: bool = False) -> list[Items]:
     for probe in _present(run, [*by_passage, *means], twins):
         holding = [record for record in records if record.of(probe).any()]
         if holding:
-            losses.append(_loss_by_document(run, probe, max(holding, key=lambda record: len(record.steps))))
+            losses.append(loss_by_document(run, probe, max(holding, key=lambda record: len(record.steps))))
         elif evaluation is not None and probe not in by_passage:
             losses.append(_mean_loss(run, probe, evaluation.isel(probe=means.index(probe))))
     return losses
@@ -182,7 +182,8 @@ def _loss_records(evaluation: "xr.Dataset | None", tokens: "xr.Dataset | None") 
     return [record for record in records if record is not None]
 
 
-def _loss_by_document(run: RecordedRun, probe: str, record: PassageLosses) -> Items:
+def loss_by_document(run: RecordedRun, probe: str, record: PassageLosses) -> Items:
+    """The loss of a probe set from what was recorded by passage."""
     inside = record.of(probe)
     passage, tokens = record.passage[inside], record.tokens[inside].astype(np.float64)
     return _by_document(run, probe, record.steps, passage, record.nats[:, inside], tokens, _LOSS)

@@ -92,14 +92,16 @@ class Outcome:
     curves: LossCurves | None
 
 
-def _require_ended(runs: "ComparedRuns") -> None:
+def require_ended(runs: "ComparedRuns") -> None:
+    """Raise StoreError if one is still going on, or ended before its time."""
     for run in runs.runs:
         state = run.status.get("state")
         if state in ("running", "interrupted", "failed"):
             raise StoreError(f"lacks the end of {run.name}: it is {state}, at step {run.status.get('step')}")
 
 
-def _require_equal_passages(runs: "ComparedRuns") -> None:
+def require_equal_passages(runs: "ComparedRuns") -> None:
+    """Raise StoreError if probe sets of one name hold different passages."""
     first: dict[str, tuple[str, str]] = {}
     for run in runs.runs:
         for name, probe in run.probes.items():
@@ -114,8 +116,8 @@ def outcomes(runs: "ComparedRuns") -> list[Outcome]:
     Raises StoreError if two runs have the same settings and seed, or settings that cannot be told apart; if a run has
     not ended, or its probe sets hold other passages than those of the same name in another run.
     """
-    _require_ended(runs)
-    _require_equal_passages(runs)
+    require_ended(runs)
+    require_equal_passages(runs)
     by_run = {}
     names: dict[tuple[str, int | str], str] = {}
     for band in runs.bands:
