@@ -1,5 +1,8 @@
 """A step of distillation over the student's own step and the teacher's forward pass, beside TRL's two losses.
 
+And a step that reads the teacher's targets from a cache, over the student's own step alone: 256 logits and the rest, or
+64 random samples, of each token.
+
 Every side takes the same step on the same batch of random tokens: next-token loss and forward KL at temperature 2, full
 vocabulary, in float32. The floor is the student's step without the KL and one forward pass of the teacher, with all its
 logits. Ours is the step that `kd` takes in a run, the numbers that it tells besides included. Liger's kernels need
@@ -9,8 +12,10 @@ so.
 """
 
 import copy
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -18,6 +23,7 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.ratios import ratio_with_interval
+from ontogeny.core.cached_targets import TargetForm
 from ontogeny.core.passages import Passage
 from ontogeny.core.progress import Progress
 from ontogeny.core.schedule import Schedule
@@ -27,7 +33,10 @@ from ontogeny.models.sources.ladder import shape
 from ontogeny.objectives.compose import Objective, count_units
 from ontogeny.objectives.terms.kd import Kd
 from ontogeny.objectives.terms.next_token import NextToken
+from ontogeny.runs.cached_targets import fill
+from ontogeny.store.cached_targets import TargetShard, TargetsKey, writing_shard
 from ontogeny.train.allocator import keep_freed_memory
+from ontogeny.train.training import silent
 
 _LENGTH = 128
 _TEMPERATURE = 2.0
@@ -87,16 +96,28 @@ class _Side:
         return time.process_time() - started
 
 
-def _losses(teacher: Any, batch: Batch) -> dict[str, Callable[[Any], torch.Tensor]]:
-    """By side: the loss of a student."""
+def _shard(folder: Path, companion: Companion, batch: Batch, form: TargetForm) -> TargetShard:
+    """The companion's targets of the batch, on disk."""
+    key = TargetsKey(teacher_sha256="", tokenizer_sha256="", passages_sha256="batch", form=form)
+    with writing_shard(key.folder(folder), key) as writer:
+        fill(writer, companion, batch.passages, form, silent)
+    return TargetShard(key.folder(folder), key)
+
+
+def _losses(teacher: Any, batch: Batch, vocabulary: int, folder: Path) -> dict[str, Callable[[Any], torch.Tensor]]:
+    """By side: the loss of a student. Caches go to `folder`."""
     ids = batch["input_ids"]
     units = {"tokens": float(ids[:, 1:].numel()), "bytes": 0.0, "examples": float(len(ids)), "batch": 1.0}
     companion = Companion(name="teacher", model=teacher, tokenizer=None, described={})
 
-    def composed(**settings: Any) -> Callable[[Any], torch.Tensor]:
+    def composed(targets: Any = None, **settings: Any) -> Callable[[Any], torch.Tensor]:
         kd = Kd(temperature=Schedule(value=_TEMPERATURE), **settings)
-        objective = Objective([NextToken(), kd], companions={"teacher": companion})
-        return lambda model: objective.train_loss(objective.forward(model, batch), _HERE, units)[0]
+        objective = Objective([NextToken(), kd], companions={"teacher": companion}, targets=targets)
+        return lambda model: objective.train_loss(objective.step_forward(model, batch), _HERE, units)[0]
+
+    def cached(**kept: int) -> dict[str, TargetShard]:
+        form = TargetForm(temperatures=(_TEMPERATURE,), vocabulary=vocabulary, **kept)
+        return {"teacher": _shard(folder, companion, batch, form)}
 
     plain = Objective([NextToken()])
 
@@ -110,7 +131,15 @@ def _losses(teacher: Any, batch: Batch) -> dict[str, Callable[[Any], torch.Tenso
             teacher(input_ids=ids, use_cache=False)
         return next_token(model)[0]
 
-    sides = {"floor": floor, "full": composed(compared="full"), "top_k": composed(compared="top_k", top_k=256)}
+    sides = {
+        "floor": floor,
+        "student alone": lambda model: next_token(model)[0],
+        "full": composed(compared="full"),
+        "top_k": composed(compared="top_k", top_k=256),
+        "cached top_k 256": composed(cached(top_k=256), compared="top_k", top_k=256),
+        "cached top_k 64": composed(cached(top_k=64), compared="top_k", top_k=64),
+        "cached samples 64": composed(cached(samples=64), compared="full"),
+    }
     return sides | _peers(teacher, ids, next_token)
 
 
@@ -144,12 +173,17 @@ def _peers(teacher: Any, ids: torch.Tensor, next_token: Callable[[Any], Any]) ->
 
 
 def beside(vocabulary: int, student: str, teacher: str, count: int, rounds: int) -> dict[str, dict[str, float]]:
-    """By side: its step over the floor's, as a ratio with interval, and milliseconds of both."""
+    """By side: its step over its floor's, as a ratio with interval, and milliseconds of both.
+
+    The floor of sides that read a cache is the student alone.
+    """
     keep_freed_memory()  # as a training session does
     torch.set_num_threads(1)
     master = _model(teacher, vocabulary, 1).requires_grad_(False).eval()
     own = _model(student, vocabulary, 0)
-    sides = {name: _Side(own, loss) for name, loss in _losses(master, _batch(vocabulary, count)).items()}
+    with tempfile.TemporaryDirectory() as folder:
+        losses = _losses(master, _batch(vocabulary, count), vocabulary, Path(folder))
+    sides = {name: _Side(own, loss) for name, loss in losses.items()}
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(-2, rounds):
         order = list(sides) if turn % 2 else list(reversed(sides))
@@ -157,12 +191,13 @@ def beside(vocabulary: int, student: str, teacher: str, count: int, rounds: int)
             taken = sides[name].seconds()
             if turn >= 0:
                 seconds[name].append(taken)
-    floor = seconds.pop("floor")
-    return {
-        name: ratio_with_interval(own_seconds, floor)
-        | {"step_ms": 1000 * median(own_seconds), "floor_ms": 1000 * median(floor)}
-        for name, own_seconds in seconds.items()
-    }
+    floor, alone = seconds.pop("floor"), seconds.pop("student alone")
+    figures = {}
+    for name, own_seconds in seconds.items():
+        beneath = alone if name.startswith("cached") else floor
+        medians = {"step_ms": 1000 * median(own_seconds), "floor_ms": 1000 * median(beneath)}
+        figures[name] = ratio_with_interval(own_seconds, beneath) | medians
+    return figures
 
 
 def main() -> dict[str, Any]:

@@ -88,7 +88,7 @@ def kept_of(logits: Tensor, form: TargetForm, uniform: np.ndarray | None = None)
         return rows
     wide = logits[:, : form.vocabulary].to(torch.promote_types(logits.dtype, torch.float32))
     wide = wide - wide.amax(-1, keepdim=True)
-    ids = most_probable(wide, form.top_k)
+    ids = most_probable(wide, form.top_k).sort(-1).values  # in the order in which a step reads its own logits
     rows["ids"] = ids.cpu().numpy()
     rows["logits"] = wide.gather(1, ids).clamp_(min=float(np.finfo(np.float16).min)).cpu().numpy()
     others = wide.clone().scatter_(1, ids, -torch.inf)

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -110,7 +110,7 @@ def _opened(name: str, materials: Materials, runs_dir: Path, listen: Listener) -
         if not durable.is_there(folder):
             passages = list({passage.fingerprint: passage for passage in examples}.values())
             with writing_shard(folder, key) as writer:
-                _fill(writer, companion, passages, key.form, listen)
+                fill(writer, companion, passages, key.form, listen)
         return TargetShard(folder, key)
 
 
@@ -133,10 +133,10 @@ def _alone(path: Path, what: str, listen: Listener) -> Iterator[None]:
         lock.release()
 
 
-def _fill(
-    writer: ShardWriter, companion: Companion, passages: list[Passage], form: TargetForm, listen: Listener
+def fill(
+    writer: ShardWriter, companion: Companion, passages: Sequence[Passage], form: TargetForm, listen: Listener
 ) -> None:
-    """One forward pass over every passage; the longest first, so that little is padded."""
+    """Write what the companion says of each passage: one forward pass, the longest first, so that little is padded."""
     device = next(companion.model.parameters()).device
     listen(
         StageEvent(text=f"filling the cached targets of '{companion.name}'", total_steps=len(passages), unit="passages")
@@ -157,7 +157,7 @@ def _fill(
         listen(ProgressEvent(done=done))
 
 
-def _uniform(passages: list[Passage], form: TargetForm) -> np.ndarray | None:
+def _uniform(passages: Sequence[Passage], form: TargetForm) -> np.ndarray | None:
     """float64 [n, samples] in [0, 1) for the target tokens of passages: a function of the seed and of each passage."""
     if form.samples is None:
         return None
