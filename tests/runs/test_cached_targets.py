@@ -24,6 +24,7 @@ from ontogeny.runs.execute import execute, resume
 from ontogeny.store.lock import RunLock
 from ontogeny.store.run import Run, open_run
 from ontogeny.train.training import Event, ProgressEvent, StageEvent, Training
+from ontogeny.verbs.console import listening
 from tests.architecture.planted.planting import run_until_killed
 from tests.small_runs import differences, tree
 
@@ -160,7 +161,7 @@ def test_other_targets_than_a_run_began_with_are_refused(
         return kept_of(1.01 * logits, *others)
 
     monkeypatch.setattr(cached_targets, "kept_of", otherwise)
-    with pytest.raises(StoreError, match="holds other targets of 'teacher' than .* began with"):
+    with pytest.raises(StoreError, match=r"holds other targets of 'teacher' than .* began with"):
         resume(path, steps=14)
     shutil.rmtree(tmp_path / "cached_targets")
     monkeypatch.setattr(cached_targets, "kept_of", kept_of)
@@ -246,13 +247,29 @@ def test_more_ids_than_there_are_is_refused(words: Path, tmp_path: Path) -> None
         execute(recipe, runs_dir=tmp_path)
 
 
+def test_a_teacher_with_its_own_tokens_is_refused(words: Path, tmp_path: Path) -> None:
+    recipe = with_cache(words, tokenizer={"vocab_size": 280})
+    with pytest.raises(
+        OntogenyError, match=r"train\.cached_targets\.teacher: the companion has a tokenizer of its own"
+    ):
+        execute(recipe, runs_dir=tmp_path)
+    assert not (tmp_path / "cached_targets").exists()
+
+
+def test_filling_is_shown_in_its_own_unit(capsys: pytest.CaptureFixture[str]) -> None:
+    with listening() as listen:
+        listen(StageEvent(text="filling", total_steps=22, unit="passages"))
+        listen(ProgressEvent(done=11))
+        listen(ProgressEvent(done=22))  # less than ten seconds later
+        listen(StageEvent(text="training", total_steps=12))
+    assert capsys.readouterr().err.splitlines() == ["filling: 22 passages", "11/22 passages", "training: 12 steps"]
+
+
 @pytest.mark.slow
 def test_killed_and_resumed_it_is_bit_identical(whole: Run, words: Path, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     recipe = with_cache(words, measures=["evaluation"])
-    with pytest.raises(ValueError, match="too many values to unpack"):
-        run_until_killed(recipe, tmp_path, at_step=6)  # killed; and there is a folder beside the run
-    killed = run_of(tmp_path)
+    killed = run_until_killed(recipe, tmp_path, at_step=6)
     assert open_run(killed).checkpoints[-1].step == 4
     assert differences(whole.path, resume(killed)) == []
 

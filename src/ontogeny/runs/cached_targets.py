@@ -40,10 +40,10 @@ def open_targets(materials: Materials, runs_dir: Path, listen: Listener) -> dict
     that cannot be cached, StoreError for a damaged cache.
     """
     recipe = materials.recipe
-    names = tuple(recipe.train.cached_targets) if recipe.train else ()
-    if names:
+    forms = {name: target_form(name, materials) for name in (recipe.train.cached_targets if recipe.train else ())}
+    if forms:
         check_companions(materials)
-    return {name: _opened(name, materials, runs_dir, listen) for name in names}
+    return {name: _opened(name, form, materials, runs_dir, listen) for name, form in forms.items()}
 
 
 def target_form(name: str, materials: Materials) -> TargetForm:
@@ -96,13 +96,13 @@ def planned(recipe: Recipe, materials: Materials) -> dict[str, tuple[str, int]]:
     return kept
 
 
-def _opened(name: str, materials: Materials, runs_dir: Path, listen: Listener) -> TargetShard:
+def _opened(name: str, form: TargetForm, materials: Materials, runs_dir: Path, listen: Listener) -> TargetShard:
     companion, examples = materials.companions[name], materials.prepared.examples
     key = TargetsKey(
         teacher_sha256=str(companion.described["weights_sha256"]),
         tokenizer_sha256=str(companion.described["tokenizer_sha256"]),
         passages_sha256=ProbeSet(name="train", passages=examples).fingerprint,
-        form=target_form(name, materials),
+        form=form,
     )
     folder = key.folder(runs_dir)
     durable.make_folder(folder.parent)
@@ -110,7 +110,7 @@ def _opened(name: str, materials: Materials, runs_dir: Path, listen: Listener) -
         if not durable.is_there(folder):
             passages = list({passage.fingerprint: passage for passage in examples}.values())
             with writing_shard(folder, key) as writer:
-                fill(writer, companion, passages, key.form, listen)
+                fill(writer, companion, passages, form, listen)
         return TargetShard(folder, key)
 
 
