@@ -1,5 +1,8 @@
 """A step of distillation over the student's own step and the teacher's forward pass, beside TRL's two losses.
 
+And a step that reads the teacher's targets from a cache, over the student's own step alone: 256 logits and the rest, or
+64 random samples, of each token.
+
 Every side takes the same step on the same batch of random tokens: next-token loss and forward KL at temperature 2, full
 vocabulary, in float32; the losses are checked to be equal (but top-k's, which is another number). Plain is the
 student's step without the KL and one forward pass of the teacher, with all its logits; no limit, since ours makes them
@@ -10,8 +13,10 @@ thread, on which other work on the machine weighs less; where it contends for ca
 """
 
 import copy
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -19,6 +24,7 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.ratios import asked, ratio_with_interval
+from ontogeny.core.cached_targets import TargetForm
 from ontogeny.core.passages import Passage
 from ontogeny.core.progress import Progress
 from ontogeny.core.schedule import Schedule
@@ -28,7 +34,10 @@ from ontogeny.models.sources.ladder import shape
 from ontogeny.objectives.compose import Objective, count_units
 from ontogeny.objectives.terms.kd import Kd
 from ontogeny.objectives.terms.next_token import NextToken
+from ontogeny.runs.cached_targets import fill
+from ontogeny.store.cached_targets import TargetShard, TargetsKey, writing_shard
 from ontogeny.train.allocator import keep_freed_memory
+from ontogeny.train.training import silent
 
 _LENGTH = 128
 _TEMPERATURE = 2.0
@@ -37,6 +46,9 @@ _CASES = {
     "vocabulary 32,000, micro from mini": (32_000, "micro", "mini", 4, 7, (1.35, 1.45)),
 }
 """Vocabulary, student, teacher, passages of a batch, rounds, and what is asked of full and of top-k."""
+_ASKED_OF_CACHED = {"cached top_k 256": 1.30, "cached samples 64": 1.10}
+_SAME_NUMBER = ("full", "trl_gkd", "trl_chunked")
+"""Sides whose losses must be equal; the others' are other numbers, or estimates."""
 _HERE = Progress(step=0, total_steps=1, epoch=0.0)
 
 
@@ -88,16 +100,28 @@ class _Side:
         return time.process_time() - started
 
 
-def _losses(teacher: Any, batch: Batch) -> dict[str, Callable[[Any], torch.Tensor]]:
-    """By side: the loss of a student."""
+def _shard(folder: Path, companion: Companion, batch: Batch, form: TargetForm) -> TargetShard:
+    """The companion's targets of the batch, on disk."""
+    key = TargetsKey(teacher_sha256="", tokenizer_sha256="", passages_sha256="batch", form=form)
+    with writing_shard(key.folder(folder), key) as writer:
+        fill(writer, companion, batch.passages, form, silent)
+    return TargetShard(key.folder(folder), key)
+
+
+def _losses(teacher: Any, batch: Batch, vocabulary: int, folder: Path) -> dict[str, Callable[[Any], torch.Tensor]]:
+    """By side: the loss of a student. Caches go to `folder`."""
     ids = batch["input_ids"]
     units = {"tokens": float(ids[:, 1:].numel()), "bytes": 0.0, "examples": float(len(ids)), "batch": 1.0}
     companion = Companion(name="teacher", model=teacher, tokenizer=None, described={})
 
-    def composed(**settings: Any) -> Callable[[Any], torch.Tensor]:
+    def composed(targets: Any = None, **settings: Any) -> Callable[[Any], torch.Tensor]:
         kd = Kd(temperature=Schedule(value=_TEMPERATURE), **settings)
-        objective = Objective([NextToken(), kd], companions={"teacher": companion})
-        return lambda model: objective.train_loss(objective.forward(model, batch), _HERE, units)[0]
+        objective = Objective([NextToken(), kd], companions={"teacher": companion}, targets=targets)
+        return lambda model: objective.train_loss(objective.step_forward(model, batch), _HERE, units)[0]
+
+    def cached(**kept: int) -> dict[str, TargetShard]:
+        form = TargetForm(temperatures=(_TEMPERATURE,), vocabulary=vocabulary, **kept)
+        return {"teacher": _shard(folder, companion, batch, form)}
 
     plain = Objective([NextToken()])
 
@@ -111,7 +135,15 @@ def _losses(teacher: Any, batch: Batch) -> dict[str, Callable[[Any], torch.Tenso
             teacher(input_ids=ids, use_cache=False)
         return next_token(model)[0]
 
-    sides = {"floor": floor, "full": composed(compared="full"), "top_k": composed(compared="top_k", top_k=256)}
+    sides = {
+        "floor": floor,
+        "student alone": lambda model: next_token(model)[0],
+        "full": composed(compared="full"),
+        "top_k": composed(compared="top_k", top_k=256),
+        "cached top_k 256": composed(cached(top_k=256), compared="top_k", top_k=256),
+        "cached top_k 64": composed(cached(top_k=64), compared="top_k", top_k=64),
+        "cached samples 64": composed(cached(samples=64), compared="full"),
+    }
     return sides | _peers(teacher, ids, next_token)
 
 
@@ -149,16 +181,17 @@ def beside(
 ) -> dict[str, dict[str, Any]]:
     """By side: its step over the plain one's, as a ratio with interval, and milliseconds; ours over the peers'.
 
-    `bounds`: what is asked of full and top-k.
+    Sides that read a cache are compared with the student's step alone. `bounds`: what is asked of full and top-k.
     """
     keep_freed_memory()  # as a training session does
     torch.set_num_threads(1)
     master = _model(teacher, vocabulary, 1).requires_grad_(False).eval()
     own = _model(student, vocabulary, 0)
-    sides = {name: _Side(own, loss) for name, loss in _losses(master, _batch(vocabulary, count)).items()}
-    values = {name: float(side.loss(side.model).detach()) for name, side in sides.items()}
-    exact = [values[name] for name in values if name not in ("floor", "top_k")]
-    assert max(exact) - min(exact) < 1e-3, values  # the work is the same
+    with tempfile.TemporaryDirectory() as folder:
+        losses = _losses(master, _batch(vocabulary, count), vocabulary, Path(folder))
+    sides = {name: _Side(own, loss) for name, loss in losses.items()}
+    values = {name: float(sides[name].loss(sides[name].model).detach()) for name in sides if name in _SAME_NUMBER}
+    assert max(values.values()) - min(values.values()) < 1e-3, values  # the work is the same
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(-2, rounds):
         order = list(sides) if turn % 2 else list(reversed(sides))
@@ -166,15 +199,19 @@ def beside(
             taken = sides[name].seconds()
             if turn >= 0:
                 seconds[name].append(taken)
-    floor = seconds.pop("floor")
-    figures = {
-        f"{name}, by the plain step and the teacher's pass": ratio_with_interval(own_seconds, floor)
-        | {"step_ms": 1000 * median(own_seconds), "plain_ms": 1000 * median(floor)}
-        for name, own_seconds in seconds.items()
-    }
-    for name, bound in zip(("full", "top_k"), bounds, strict=True):
-        figures[f"{name}, by the plain step and the teacher's pass"]["asked"] = {"at most": bound}
-        for peer in seconds.keys() - {"full", "top_k"}:
+    floor, alone = seconds.pop("floor"), seconds.pop("student alone")
+    asked_of = dict(zip(("full", "top_k"), bounds, strict=True)) | _ASKED_OF_CACHED
+    figures = {}
+    for name, own_seconds in seconds.items():
+        cached = name.startswith("cached")
+        what = f"{name}, by the {'student alone' if cached else 'plain step and the pass of the teacher'}"
+        beneath = alone if cached else floor
+        medians = {"step_ms": 1000 * median(own_seconds), "beside_ms": 1000 * median(beneath)}
+        figures[what] = ratio_with_interval(own_seconds, beneath) | medians
+        if name in asked_of:
+            figures[what] = asked(figures[what], at_most=asked_of[name])
+    for name in ("full", "top_k"):
+        for peer in sorted(seconds.keys() & {"trl_gkd", "trl_chunked"}):
             beside_peer = ratio_with_interval(seconds[name], seconds[peer])
             figures[f"{name}, by {peer.replace('_', ' ')}"] = asked(beside_peer, at_most=0.85)
     return figures

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ontogeny.core.cached_targets import CachedTargets
 from ontogeny.core.component import Component
 from ontogeny.core.controls import Control
 from ontogeny.core.corpora import Corpus
@@ -37,6 +38,7 @@ BLOCKS = {
     "train": Train,
     "train.mixing": Mixing,
     "train.on_policy": OnPolicy,
+    "train.cached_targets": CachedTargets,
     "train.lora": Lora,
     "Schedules": Schedule,
     "Cadences": Cadence,

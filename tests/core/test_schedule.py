@@ -56,6 +56,35 @@ def test_wsd_by_hand() -> None:
     )
 
 
+def test_stairs_by_hand() -> None:
+    """3 of 6 updates each: from 3 to 1 the three values are 3, 2, 1; of a piecewise curve those at p = 0, 1/2, 1."""
+    assert curve(6, shape="linear", value=3.0, final=1 / 3, stairs=3) == pytest.approx([3, 3, 2, 2, 1, 1])
+    assert curve(6, shape="piecewise", points=[[0.5, 3.0], [1, 1.0]], stairs=3) == pytest.approx([3, 3, 3, 3, 1, 1])
+    assert curve(4, shape="ramp", value=1.0, warmup=0.5, stairs=2) == pytest.approx([0, 0, 0, 1])
+
+
+def test_values_are_all_that_a_curve_takes() -> None:
+    stairs = Schedule(shape="linear", value=3.0, final=1 / 3, stairs=11)
+    assert stairs.values == pytest.approx([3.0, 2.8, 2.6, 2.4, 2.2, 2.0, 1.8, 1.6, 1.4, 1.2, 1.0])
+    for steps in (11, 50, 400):
+        assert {stairs.at(step, steps) for step in range(steps)} == set(stairs.values)
+    assert Schedule(value=2.0).values == (2.0,)
+    assert Schedule(shape="piecewise", points=((0, 1.0), (0.5, 3.0), (1, 1.0)), stairs=3).values == (1.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"shape": "linear", "value": 3.0, "final": 0.5},
+        {"shape": "linear", "value": 3.0, "warmup": 0.1, "stairs": 3},
+        {"shape": "wsd", "value": 3.0},
+        {"value": 3.0, "warmup": 0.5},
+    ],
+)
+def test_a_curve_that_moves_at_every_step_has_no_list_of_values(settings: dict[str, Any]) -> None:
+    assert Schedule.model_validate_json(json.dumps(settings)).values is None
+
+
 def test_linear_is_that_of_transformers_after_warmup() -> None:
     from transformers import get_linear_schedule_with_warmup
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
+from ontogeny.core.cached_targets import TargetForm, form_of
 from ontogeny.core.component import Settings, leave_out_unused, refusal
 from ontogeny.core.controls import Control
 from ontogeny.core.errors import closest
@@ -78,6 +79,7 @@ class Recipe(Settings):
         self._check_judge()
         self._check_weighting()
         self._check_on_policy()
+        self._check_cached_targets()
         for i, corpus in enumerate(self.tokenizer.corpora or ()):
             if corpus not in self.data.corpora:
                 message = f"unknown corpus '{corpus}': {closest(corpus, self.data.corpora)}"
@@ -154,6 +156,40 @@ class Recipe(Settings):
                 f"a prompt of {self.train.on_policy.prompt} tokens leaves nothing to write of passages of at most "
             )
             raise refusal(f"{message}{self.longest}: write less", "train", "on_policy", "prompt")
+
+    def _check_cached_targets(self) -> None:
+        for name, targets in self.train.cached_targets.items() if self.train else ():
+            where = ("train", "cached_targets", name)
+            if name not in self.companions:
+                known = closest(name, self.companions) if self.companions else "there is none: name it in companions"
+                raise refusal(f"an unknown companion '{name}': {known}", *where)
+            readers = [i for i, term in enumerate(self.objective) if name in term.companions]
+            if not readers:
+                raise refusal(f"no loss term reads the companion '{name}': leave it out here", *where)
+            if self.train is not None and self.train.on_policy is not None:
+                message = "a cache holds targets of the data's text, not of what the student writes: leave out one of "
+                raise refusal(f"{message}train.on_policy and train.cached_targets", *where)
+            for i in readers:
+                try:
+                    self.objective[i].cached_temperatures(targets)
+                except ValueError as error:
+                    message = f"targets of '{name}' are cached (train.cached_targets), and '{self.objective[i].label}'"
+                    raise refusal(f"{message} {error}", "objective", i) from None
+            try:
+                self.target_form(name)
+            except ValueError as error:
+                raise refusal(str(error), *where) from None
+
+    def target_form(self, companion: str, vocabulary: int = 1) -> TargetForm:
+        """What train.cached_targets keeps of a companion's distributions over so many ids.
+
+        Raises ValueError for a temperature that it leaves out, and for too many bytes.
+        """
+        assert self.train is not None
+        targets = self.train.cached_targets[companion]
+        readers = [term for term in self.objective if companion in term.companions]
+        needed = [temperature for term in readers for temperature in term.cached_temperatures(targets)]
+        return form_of(targets, needed, vocabulary)
 
     def _check_judge(self) -> None:
         if self._judge is not None and self._judge not in self.companions:

@@ -4,8 +4,9 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ontogeny.core.cached_targets import CachedTargets
 from ontogeny.core.component import Settings, refusal
-from ontogeny.core.names import NonNegative
+from ontogeny.core.names import Name, NonNegative
 from ontogeny.core.recipe_kinds import OPTIMIZERS, ORDERS, AnyControl, AnyIntervention, AnyOptimizer, AnyOrder
 from ontogeny.core.schedule import Schedule, Scheduled
 
@@ -81,7 +82,7 @@ class Mixing(Settings):
 class Train(Settings):
     """How long, with what step."""
 
-    added_later: ClassVar[frozenset[str]] = frozenset({"on_policy"})
+    added_later: ClassVar[frozenset[str]] = frozenset({"on_policy", "cached_targets"})
 
     seed: int = 0
     """Initial weights, order and dropout are drawn from it."""
@@ -99,6 +100,8 @@ class Train(Settings):
     """Which passage stands where; by default shuffled anew in every epoch."""
     on_policy: OnPolicy | None = None
     """Continue a share of the rows by the student itself; by default none."""
+    cached_targets: dict[Name, CachedTargets] = Field(default={})
+    """Companions whose next-token distributions steps read from a cache on disk, by name: {teacher: {top_k: 64}}."""
     mixing: Mixing = Mixing()
     """How data.replay is mixed in."""
     repeats: int = Field(default=1, ge=1)

@@ -15,12 +15,12 @@ Shape = Literal["constant", "linear", "cosine", "wsd", "cyclic", "piecewise", "r
 
 _USES: dict[str, frozenset[str]] = {
     "constant": frozenset({"value", "warmup"}),
-    "linear": frozenset({"value", "warmup", "final"}),
-    "cosine": frozenset({"value", "warmup", "final"}),
-    "ramp": frozenset({"value", "warmup", "final"}),
+    "linear": frozenset({"value", "warmup", "final", "stairs"}),
+    "cosine": frozenset({"value", "warmup", "final", "stairs"}),
+    "ramp": frozenset({"value", "warmup", "final", "stairs"}),
     "wsd": frozenset({"value", "warmup", "final", "decay"}),
     "cyclic": frozenset({"value", "warmup", "final", "cycles"}),
-    "piecewise": frozenset({"warmup", "points"}),
+    "piecewise": frozenset({"warmup", "points", "stairs"}),
 }
 """The keys that each shape reads; any other key in a recipe is a mistake."""
 
@@ -43,6 +43,9 @@ class Schedule(Settings):
     - cyclic: `cycles` triangles from floor up to value and back.
     - piecewise: linear interpolation of `points`, (p, value) pairs; constant before the first and after the last.
     - ramp: floor + (value - floor) * p.
+
+    With `stairs` n the curve takes its values at p = 0, 1 / (n - 1), ..., 1 alone, each for an n-th of the steps after
+    warm-up: value i while i <= n p < i + 1.
     """
 
     shape: Shape = "constant"
@@ -59,6 +62,8 @@ class Schedule(Settings):
     """cyclic only: number of triangles."""
     points: tuple[tuple[float, float], ...] = ()
     """piecewise only: (progress, value) pairs in rising order of progress."""
+    stairs: int | None = Field(default=None, ge=2)
+    """linear, cosine, ramp and piecewise: hold the curve at so many of its values, evenly spaced in progress."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -107,6 +112,15 @@ class Schedule(Settings):
         return not self.warmup and (self.shape == "constant" or self.final == 1 or self.value == 0)
 
     @property
+    def values(self) -> tuple[float, ...] | None:
+        """The values that it takes, each once, in order; None if it may take another at every step."""
+        if self.is_constant:
+            return (self._curve(0.0),)
+        if self.stairs is None or self.warmup:
+            return None
+        return tuple(dict.fromkeys(self._curve(i / (self.stairs - 1)) for i in range(self.stairs)))
+
+    @property
     def lowest(self) -> float:
         """A lower bound of the value over training."""
         if self.shape == "piecewise":
@@ -123,6 +137,8 @@ class Schedule(Settings):
 
     def _curve(self, p: float) -> float:
         p = min(p, 1.0)
+        if self.stairs is not None:
+            p = min(int(p * self.stairs), self.stairs - 1) / (self.stairs - 1)
         match self.shape:
             case "constant" | "wsd":
                 return self.value

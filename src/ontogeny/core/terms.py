@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedModel
 
+    from ontogeny.core.cached_targets import CachedTargets, TargetRows
     from ontogeny.core.takes import Take
 
 T = TypeVar("T")
@@ -101,6 +102,11 @@ class CompanionPass(ForwardPass, Protocol):
 
     def logits_at(self, positions: "Tensor") -> "Tensor":
         """[n, V]: logits at flat positions (row x T + column), int64 [n]. Without gradient."""
+        ...
+
+    @property
+    def targets(self) -> "TargetRows | None":
+        """What a cache holds of its distributions, in a step that reads them from there; else None."""
         ...
 
     @property
@@ -311,6 +317,16 @@ class Term(Component):
     def reads(self) -> "Take | None":
         """Passages on which it examines the model that training starts from; None for none."""
         return None
+
+    def cached_temperatures(self, targets: "CachedTargets") -> tuple[float, ...]:
+        """The temperatures at which it reads a companion's `targets` from a cache.
+
+        Raises ValueError, saying why, where it cannot; by default a term cannot.
+        """
+        raise ValueError(
+            "reads more of its companion than a cache of next-token targets holds: leave the companion out of "
+            "train.cached_targets"
+        )
 
     def anchor(self, start: Start) -> "Mapping[str, Tensor]":
         """Named tensors that it needs to know of the start, computed once before training and kept in the run."""

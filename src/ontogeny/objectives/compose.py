@@ -12,6 +12,7 @@ from ontogeny.core.terms import ForwardPass, Term, TermContext, TermNeed, Unit, 
 from ontogeny.core.weightings import Weighting
 from ontogeny.models.body_and_head import unwrapped
 from ontogeny.objectives.forward import CompanionForwards, ModelForward, TermForward
+from ontogeny.store.cached_targets import TargetShard
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -42,8 +43,9 @@ class Objective:
         anchors: "Anchors | None" = None,
         companions: "Mapping[str, Companion] | None" = None,
         weighting: Weighting | None = None,
+        targets: Mapping[str, TargetShard] | None = None,
     ) -> None:
-        """`weighting`: by default fixed."""
+        """`weighting`: by default fixed. `targets`: by companion, what steps read from a cache in its place."""
         labels = [term.label for term in terms]
         named = [*labels, *(name for term in terms for name in term.detail_names().values())]
         if len(set(named)) != len(named):
@@ -51,6 +53,7 @@ class Objective:
         self.terms = tuple(terms)
         self.anchors = anchors or {}
         self.companions = dict(companions or {})
+        self._targets = dict(targets or {})
         for term in self.terms:
             for name in term.companions if "attentions" in type(term).companion_needs else ():
                 if name in self.companions:
@@ -118,10 +121,18 @@ class Objective:
         """
         return ModelForward(model, batch, needs=self.needs, companions=self.companion_forwards(batch))
 
+    def step_forward(self, model: "PreTrainedModel", batch: "dict[str, Tensor]") -> ModelForward:
+        """The same for a training step, which alone reads companions' targets from a cache where there is one."""
+        companions = CompanionForwards(self.companions, batch, self._companion_needs, self._targets)
+        return ModelForward(model, batch, needs=self.needs, companions=companions)
+
     def companion_forwards(self, batch: "dict[str, Tensor]") -> CompanionForwards:
         """The companions' forward passes over a batch, each run when it is first read."""
-        read = frozenset[TermNeed]().union(*(type(term).companion_needs for term in self.terms if term.companions))
-        return CompanionForwards(self.companions, batch, read)
+        return CompanionForwards(self.companions, batch, self._companion_needs)
+
+    @property
+    def _companion_needs(self) -> Set[TermNeed]:
+        return frozenset[TermNeed]().union(*(type(term).companion_needs for term in self.terms if term.companions))
 
     def weights(self, progress: Progress) -> dict[str, float]:
         """Weight of each term at this progress, as scheduled or decided, times what the weighting has learned."""

@@ -2,14 +2,20 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar, cast
 
+import numpy as np
+
+from ontogeny.core.cached_targets import TargetRows
 from ontogeny.core.errors import OntogenyError
 from ontogeny.core.passages import Passage
 from ontogeny.core.terms import given as given_targets
 from ontogeny.data.collate import sides_of
 from ontogeny.models.body_and_head import unwrapped
 from ontogeny.models.experts import expert_outputs
+from ontogeny.objectives.layers import predicting
+from ontogeny.store.cached_targets import TargetShard
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -104,11 +110,18 @@ def given(outputs: "tuple[Tensor | None, ...] | None", what: str, model: "PreTra
 
 
 class FrozenForward(ModelForward):
-    """The same without gradients, in evaluation mode: a companion's."""
+    """The same without gradients, in evaluation mode: a companion's. `shard`: what it says in a step, from a cache."""
 
-    def __init__(self, companion: "Companion", batch: "dict[str, Tensor]", *, needs: "Set[TermNeed]") -> None:
+    def __init__(
+        self,
+        companion: "Companion",
+        batch: "dict[str, Tensor]",
+        *,
+        needs: "Set[TermNeed]",
+        shard: TargetShard | None = None,
+    ) -> None:
         super().__init__(companion.model, companion.read(batch), needs=needs)
-        self._companion = companion
+        self._companion, self._shard = companion, shard
 
     @property
     def vocabulary(self) -> int:
@@ -121,6 +134,25 @@ class FrozenForward(ModelForward):
 
         with torch.no_grad():
             return self._companion.body_and_head.head(self._last_hidden.index_select(0, positions))
+
+    @cached_property
+    def targets(self) -> TargetRows | None:
+        """What the cache holds of it; None without one. Raises StoreError for a passage that it lacks."""
+        import torch
+
+        if self._shard is None:
+            return None
+        rows, device = self._shard.rows_of(self.passages), self.input_ids.device
+
+        def read(name: str, dtype: type) -> "Tensor":
+            return torch.from_numpy(rows[name].astype(dtype)).to(device)
+
+        positions, ids, form = predicting(self.supervised), read("ids", np.int64), self._shard.form
+        if form.top_k is None:
+            entropy = read("negative_entropy", np.float32)
+            return TargetRows(form=form, positions=positions, ids=ids, negative_entropy=entropy)
+        logits, rests = read("logits", np.float32), read("rests", np.float32)
+        return TargetRows(form=form, positions=positions, ids=ids, logits=logits, rests=rests)
 
     @property
     def token_bytes(self) -> "tuple[Spelling, Spelling]":
@@ -169,17 +201,22 @@ class FrozenForward(ModelForward):
 
 
 class CompanionForwards(Mapping[str, "CompanionPass"]):
-    """The forward pass of each companion over a batch, run when it is first read."""
+    """The forward pass of each companion over a batch, run when it is first read. `shards`: caches, by companion."""
 
     def __init__(
-        self, companions: "Mapping[str, Companion]", batch: "dict[str, Tensor]", needs: "Set[TermNeed]"
+        self,
+        companions: "Mapping[str, Companion]",
+        batch: "dict[str, Tensor]",
+        needs: "Set[TermNeed]",
+        shards: Mapping[str, TargetShard] = MappingProxyType({}),
     ) -> None:
-        self._companions, self._batch, self._needs = companions, batch, needs
+        self._companions, self._batch, self._needs, self._shards = companions, batch, needs, shards
         self._run: dict[str, FrozenForward] = {}
 
     def __getitem__(self, name: str) -> "CompanionPass":
         if name not in self._run:
-            self._run[name] = FrozenForward(self._companions[name], self._batch, needs=self._needs)
+            companion, shard = self._companions[name], self._shards.get(name)
+            self._run[name] = FrozenForward(companion, self._batch, needs=self._needs, shard=shard)
         return self._run[name]
 
     def __iter__(self) -> Iterator[str]:

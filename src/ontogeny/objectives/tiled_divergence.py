@@ -37,11 +37,32 @@ class Buckets:
     ids: Tensor | None = None
     """int64 [n, k]: the ids of the first k buckets; the last bucket is all other ids. None: a bucket is an id."""
 
+    def against(self, student: "Softmax", divergence: Divergence, with_slopes: bool) -> tuple[Tensor, Tensor | None]:
+        """As `Target` says."""
+        p = self.distribution
+        if self.ids is None:
+            q = student.over_ids()
+            return divergence.between(p, q), divergence.slopes(p, q) if with_slopes else None
+        q, rest = student.over_buckets(self.ids)
+        values = divergence.between(p, q)
+        if not with_slopes:
+            return values, None
+        slopes = divergence.slopes(p, q)
+        return values, rest.times(slopes[:, -1:]).scatter_(1, self.ids, slopes[:, :-1])
+
+
+class Target(Protocol):
+    """What teachers say at n positions."""
+
+    def against(self, student: "Softmax", divergence: Divergence, with_slopes: bool) -> tuple[Tensor, Tensor | None]:
+        """The divergence from it to the student, [n], and slopes [n, ids] by the student's tempered logits."""
+        ...
+
 
 class Taught(Protocol):
     """What teachers say at a block of positions."""
 
-    def at(self, rows: slice, temperature: float, top_k: int | None) -> Buckets:
+    def at(self, rows: slice, temperature: float, top_k: int | None) -> Target:
         """At some of these positions. `top_k`: how many ids have buckets of their own; None for all."""
         ...
 
@@ -60,8 +81,8 @@ class DivergenceSettings:
     """None: all ids are compared."""
     vocabulary: int
     """Ids from here on have probability 0."""
-    every: int = 1
-    """KL(P || Q) at temperature 1 is taken of every so many-th position."""
+    every: int | None = 1
+    """KL(P || Q) at temperature 1 is taken of every so many-th position; None: not at all."""
 
     @property
     def is_kl_at_1(self) -> bool:
@@ -84,6 +105,15 @@ class Softmax:
         self._probabilities = self._scaled.softmax(-1)
         self._log_z = -self._probabilities.amax(-1, keepdim=True).log_()
 
+    @property
+    def probabilities(self) -> Tensor:
+        """[n, vocabulary]."""
+        return self._probabilities
+
+    def log_of(self, ids: Tensor) -> Tensor:
+        """[n, k]: log probabilities of the ids, int64 [n, k]."""
+        return self._scaled.gather(1, ids) - self._log_z
+
     def over_ids(self) -> Distribution:
         """A bucket an id."""
         return Distribution(log=self._scaled.sub_(self._log_z), probabilities=self._probabilities)
@@ -98,8 +128,9 @@ class Softmax:
         The others are added up, not taken off 1, so that a small rest keeps its digits. One that is too small even so
         is worked out from the logits, in the rows that have one.
         """
-        kept = self._scaled.gather(1, ids) - self._log_z
-        probabilities = self._probabilities.scatter_(1, ids, 0.0)
+        kept = self.log_of(ids)
+        none = self._probabilities.new_zeros((1, 1)).expand(ids.shape)  # a tensor: four times as fast as a number
+        probabilities = self._probabilities.scatter_(1, ids, none)
         mass = probabilities.sum(-1, keepdim=True)
         log_mass, small = mass.clamp(min=SMALL).log_(), mass[:, 0] < SMALL
         others = None
@@ -173,7 +204,7 @@ def compared(
 
     `logits` [N, V] are the student's at all flat positions, `positions` int64 [n] those that count. The gradient into
     `logits` is worked out analytically, tile by tile. The second sum is of every so many-th position, times their
-    number.
+    number; 0 where it is not taken.
     """
     with_gradient = torch.is_grad_enabled() and logits.requires_grad
     total, at_1 = _Compared.apply(logits, positions, teaching, comparison, with_gradient)
@@ -206,6 +237,8 @@ class _Compared(torch.autograd.Function):
                 at_1.append(values)
                 if gradient is not None and slopes is not None:
                     gradient[:, :vocabulary].index_copy_(0, block[rows], slopes.to(gradient.dtype))
+            if every is None:
+                continue
             sampled = slice(-done % every, len(block), every)
             done += len(block)
             sums[1] += (
@@ -213,8 +246,7 @@ class _Compared(torch.autograd.Function):
                 if comparison.is_kl_at_1
                 else _kl_at_1(taught, sampled, logits, block, vocabulary)
             )
-        counted = -(-len(positions) // every)
-        total, kl_at_1 = sums[0].clone(), sums[1] * (len(positions) / max(counted, 1))
+        total, kl_at_1 = sums[0].clone(), sums[1] * (len(positions) / max(-(-len(positions) // (every or 1)), 1))
         ctx.gradient, ctx.scale = gradient, 1 / comparison.temperature  # type: ignore[attr-defined] # a context keeps
         ctx.mark_non_differentiable(kl_at_1)
         return total, kl_at_1
@@ -248,18 +280,9 @@ def _tile(
     taught: Taught, rows: slice, own: Tensor, comparison: DivergenceSettings, with_slopes: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Values [n], and slopes [n, ids] by the tempered logits of every id."""
-    buckets = taught.at(rows, comparison.temperature, comparison.top_k)
+    target = taught.at(rows, comparison.temperature, comparison.top_k)
     student = Softmax(own, comparison.temperature, comparison.vocabulary)
-    divergence, p = comparison.divergence, buckets.distribution
-    if buckets.ids is None:
-        q = student.over_ids()
-        return divergence.between(p, q), divergence.slopes(p, q) if with_slopes else None
-    q, rest = student.over_buckets(buckets.ids)
-    values = divergence.between(p, q)
-    if not with_slopes:
-        return values, None
-    slopes = divergence.slopes(p, q)
-    return values, rest.times(slopes[:, -1:]).scatter_(1, buckets.ids, slopes[:, :-1])
+    return target.against(student, comparison.divergence, with_slopes)
 
 
 def _kl_at_1(taught: Taught, sampled: slice, logits: Tensor, block: Tensor, vocabulary: int) -> Tensor:

@@ -11,6 +11,7 @@ from ontogeny.core.recipe import Recipe
 from ontogeny.core.takes import Take
 from ontogeny.core.weightings import Weighting
 from ontogeny.data.batch_plans import describe_parts, planned_epochs
+from ontogeny.runs import cached_targets
 from ontogeny.runs.trial import trial, trial_materials
 from ontogeny.train.loop import training_steps
 from ontogeny.train.session import Session
@@ -43,6 +44,11 @@ def estimate(recipe: Recipe, *, runs_dir: Path, scratch: Path) -> dict[str, Any]
         plan["companions"] = {
             name: f"{companion.described['parameters']:,} parameters, frozen; in the step's time and in memory"
             for name, companion in materials.companions.items()
+        }
+    if cached := cached_targets.planned(recipe, materials):
+        plan["cached targets"] = {
+            name: f"{line}: {size(count)}, filled before training; while planning, steps run the companion"
+            for name, (line, count) in cached.items()
         }
     if recipe.train is None:
         return {**plan, "steps": 0, "time": "one look", "disk": "the measures' arrays"}

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,9 @@ from ontogeny.core.recipe import Recipe
 from ontogeny.core.recipe_file import dump_recipe
 from ontogeny.models.build import is_adapter, save_model
 from ontogeny.objectives.compose import Objective
+from ontogeny.runs.cached_targets import PROVENANCE_KEY as TARGETS_IN_PROVENANCE
+from ontogeny.runs.cached_targets import described as describe_targets
+from ontogeny.runs.cached_targets import open_targets, require_same_targets
 from ontogeny.runs.generated_corpora import keep_written
 from ontogeny.runs.materials import (
     Materials,
@@ -52,7 +56,7 @@ def execute(recipe: Recipe, *, runs_dir: Path, to: Path | None = None, listen: L
         if recipe_of(open_run(path)).recipe_hash != recipe.recipe_hash:
             raise StoreError(f"{path} holds a run of another recipe: choose another directory with --to")
         return _return_or_continue(path, runs_dir, listen)
-    materials = _gather(recipe, runs_dir, listen)
+    materials = _with_targets(_gather(recipe, runs_dir, listen), runs_dir, listen)
     provenance = describe(
         recipe,
         materials.prepared.provenance,
@@ -61,6 +65,8 @@ def execute(recipe: Recipe, *, runs_dir: Path, to: Path | None = None, listen: L
         companions={name: dict(companion.described) for name, companion in materials.companions.items()},
     )
     provenance |= relative_parents_folder(path, runs_dir)
+    if materials.targets:
+        provenance[TARGETS_IN_PROVENANCE] = describe_targets(materials.targets)
     with RunWriter.create(
         path, recipe_yaml=dump_recipe(recipe), recipe=recipe.as_json(), provenance=provenance
     ) as writer:
@@ -115,7 +121,7 @@ def _go_on(recipe: Recipe, run: Run, total: int | None, steps: int | None, runs_
     with RunWriter.attach(path) as writer:
         writer.rewind(last.step, last.manifest["extra"]["metrics_rows"])
         with keep_status(writer):
-            session = open_at(run, recipe, prepared, companions, last, steps or total)
+            session = open_at(run, recipe, prepared, companions, last, steps or total, runs_dir=runs_dir, listen=listen)
             _note_resume(writer, last.step, total, steps)  # a run that cannot go on was not extended
             Training(recipe, session, writer, prepared, listen).carry_out()
 
@@ -149,6 +155,8 @@ def _begin_again(recipe: Recipe, run: Run, runs_dir: Path, listen: Listener) -> 
     materials = _gather(recipe, runs_dir, listen, run.path)
     require_same_texts(run, materials.prepared)
     require_same_companions(run, materials.companions)
+    materials = _with_targets(materials, runs_dir, listen)
+    require_same_targets(run, materials.targets)
     with RunWriter.attach(run.path) as writer:
         writer.rewind(-1, 0)
         _note_resume(writer, 0, None, None)
@@ -190,6 +198,11 @@ def _gather(recipe: Recipe, runs_dir: Path, listen: Listener, begun: Path | None
         listen(StageEvent(text=text))
 
     return gather(recipe, runs_dir, _train_first(recipe, runs_dir, listen), tell, begun)
+
+
+def _with_targets(materials: Materials, runs_dir: Path, listen: Listener) -> Materials:
+    """With the cached targets that the recipe's steps read."""
+    return replace(materials, targets=open_targets(materials, runs_dir, listen))
 
 
 def _train_first(recipe: Recipe, runs_dir: Path, listen: Listener) -> Callable[[Recipe], Path]:

@@ -1,7 +1,7 @@
 """What a recipe's training starts from: texts, model, companions. The one way to get them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from ontogeny.objectives.compose import Anchors
 from ontogeny.runs.example_difficulty import example_nll
 from ontogeny.runs.generated_corpora import Author, author_of, write_corpora
 from ontogeny.runs.parents import Missing, StandIn, check_held_out, origin_of
+from ontogeny.store.cached_targets import TargetShard
 from ontogeny.store.run import Run, open_run
 from ontogeny.store.schema import PROVENANCE
 from ontogeny.train.session import Session, check_sides, open_session, to_device
@@ -42,6 +43,8 @@ class Materials:
     origin: Origin | None
     """Where the model existed before; None if it was made from scratch, or stands in for one that is missing."""
     companions: Companions
+    targets: Mapping[str, TargetShard] = field(default_factory=dict)
+    """By companion: what steps read from a cache in its place (`runs.cached_targets`)."""
 
 
 def gather(
@@ -128,6 +131,7 @@ def open_training(materials: Materials, run: Path, anchors: Anchors, total_steps
         nll=example_nll(recipe, run, to_device(materials.model), prepared, materials.companions),
         anchors=anchors,
         companions=materials.companions,
+        targets=materials.targets,
         total_steps=total_steps,
     )
     for name, probe in prepared.probes.items():

@@ -1,5 +1,7 @@
 """A training opened again at one of its checkpoints, as it stood there."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ontogeny.core.errors import DataError
@@ -9,6 +11,7 @@ from ontogeny.data.bos import recorded
 from ontogeny.data.prepare import Prepared, prepare
 from ontogeny.data.tokenizer import load_tokenizer
 from ontogeny.models.checkpoints import load_verified
+from ontogeny.runs.cached_targets import open_targets, require_same_targets
 from ontogeny.runs.generated_corpora import read_written
 from ontogeny.runs.materials import Companions, Materials, open_training
 from ontogeny.store.run import Checkpoint, Run
@@ -18,6 +21,7 @@ from ontogeny.train.control_decisions import ControlDecisions
 from ontogeny.train.session import Session
 from ontogeny.train.steering import SessionSteering
 from ontogeny.train.trainer_state import restore_trainer
+from ontogeny.train.training import Listener, silent
 
 
 def prepare_again(run: Run, recipe: Recipe) -> Prepared:
@@ -53,13 +57,20 @@ def open_at(
     companions: Companions,
     checkpoint: Checkpoint,
     total_steps: int | None,
+    *,
+    runs_dir: Path,
+    listen: Listener = silent,
 ) -> Session:
     """The training at that checkpoint: weights, moments, terms, place in the data and what controls had decided.
 
-    Raises StoreError if the checkpoint's weights are not those that were saved.
+    Raises StoreError if the checkpoint's weights are not those that were saved, or if cached targets below `runs_dir`
+    are not those that the run began with.
     """
     model = load_verified(run, checkpoint, trainable=True)
     materials = Materials(recipe=recipe, prepared=prepared, model=model, origin=None, companions=companions)
+    targets = open_targets(materials, runs_dir, listen)
+    require_same_targets(run, targets)
+    materials = replace(materials, targets=targets)
     session = open_training(materials, run.path, read_anchors(recipe, run.path), total_steps)
     restore_trainer(session, checkpoint.trainer_path)
     if session.train.controls:

@@ -14,11 +14,15 @@ from ontogeny.core.errors import StoreError
 from ontogeny.store import durable
 
 
+class HeldError(StoreError):
+    """Another process, or another writer in this one, holds the lock."""
+
+
 class RunLock:
     """An advisory lock on a file, held by one open file and released by the kernel when its process ends.
 
-    Raises StoreError naming process and host of the holder if another process, or another writer in this one, has it;
-    and if the file is a symbolic link, since what that points to would be overwritten.
+    Raises HeldError naming process and host of the holder if another process, or another writer in this one, has it;
+    StoreError if the file is a symbolic link, since what that points to would be overwritten.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,7 +39,7 @@ class RunLock:
             os.close(self._descriptor)
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise StoreError(f"{path} cannot be locked on this file system: {error.strerror}") from error
-            raise StoreError(f"{path.parent} is being written by {_describe(holder)}: wait or stop it") from None
+            raise HeldError(f"{path.parent} is being written by {_describe(holder)}: wait or stop it") from None
         _held.add(self)
         self._sign(path)
 

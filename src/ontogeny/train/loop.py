@@ -163,7 +163,7 @@ def _forward(session: Session, passages: Sequence[Passage], micro: int, rank: in
 
     torch.manual_seed(micro_batch_seed(session.train.seed, session.step, rank, micro))
     batch = collate(passages, session.tokenizer.pad_token_id)
-    return session.objective.forward(session.wrapped, batch.to(session.accelerator.device))
+    return session.objective.step_forward(session.wrapped, batch.to(session.accelerator.device))
 
 
 def micro_batch_seed(seed: int, step: int, rank: int, micro: int) -> int:

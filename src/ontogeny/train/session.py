@@ -17,6 +17,7 @@ from ontogeny.models.body_and_head import shape_of, sides_taken
 from ontogeny.models.companions import Companion
 from ontogeny.models.weights import counted_flops_per_token, effective_weights, fingerprint, nonembedding_parameters
 from ontogeny.objectives.compose import Anchors, Objective
+from ontogeny.store.cached_targets import TargetShard
 from ontogeny.train.allocator import keep_freed_memory
 from ontogeny.train.parameter_groups import parameter_groups
 
@@ -90,13 +91,15 @@ def open_session(
     nll: np.ndarray | None = None,
     anchors: Anchors | None = None,
     companions: Mapping[str, Companion] | None = None,
+    targets: Mapping[str, TargetShard] | None = None,
     total_steps: int | None = None,
 ) -> Session:
     """Put model, optimizer, order and objective together, at step 0.
 
     `replay`: `data.prepare.Prepared.replay`; `nll`: of every example, where the order needs it; `anchors`: what terms
-    keep of the start; `companions`: frozen models that terms read. Raises DataError where side inputs that passages
-    carry, and those that the model and the terms declare, are not the same.
+    keep of the start; `companions`: frozen models that terms read; `targets`: caches of theirs, which steps read.
+    Raises DataError where side inputs that passages carry, and those that the model and the terms declare, are not the
+    same.
     """
     from torch import nn
 
@@ -106,7 +109,7 @@ def open_session(
     if accelerator.device.type == "cpu":
         keep_freed_memory()
     device = accelerator.device
-    objective = Objective(recipe.objective, on_device(anchors or {}, device), companions, recipe.weighting)
+    objective = Objective(recipe.objective, on_device(anchors or {}, device), companions, recipe.weighting, targets)
     for companion in objective.companions.values():
         companion.model.to(device)
     widths = side_widths(examples)

@@ -36,6 +36,15 @@ class StageEvent:
     text: str
     total_steps: int | None = None
     step: int = 0
+    unit: str = "steps"
+    """What `total_steps` counts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgressEvent:
+    """So many parts of the present stage are done, where these are no training steps."""
+
+    done: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +56,7 @@ class SaveEvent:
     seconds: float
 
 
-Event = StageEvent | StepEvent | LookEvent | SaveEvent
+Event = StageEvent | ProgressEvent | StepEvent | LookEvent | SaveEvent
 Listener = Callable[[Event], None]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ontogeny.core.printable import printable
 from ontogeny.core.progress import StepEvent
 from ontogeny.looking.observer import LookEvent
-from ontogeny.train.training import Event, Listener, SaveEvent, StageEvent
+from ontogeny.train.training import Event, Listener, ProgressEvent, SaveEvent, StageEvent
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -87,6 +87,9 @@ class _BarListener:
         match event:
             case StageEvent():
                 self._stage(event)
+            case ProgressEvent():
+                assert self.task is not None  # a stage begins before its parts
+                self.progress.update(self.task, completed=event.done)
             case StepEvent():
                 assert self.task is not None  # a stage begins before its steps
                 rate = self.clock.rate(event)
@@ -116,19 +119,29 @@ class _BarListener:
 class _PlainListener:
     def __init__(self) -> None:
         self.clock = _Clock()
-        self.total = 0
+        self.total, self.unit = 0, ""
         self.last = 0.0
+
+    def _is_time(self) -> bool:
+        """Was the last line of progress long enough ago?"""
+        due = time.perf_counter() - self.last > _PLAIN_EVERY_S
+        if due:
+            self.last = time.perf_counter()
+        return due
 
     def listen(self, event: Event) -> None:
         match event:
             case StageEvent():
                 self.clock = _Clock()
                 self.total = event.total_steps or 0
-                say(event.text + (f": {event.total_steps} steps" if event.total_steps else ""))
+                self.unit = event.unit
+                say(event.text + (f": {event.total_steps} {event.unit}" if event.total_steps else ""))
+            case ProgressEvent():
+                if self._is_time():
+                    say(f"{event.done}/{self.total} {self.unit}")
             case StepEvent():
                 rate = self.clock.rate(event)
-                if time.perf_counter() - self.last > _PLAIN_EVERY_S:
-                    self.last = time.perf_counter()
+                if self._is_time():
                     say(f"step {event.step + 1}/{self.total}  loss {event.loss:.4f}  {rate}")
             case LookEvent():
                 self.clock.measuring_s += sum(event.seconds.values())

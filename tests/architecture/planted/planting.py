@@ -52,7 +52,7 @@ def run_until_killed(recipe: Recipe, runs_dir: Path, at_step: int) -> Path:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             assert os.WIFSIGNALED(status), "the child ended by itself"
-            (run,) = [path for path in runs_dir.iterdir() if path.is_dir()]
+            (run,) = {path.parent for path in runs_dir.glob("*/provenance.json")}
             return run
         time.sleep(0.05)
     os.kill(child, signal.SIGKILL)

@@ -15,10 +15,12 @@ from ontogeny.objectives.divergence import Direction, Divergence
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from ontogeny.core.cached_targets import CachedTargets, TargetRows
     from ontogeny.objectives.tiled_divergence import Taught
 
 FULL_UP_TO = 65_536
 """Ids up to which the full vocabulary is compared by default: it is cheaper than looking for the most probable ids."""
+TOP_K = 256
 SAMPLED = 8
 """In training, `kl_at_1` is measured on every so many-th target token."""
 
@@ -33,7 +35,8 @@ class Kd(Term):
 
     Told besides, as metrics `<term>_untempered` (without T^2) and `<term>_kl_at_1`: KL(P || Q) at T = 1 over the full
     vocabulary, the only one of the three that compares over time where T changes; in training it is measured on every
-    8th target token, in evaluation on all.
+    8th target token, in evaluation on all. A step that reads the teacher's targets from a cache (train.cached_targets)
+    does not tell it, since there are not all ids.
     """
 
     teachers: dict[Name, Annotated[float, Field(gt=0, le=1)]] = Field(default={"teacher": 1.0}, min_length=1)
@@ -88,6 +91,31 @@ class Kd(Term):
         """Where the temperature changes."""
         return not self.temperature.is_constant
 
+    def cached_temperatures(self, targets: "CachedTargets") -> tuple[float, ...]:
+        """As `Term` says: those of its schedule. The cache must hold what is compared without one."""
+        if len(self.teachers) > 1:
+            raise ValueError("mixes several teachers, and a cache holds one: name one teacher, or cache none of them")
+        if targets.top_k is not None and (self.compared, self.top_k or TOP_K) != ("top_k", targets.top_k):
+            compares = f"the {self.top_k or TOP_K} most probable ids" if self.compared == "top_k" else "all ids"
+            raise ValueError(
+                f"compares {compares}: write compared: top_k, top_k: {targets.top_k}, which is what the cache holds"
+            )
+        if targets.samples is not None:
+            if self.compared != "full":
+                raise ValueError("has to say what random samples estimate: write compared: full")
+            if self.divergence != "forward":
+                raise ValueError(
+                    f"takes the {self.divergence} divergence, of which random samples are no unbiased estimate: write "
+                    "divergence: forward, or cache top_k"
+                )
+        temperatures = self.temperature.values
+        if temperatures is None:
+            raise ValueError(
+                "takes another temperature at every step, and a cache holds a few: write a constant temperature, or "
+                "one with stairs, as {shape: piecewise, points: [[0, 3.0], [1, 1.0]], stairs: 11}"
+            )
+        return temperatures
+
     def build(self, context: TermContext) -> "nn.Module | None":
         """Nothing is trained. Raises OntogenyError for a teacher with a tokenizer of its own."""
         for name in self.teachers:
@@ -103,8 +131,15 @@ class Kd(Term):
         return self._temperature(forward) ** 2 * self._sums(forward)[0], "tokens"
 
     def tell(self, value: "Tensor", forward: Forward) -> "Mapping[str, Tensor]":
-        """`untempered` and `kl_at_1`, sums over supervised tokens."""
-        return {"untempered": value / self._temperature(forward) ** 2, "kl_at_1": self._sums(forward)[1]}
+        """`untempered` and `kl_at_1`, sums over supervised tokens; the latter not from a cache."""
+        told = {"untempered": value / self._temperature(forward) ** 2}
+        if self._cached(forward) is None:
+            told["kl_at_1"] = self._sums(forward)[1]
+        return told
+
+    def _cached(self, forward: Forward) -> "TargetRows | None":
+        """The targets of its teacher, where they come from a cache."""
+        return forward.companions[self.companions[0]].targets
 
     def _temperature(self, forward: Forward) -> float:
         return self.temperature.at(forward.progress.step, forward.progress.total_steps)
@@ -114,21 +149,25 @@ class Kd(Term):
         return forward.once("sums", lambda: self._compared(forward))
 
     def _compared(self, forward: Forward) -> "tuple[Tensor, Tensor]":
+        from ontogeny.objectives.cached_targets import taught_by
         from ontogeny.objectives.layers import predicting
         from ontogeny.objectives.tiled_divergence import DivergenceSettings, Mixture, compared
 
         logits = forward.logits.flatten(0, 1)
         teachers = [forward.companions[name] for name in self.teachers]
+        cached = self._cached(forward)
         vocabulary = min(logits.shape[1], *(teacher.vocabulary for teacher in teachers))
         comparison = DivergenceSettings(
             divergence=Divergence(direction=self.divergence, beta=0.5 if self.beta is None else self.beta),
             temperature=self._temperature(forward),
             top_k=self._ids_compared(vocabulary),
             vocabulary=vocabulary,
-            every=SAMPLED if forward.model.training else 1,
+            every=None if cached is not None else SAMPLED if forward.model.training else 1,
         )
 
         def teaching(positions: "Tensor") -> "Taught":
+            if cached is not None:
+                return taught_by(cached, positions)
             return Mixture(
                 logits=tuple(teacher.logits_at(positions) for teacher in teachers),
                 weights=tuple(self.teachers.values()),
@@ -139,7 +178,7 @@ class Kd(Term):
 
     def _ids_compared(self, vocabulary: int) -> int | None:
         """How many ids are compared one by one; None for all."""
-        k = self.top_k or 256
+        k = self.top_k or TOP_K
         if self.compared == "full" or k >= vocabulary or (self.compared == "auto" and vocabulary <= FULL_UP_TO):
             return None
         return k
