@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.nulls.across import ENTRIES_ACROSS
 from ontogeny.analyses._cycles import BINS
+from ontogeny.analyses.across.distillation import DistillationArms
 from ontogeny.analyses.across.factorial import FactorialEffects
 from ontogeny.analyses.across.least_share import LeastReplay
 from ontogeny.analyses.across.matched import MatchedArms
@@ -37,6 +38,7 @@ from ontogeny.analyses.velocity import Velocity
 from ontogeny.core.analyses import Result
 from ontogeny.core.errors import StoreError
 from ontogeny.core.kinds import kinds_of
+from tests.analyses.across import test_distillation as distillation
 from tests.analyses.across.outcomes import curves, outcome
 from tests.analyses.items import items
 from tests.analyses.tables import table
@@ -223,8 +225,17 @@ def of_runs() -> Iterator[tuple[str, Result]]:
     yield "seeds", over_two
 
 
+def of_arms() -> Iterator[tuple[str, Result]]:
+    """A taught student and another: one seed, two, five; costs that do not overlap; a teacher that knows no more."""
+    for seeds in (1, 2, 5):
+        for begins, teacher_nll in ((0.0, 4.0), (9.0, 4.0), (0.0, 6.0)):
+            alone = distillation.arm("alone", 5.0, taught=False, seeds=seeds)
+            taught = distillation.arm("taught", 4.7, begins=begins, seeds=seeds)
+            yield "distillation", DistillationArms().judge(distillation.read(alone, taught, teacher_nll=teacher_nll))
+
+
 def test_sentences_of_too_little_say_what_to_do() -> None:
-    judged = [*of_passages(), *of_items(), *of_ledgers(), *of_others(), *of_runs()]
+    judged = [*of_passages(), *of_items(), *of_ledgers(), *of_others(), *of_runs(), *of_arms()]
     assert {kind for kind, _ in judged} == set(kinds_of("ontogeny.analyses")) | set(ENTRIES_ACROSS)
     wrong = {
         f"{kind}: {sentence}": found

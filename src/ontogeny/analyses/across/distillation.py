@@ -19,11 +19,13 @@ from ontogeny.analyses.recorded.distillation_arms import (
 )
 from ontogeny.core.analyses import LEAST_SEEDS, AnalysisAcross, Result
 from ontogeny.statistics.crossed import CrossedDifference, crossed_difference
+from ontogeny.statistics.estimates import counted
 
 if TYPE_CHECKING:
     from ontogeny.core.analyses import ComparedRuns
 
 LEVEL = 0.05
+MORE_OF_BOTH = "sweep over more seeds, and take the held-out set from more documents"
 
 
 class DistillationArms(AnalysisAcross):
@@ -98,8 +100,10 @@ class Lead:
     @property
     def words(self) -> str:
         """In words."""
-        value = f"{self.difference.value:+.4f} nats per token, {_interval(self.difference)}, {_size(self.difference)}"
+        value = f"{self.difference.value:+.4f} nats per token {_interval(self.difference)}, {_size(self.difference)}"
         than = f"than {self.baseline} after {self.steps:g} steps"
+        if np.isnan(self.difference.low):
+            return f"whether the teacher {self.teacher} is better {than} is not known: by {value}; {MORE_OF_BOTH}"
         if self.better:
             return f"the teacher {self.teacher} is better {than}: by {value}"
         return f"the teacher {self.teacher} is no better {than}, within noise: by {value}; train it for longer"
@@ -175,7 +179,7 @@ def _comparison(read: ComparedArms, axis: Axis, first: Arm, second: Arm, tests: 
         difference = crossed_difference(theirs - ours, read.weight)
         p = min(difference.p * tests, 1.0) if np.isfinite(difference.p) else difference.p
         why_not = (
-            "" if np.isfinite(difference.p) else "a loss is not finite, or there are not two seeds and two documents"
+            "" if np.isfinite(difference.p) else f"a loss is not finite, or one seed or document is all: {MORE_OF_BOTH}"
         )
     return ArmComparison(
         axis=axis,
@@ -250,4 +254,4 @@ def _interval(difference: CrossedDifference) -> str:
 
 
 def _size(difference: CrossedDifference) -> str:
-    return f"n = {difference.seeds} seeds x {difference.documents} documents"
+    return f"n = {counted(difference.seeds, 'seed')} x {counted(difference.documents, 'document')}"
