@@ -91,8 +91,10 @@ def read_distillation(runs: "ComparedRuns") -> ComparedArms:
     Judged by the first probe set of held-out text, as `evaluation` recorded it by passage. FLOPs are the counted ones
     (`models.weights.counted_flops_per_token`), or 6ND where a model could not be counted: those of the student, and a
     third of its own for each token that a teacher read, at the steps at which a term that reads it had a weight. What
-    terms compute besides (projections, parts of a head read twice) is not counted in FLOPs; it is in seconds. A
-    step's seconds are the median over the seeds of the arm, so that a machine that paused in one weighs nothing.
+    terms compute besides (projections, parts of a head read twice) is not counted in FLOPs; it is in seconds. A teacher
+    whose targets come from a cache has read the cache's tokens once, before the first step; the seconds of filling it
+    are not counted. A step's seconds are the median over the seeds of the arm, so that a machine that paused in one
+    weighs nothing.
 
     Raises StoreError for what is lacking.
     """
@@ -227,7 +229,13 @@ def _read_by(term: Mapping[str, object]) -> set[str]:
 
 
 def _tokens_read(run: "ComparedRun", companion: str, states: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-    """Tokens that a companion had read at each state, float64 [C]: those of the steps at which a term read it."""
+    """Tokens that a companion had read at each state, float64 [C]: those of the steps at which a term read it.
+
+    Of one whose targets came from a cache, the target tokens of the cache, all before the first step.
+    """
+    cached = (run.provenance.get("cached_targets") or {}).get(companion)
+    if cached:
+        return np.full(len(states), float(cached["target_tokens"]))
     steps = np.arange(int(states[-1]))
     active = np.zeros(len(steps), dtype=bool)
     for term in run.recipe.get("objective") or ():
