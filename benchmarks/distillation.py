@@ -102,7 +102,7 @@ class _Side:
 
 def _shard(folder: Path, companion: Companion, batch: Batch, form: TargetForm) -> TargetShard:
     """The companion's targets of the batch, on disk."""
-    key = TargetsKey(teacher_sha256="", tokenizer_sha256="", passages_sha256="batch", form=form)
+    key = TargetsKey(teacher_sha256="", config_sha256="", tokenizer_sha256="", passages_sha256="batch", form=form)
     with writing_shard(key.folder(folder), key) as writer:
         fill(writer, companion, batch.passages, form, silent)
     return TargetShard(key.folder(folder), key)

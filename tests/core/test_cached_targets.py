@@ -54,7 +54,10 @@ def test_300_bytes_are_the_limit_unless_another_is_stated() -> None:
 
 
 def test_temperatures_are_those_that_terms_read_unless_they_are_stated() -> None:
-    assert form_of(CachedTargets(top_k=8), [3.0, 1.0, 3.0]).temperatures == (3.0, 1.0)
+    assert form_of(CachedTargets(top_k=8), [3.0, 1.0, 3.0]).temperatures == (
+        1.0,
+        3.0,
+    )  # in one order, whatever terms name first
     stated = form_of(CachedTargets(top_k=8, temperatures=(1.0, 2.0, 3.0)), [0.1 * 30])
     assert stated.temperatures == (1.0, 2.0, 3.0)
     assert stated.place(0.1 * 30) == 2  # 3.0000000000000004
@@ -64,7 +67,7 @@ def test_temperatures_are_those_that_terms_read_unless_they_are_stated() -> None
 
 def test_a_recipe_says_what_is_kept() -> None:
     form = recipe({"teacher": {"top_k": 8}}).target_form("teacher", vocabulary=300)
-    assert form == TargetForm(top_k=8, temperatures=(3.0, 2.0, 1.0), vocabulary=300)
+    assert form == TargetForm(top_k=8, temperatures=(1.0, 2.0, 3.0), vocabulary=300)
     drawn = recipe({"teacher": {"samples": 16, "seed": 3}}, kd(compared="full", temperature=2.0))
     assert drawn.target_form("teacher", 300) == TargetForm(samples=16, seed=3, temperatures=(2.0,), vocabulary=300)
 
@@ -81,7 +84,12 @@ REFUSED: list[tuple[dict[str, Any], list[dict[str, Any]], str]] = [
     ({"teacher": {"top_k": 8, "seed": 1}}, [], "only to samples"),
     ({"teacher": {"top_k": 8, "temperatures": [3.0, 3.0]}}, [], "named twice"),
     ({"teacher": {"samples": 8, "temperatures": [3.0, 1.0]}}, [], "at one temperature"),
-    ({"teacher": {"top_k": 8, "temperatures": [3.0, 1.0]}}, [], "hold temperature 3, 1, and 2 is asked for: add it"),
+    ({"teacher": {"top_k": 8, "temperatures": [3.0, 1.0]}}, [], "hold temperature 1, 3, and 2 is asked for: add it"),
+    (
+        {"teacher": {"samples": 8, "temperatures": [1.0]}},
+        [kd(compared="full", temperature=2.0)],
+        "and 2 is asked for: write that one, or leave temperatures out",
+    ),
     ({"teacher": {"top_k": 100}}, [kd(compared="top_k", top_k=100, temperature=1.0)], "takes 404 bytes"),
     ({"techer": {"top_k": 8}}, [], "unknown companion 'techer': did you mean 'teacher'"),
     ({"teacher": {"top_k": 8}}, [kd(compared="full", temperature=1.0)], "write compared: top_k, top_k: 8"),

@@ -1,5 +1,6 @@
 """Runs whose steps read a teacher's targets from a cache: filled once, shared, the same after any interruption."""
 
+import json
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ import torch
 from ontogeny.core.errors import OntogenyError, StoreError
 from ontogeny.core.progress import StepEvent
 from ontogeny.core.recipe import Recipe
-from ontogeny.core.recipe_file import validate
+from ontogeny.core.recipe_file import validate, validate_component
 from ontogeny.data.tokenizer import train_tokenizer
 from ontogeny.models.sources.ladder import shape
 from ontogeny.objectives.forward import FrozenForward
@@ -296,3 +297,67 @@ def test_looks_read_the_teacher_and_backfill_sees_what_they_saw(words: Path, tmp
     shutil.rmtree(tmp_path / "cached_targets")
     backfill(path, recipe.measures)
     assert open_run(path).measure("term_gradients").load().identical(before)
+
+
+def test_the_same_weights_with_another_configuration_have_a_cache_of_their_own(words: Path, tmp_path: Path) -> None:
+    """Settings that no tensor shows: another activation, fewer and wider heads."""
+    first = Run(execute(with_cache(words), runs_dir=tmp_path / "runs"))
+    config = words.parent / "teacher" / "config.json"
+    before = config.read_text()
+    try:
+        for key, value in {"hidden_act": "relu", "num_attention_heads": 1}.items():
+            settings = json.loads(before)
+            assert settings[key] != value
+            config.write_text(json.dumps(settings | {key: value}))
+            with pytest.raises(StoreError, match="the companion 'teacher' has another configuration than when the run"):
+                resume(first.path, steps=14)
+            other = execute(with_cache(words, name=key), runs_dir=tmp_path / "runs")
+            kl = [open_run(path).series("term_kd", "train")["value"].to_numpy() for path in (first.path, other)]
+            assert abs(kl[0][0] - kl[1][0]) > 1e-4
+    finally:
+        config.write_text(before)
+    assert len(shards(tmp_path / "runs")) == 3
+    resume(first.path, steps=14)  # the old one is back
+
+
+def test_a_teacher_that_gives_no_numbers_is_refused_before_training(
+    words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = FrozenForward.logits_at
+
+    def broken(self: FrozenForward, positions: torch.Tensor) -> torch.Tensor:
+        logits = original(self, positions)
+        logits[positions == 2] = float("nan")
+        return logits
+
+    monkeypatch.setattr(FrozenForward, "logits_at", broken)
+    with pytest.raises(
+        OntogenyError, match=r"'teacher' gives logits that are not finite, first on .* after its token 2"
+    ):
+        execute(with_cache(words), runs_dir=tmp_path)
+    assert shards(tmp_path) == []
+
+
+def test_ids_of_probability_zero_are_no_fault(words: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = FrozenForward.logits_at
+    monkeypatch.setattr(
+        FrozenForward, "logits_at", lambda self, at: original(self, at).index_fill_(1, torch.tensor([7]), -torch.inf)
+    )
+    execute(with_cache(words), runs_dir=tmp_path)
+    assert len(shards(tmp_path)) == 1
+
+
+def test_a_cache_that_is_there_is_read_without_writing(whole: Run, words: Path, tmp_path: Path) -> None:
+    """No lock is made beside it, which a read-only file system would refuse."""
+    shutil.copytree(whole.path.parent / "cached_targets", tmp_path / "cached_targets")
+    for lock in tmp_path.rglob("*.lock"):
+        lock.unlink()
+    execute(with_cache(words), runs_dir=tmp_path)
+    assert list((tmp_path / "cached_targets").rglob("*.lock")) == []
+
+
+def test_looks_need_no_cache(whole: Run, words: Path, tmp_path: Path) -> None:
+    path = tmp_path / whole.path.name
+    shutil.copytree(whole.path, path)
+    assert backfill(path, [validate_component("ontogeny.measures", "term_gradients")])
+    assert not (tmp_path / "cached_targets").exists()

@@ -12,7 +12,7 @@ from ontogeny.core.passages import Passage
 from ontogeny.store.cached_targets import PASSAGES, ROWS, TargetShard, TargetsKey, target_tokens, writing_shard
 
 FORM = TargetForm(top_k=2, temperatures=(1.0,), vocabulary=300)
-KEY = TargetsKey(teacher_sha256="t", tokenizer_sha256="k", passages_sha256="p", form=FORM)
+KEY = TargetsKey(teacher_sha256="t", config_sha256="c", tokenizer_sha256="k", passages_sha256="p", form=FORM)
 
 
 def passage(*ids: int, supervised: tuple[int, ...] | None = None) -> Passage:
@@ -63,6 +63,7 @@ def test_rows_are_found_by_passage(tmp_path: Path) -> None:
     "other",
     [
         replace(KEY, teacher_sha256="u"),
+        replace(KEY, config_sha256="u"),
         replace(KEY, tokenizer_sha256="l"),
         replace(KEY, passages_sha256="q"),
         replace(KEY, form=replace(FORM, vocabulary=301)),
@@ -116,3 +117,26 @@ def test_what_a_killed_writer_left_is_not_read(tmp_path: Path) -> None:
     assert write(tmp_path).rows == 4
     assert sorted(path.name for path in folder.iterdir()) == ["MANIFEST.json", PASSAGES, ROWS, "targets.json"]
     assert not left.exists()
+
+
+def test_rows_that_change_while_they_are_read_are_told(tmp_path: Path) -> None:
+    """An id that is none, and a file that is cut: neither ends the process, nor is trained on."""
+    shard = write(tmp_path)
+    file = shard.folder / ROWS
+    whole = file.read_bytes()
+    file.write_bytes(b"\xff" * len(whole))
+    with pytest.raises(StoreError, match=r"rows.bin was changed while it is read: remove"):
+        shard.rows_of([FIRST])
+    file.write_bytes(whole[:10])
+    with pytest.raises(StoreError, match=r"rows.bin was cut while it is read: remove"):
+        shard.rows_of([SECOND])
+
+
+def test_a_link_in_the_place_of_the_hidden_folder_is_not_followed(tmp_path: Path) -> None:
+    folder = KEY.folder(tmp_path / "runs")
+    folder.parent.mkdir(parents=True)
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / ROWS).write_bytes(b"mine")
+    folder.with_name(f".{folder.name}.tmp").symlink_to(tmp_path / "theirs")
+    write(tmp_path / "runs")
+    assert (tmp_path / "theirs" / ROWS).read_bytes() == b"mine"

@@ -5,7 +5,8 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from ontogeny.runs import reopen
 from ontogeny.runs.backfill import backfill
 from ontogeny.runs.execute import execute, resume
 from ontogeny.runs.parents import find_finished_run
+from ontogeny.runs.reopen import require_same_texts
 from ontogeny.store.run import open_run
 from ontogeny.train import loop, training
 from ontogeny.train import trainer_state as state
@@ -207,6 +209,18 @@ def test_changed_texts_are_refused(tmp_path: Path) -> None:
         file.write_text(file.read_text().upper())
     with pytest.raises(DataError, match="no longer those that the run began with"):
         resume(path)
+
+
+@pytest.mark.parametrize(("part", "told"), [("train", "data.train"), ("probes", "probe set 'train'")])
+def test_changed_training_text_is_told_from_a_probe_set_called_train(part: str, told: str) -> None:
+    def data(train: str, probe: str) -> dict[str, Any]:
+        return {"train": {"sha256": train}, "probes": {"train": {"sha256": probe}}}
+
+    begun: Any = SimpleNamespace(path=Path("run"), provenance={"data": data("a", "b")})
+    now = data("x", "b") if part == "train" else data("a", "x")
+    with pytest.raises(DataError, match=f"the passages of {told} are no longer those"):
+        require_same_texts(begun, cast(Any, SimpleNamespace(provenance=now)))
+    require_same_texts(begun, cast(Any, SimpleNamespace(provenance=data("a", "b"))))
 
 
 def test_a_finished_run_is_left_alone(whole: Path, texts: Path) -> None:

@@ -102,12 +102,13 @@ def form_of(targets: CachedTargets, needed: Sequence[float], vocabulary: int = 1
 
     Raises ValueError for a temperature that `targets` leaves out, several with samples, and too many bytes.
     """
-    kept = targets.temperatures or tuple(dict.fromkeys(needed))
+    kept = tuple(sorted(targets.temperatures or dict.fromkeys(needed)))
     for temperature in needed:
         try:
             place_of(temperature, kept)
         except OntogenyError as error:
-            raise ValueError(f"{error}: add it to temperatures, or leave temperatures out") from None
+            remedy = "write that one" if targets.samples is not None else "add it to temperatures"
+            raise ValueError(f"{error}: {remedy}, or leave temperatures out") from None
     if targets.samples is not None and len(kept) > 1:
         raise ValueError(
             f"samples are drawn at one temperature, and the loss terms read {len(kept)}: write a constant one, or top_k"

@@ -1,6 +1,7 @@
 """Frozen models beside the trained one: loaded, kept from training, run on the same passages."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,6 +22,8 @@ from ontogeny.models.weights import effective_weights, fingerprint
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+_ORIGIN = frozenset({"transformers_version", "architectures", "dtype", "torch_dtype", "name_or_path"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,11 +105,22 @@ def freeze(
     described = {
         **origin,
         "weights_sha256": fingerprint(effective_weights(model)),
+        "config_sha256": config_sha256(model),
         "tokenizer_sha256": own,
         "parameters": sum(p.numel() for p in model.parameters()),
     }
     own_tokenizer = None if own == theirs else tokenizer
     return Companion(name=name, model=model, tokenizer=own_tokenizer, described=described, trained_with=trained_with)
+
+
+def config_sha256(model: "PreTrainedModel") -> str:
+    """SHA-256, in hex, of what a model makes of its weights: all settings that are not the defaults of its kind.
+
+    Where it was loaded from, and by which version, does not count.
+    """
+    settings = model.config.to_diff_dict()
+    counting = {key: value for key, value in settings.items() if key not in _ORIGIN and not key.startswith("_")}
+    return hashlib.sha256(json.dumps(counting, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def tokenizer_sha256(tokenizer: "PreTrainedTokenizerFast") -> str:

@@ -103,5 +103,6 @@ def _drawn(probabilities: Tensor, uniform: np.ndarray) -> np.ndarray:
     count = uniform.shape[1]
     cumulative = probabilities.double().cumsum(-1)
     points = torch.from_numpy((np.arange(count) + uniform) / count).to(cumulative.device)
-    points = (points * cumulative[:, -1:]).contiguous()
-    return torch.searchsorted(cumulative, points, right=True).clamp_(max=probabilities.shape[1] - 1).cpu().numpy()
+    # Rounding may put the last point at the end, beyond which no id lies: it belongs to the last one that can be drawn.
+    points = torch.minimum(points * cumulative[:, -1:], torch.nextafter(cumulative[:, -1:], cumulative.new_zeros(1)))
+    return torch.searchsorted(cumulative, points.contiguous(), right=True).cpu().numpy()

@@ -72,9 +72,7 @@ def backfill(
             total_steps = int(checkpoint.manifest["extra"].get("total_steps") or run.status.get("total_steps") or 0)
             progress = Progress(step=place.step, total_steps=total_steps, epoch=place.epoch)
             if recipe is not None and prepared is not None:
-                session = open_at(
-                    run, recipe, prepared, companions, checkpoint, total_steps, runs_dir=parents_folder(run)
-                )
+                session = open_at(run, recipe, prepared, companions, checkpoint, total_steps)
                 observer.objective = session.objective
                 listen(observer.look(session.model, place, progress, LiveSession(session)))
             else:

@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,6 +28,9 @@ from ontogeny.store.cached_targets import ShardWriter, TargetShard, TargetsKey, 
 from ontogeny.store.lock import HeldError, RunLock
 from ontogeny.store.run import Run
 from ontogeny.train.training import Listener, ProgressEvent, StageEvent
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BATCH_TOKENS = 4096
 _WAIT_S = 0.2
@@ -65,10 +69,16 @@ def target_form(name: str, materials: Materials) -> TargetForm:
     return form
 
 
-def described(shards: Mapping[str, TargetShard]) -> JsonObject:
-    """For the provenance: which targets the run began with."""
+def described(shards: Mapping[str, TargetShard], examples: Sequence[Passage]) -> JsonObject:
+    """For the provenance: which targets the run began with, and how many tokens the companion read for them."""
+    read = sum(len(passage) for passage in {passage.fingerprint: passage for passage in examples}.values())
     return {
-        name: {"sha256": shard.sha256, "target_tokens": shard.rows, "bytes_per_token": shard.form.row.itemsize}
+        name: {
+            "sha256": shard.sha256,
+            "tokens_read": read,
+            "target_tokens": shard.rows,
+            "bytes_per_token": shard.form.row.itemsize,
+        }
         for name, shard in shards.items()
     }
 
@@ -100,18 +110,20 @@ def _opened(name: str, form: TargetForm, materials: Materials, runs_dir: Path, l
     companion, examples = materials.companions[name], materials.prepared.examples
     key = TargetsKey(
         teacher_sha256=str(companion.described["weights_sha256"]),
+        config_sha256=str(companion.described["config_sha256"]),
         tokenizer_sha256=str(companion.described["tokenizer_sha256"]),
         passages_sha256=ProbeSet(name="train", passages=examples).fingerprint,
         form=form,
     )
     folder = key.folder(runs_dir)
-    durable.make_folder(folder.parent)
-    with _alone(lock_path(folder), f"the cached targets of '{name}'", listen):
-        if not durable.is_there(folder):
-            passages = list({passage.fingerprint: passage for passage in examples}.values())
-            with writing_shard(folder, key) as writer:
-                fill(writer, companion, passages, form, listen)
-        return TargetShard(folder, key)
+    if not durable.is_there(folder):  # a shard that is there is whole: it is renamed to its place
+        durable.make_folder(folder.parent)
+        with _alone(lock_path(folder), f"the cached targets of '{name}'", listen):
+            if not durable.is_there(folder):
+                passages = list({passage.fingerprint: passage for passage in examples}.values())
+                with writing_shard(folder, key) as writer:
+                    fill(writer, companion, passages, form, listen)
+    return TargetShard(folder, key)
 
 
 @contextlib.contextmanager
@@ -150,11 +162,25 @@ def fill(
         parts = [np.zeros(0, dtype=form.row)]
         for block in predicting(forward.supervised).split(ROWS):
             draws = None if uniform is None else uniform[start : start + len(block)]
-            parts.append(kept_of(forward.logits_at(block), form, draws))
+            logits = forward.logits_at(block)
+            if not logits.amax(dim=-1).isfinite().all():  # NaN, infinity, or no id at all
+                raise OntogenyError(_not_finite(companion, own, block, logits, forward.input_ids.shape[1]))
+            parts.append(kept_of(logits, form, draws))
             start += len(block)
         writer.add(own, np.concatenate(parts))
         done += len(own)
         listen(ProgressEvent(done=done))
+
+
+def _not_finite(
+    companion: Companion, passages: Sequence[Passage], block: "Tensor", logits: "Tensor", width: int
+) -> str:
+    """Which passage of a batch has a logit that is no number; `block` int64 [n]: flat positions of `logits` [n, V]."""
+    first = int(block[~logits.amax(dim=-1).isfinite()][0])
+    return (
+        f"the companion '{companion.name}' gives logits that are not finite, first on passage "
+        f"{passages[first // width].source} after its token {first % width}: it cannot teach; look at its own training"
+    )
 
 
 def _uniform(passages: Sequence[Passage], form: TargetForm) -> np.ndarray | None:

@@ -47,7 +47,8 @@ def estimate(recipe: Recipe, *, runs_dir: Path, scratch: Path) -> dict[str, Any]
         }
     if cached := cached_targets.planned(recipe, materials):
         plan["cached targets"] = {
-            name: f"{line}: {size(count)}, filled before training; while planning, steps run the companion"
+            name: f"{line}: {size(count)}, filled before training if it is not there yet; it lies beside the runs, "
+            "which share it, and is not counted in disk; while planning, steps run the companion"
             for name, (line, count) in cached.items()
         }
     if recipe.train is None:

@@ -66,7 +66,7 @@ def execute(recipe: Recipe, *, runs_dir: Path, to: Path | None = None, listen: L
     )
     provenance |= relative_parents_folder(path, runs_dir)
     if materials.targets:
-        provenance[TARGETS_IN_PROVENANCE] = describe_targets(materials.targets)
+        provenance[TARGETS_IN_PROVENANCE] = describe_targets(materials.targets, materials.prepared.examples)
     with RunWriter.create(
         path, recipe_yaml=dump_recipe(recipe), recipe=recipe.as_json(), provenance=provenance
     ) as writer:
@@ -121,7 +121,9 @@ def _go_on(recipe: Recipe, run: Run, total: int | None, steps: int | None, runs_
     with RunWriter.attach(path) as writer:
         writer.rewind(last.step, last.manifest["extra"]["metrics_rows"])
         with keep_status(writer):
-            session = open_at(run, recipe, prepared, companions, last, steps or total, runs_dir=runs_dir, listen=listen)
+            session = open_at(
+                run, recipe, prepared, companions, last, steps or total, targets_beside=runs_dir, listen=listen
+            )
             _note_resume(writer, last.step, total, steps)  # a run that cannot go on was not extended
             Training(recipe, session, writer, prepared, listen).carry_out()
 

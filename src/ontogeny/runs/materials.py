@@ -148,13 +148,17 @@ def check_companions(materials: Materials) -> None:
             companion.check(passages, len(prepared.tokenizer))
 
 
+_OF_A_COMPANION = {"weights_sha256": "weights", "config_sha256": "configuration", "tokenizer_sha256": "tokenizer"}
+
+
 def require_same_companions(run: Run, companions: Companions) -> None:
     """Raise StoreError if a companion is not the one that the run began with."""
     recorded = run.provenance.get("companions", {})
     for name, companion in companions.items():
-        for key, what in (("weights_sha256", "weights"), ("tokenizer_sha256", "tokenizer")):
-            before, now = recorded.get(name, {}).get(key), companion.described[key]
-            if before != now:
+        began_with = recorded.get(name, {})
+        for key, what in _OF_A_COMPANION.items():
+            before, now = began_with.get(key), companion.described[key]
+            if before != now and (key in began_with or key != "config_sha256"):  # which was not always recorded
                 raise StoreError(
                     f"{run.path}: the companion '{name}' has another {what} than when the run began (fingerprint "
                     f"{now[:12]}, was {str(before)[:12]}): bring the old one back, or start a new run"

@@ -39,13 +39,14 @@ def require_same_texts(run: Run, prepared: Prepared) -> None:
     """Raise DataError if texts are not those that the run began with."""
 
     def fingerprints(data: Any) -> dict[str, str]:
-        return {"train": data["train"]["sha256"], **{name: of["sha256"] for name, of in data["probes"].items()}}
+        of_probes = {f"probe set '{name}'": of["sha256"] for name, of in data["probes"].items()}
+        return {"data.train": data["train"]["sha256"], **of_probes}
 
     now = fingerprints(prepared.provenance)
     for name, before in fingerprints(run.provenance["data"]).items():
         if now[name] != before:
             raise DataError(
-                f"{run.path}: the passages of '{name}' are no longer those that the run began with (fingerprint "
+                f"{run.path}: the passages of {name} are no longer those that the run began with (fingerprint "
                 f"{now[name]}, was {before}): bring the old texts back, or start a new run"
             )
 
@@ -58,19 +59,21 @@ def open_at(
     checkpoint: Checkpoint,
     total_steps: int | None,
     *,
-    runs_dir: Path,
+    targets_beside: Path | None = None,
     listen: Listener = silent,
 ) -> Session:
     """The training at that checkpoint: weights, moments, terms, place in the data and what controls had decided.
 
-    Raises StoreError if the checkpoint's weights are not those that were saved, or if cached targets below `runs_dir`
-    are not those that the run began with.
+    `targets_beside`: the folder of runs below which steps find cached targets; without one they read the companions.
+    Raises StoreError if the checkpoint's weights are not those that were saved, or if cached targets are not those that
+    the run began with.
     """
     model = load_verified(run, checkpoint, trainable=True)
     materials = Materials(recipe=recipe, prepared=prepared, model=model, origin=None, companions=companions)
-    targets = open_targets(materials, runs_dir, listen)
-    require_same_targets(run, targets)
-    materials = replace(materials, targets=targets)
+    if targets_beside is not None:
+        targets = open_targets(materials, targets_beside, listen)
+        require_same_targets(run, targets)
+        materials = replace(materials, targets=targets)
     session = open_training(materials, run.path, read_anchors(recipe, run.path), total_steps)
     restore_trainer(session, checkpoint.trainer_path)
     if session.train.controls:

@@ -26,6 +26,7 @@ from ontogeny.store.manifest import Listed, ManifestWriter
 from ontogeny.store.schema import CACHED_TARGETS_FOLDER, FORMAT_VERSION, MANIFEST
 
 ROWS, PASSAGES, DESCRIPTION = "rows.bin", "passages.bin", "targets.json"
+_AGAIN = "remove {}, and it is filled again"
 _ENTRY = np.dtype([("fingerprint", "S16"), ("rows", "<i8")])
 
 
@@ -35,6 +36,8 @@ class TargetsKey:
 
     teacher_sha256: str
     """Of its weights."""
+    config_sha256: str
+    """Of its settings, as `models.companions.config_sha256`."""
     tokenizer_sha256: str
     passages_sha256: str
     """Of the passages in their order, as `core.passages.ProbeSet.fingerprint`."""
@@ -52,7 +55,7 @@ class TargetsKey:
 
 
 class TargetShard:
-    """The targets of one set of passages, mapped from the disk.
+    """The targets of one set of passages, read from the disk as they are asked for.
 
     Raises StoreError in one line if anything is missing or damaged, or is not of `key`. Every byte is read once.
     """
@@ -69,7 +72,7 @@ class TargetShard:
                 raise StoreError(f"{folder} holds cached targets of another teacher, text or form")
             entries = np.frombuffer(listed.read(folder / PASSAGES), dtype=_ENTRY)
         except StoreError as error:
-            raise StoreError(f"{error}; remove {folder}, and it is filled again") from None
+            raise StoreError(f"{error}; {_AGAIN.format(folder)}") from None
         self.sha256 = listed.entries[ROWS].sha256
         """Of all rows."""
         self.rows = int(entries["rows"].sum())
@@ -79,19 +82,27 @@ class TargetShard:
             entry["fingerprint"].decode(): slice(int(end - entry["rows"]), int(end))
             for entry, end in zip(entries, ends, strict=True)
         }
-        shape = (self.rows, self.form.row.itemsize)
-        self._bytes = np.memmap(folder / ROWS, dtype=np.uint8, mode="r", shape=shape) if self.rows else np.zeros(shape)
+        self._file = (folder / ROWS).open("rb")  # read, not mapped: a mapping of a file that is cut kills the process
 
     def rows_of(self, passages: Sequence[Passage]) -> np.ndarray:
         """`form.row` [n]: of the target tokens of the passages, one after the other.
 
-        Raises StoreError for a passage that it does not hold.
+        Raises StoreError for a passage that it does not hold, and where the file is no longer what was checked.
         """
         for passage in passages:
             if passage.fingerprint not in self._places:
                 raise StoreError(f"{self.folder} holds no targets of passage {passage.source}")
-        parts = [self._bytes[self._places[passage.fingerprint]] for passage in passages]
-        return np.concatenate(parts).view(self.form.row)[:, 0]
+        rows = np.concatenate([self._read(self._places[passage.fingerprint]) for passage in passages])
+        if rows["ids"].size and int(rows["ids"].max()) >= self.form.vocabulary:
+            raise StoreError(f"{self.folder / ROWS} was changed while it is read: {_AGAIN.format(self.folder)}")
+        return rows
+
+    def _read(self, place: slice) -> np.ndarray:
+        size = self.form.row.itemsize
+        content = os.pread(self._file.fileno(), (place.stop - place.start) * size, place.start * size)
+        if len(content) < (place.stop - place.start) * size:
+            raise StoreError(f"{self.folder / ROWS} was cut while it is read: {_AGAIN.format(self.folder)}")
+        return np.frombuffer(content, dtype=self.form.row)
 
 
 class ShardWriter:
@@ -123,6 +134,8 @@ def writing_shard(folder: Path, key: TargetsKey) -> Iterator[ShardWriter]:
     """
     temporary = folder.with_name(f".{folder.name}.tmp")
     durable.make_folder(folder.parent)
+    if temporary.is_symlink() or temporary.is_file():  # what a link points to is nobody's to overwrite
+        temporary.unlink()
     shutil.rmtree(temporary, ignore_errors=True)
     durable.make_folder(temporary)
     try:

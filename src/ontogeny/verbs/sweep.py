@@ -217,6 +217,8 @@ def plan(points: Sequence[Point], runs_dir: Path, jobs: int | None) -> dict[str,
         planned[f"one run of {recipe}" if recipe else "one run"] = (
             f"{words(alike[0])}: {cost['steps']} steps, {cost['time']}"
         )
+        for name, line in cost.get("cached targets", {}).items():
+            planned[f"cached targets of {name}{f', {recipe}' if recipe else ''}"] = line
         seconds, size_bytes = seconds + of_run_s * len(alike), size_bytes + of_run_bytes * len(alike)
     rounds = -(-len(left) // at_a_time)
     each = "all runs of a recipe" if "" not in by_recipe else "all"

@@ -35,7 +35,7 @@ def test_it_reads_where_some_term_has_a_weight() -> None:
 
 
 def test_a_cached_teacher_has_read_its_cache_before_the_first_step() -> None:
-    cached = run([KD], cached_targets={"teacher": {"target_tokens": 90}})
+    cached = run([KD], cached_targets={"teacher": {"tokens_read": 90}})
     assert _tokens_read(cached, "teacher", STATES, TOKENS).tolist() == [90, 90, 90]
     assert _tokens_read(cached, "another", STATES, TOKENS).tolist() == [0, 0, 0]
 

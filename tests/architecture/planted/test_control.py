@@ -55,7 +55,7 @@ def test_one_file_is_enough(texts: Path, tmp_path: Path) -> None:
 def _is_in_force_again(run: Run, recipe: Recipe) -> None:
     """At checkpoint 8 the decisions before it hold: of state 6 (every second), of state 7 (every one)."""
     checkpoint = next(checkpoint for checkpoint in run.checkpoints if checkpoint.step == 8)
-    session = open_at(run, recipe, prepare_again(run, recipe), {}, checkpoint, 12, runs_dir=run.path.parent)
+    session = open_at(run, recipe, prepare_again(run, recipe), {}, checkpoint, 12)
     assert session.clip == _decided(run, "pull_back_norm")[6]
     weights = session.objective.weights(session.progress())
     assert weights == {"next_token": 1.0, "l2_start": _decided(run, "pull_back_weight")[6]}

@@ -231,11 +231,11 @@ def _read_by(term: Mapping[str, object]) -> set[str]:
 def _tokens_read(run: "ComparedRun", companion: str, states: np.ndarray, tokens: np.ndarray) -> np.ndarray:
     """Tokens that a companion had read at each state, float64 [C]: those of the steps at which a term read it.
 
-    Of one whose targets came from a cache, the target tokens of the cache, all before the first step.
+    Of one whose targets came from a cache, those that it read to fill it, all before the first step.
     """
     cached = (run.provenance.get("cached_targets") or {}).get(companion)
     if cached:
-        return np.full(len(states), float(cached["target_tokens"]))
+        return np.full(len(states), float(cached["tokens_read"]))
     steps = np.arange(int(states[-1]))
     active = np.zeros(len(steps), dtype=bool)
     for term in run.recipe.get("objective") or ():
