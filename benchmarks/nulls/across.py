@@ -20,6 +20,7 @@ from ontogeny.analyses.across.seeds import over_seeds
 from ontogeny.analyses.recorded.distillation_arms import AXES, Arm, ComparedArms, CostCurve, Teacher
 from ontogeny.analyses.recorded.loss_curves import LossCurves, Outcome, new_text, results
 from ontogeny.analyses.shape import shape_of
+from ontogeny.core.analyses import Result
 
 STEPS = np.array([0, 5, 10, 15, 20])
 SIZES = (1e5, 4e5, 1.6e6)
@@ -175,38 +176,50 @@ def _least_share(null: SweepNull, seed: int) -> Drawn:
 
 
 def _distillation(null: SweepNull, seed: int) -> Drawn:
-    """Three taught arms that are no better than the fourth, on 20 documents that differ from arm to arm, too; the
-    teacher is better, or is as good."""
+    """Three taught arms that are no better than the fourth, on 20 documents of unequal size that differ from arm to
+    arm, too; each cost reads the arm that goes on at another state. The teacher is better, or a run of the baseline.
+    """
     random = np.random.default_rng((seed, 8))
-    noise = 0.1 * _noise(null, seed, 4)[None] + 0.1 * random.normal(0, 1, (20, 4, 1))
-    noise = noise + 0.1 * random.normal(0, 1, (20, 4, null.seeds))
-    costs = {axis: np.array([0.0, 1.0]) for axis in AXES}
+    states, weight = 7, random.integers(20, 200, 20).astype(float)
+    seeds = 0.1 * _noise(null, seed, 5, states)[:, None]  # the fifth is the teacher's
+    noise = (
+        seeds + 0.1 * random.normal(0, 1, (states, 20, 5, 1)) + 0.1 * random.normal(0, 1, (states, 20, 5, null.seeds))
+    )
+    noise[0] = 0
+    whole = np.arange(float(states))
+    parts = dict(zip(AXES, (1, 1 / 6, 2 / 6, 3 / 6, 4 / 6), strict=True))
+    arms = [
+        Arm(
+            label=str(arm),
+            teachers=("t",) if arm else (),
+            curves={
+                run: CostCurve(
+                    total=(5 + noise[:, :, arm, run]) * weight,
+                    costs={axis: whole * (part if arm else 1) for axis, part in parts.items()},
+                )
+                for run in range(null.seeds)
+            },
+        )
+        for arm in range(4)
+    ]
 
-    def judged(teacher_nll: float) -> str:
-        arms = [
-            Arm(
-                label=str(arm),
-                teachers=("t",) if arm else (),
-                curves={
-                    run: CostCurve(total=np.stack([np.full(20, 7.0), 5 + noise[:, arm, run]]), costs=costs)
-                    for run in range(null.seeds)
-                },
-            )
-            for arm in range(4)
-        ]
-        own = teacher_nll + 0.1 * random.normal(0, 1, 20)
-        teacher = Teacher(run="t", weights_sha256="t", total=own, flops=0.0, flops_per_token=0.0, seconds=0.0)
-        read = ComparedArms(probe="novel", weight=np.ones(20), passages=20, arms=tuple(arms), teachers=(teacher,))
-        return DistillationArms().judge(read).verdict
+    def judged(nll: np.ndarray) -> Result:
+        teacher = Teacher(run="t", weights_sha256="t", total=nll * weight, flops=0.0, flops_per_token=0.0, seconds=0.0)
+        read = ComparedArms(probe="novel", weight=weight, passages=20, arms=tuple(arms), teachers=(teacher,))
+        return DistillationArms().judge(read)
 
-    verdict, weak = judged(4.0), judged(5.0)
+    comparisons = judged(4 + noise[-1, :, 4, 0]).numbers["comparisons"]
+    claimed = {each["first"] == "0" for each in comparisons if each["says"] in ("better", "worse")}
+    weak = judged(5 + noise[-1, :, 4, 0]).verdict
+    first = comparisons[0]["difference"] if comparisons else None
     return Drawn(
         _claims(
             null,
-            a_difference=" better" in verdict or " worse" in verdict,
+            a_difference_from_the_baseline=True in claimed,
+            a_difference_between_others=False in claimed,
             a_teacher_that_is_better=not weak.startswith("not assessable"),
         ),
-        {},
+        {"the first difference": within(first["low"], 0, first["high"]) if first else None},
     )
 
 

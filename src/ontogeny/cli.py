@@ -366,8 +366,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
+    came: list[int] = []
     try:
-        with ended_by_signals():
+        with ended_by_signals() as came:
             code = app(given or ["--help"], prog_name="ontogeny", standalone_mode=False)
     except _UsageError as error:
         if debug:
@@ -384,6 +385,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     except Exception as error:
         if debug:
             raise
+        if came:  # a library made an error of its own of the interrupt
+            echo("ontogeny: stopped; continue with  ontogeny resume RUN", err=True)
+            sys.exit(_INTERRUPTED)
         if isinstance(error, OSError) and isinstance(error.filename, str) and error.strerror:
             echo(f"ontogeny: {_shortened(error.filename)}: {error.strerror} (--debug shows where)", err=True)
             sys.exit(3)

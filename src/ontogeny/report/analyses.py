@@ -50,7 +50,7 @@ def _order_of(kind: str) -> float:
 
 
 def over_runs(runs: "RunGroup", section: str | None = None) -> "list[ShownResult]":
-    """Results over several runs that can be assessed: kind, run ("3 runs"), verdict, sentences, reading, numbers.
+    """Results over several runs that have what it takes: kind, run ("3 runs"), verdict, sentences, reading, numbers.
 
     Of all analyses, or of those that stand in a section of the page.
     Those that are kept for exactly these runs are read; others are computed with their default settings, and kept
@@ -64,7 +64,7 @@ def over_runs(runs: "RunGroup", section: str | None = None) -> "list[ShownResult
         if section is not None and _section_of(ROOM_ACROSS, kind) != section:
             continue
         result = kept.get(kind) or _computed(kind, runs)
-        if not result["verdict"].startswith("not assessable"):
+        if result["numbers"] or not result["verdict"].startswith("not assessable"):  # judged, whatever came of it
             sentences = [one_line(sentence) for sentence in result["sentences"]]
             shown.append({**result, "sentences": sentences, "kind": kind, "run": f"{len(runs.runs)} runs"})
     return shown

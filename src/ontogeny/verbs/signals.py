@@ -14,13 +14,18 @@ _PR_SET_PDEATHSIG = 1
 
 
 @contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Treat termination and hang-up as an interrupt while this lasts."""
+def ended_by_signals() -> Iterator[list[int]]:
+    """Treat termination and hang-up as an interrupt while this lasts. Yields the signals that have come.
+
+    Libraries may make another error of the interrupt; what came says which it was.
+    """
+    came: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield came
         return
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        came.append(number)
         for other in before:  # both often come together; a second interrupt at the terminal still counts
             signal.signal(other, signal.SIG_IGN)
         raise KeyboardInterrupt
@@ -31,7 +36,7 @@ def ended_by_signals() -> Iterator[None]:
     for number in before:
         signal.signal(number, interrupt)
     try:
-        yield
+        yield came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

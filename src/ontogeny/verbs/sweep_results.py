@@ -50,6 +50,8 @@ def write(folder: Path, rows: Sequence[Row], levels: Sequence[float] = ()) -> No
     for name, paragraphs in texts.items():
         if paragraphs:
             durable.write_bytes(folder / f"{name}.txt", ("\n\n".join(paragraphs) + "\n").encode())
+        else:  # of a time when there was something to say
+            (folder / f"{name}.txt").unlink(missing_ok=True)
 
 
 def text_files(folder: Path) -> dict[str, list[str]]:
@@ -69,8 +71,8 @@ def _texts(analyzed: Mapping[str, PlainResult]) -> dict[str, list[str]]:
     for kind in _others(analyzed):
         result = analyzed[kind]
         reading = [f"How to read it: {result['reading']}"] if result["reading"] else []
-        assessable = not result["verdict"].startswith("not assessable")
-        texts[kind] = [result["verdict"], *result["sentences"], *reading] if assessable else []
+        told = result["numbers"] or not result["verdict"].startswith("not assessable")  # judged, whatever came of it
+        texts[kind] = [result["verdict"], *result["sentences"], *reading] if told else []
     return texts
 
 

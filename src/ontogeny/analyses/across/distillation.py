@@ -14,6 +14,7 @@ from ontogeny.analyses.recorded.distillation_arms import (
     Arm,
     Axis,
     ComparedArms,
+    CostCurve,
     Teacher,
     read_distillation,
 )
@@ -33,13 +34,16 @@ class DistillationArms(AnalysisAcross):
 
     The first configuration whose objective reads no companion is the baseline. Two arms are compared where both have
     cost the same: steps, FLOPs, or seconds, the teacher's forward passes counted, and the teacher's own training
-    counted or not. That is the largest cost that all runs of both have come to; an arm that goes on is read on straight
-    lines between the states at which it was evaluated, and never outside them.
+    counted or not. That is the largest cost that all runs of both have come to, after the first evaluation in training;
+    an arm that goes on is read on straight lines between the states at which it was evaluated, and never outside them.
+    A falling loss lies below such a line, so the other arm is called better only if it is so beside the *next* state of
+    the one that goes on, too: p is the larger of both.
 
     Differences are paired by document and seed; the interval is for other seeds and other documents of the kind
     (`statistics.crossed.crossed_difference`). p is corrected by Bonferroni: over arms and costs for the comparisons
-    with the baseline, over pairs and costs for the others. Nothing is assessable unless each teacher is better than the
-    baseline at equal steps, beyond the same interval: a teacher that knows no more has nothing to teach.
+    with the baseline, over pairs and costs for the others. Nothing is assessable unless each teacher, as it teaches, is
+    better than the baseline after the steps of the arms that it taught, by more than another run of the baseline would
+    be: a teacher that knows no more has nothing to teach.
     """
 
     section: ClassVar[str] = "distillation"
@@ -74,8 +78,10 @@ class DistillationArms(AnalysisAcross):
 _READING = (
     "Differences are in nats per token, below 0 where the first-named arm is better. Two arms are compared at the "
     "largest cost that both came to, so the cheaper one must go on for longer; one that is read on its way must not be "
-    "half way down a learning-rate schedule. FLOPs leave out projections that terms train. Seconds are those of the "
-    "machine, the median over seeds of each step; looks are not counted. A teacher's training is counted once for each "
+    "half way down a learning-rate schedule, and is read a little too high, on a line between two evaluations: the "
+    "other is called better only if it is so beside the next evaluation, too. FLOPs leave out projections that terms "
+    "train. Seconds are those of the machine, the median over seeds of each step, the teacher's steps as they were; "
+    "looks are not counted. A teacher's training is counted once for each "
     "arm, as if it had been trained for this: it weighs less where one teacher serves many students. Seeds vary the "
     "students alone: arms with one teacher say nothing about other teachers."
 )
@@ -83,7 +89,7 @@ _READING = (
 
 @dataclass(frozen=True, kw_only=True)
 class Lead:
-    """How much a teacher is better than the baseline, where all arms have taken the same steps."""
+    """How much a teacher, at its end, is better than the baseline after the steps of the arms that it taught."""
 
     teacher: str
     """Name of its run."""
@@ -100,13 +106,19 @@ class Lead:
     @property
     def words(self) -> str:
         """In words."""
-        value = f"{self.difference.value:+.4f} nats per token {_interval(self.difference)}, {_size(self.difference)}"
         than = f"than {self.baseline} after {self.steps:g} steps"
+        unknown = f"whether the teacher {self.teacher} is better {than} is not known"
+        if np.isnan(self.difference.value):
+            return f"{unknown}: a loss is not finite; look at runs that diverged"
+        value = f"{self.difference.value:+.4f} nats per token {_interval(self.difference)}, {_size(self.difference)}"
         if np.isnan(self.difference.low):
-            return f"whether the teacher {self.teacher} is better {than} is not known: by {value}; {MORE_OF_BOTH}"
-        if self.better:
-            return f"the teacher {self.teacher} is better {than}: by {value}"
-        return f"the teacher {self.teacher} is no better {than}, within noise: by {value}; train it for longer"
+            return f"{unknown}: by {value}; {MORE_OF_BOTH}"
+        if self.difference.high < 0:
+            return f"the teacher {self.teacher} is worse {than}: by {value}; train it for longer"
+        if not self.better:
+            return f"the teacher {self.teacher} is not shown to be better {than}: by {value}; train it for longer"
+        few = "" if self.difference.seeds >= LEAST_SEEDS else f"; {NO_CLAIM}"
+        return f"the teacher {self.teacher} is better {than}: by {value}{few}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +159,7 @@ def _lead(read: ComparedArms, baseline: Arm, taught: Sequence[Arm], teacher: Tea
     mine = [arm for arm in taught if teacher.weights_sha256 in arm.teachers]
     steps = min(curve.costs["steps"][-1] for arm in [baseline, *mine] for curve in arm.curves.values())
     ours = np.array([curve.at("steps", steps) for curve in baseline.curves.values()])
-    difference = crossed_difference(ours - teacher.total, read.weight)
+    difference = crossed_difference(ours - teacher.total, read.weight, beside_a_lone_run=True)
     return Lead(teacher=teacher.run, baseline=baseline.label, steps=float(steps), difference=difference)
 
 
@@ -167,7 +179,7 @@ def _comparison(read: ComparedArms, axis: Axis, first: Arm, second: Arm, tests: 
     seeds = [seed for seed in first.curves if seed in second.curves]
     curves = [[arm.curves[seed] for seed in seeds] for arm in (first, second)]
     ranges = [
-        (arm, min(each.costs[axis][-1] for each in own), max(each.costs[axis][0] for each in own))
+        (arm, min(each.costs[axis][-1] for each in own), max(each.costs[axis][:2][-1] for each in own))
         for arm, own in zip((first, second), curves, strict=True)
         if own
     ]
@@ -177,10 +189,15 @@ def _comparison(read: ComparedArms, axis: Axis, first: Arm, second: Arm, tests: 
         at = float(min(last for _, last, _ in ranges))
         ours, theirs = (np.array([curve.at(axis, at) for curve in own]) for own in curves)
         difference = crossed_difference(theirs - ours, read.weight)
-        p = min(difference.p * tests, 1.0) if np.isfinite(difference.p) else difference.p
-        why_not = (
-            "" if np.isfinite(difference.p) else f"a loss is not finite, or one seed or document is all: {MORE_OF_BOTH}"
-        )
+        p = min(_p_beside_next_state(difference, curves, axis, at, read.weight) * tests, 1.0)
+        if np.isnan(difference.value):
+            lost = [
+                arm.label for arm, each in zip((first, second), (ours, theirs), strict=True) if np.isnan(each).any()
+            ]
+            why_not = f"a loss of {' and '.join(lost)} is not finite: look at runs that diverged"
+        elif np.isnan(difference.p):
+            why_not = f"one seed or one document is all: {MORE_OF_BOTH}"
+        p = float("nan") if why_not else p
     return ArmComparison(
         axis=axis,
         first=first.label,
@@ -193,19 +210,37 @@ def _comparison(read: ComparedArms, axis: Axis, first: Arm, second: Arm, tests: 
     )
 
 
+def _p_beside_next_state(
+    difference: CrossedDifference, curves: Sequence[Sequence[CostCurve]], axis: Axis, at: float, weight: np.ndarray
+) -> float:
+    """The larger p of two readings of the worse arm: on a line, and at the next state that was evaluated.
+
+    1 where it is no longer the worse one at its next state.
+    """
+    better, worse = (1, 0) if difference.value < 0 else (0, 1)
+    ours = np.array([curve.at(axis, at) for curve in curves[better]])
+    theirs = np.array([curve.at_next_state(axis, at) for curve in curves[worse]])
+    beside = crossed_difference(ours - theirs, weight)
+    return max(difference.p, beside.p) if beside.value < 0 else 1.0
+
+
 def _why_not(axis: Axis, ranges: Sequence[tuple[Arm, float, float]]) -> str:
     """Why two arms have no cost in common; empty if they have."""
     if len(ranges) < 2:
         return "no seed in common: run both with the same seeds"
     if not np.isfinite([end for _, *ends in ranges for end in ends]).all():
-        return f"{axis.split()[0]} were not recorded"
+        return f"{axis.split()[0]} of one of them are not all counted: compare them at another cost"
     first_to_end, last_to_begin = min(ranges, key=lambda each: each[1]), max(ranges, key=lambda each: each[2])
     if first_to_end[1] > last_to_begin[2]:
         return ""
     return (
-        f"{first_to_end[0].label} ends at {first_to_end[1]:.3g}, where {last_to_begin[0].label} has not begun "
-        f"({last_to_begin[2]:.3g}): train it for longer"
+        f"{first_to_end[0].label} ends at {_cost(first_to_end[1], axis)}, before {last_to_begin[0].label} was first "
+        f"evaluated in training ({_cost(last_to_begin[2], axis)}): train it for longer"
     )
+
+
+_IN_VERDICT = {"not assessable": "cannot be compared"}
+"""Words that the sentences below a verdict explain."""
 
 
 def _verdict(baseline: Arm, against: Sequence[ArmComparison]) -> str:
@@ -215,10 +250,13 @@ def _verdict(baseline: Arm, against: Sequence[ArmComparison]) -> str:
     if not any(each.claims for each in compared):
         return f"taught students beside {baseline.label}: {NO_CLAIM}"
     said = []
-    for axis in dict.fromkeys(each.axis for each in compared):
-        own = [each for each in compared if each.axis == axis]
-        words = [f"{each.second} {each.says}" for each in own if each.says in ("better", "worse")]
-        said.append(f"at equal {axis}: {', '.join(words) if words else 'no difference shown'}")
+    for axis in dict.fromkeys(each.axis for each in against):
+        by_word: dict[str, list[str]] = {}
+        for each in against:
+            if each.axis == axis:
+                by_word.setdefault(each.says, []).append(each.second)
+        words = [f"{' and '.join(arms)} {_IN_VERDICT.get(word, word)}" for word, arms in by_word.items()]
+        said.append(f"at equal {axis}: {', '.join(words)}")
     return f"against {baseline.label}, {'; '.join(said)}"
 
 
@@ -227,6 +265,13 @@ def _sentences(
 ) -> Iterator[str]:
     for entry in lead:
         yield entry.words
+    most = max(len(arm.curves) for arm in read.arms)
+    for arm in read.arms:
+        if len(arm.curves) < most:
+            yield (
+                f"{arm.label} was compared with {counted(len(arm.curves), 'seed')} of {most}: runs that failed are not "
+                "there, and arms whose worst seeds failed look better than they are"
+            )
     passages = f"{read.passages} passages of {read.probe} from {len(read.weight)} documents"
     for axis in AXES:
         own = [each for each in comparisons if each.axis == axis]
@@ -243,8 +288,15 @@ def _line(each: ArmComparison) -> str:
         return f"not assessable: {each.why_not}"
     return (
         f"{each.says}: {each.difference.value:+.4f} {_interval(each.difference)}, {p_value(each.p)} corrected over "
-        f"{each.tests}, {_size(each.difference)}, at {each.at:.4g}" + ("" if each.claims else f"; {NO_CLAIM}")
+        f"{each.tests}, {_size(each.difference)}, at {_cost(each.at, each.axis)}"
+        + ("" if each.claims else f"; {NO_CLAIM}")
     )
+
+
+def _cost(cost: float, axis: Axis) -> str:
+    """With its unit."""
+    unit = axis.split()[0]
+    return f"{cost:.4g} {'s' if unit == 'seconds' else unit}"
 
 
 def _interval(difference: CrossedDifference) -> str:

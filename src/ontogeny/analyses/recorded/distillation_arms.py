@@ -37,12 +37,23 @@ class CostCurve:
     """float64 [C] each, rising."""
 
     def at(self, axis: Axis, x: float) -> np.ndarray:
-        """`total` where the run has cost x, float64 [D]: on straight lines between states; x within its range."""
+        """`total` where the run has cost x, float64 [D]: on straight lines between states; x within its range.
+
+        A loss that falls ever more slowly lies below the line: between states this is too high.
+        """
         costs = self.costs[axis]
-        after = min(max(int(np.searchsorted(costs, x)), 1), len(costs) - 1)
+        after = self._state_after(axis, x)
         low, high = costs[after - 1], costs[after]
         part = (x - low) / (high - low) if high > low else 0.0
         return np.asarray(self.total[after - 1] + part * (self.total[after] - self.total[after - 1]))
+
+    def at_next_state(self, axis: Axis, x: float) -> np.ndarray:
+        """`total` at the first state that has cost x or more, float64 [D]: too low for a loss that falls."""
+        return np.asarray(self.total[self._state_after(axis, x)])
+
+    def _state_after(self, axis: Axis, x: float) -> int:
+        costs = self.costs[axis]
+        return min(max(int(np.searchsorted(costs, x)), 1), len(costs) - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +81,7 @@ class Teacher:
     flops_per_token: float
     """Of one forward pass."""
     seconds: float
-    """Of its training: its steps times the median step."""
+    """Of the steps of its training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,15 +107,21 @@ def read_distillation(runs: "ComparedRuns") -> ComparedArms:
     are not counted. A step's seconds are the median over the seeds of the arm, so that a machine that paused in one
     weighs nothing.
 
-    Raises StoreError for what is lacking.
+    What is not counted is NaN: FLOPs of `pcgrad` (a backward pass a term), of text that a student writes, and of an
+    order by a teacher; seconds of an arm that reads a cache, which had to be filled.
+
+    Raises StoreError for what is lacking, and for recipes of a folder that are varied in something else as well.
     """
+    if any("recipe" in band.levels and len(band.levels) > 1 for band in runs.bands):
+        raise StoreError("lacks arms that differ in nothing but the recipe: sweep the folder without --vary")
     if not any(run.recipe.get("companions") for run in runs.runs):
         raise StoreError("lacks runs that learn from a teacher: name one in companions, and a term that reads it")
     require_ended(runs)
     require_equal_passages(runs)
     probe = _held_out(runs.runs[0])
     counted = all(np.isfinite(_per_token(run, "flops_counted")) for run in runs.runs)
-    reader = _Reader(probe=probe, flops="flops_counted" if counted else "flops", teachers={})
+    flops = "flops_counted" if counted else "flops"
+    reader = _Reader(probe=probe, flops=flops, labels=_labels(runs.bands), teachers={})
     arms = tuple(reader.arm(band) for band in runs.bands)
     if all(arm.teachers for arm in arms):
         raise StoreError("lacks runs without a teacher to compare with: add an arm whose objective is next_token alone")
@@ -112,6 +129,19 @@ def read_distillation(runs: "ComparedRuns") -> ComparedArms:
     return ComparedArms(
         probe=probe, weight=items.weight, passages=items.items, arms=arms, teachers=tuple(reader.teachers.values())
     )
+
+
+def _labels(bands: "Sequence[Configuration]") -> dict[str, str]:
+    """Names of the recipes without the words that all of them begin with, where they differ; else the labels."""
+    names = [str(band.runs[0].recipe.get("name", "")) for band in bands]
+    labels = [band.label for band in bands]
+    if len(set(names)) < len(names) or not all(names):
+        return dict(zip(labels, labels, strict=True))
+    parts = [name.split("-") for name in names]
+    shared = 0
+    while all(len(own) > shared + 1 and own[shared] == parts[0][shared] for own in parts):
+        shared += 1
+    return dict(zip(labels, ("-".join(own[shared:]) for own in parts), strict=True))
 
 
 def _held_out(run: "RecordedRun") -> str:
@@ -134,6 +164,8 @@ class _Reader:
     probe: str
     flops: str
     """Which coordinate of a state counts."""
+    labels: Mapping[str, str]
+    """What arms are called, by the label of their configuration."""
     teachers: dict[str, Teacher]
     """By fingerprint, as they are met."""
 
@@ -153,18 +185,22 @@ class _Reader:
         read = {name: self._teacher(band.runs[0], name) for name in _companions_read(band.runs[0])}
         seconds = _seconds_of_steps(band.runs)
         curves = {seed: self._curve(run, read, seconds) for seed, run in zip(band.seeds, band.runs, strict=True)}
-        return Arm(label=band.label, teachers=tuple(each.weights_sha256 for each in read.values()), curves=curves)
+        return Arm(
+            label=self.labels[band.label], teachers=tuple(each.weights_sha256 for each in read.values()), curves=curves
+        )
 
     def _curve(self, run: "ComparedRun", read: Mapping[str, Teacher], seconds: np.ndarray) -> CostCurve:
         items, data = self.losses(run), of_kind(run, "evaluation")
         assert data is not None
         tokens = data["tokens_seen"].to_numpy().astype(np.float64)
         flops = data[self.flops].to_numpy().astype(np.float64)
+        if not _counts_all_flops(run):
+            flops = np.full_like(flops, np.nan)
         for name, teacher in read.items():
             flops = flops + teacher.flops_per_token * _tokens_read(run, name, items.step, tokens)
         elapsed = np.full(int(items.step[-1]) + 1, np.nan)
         elapsed[: len(seconds) + 1] = np.concatenate([[0.0], np.cumsum(seconds)])[: len(elapsed)]
-        elapsed = elapsed[items.step]
+        elapsed = elapsed[items.step] if not run.provenance.get("cached_targets") else np.full(len(items.step), np.nan)
         trained = {teacher.weights_sha256: teacher for teacher in read.values()}.values()
         costs: dict[Axis, np.ndarray] = {
             "steps": items.step.astype(np.float64),
@@ -205,21 +241,36 @@ class _Reader:
                 f"lacks an evaluation of the weights of {own.name} that teach {run.name}, of step {parent['step']}: "
                 "evaluate it there, or train it again"
             )
-        step_seconds = own.series("step_seconds", "timing")["value"].to_numpy(dtype=np.float64)
+        step_seconds = _seconds_of_steps([own])
         return Teacher(
             run=own.name,
             weights_sha256=str(parent["weights_sha256"]),
             total=items.total[at[0]],
             flops=float(data[self.flops].to_numpy()[at[0]]),
             flops_per_token=_FORWARD * _per_token(own, self.flops),
-            seconds=float(np.median(step_seconds) * items.step[at[0]]) if len(step_seconds) else float("nan"),
+            seconds=float(step_seconds[: items.step[at[0]]].sum()) if len(step_seconds) else float("nan"),
         )
 
 
 def _companions_read(run: "RecordedRun") -> list[str]:
-    """The companions that a term of the loss reads, in the recipe's order."""
+    """The companions that a term of the loss reads, or the order of the data, in the recipe's order."""
     companions = run.recipe.get("companions") or {}
-    return [name for name in companions if any(name in _read_by(term) for term in run.recipe.get("objective") or ())]
+    terms = run.recipe.get("objective") or ()
+    return [name for name in companions if name == _judge(run) or any(name in _read_by(term) for term in terms)]
+
+
+def _judge(run: "RecordedRun") -> str | None:
+    """The companion by which the data are put in order."""
+    order = (run.recipe.get("train") or {}).get("order")
+    by = order.get("by") if isinstance(order, Mapping) else None
+    return None if by is None else str(by)
+
+
+def _counts_all_flops(run: "RecordedRun") -> bool:
+    """Is there nothing that costs and is not counted?"""
+    weighting = run.recipe.get("weighting") or {}
+    kind = weighting.get("kind") if isinstance(weighting, Mapping) else weighting
+    return kind != "pcgrad" and not (run.recipe.get("train") or {}).get("on_policy") and _judge(run) is None
 
 
 def _read_by(term: Mapping[str, object]) -> set[str]:
@@ -250,7 +301,7 @@ def _tokens_read(run: "ComparedRun", companion: str, states: np.ndarray, tokens:
     return np.asarray(share * tokens)
 
 
-def _seconds_of_steps(runs: "Sequence[ComparedRun]") -> np.ndarray:
+def _seconds_of_steps(runs: "Sequence[RecordedRun]") -> np.ndarray:
     """Of each step the median over runs of one arm, float64 [steps]; NaN from the first step that none recorded on."""
     recorded = [run.series("step_seconds", "timing").drop_duplicates("step", keep="last") for run in runs]
     last = max((int(rows["step"].max()) for rows in recorded if len(rows)), default=-1)

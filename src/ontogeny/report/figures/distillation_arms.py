@@ -47,9 +47,11 @@ def _chart(read: ComparedArms, axis: Axis) -> Panel | None:
         return None
     teachers = pd.DataFrame({"nll": [float(teacher.total.sum() / weight) for teacher in read.teachers]})
     y = alt.Y("nll:Q", title="NLL, nats per token", scale=alt.Scale(zero=False))
-    x = alt.X("cost:Q", title=axis, scale=alt.Scale(type="log"), axis=alt.Axis(format="~g"))
+    number = "~e" if axis.startswith("FLOPs") else "~g"
+    x = alt.X("cost:Q", title=axis, scale=alt.Scale(type="log"), axis=alt.Axis(format=number, tickCount=4))
     hover = ["arm:N", "seed:N", alt.Tooltip("cost:Q", format=".3~g"), alt.Tooltip("nll:Q", format=".4f")]
-    colour = alt.Color("arm:N", scale=alt.Scale(domain=[arm.label for arm in read.arms]))
+    legend = alt.Legend(orient="bottom", columns=2, title=None)  # beside each other, panels leave little room
+    colour = alt.Color("arm:N", scale=alt.Scale(domain=[arm.label for arm in read.arms]), legend=legend)
     lines = alt.Chart(rounded(pd.DataFrame(rows), 6)).mark_line(strokeWidth=1.2, point={"size": 12})
     rule = alt.Chart(rounded(teachers, 6)).mark_rule(strokeDash=[4, 3]).encode(y)
     return alt.layer(lines.encode(x, y, colour, detail="seed:N", tooltip=hover), rule).properties(height=HEIGHT)

@@ -38,9 +38,8 @@ def _table(numbers: Mapping[str, Any]) -> Markup:
         )
         for arm in dict.fromkeys(each["second"] for each in against)
     ]
-    return Markup("<table><tr><th>against {}</th>{}</tr>{}</table>").format(
-        numbers["baseline"], head, Markup("").join(rows)
-    )
+    table = Markup('<div class="scroll"><table><tr><th>against {}</th>{}</tr>{}</table></div>')
+    return table.format(numbers["baseline"], head, Markup("").join(rows)) if rows else Markup("")
 
 
 def _cell(each: Mapping[str, Any]) -> Markup:
@@ -48,7 +47,7 @@ def _cell(each: Mapping[str, Any]) -> Markup:
     difference = each["difference"]
     if each["why_not"] or difference is None or difference["low"] is None:
         return Markup("<td>{}<br><small>{}</small></td>").format(each["says"], each["why_not"])
-    ends = f"{difference['value']:+.4f} (95% {difference['low']:+.4f} to {difference['high']:+.4f})"
+    ends = "{value:+.4f} (95% {low:+.4f} to {high:+.4f})".format(**difference).replace("-", "−")
     return Markup("<td>{}<br><small>{}</small></td>").format(each["says"], ends)
 
 
